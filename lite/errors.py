@@ -1,0 +1,137 @@
+"""Every error that a user can meet, in one tree.
+
+The tree (class, stable code, exit status of the command line):
+
+    IpvmError
+    ├── UsageError            usage             2   wrong arguments, or a file the user wrote
+    │   ├── CidError          cid-invalid       2   text or bytes that are not a CID
+    │   └── ConfigError       config-invalid    2   a setting that does not parse
+    ├── QueuedError           queued            3   cannot finish offline now
+    ├── AuthorityError        unauthorised      4   a proof is missing, expired or too narrow
+    ├── NotFoundError         not-found         5   no such file, name, block or receipt here
+    ├── StoreError            store             6   the home or its database cannot be used
+    │   ├── StoreFull         store-full        6   the disk is full
+    │   ├── QuotaError        quota             6   the configured quota is used up
+    │   ├── StoreTooNew       store-too-new     6   written by a later version; nothing was touched
+    │   ├── StoreCorrupt      store-corrupt     6   the database file is damaged
+    │   └── StoreBusy         store-busy        6   another process kept it locked too long
+    ├── EngineUnavailable     engine            6   no engine here can run this kind of module
+    ├── IntegrityError        integrity         7   bytes do not match what they claim to be
+    │   ├── CodecError        codec             7   not strict DAG-CBOR, DAG-JSON, CAR, dag-pb…
+    │   ├── HashMismatch      hash-mismatch     7   a block does not hash to its CID
+    │   └── SignatureError    signature         7   a signature does not verify
+    ├── LimitError            limit             8   an enforced bound was reached outside a task
+    └── Interrupted           interrupted     130   the user pressed Ctrl-C
+
+    BugError                  bug              70   an invariant broke: our fault, never the user's
+
+A guest that fails is not in this tree: it is data, an error receipt. The exit statuses of failed
+tasks are in `lite.model.result`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class IpvmError(Exception):
+    """An error about the world: `str(e)` says what happened and why, `hint` what to do next."""
+
+    code: ClassVar[str] = "ipvm"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(IpvmError):
+    code = "usage"
+    exit_code = 2
+
+
+class CidError(UsageError):
+    code = "cid-invalid"
+
+
+class ConfigError(UsageError):
+    code = "config-invalid"
+
+
+class QueuedError(IpvmError):
+    code = "queued"
+    exit_code = 3
+
+
+class AuthorityError(IpvmError):
+    code = "unauthorised"
+    exit_code = 4
+
+
+class NotFoundError(IpvmError):
+    code = "not-found"
+    exit_code = 5
+
+
+class StoreError(IpvmError):
+    code = "store"
+    exit_code = 6
+
+
+class StoreFull(StoreError):
+    code = "store-full"
+
+
+class QuotaError(StoreError):
+    code = "quota"
+
+
+class StoreTooNew(StoreError):
+    code = "store-too-new"
+
+
+class StoreCorrupt(StoreError):
+    code = "store-corrupt"
+
+
+class StoreBusy(StoreError):
+    code = "store-busy"
+
+
+class EngineUnavailable(IpvmError):
+    code = "engine"
+    exit_code = 6
+
+
+class IntegrityError(IpvmError):
+    code = "integrity"
+    exit_code = 7
+
+
+class CodecError(IntegrityError):
+    code = "codec"
+
+
+class HashMismatch(IntegrityError):
+    code = "hash-mismatch"
+
+
+class SignatureError(IntegrityError):
+    code = "signature"
+
+
+class LimitError(IpvmError):
+    code = "limit"
+    exit_code = 8
+
+
+class Interrupted(IpvmError):
+    code = "interrupted"
+    exit_code = 130
+
+
+class BugError(Exception):
+    """An invariant of ours broke. Please report it with the command and the traceback."""
+
+    code: ClassVar[str] = "bug"
+    exit_code: ClassVar[int] = 70

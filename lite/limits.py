@@ -1,0 +1,106 @@
+"""Every bound of the node, named with its unit.
+
+`Limits` bounds one task and may be set per run; `EngineCaps` bounds what any guest may ask of the
+engine on this node. The relations between the constants are asserted at the end of the module.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+# Protocol constants: every node must agree on these, because CIDs depend on them.
+INLINE_BYTES_MAX = 4 * KIB  # DAG-CBOR size up to which a value stays inside a receipt or an input
+TOKEN_BYTES_MAX = 16 * KIB  # a whole signed token
+CHUNK_BYTES = MIB  # UnixFS leaf under the unixfs-v1-2025 profile
+LINKS_PER_NODE = 1024  # UnixFS fan-out under the same profile
+LEGACY_CHUNK_BYTES = 256 * KIB  # the older profile, by option
+LEGACY_LINKS_PER_NODE = 174
+
+# Bounds on what is read from outside.
+BLOCK_BYTES_MAX = 4 * MIB
+CID_BYTES_MAX = 128
+NESTING_MAX = 256  # lists, maps and UnixFS levels
+CAR_HEADER_BYTES_MAX = 64 * KIB
+INTEGER_MIN = -(2**64)
+INTEGER_MAX = 2**64 - 1
+TIME_MAX_S = 2**53 - 1
+
+# Content handles: what one run may reach through links, and what of it stays in memory.
+CONTENT_LINKS_MAX = 10_000
+CONTENT_MEMORY_BYTES_MAX = 64 * MIB
+PROVENANCE_DEPTH_MAX = 64  # steps from a value back towards its inputs
+
+# The node itself.
+BUSY_TIMEOUT_MS = 10_000
+WORKER_IDLE_S = 30.0
+KILL_GRACE_MS = 1_000  # after a task's own deadline, before its worker is killed
+TRACE_BYTES_MAX = 64 * KIB  # logging and stderr kept for one run
+
+
+def _owner_memory_bytes() -> int:
+    """1 GiB, or 256 MiB on a machine with less than 2 GiB of RAM (design: small boards)."""
+    try:
+        ram_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return GIB
+    return GIB if ram_bytes >= 2 * GIB else 256 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one task may use. A run that reaches one of them ends with an error that names it.
+
+    Attributes:
+        fuel: wasmtime fuel units, about one per instruction.
+        memory_bytes: linear memory of the guest.
+        time_ms: wall time of the call.
+        output_bytes: the result, and separately captured stdout.
+    """
+
+    fuel: int = 10**12
+    memory_bytes: int = GIB
+    time_ms: int = 60_000
+    output_bytes: int = 256 * MIB
+
+    @staticmethod
+    def owner() -> Limits:
+        """The defaults for the owner's own jobs on this machine."""
+        return Limits(memory_bytes=_owner_memory_bytes())
+
+    @staticmethod
+    def guest() -> Limits:
+        """The defaults for other people's jobs."""
+        return Limits(fuel=10**9, memory_bytes=256 * MIB, time_ms=10_000, output_bytes=MIB)
+
+    def clamp(self, cap: Limits) -> Limits:
+        """The stricter of the two in each dimension."""
+        return Limits(
+            fuel=min(self.fuel, cap.fuel),
+            memory_bytes=min(self.memory_bytes, cap.memory_bytes),
+            time_ms=min(self.time_ms, cap.time_ms),
+            output_bytes=min(self.output_bytes, cap.output_bytes),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EngineCaps:
+    """What the node lets any guest ask of an engine, whoever sent it."""
+
+    module_bytes: int = 64 * MIB
+    compile_ms: int = 120_000  # CPU time
+    compile_memory_bytes: int = 2 * GIB
+    table_elements: int = 100_000
+    instances: int = 64
+    tables: int = 64
+    memories: int = 8
+    stack_bytes: int = 512 * KIB
+
+
+assert INLINE_BYTES_MAX < TOKEN_BYTES_MAX < CHUNK_BYTES <= BLOCK_BYTES_MAX
+assert LEGACY_CHUNK_BYTES < CHUNK_BYTES
+assert Limits().clamp(Limits.guest()) == Limits.guest()
