@@ -1,0 +1,318 @@
+"""DAG-CBOR: one canonical byte string for every value of the IPLD data model.
+
+A value is None, bool, int, float, str, bytes, list, dict with str keys, or `CID`, of exactly those
+types. `encode` writes through cbor2. `decode` is for bytes from outside: it takes only what
+`encode` would have written, so that bytes and value stand for each other, and says which rule was
+broken. `decode_trusted` is for bytes that this node has already checked.
+Source: the DAG-CBOR spec of IPLD.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from math import isfinite
+from typing import Any, Final
+
+import cbor2
+
+from lite.errors import CidError, CodecError
+from lite.ipld.cid import CID
+from lite.limits import INTEGER_MAX, INTEGER_MIN, NESTING_MAX
+
+LINK_TAG: Final = 42
+
+_UNSIGNED, _NEGATIVE, _BYTES, _TEXT, _LIST, _MAP, _TAG, _OTHER = range(8)
+_KINDS = ("integer", "integer", "byte string", "text", "list", "map", "tag", "value")
+_OTHERS: Final = {0xF4: False, 0xF5: True, 0xF6: None}
+_SHORTEST_FROM = {24: 24, 25: 2**8, 26: 2**16, 27: 2**32}
+_float64 = struct.Struct(">d").unpack_from
+
+
+def encode(value: object) -> bytes:
+    """The canonical bytes of a value.
+
+    Raises:
+        CodecError: some part is outside the data model; it says which, and the path to it.
+    """
+    try:
+        return cbor2.dumps(_lower(value, 0))
+    except _Refused as refused:
+        raise CodecError(
+            f"cannot be written as DAG-CBOR: {refused.reason} {refused.where}"
+        ) from None
+
+
+def decode(data: bytes) -> Any:
+    """The value of canonical bytes; anything that `encode` would not have written is refused.
+
+    Raises:
+        CodecError: it names the broken rule and the byte offset.
+    """
+    try:
+        value, end = _item(data, 0, 0)
+    except IndexError:
+        raise _bad("truncated: the value ends early", len(data)) from None
+    if end != len(data):
+        raise _bad(f"{len(data) - end} trailing bytes after the value", end)
+    return value
+
+
+def decode_trusted(data: bytes) -> Any:
+    """The value of bytes that were decoded strictly before they were stored. Not strict itself.
+
+    Raises:
+        CodecError: not CBOR at all, for example after damage on the disk.
+    """
+    try:
+        return cbor2.loads(data, tag_hook=_lift_link)
+    except (cbor2.CBORDecodeError, CidError, TypeError, ValueError, RecursionError) as error:
+        raise CodecError(f"stored bytes are not DAG-CBOR: {error}") from error
+
+
+def links(value: object) -> Iterator[CID]:
+    """Every CID inside a decoded value, in the order of the bytes, repeats included."""
+    pending = [value]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, CID):
+            yield part
+        elif isinstance(part, dict):
+            pending.extend(reversed(part.values()))
+        elif isinstance(part, list):
+            pending.extend(reversed(part))
+
+
+class _Refused(Exception):
+    """A value outside the data model; the path grows while the exception travels outwards."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.path: list[str] = []
+
+    @property
+    def where(self) -> str:
+        if not self.path:
+            return "at the top"
+        # repr() escapes what a terminal must not get from a stranger's keys.
+        parts = [repr(part)[1:-1][:40] for part in self.path[11::-1]]
+        return f"at {'/…' if len(self.path) > 12 else ''}/{'/'.join(parts)}"
+
+
+def _lower(value: Any, depth: int) -> Any:
+    """The same value with sorted maps and links as tags, checked part by part."""
+    kind = type(value)
+    if kind is str:
+        _check_text(value)
+    elif kind is int:
+        if not INTEGER_MIN <= value <= INTEGER_MAX:
+            raise _Refused("integer outside -2^64 … 2^64-1")
+    elif kind is dict:
+        return _lower_map(value, depth)
+    elif kind is list:
+        return _lower_list(value, depth)
+    elif kind is CID:
+        return cbor2.CBORTag(LINK_TAG, b"\0" + value.raw)
+    elif kind is float:
+        if not isfinite(value):
+            raise _Refused("NaN and infinities are not allowed")
+    elif value is not None and kind is not bytes and kind is not bool:
+        raise _Refused(f"{kind.__name__} is not in the IPLD data model")
+    return value
+
+
+def _lower_list(value: list[Any], depth: int) -> list[Any]:
+    _check_depth(depth)
+    lowered = []
+    for item in value:
+        try:
+            lowered.append(_lower(item, depth + 1))
+        except _Refused as refused:
+            refused.path.append(str(len(lowered)))
+            raise
+    return lowered
+
+
+def _lower_map(value: dict[Any, Any], depth: int) -> dict[str, Any]:
+    _check_depth(depth)
+    lowered = {}
+    for key in _sorted_keys(value):
+        try:
+            lowered[key] = _lower(value[key], depth + 1)
+        except _Refused as refused:
+            refused.path.append(key)
+            raise
+    return lowered
+
+
+def _sorted_keys(value: dict[Any, Any]) -> list[str]:
+    """Keys in canonical order: the shorter UTF-8 first, then bytewise."""
+    for key in value:
+        if type(key) is not str:
+            raise _Refused(f"map key {key!r} is not a string")
+        _check_text(key)
+    if len(value) < 2:
+        return list(value)
+    return sorted(value, key=_key_order)
+
+
+def _key_order(key: str) -> tuple[int, bytes]:
+    raw = key.encode()
+    return len(raw), raw
+
+
+def _check_text(text: str) -> None:
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise _Refused("text with a lone surrogate has no UTF-8 form") from None
+
+
+def _check_depth(depth: int) -> None:
+    if depth >= NESTING_MAX:
+        raise _Refused(f"nested deeper than {NESTING_MAX} levels")
+
+
+def _lift_link(first: Any, second: Any) -> CID:
+    """The tag hook: cbor2 5 calls it with (decoder, tag), cbor2 6 with (tag, immutable)."""
+    tag = first if type(first) is cbor2.CBORTag else second
+    if tag.tag != LINK_TAG or type(tag.value) is not bytes:
+        raise ValueError(f"tag {tag.tag} is not a link")
+    return CID.from_bytes(tag.value[1:])
+
+
+def _bad(rule: str, at: int) -> CodecError:
+    return CodecError(f"not canonical DAG-CBOR: {rule} (byte {at})")
+
+
+def _item(data: bytes, at: int, depth: int) -> tuple[Any, int]:
+    """Read one item at offset `at`; IndexError means that the data end early."""
+    initial = data[at]
+    major = initial >> 5
+    if major == _OTHER:
+        return _other(data, at)
+    argument = initial & 31
+    pos = at + 1
+    if argument >= 24:
+        argument, pos = _argument(data, at)
+    if major == _UNSIGNED:
+        return argument, pos
+    if major == _TEXT:
+        return _text(data, at, pos, argument)
+    if major == _BYTES:
+        return _take(data, pos, argument), pos + argument
+    if major == _MAP:
+        return _map(data, pos, argument, depth)
+    if major == _LIST:
+        return _list(data, pos, argument, depth)
+    if major == _TAG:
+        return _link(data, at, pos, argument)
+    return -1 - argument, pos
+
+
+def _argument(data: bytes, at: int) -> tuple[int, int]:
+    """The number in or behind an initial byte whose low bits are 24 or more."""
+    info = data[at] & 31
+    kind = _KINDS[data[at] >> 5]
+    if info > 27:
+        if info == 31 and kind in ("byte string", "text", "list", "map"):
+            raise _bad(f"{kind} of indefinite length", at)
+        raise _bad(f"reserved additional information {info}", at)
+    size = 1 << (info - 24)
+    end = at + 1 + size
+    number = int.from_bytes(_take(data, at + 1, size), "big")
+    if number < _SHORTEST_FROM[info]:
+        what = {"integer": "integer", "tag": "tag number"}.get(kind, f"length of a {kind}")
+        raise _bad(f"{what} not in shortest form", at)
+    return number, end
+
+
+def _take(data: bytes, at: int, size: int) -> bytes:
+    chunk = data[at : at + size]
+    if len(chunk) != size:
+        raise IndexError
+    return chunk
+
+
+def _text(data: bytes, at: int, pos: int, size: int) -> tuple[str, int]:
+    try:
+        return _take(data, pos, size).decode(), pos + size
+    except UnicodeDecodeError as error:
+        raise _bad(f"text is not valid UTF-8: {error.reason}", pos + error.start) from None
+
+
+def _list(data: bytes, pos: int, count: int, depth: int) -> tuple[list[Any], int]:
+    _check_count(data, pos, count, depth)
+    items = []
+    depth += 1
+    for _ in range(count):
+        item, pos = _item(data, pos, depth)
+        items.append(item)
+    return items, pos
+
+
+def _map(data: bytes, pos: int, count: int, depth: int) -> tuple[dict[str, Any], int]:
+    _check_count(data, pos, 2 * count, depth)
+    pairs = {}
+    depth += 1
+    previous = b""
+    for _ in range(count):
+        at = pos
+        key, pos = _item(data, at, depth)
+        if type(key) is not str:
+            raise _bad("map key is not a string", at)
+        # Heads are in shortest form, so encoded keys compare as the rule wants it: length first.
+        encoded = data[at:pos]
+        if encoded <= previous:
+            rule = "duplicate map key" if encoded == previous else "map keys not sorted"
+            raise _bad(f"{rule}: {key!r}", at)
+        previous = encoded
+        pairs[key], pos = _item(data, pos, depth)
+    return pairs, pos
+
+
+def _check_count(data: bytes, pos: int, items: int, depth: int) -> None:
+    """Refuse a container before any work on it: too deep, or longer than what is left."""
+    if depth >= NESTING_MAX:
+        raise _bad(f"nested deeper than {NESTING_MAX} levels", pos)
+    if items > len(data) - pos:
+        raise IndexError
+
+
+def _link(data: bytes, at: int, pos: int, tag: int) -> tuple[CID, int]:
+    if tag != LINK_TAG:
+        name = " (bignum)" if tag in (2, 3) else ""
+        raise _bad(f"tag {tag}{name} is not allowed, only 42 for links", at)
+    if data[pos] >> 5 != _BYTES:
+        raise _bad("link (tag 42) does not hold a byte string", pos)
+    content, end = _item(data, pos, NESTING_MAX)
+    if content[:1] != b"\0":
+        raise _bad("link (tag 42) does not begin with the identity multibase 0x00", pos)
+    try:
+        return CID.from_bytes(content[1:]), end
+    except CidError as error:
+        raise _bad(f"link (tag 42) does not hold a valid CID: {error}", pos) from error
+
+
+def _other(data: bytes, at: int) -> tuple[float | bool | None, int]:
+    """Major type 7: false, true, null and float64 are allowed, all else is not."""
+    initial = data[at]
+    if initial == 0xFB:
+        number: float = _float64(_take(data, at + 1, 8))[0]
+        if not isfinite(number):
+            name = "NaN" if number != number else "infinity"
+            raise _bad(f"{name} is not allowed", at)
+        return number, at + 9
+    if initial in _OTHERS:
+        return _OTHERS[initial], at + 1
+    if initial in (0xF9, 0xFA):
+        raise _bad(f"float of {16 if initial == 0xF9 else 32} bits, only 64 are allowed", at)
+    if initial == 0xF7:
+        raise _bad("undefined is not allowed", at)
+    if initial == 0xFF:
+        raise _bad("break outside of anything indefinite", at)
+    if initial > 0xFB:
+        raise _bad(f"reserved additional information {initial & 31}", at)
+    raise _bad("simple value other than false, true and null", at)

@@ -1,0 +1,91 @@
+"""Options and fixtures that every test may use.
+
+`pytest --full` runs the seeded and long tests with their full numbers. Everything is
+deterministic: hypothesis derives its examples from the test itself, so that a failure on one
+machine is a failure on all.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+SLOW_MACHINE = [HealthCheck.too_slow, HealthCheck.differing_executors]
+
+settings.register_profile(
+    "default",
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    print_blob=False,
+    suppress_health_check=SLOW_MACHINE,
+)
+settings.register_profile("full", settings.get_profile("default"), max_examples=2_000)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--full",
+        action="store_true",
+        default=False,
+        help="run seeded and long tests with their full numbers",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile("full" if config.getoption("--full") else "default")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--full"):
+        return
+    skip = pytest.mark.skip(reason="long: runs with --full")
+    for item in items:
+        if "full" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def full(request: pytest.FixtureRequest) -> bool:
+    """Whether this is a run with the full numbers."""
+    return bool(request.config.getoption("--full"))
+
+
+@pytest.fixture(scope="session")
+def scaled(full: bool) -> Callable[[int, int], int]:
+    """`scaled(n_default, n_full)` is how many rounds a loop makes in this run."""
+    return lambda n_default, n_full: n_full if full else n_default
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The folder that holds pyproject.toml."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def vectors() -> Path:
+    """The folder of other projects' test vectors; the test is skipped where it is absent."""
+    told = os.environ.get("IPVM_VECTORS")
+    folder = Path(told) if told else ROOT.parent / "shared" / "vectors"
+    if not folder.is_dir():
+        pytest.skip(f"no test vectors at {folder}: set IPVM_VECTORS to their folder")
+    return folder
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home that does not exist yet; IPVM_HOME names it and no other IPVM_* setting is left."""
+    for name in list(os.environ):
+        if name.startswith("IPVM_") and name != "IPVM_VECTORS":
+            monkeypatch.delenv(name)
+    path = tmp_path / "home"
+    monkeypatch.setenv("IPVM_HOME", str(path))
+    return path
