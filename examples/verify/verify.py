@@ -1,0 +1,60 @@
+"""Check an exported receipt without ipvm-lite: python verify.py FILE.car"""
+
+import re
+import sys
+from base64 import b32decode
+from hashlib import sha256
+from pathlib import Path
+
+import cbor2
+from nacl.signing import VerifyKey
+
+BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+CID = re.compile(rb"(?=(\x01[Upq]\x12 .{32}))", re.DOTALL)  # raw, dag-pb or dag-cbor; sha2-256
+
+
+def need(holds, problem):
+    if not holds:
+        raise ValueError(problem)
+
+
+def decode(block):
+    def in_order(*given):  # cbor2 5 gives the decoder and a map, cbor2 6 the map and a flag
+        return {k: m[k] for m in given if isinstance(m, dict) for k in sorted(m, key=cbor2.dumps)}
+
+    value = cbor2.loads(block, object_hook=in_order)
+    need(cbor2.dumps(value) == block, "a block is not canonical DAG-CBOR")
+    return value
+
+
+def check(car):
+    need(car[:14] + car[50:59] == b":\xa2eroots\x81\xd8*X%\0gversion\x01", "not a CAR of a receipt")
+    root, at, found = car[14:50], 59, {}
+    while at != len(car):
+        size = re.compile(rb"[\x80-\xff]*[\x01-\x7f]|").match(car, at)[0]
+        start = at + len(size) + 36
+        at = start - 36 + sum((byte & 127) << 7 * i for i, byte in enumerate(size))
+        cid, block = car[start - 36 : start], car[start:at]
+        need(CID.match(cid) and sha256(block).digest() == cid[4:], f"wrong hash at byte {start}")
+        found[cid] = block
+    signature, signed = decode(found.get(root) or need(0, "the receipt is not in the file"))
+    tag, token = max(signed.items())
+    who, ins, out = token["iss"], token["args"]["ins"].value[1:], token["args"]["out"]
+    need(signed == {"h": bytes.fromhex("3401ed01ed011371"), tag: token}, "not an Ed25519 UCAN")
+    need(tag in ("ucan/inv@1.0.0-rc.1", "ucan/inv@1.0.0") and "aud" not in token, "no receipt")
+    need(token["cmd"] == "/ucan/assert/receipt" and token["sub"] == who, "not its own receipt")
+    key = sum(BASE58.index(c) * 58**i for i, c in enumerate(who.removeprefix("did:key:z")[::-1]))
+    VerifyKey(key.to_bytes(34, "big").removeprefix(b"\xed\x01")).verify(found[root][67:], signature)
+    need(list(decode(found.get(ins, b"\x80"))) == ["op", "nnc", "rsc", "input"], "no instruction")
+    code = (b32decode(i + b"======", 1) for i in re.findall(b"ipfs://b([a-z2-7]{58})", found[ins]))
+    parts = [cid for block in found if block[1] == ord("p") for cid in CID.findall(found[block])]
+    parts += [link.value[1:] for link in out.values() if "outl" in token["args"]]
+    need(list(out) in (["ok"], ["error"]) and set(parts) <= set(found), "a block is missing")
+    links = (CID.findall(found[cid]) for cid in found if cid[1] != ord("U"))
+    need(set(found) <= {root, *code}.union(*links), "a block is linked from nowhere")
+    return f"who   {who}\nwhat  {decode(found[ins])}\nout   {out}"
+
+
+if __name__ == "__main__":
+    sys.excepthook = lambda kind, error, trace: print("NOT VALID:", error, file=sys.stderr)
+    print(check(Path(sys.argv[1]).read_bytes()))

@@ -1,0 +1,1 @@
+"""Instructions, results and receipts: values only, no I/O."""

@@ -1,0 +1,129 @@
+"""Which stored receipt may stand for running an instruction again.
+
+The rule is data: this node's own receipts, those of named issuers, or the agreement of several of
+them. The choice depends on the set of receipts only, never on their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from lite.ipld import dag_cbor
+from lite.model.receipt import Receipt
+from lite.model.result import MEMOISABLE_ERRORS
+
+
+@dataclass(frozen=True, slots=True)
+class TrustPolicy:
+    """Whose word counts.
+
+    Attributes:
+        self_did: this node, whose own receipts always count.
+        issuers: further DIDs whose receipts count.
+        confirmations: how many of these, this node included, must have signed the same result.
+    """
+
+    self_did: str
+    issuers: frozenset[str] = frozenset()
+    confirmations: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The chosen receipt, and the rule that let it in, in words."""
+
+    receipt: Receipt
+    rule: str
+
+
+def choose_answer(
+    receipts: Sequence[Receipt],
+    policy: TrustPolicy,
+    *,
+    fuel: int,
+    memory_bytes: int,
+    mode: str = "",
+    now: int,
+) -> Answer | None:
+    """Choose among the receipts of one instruction, or None: it has to be run.
+
+    A receipt counts when its issuer is named in the policy, it was made under the same `mode`, it
+    has not expired, and it is a success or an error that these limits would meet again. Of those
+    that count: a success before an error, own before others', the lowest digest first.
+
+    Args:
+        receipts: all of one instruction, in any order, signatures checked.
+        fuel, memory_bytes: what the caller would let a run use.
+        mode: value rules other than the usual ones.
+        now: seconds since 1970.
+    """
+    counting = [
+        receipt
+        for receipt in receipts
+        if (receipt.issuer == policy.self_did or receipt.issuer in policy.issuers)
+        and receipt.mode == mode
+        and (receipt.expires_at is None or now <= receipt.expires_at)
+        and _holds(receipt, fuel, memory_bytes)
+    ]
+    if not counting:
+        return None
+    if policy.confirmations > 1:
+        return _agreed(counting, policy)
+    best = _best(counting, policy)
+    own = best.issuer == policy.self_did
+    return Answer(best, "own receipt" if own else f"trusted issuer {best.issuer}")
+
+
+def _holds(receipt: Receipt, fuel: int, memory_bytes: int) -> bool:
+    """Whether a run within these limits would end as the receipt says."""
+    if receipt.out.is_ok:
+        return True
+    limits = receipt.meta.get("limits")
+    return (
+        receipt.error_code in MEMOISABLE_ERRORS
+        and type(limits) is dict
+        and _at_most(fuel, limits.get("fuel"))
+        and _at_most(memory_bytes, limits.get("memory"))
+    )
+
+
+def _at_most(wanted: int, limit: object) -> bool:
+    return type(limit) is int and wanted <= limit
+
+
+def _best(receipts: Iterable[Receipt], policy: TrustPolicy) -> Receipt:
+    return min(
+        receipts,
+        key=lambda receipt: (
+            not receipt.out.is_ok,
+            receipt.issuer != policy.self_did,
+            receipt.cid.digest,
+        ),
+    )
+
+
+def _agreed(counting: Sequence[Receipt], policy: TrustPolicy) -> Answer | None:
+    """The best receipt of a group that enough issuers signed; the larger group first."""
+    groups: dict[bytes, list[Receipt]] = {}
+    for receipt in counting:
+        same = dag_cbor.encode([receipt.out.value(), receipt.linked])
+        groups.setdefault(same, []).append(receipt)
+    enough = [
+        (len(issuers), _best(group, policy))
+        for group in groups.values()
+        if len(issuers := {receipt.issuer for receipt in group}) >= policy.confirmations
+    ]
+    if not enough:
+        return None
+    votes, best = min(
+        enough,
+        key=lambda found: (
+            not found[1].out.is_ok,
+            found[1].issuer != policy.self_did,
+            -found[0],
+            found[1].cid.digest,
+        ),
+    )
+    voters = len({receipt.issuer for receipt in counting})
+    return Answer(best, f"{votes} of {voters} issuers agree")

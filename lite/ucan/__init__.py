@@ -1,0 +1,1 @@
+"""UCAN 1.0: signed tokens and who may do what."""

@@ -1,0 +1,142 @@
+"""The UCAN 1.0 envelope: a signed map under a tag, in canonical DAG-CBOR.
+
+    token     = [ signature: bytes, { "h": varsig header: bytes, tag: payload map } ]
+    signature = over the encoded second item
+    CID       = dag-cbor, sha2-256, of the whole token
+
+One form serves delegations, invocations and receipts; the payloads are judged elsewhere.
+Source: UCAN 1.0 spec, Envelope.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from lite import keys
+from lite.errors import CodecError, LimitError, SignatureError
+from lite.ipld import dag_cbor
+from lite.ipld.cid import CID, DAG_CBOR
+from lite.keys import Key
+from lite.limits import TOKEN_BYTES_MAX
+from lite.ucan import varsig
+
+TAG_INVOCATION: Final = "ucan/inv@1.0.0-rc.1"
+TAG_DELEGATION: Final = "ucan/dlg@1.0.0-rc.1"
+INVOCATION_TAGS: Final = frozenset({TAG_INVOCATION, "ucan/inv@1.0.0"})
+DELEGATION_TAGS: Final = frozenset({TAG_DELEGATION, "ucan/dlg@1.0.0"})
+
+_HEADER_KEY = "h"
+_KNOWN_TAGS = INVOCATION_TAGS | DELEGATION_TAGS
+# The heads of a two-item list and of a 64-byte string, which every signature is.
+_LEAD = bytes((0x82, 0x58, keys.SIGNATURE_BYTES))
+_SIGNED_FROM = len(_LEAD) + keys.SIGNATURE_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A signed payload. Equal to another when the bytes are.
+
+    Attributes:
+        data: the whole token.
+        cid: of `data`.
+        tag: what kind of payload, e.g. `TAG_INVOCATION`.
+        payload: the decoded map, not to be changed.
+        header: the varsig header.
+        signature: 64 raw bytes.
+    """
+
+    data: bytes
+    cid: CID = field(compare=False)
+    tag: str = field(compare=False)
+    payload: dict[str, Any] = field(compare=False, repr=False)
+    header: bytes = field(compare=False, repr=False)
+    signature: bytes = field(compare=False, repr=False)
+
+    @property
+    def issuer(self) -> str:
+        """The DID that claims to have signed."""
+        issuer: str = self.payload["iss"]
+        return issuer
+
+    @property
+    def signed(self) -> bytes:
+        """The bytes that the signature covers."""
+        return self.data[_SIGNED_FROM:]
+
+
+def sign(tag: str, payload: dict[str, Any], key: Key) -> Token:
+    """Sign a payload whose `iss` is the key's DID.
+
+    Raises:
+        CodecError: the payload is outside the IPLD data model.
+        LimitError: the token would be larger than `TOKEN_BYTES_MAX`.
+    """
+    assert payload["iss"] == key.did, "a key signs in its own name only"
+    header = varsig.ED25519.header
+    signed = dag_cbor.encode({_HEADER_KEY: header, tag: payload})
+    size = _SIGNED_FROM + len(signed)
+    if size > TOKEN_BYTES_MAX:
+        raise LimitError(f"a token of {size} bytes, at most {TOKEN_BYTES_MAX}")
+    signature = key.sign(signed)
+    data = b"".join((_LEAD, signature, signed))
+    return Token(data, CID.of(data, DAG_CBOR), tag, payload, header, signature)
+
+
+def parse(data: bytes) -> Token:
+    """Read a token from outside. Its signature is not checked: see `verify`.
+
+    Raises:
+        CodecError: not the canonical bytes of an envelope, too large, or an unknown tag.
+        SignatureError: no signature that is known here has that length.
+    """
+    if len(data) > TOKEN_BYTES_MAX:
+        raise CodecError(f"a token of {len(data)} bytes, at most {TOKEN_BYTES_MAX}")
+    return _token(data, CID.of(data, DAG_CBOR), dag_cbor.decode(data))
+
+
+def parse_trusted(data: bytes, cid: CID | None = None) -> Token:
+    """Read a token that this node parsed and verified before it stored it.
+
+    Args:
+        cid: of `data`, when known; it is not checked.
+
+    Raises:
+        CodecError: the stored bytes are damaged.
+    """
+    return _token(data, cid or CID.of(data, DAG_CBOR), dag_cbor.decode_trusted(data))
+
+
+def verify(token: Token) -> None:
+    """Check the signature of the token against the key of its issuer, whose DID fragment counts for
+    nothing.
+
+    Raises:
+        SignatureError: it does not verify, or the header does not fit the key type.
+    """
+    scheme = varsig.read(token.header)
+    did = token.issuer.partition("#")[0]
+    try:
+        key_code, _ = keys.parse_did(did)
+    except CodecError as error:
+        raise SignatureError(f"cannot check the signature: {error}") from None
+    if key_code != scheme.key_code:
+        raise SignatureError(f"the header says {scheme.name}, but {did} is another key type")
+    keys.verify(did, token.signed, token.signature)
+
+
+def _token(data: bytes, cid: CID, value: Any) -> Token:
+    if type(value) is not list or len(value) != 2 or type(value[1]) is not dict:
+        raise CodecError("a token is a list of a signature and a map")
+    signature, signed = value
+    header = signed.get(_HEADER_KEY)
+    if type(signature) is not bytes or type(header) is not bytes or len(signed) != 2:
+        raise CodecError("a token is a signature, then a map of the header under h and one payload")
+    if len(signature) != keys.SIGNATURE_BYTES:
+        raise SignatureError(f"a signature has {keys.SIGNATURE_BYTES} bytes, not {len(signature)}")
+    tag, payload = next((key, item) for key, item in signed.items() if key != _HEADER_KEY)
+    if tag not in _KNOWN_TAGS:
+        raise CodecError(f"unknown token tag {tag[:64]!r}")
+    if type(payload) is not dict or type(payload.get("iss")) is not str:
+        raise CodecError("the payload of a token is a map with the issuer's DID under iss")
+    return Token(data, cid, tag, payload, header, signature)
