@@ -1,0 +1,47 @@
+"""`ipvm version` and `ipvm completion`."""
+
+from __future__ import annotations
+
+import click
+
+from lite.cli.command import verb
+from lite.cli.shell import Shell
+from lite.version import VERSION
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+@verb("version", example="ipvm version")
+@click.pass_obj
+def version(shell: Shell) -> None:
+    """Print the version."""
+    if not shell.json:
+        shell.line(f"ipvm {VERSION}")
+        return
+    import platform
+
+    shell.emit({"version": VERSION, "python": platform.python_version()})
+
+
+@verb(
+    "completion",
+    example="""
+    eval "$(ipvm completion bash)"
+    ipvm completion fish > ~/.config/fish/completions/ipvm.fish
+    """,
+)
+@click.argument("name", metavar="SHELL", type=click.Choice(SHELLS))
+@click.pass_obj
+def completion(shell: Shell, name: str) -> None:
+    """Print the script that completes ipvm's commands in bash, zsh or fish."""
+    from click.shell_completion import get_completion_class
+
+    from lite.cli.main import cli
+
+    kind = get_completion_class(name)
+    assert kind is not None
+    script = kind(cli, {}, "ipvm", "_IPVM_COMPLETE").source()
+    if shell.json:
+        shell.emit({"shell": name, "script": script})
+    else:
+        shell.line(script.rstrip())

@@ -1,0 +1,338 @@
+"""Texts of the command line as values, read by the types of the function's parameters.
+
+| parameter          | text                                                                    |
+|--------------------|-------------------------------------------------------------------------|
+| string             | itself; `@file` the file's text; `-` standard input; `@@x`, `\\@x` for `@x` |
+| char, bool, enum   | one character; true or false; the case's name                           |
+| integers, floats   | `42`, `-2`, `0x1f`; `1.5`, `1e3`                                        |
+| option<T>          | `null`, or as T                                                         |
+| list<u8>           | `@file` or `-`: the bytes; else as below                                |
+| anything else      | DAG-JSON, or `@file` that holds it; flags also as `a,b`, cases by name    |
+| all but string     | `ipfs://CID` or a CID: a link; `@name`: what a petname stands for       |
+
+Only what is no text of the type at all is refused here; whether a value fits is the node's to say,
+in a receipt.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO, Protocol
+
+from lite.cli.present import one_line
+from lite.engine.wit import BYTES, Enum, Flags, FuncType, Option, Prim, Variant, WitType, render
+from lite.errors import IpvmError, NotFoundError, UsageError
+from lite.ipld import dag_cbor
+from lite.ipld.cid import CID
+from lite.limits import BLOCK_BYTES_MAX, INLINE_BYTES_MAX, INTEGER_MAX, INTEGER_MIN
+
+_INTEGER = re.compile(r"[+-]?\d{1,30}")
+_HEX = re.compile(r"[+-]?0[xX][0-9a-fA-F]{1,30}")
+_DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_CID_LIKE = re.compile(r"Qm[1-9A-HJ-NP-Za-km-z]{44}|b[a-z2-7]{50,}|[zkfF][0-9A-Za-z]{45,}")
+_CORE = frozenset({"i32", "i64", "f32", "f64"})
+
+
+class Sources(Protocol):
+    """Where arguments that are not written out come from."""
+
+    def open(self, path: str) -> BinaryIO | None:
+        """The file, None when there is none; raises `UsageError` when it cannot be read."""
+
+    def stdin(self) -> BinaryIO:
+        """Standard input; raises `UsageError` the second time."""
+
+    def store(self, stream: BinaryIO) -> CID:
+        """Add a stream as a file."""
+
+    def named(self, name: str) -> CID | None:
+        """What a petname stands for."""
+
+    def link(self, text: str) -> CID:
+        """A CID, or `ipfs://CID[/path]`."""
+
+
+class WrongCount(UsageError):
+    """The arguments do not fill the function's parameters."""
+
+
+class _NotThatType(Exception):
+    """The text is no text of the type."""
+
+
+def parse_arguments(texts: Sequence[str], func: FuncType, sources: Sources) -> list[Any]:
+    """One IPLD value for each parameter.
+
+    Raises:
+        WrongCount: too few or too many.
+        UsageError: a text that is not one of its type.
+        NotFoundError: `@name` is neither a file nor a petname.
+    """
+    if len(texts) != len(func.params):
+        raise WrongCount(f"it takes {_count(len(func.params))}, not {len(texts)}")
+    return [
+        _argument(i, text, name, t, sources)
+        for i, (text, (name, t)) in enumerate(zip(texts, func.params, strict=True), 1)
+    ]
+
+
+def parse_core_arguments(
+    texts: Sequence[str], func: FuncType, sources: Sources, *, takes_bytes: bool
+) -> list[Any]:
+    """Values for an untyped function: numbers, and bytes that take two i32 (pointer, length).
+
+    Args:
+        takes_bytes: the module exports a memory and an allocator, so that bytes can go in.
+
+    Raises:
+        WrongCount: they do not fill the function's parameters.
+        UsageError: a text where only a number can be.
+    """
+    given, expected = len(texts), len(func.params)
+    words = [i for i, text in enumerate(texts) if _number(text) is None]
+    if not takes_bytes:
+        if given != expected:
+            raise WrongCount(f"it takes {_count(expected)}, not {given}")
+        for i in words:
+            raise UsageError(f"argument {i + 1}: “{one_line(texts[i], 60)}” is not a number")
+    pairs = expected - given  # how many arguments must be bytes to fill every parameter
+    if len(words) < pairs == given:
+        words = list(range(given))
+    if len(words) != pairs:
+        raise WrongCount(
+            f"it takes {_count(expected)}, and a text, @file or - fills two; "
+            f"{given} with {len(words)} not a number cannot fill them",
+        )
+    return [
+        _bytes_or_text(text, sources) if i in words else _number(text)
+        for i, text in enumerate(texts)
+    ]
+
+
+def parse_words(texts: Sequence[str], sources: Sources) -> list[str]:
+    """Arguments of a WASI command: texts, or the text of `@file` or `-`."""
+    words = []
+    for i, text in enumerate(texts, 1):
+        _encodable(i, text)
+        value = _string(text, sources, whole=True)
+        assert isinstance(value, str)
+        words.append(value)
+    return words
+
+
+def bytes_or_link(stream: BinaryIO, sources: Sources) -> bytes | CID:
+    """A stream's bytes when they are few, else a link to them as a file (`INLINE_BYTES_MAX`)."""
+    head = _read(stream, INLINE_BYTES_MAX + 1)
+    if len(head) <= INLINE_BYTES_MAX and len(dag_cbor.encode(head)) <= INLINE_BYTES_MAX:
+        return head
+    return sources.store(_Rejoined(head, stream))  # type: ignore[arg-type]
+
+
+def _argument(i: int, text: str, name: str, t: WitType, sources: Sources) -> Any:
+    _encodable(i, text)
+    try:
+        return _value(text, t, sources)
+    except _NotThatType as reason:
+        from lite.cli.examples import example_text
+
+        label = f" ({name})" if name else ""
+        because = f": {reason}" if str(reason) else ""
+        raise UsageError(
+            f"argument {i}{label}: “{one_line(text, 60)}” is not a {render(t)}{because}",
+            hint=f"For example: {example_text(t)}",
+        ) from None
+
+
+def _encodable(i: int, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"argument {i} is not valid UTF-8", hint="Pass bytes as @file.") from None
+
+
+def _value(text: str, t: WitType, sources: Sources) -> Any:
+    if t == Prim("string"):
+        return _string(text, sources)
+    if text.startswith("ipfs://") or _CID_LIKE.fullmatch(text):
+        return sources.link(text)
+    if t == BYTES and (stream := _stream(text, sources)) is not None:
+        return bytes_or_link(stream, sources) if not isinstance(stream, CID) else stream
+    if isinstance(t, Option) and not text.startswith("{"):
+        return _option(text, t.payload, sources)
+    if isinstance(t, Prim):
+        return _scalar(text, t.name)
+    if text.startswith("@") or text == "-":
+        stream = _stream(text, sources)
+        if isinstance(stream, CID):
+            return stream
+        text = _text_of(stream) if stream is not None else text
+    return _structured(text, t)
+
+
+def _option(text: str, payload: WitType, sources: Sources) -> Any:
+    if text == "null":
+        return None
+    if text.startswith('"') and payload in (Prim("string"), Prim("char")):
+        return _json(text)
+    return _value(text, payload, sources)
+
+
+def _scalar(text: str, name: str) -> Any:
+    match name:
+        case "bool":
+            if text not in ("true", "false"):
+                raise _NotThatType("write true or false")
+            return text == "true"
+        case "char":
+            if len(text) != 1:
+                raise _NotThatType("it is not one character")
+            return text
+        case "f32" | "f64":
+            return _float(text)
+        case _:
+            value = _number(text)
+            if value is None:
+                raise _NotThatType
+            return value
+
+
+def _number(text: str) -> int | float | None:
+    """An integer where the text is one, else a finite float, else None."""
+    if _INTEGER.fullmatch(text) or _HEX.fullmatch(text):
+        value = int(text, 16 if "x" in text.lower() else 10)
+        if not INTEGER_MIN <= value <= INTEGER_MAX:
+            raise UsageError(f"{text} has more than 64 bits")
+        return value
+    if _DECIMAL.fullmatch(text):
+        return _finite(text)
+    return None
+
+
+def _float(text: str) -> float:
+    value = _number(text)
+    if value is None:
+        why = "only finite numbers can be written" if "n" in text.lower() else ""
+        raise _NotThatType(why)
+    return float(value)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise UsageError(f"{one_line(text, 40)} is too large for a 64-bit float")
+    return value
+
+
+def _structured(text: str, t: WitType) -> Any:
+    match t:
+        case Enum(names):
+            name = _json(text) if text.startswith('"') else text
+            if name not in names:
+                raise _NotThatType(f"the cases are {', '.join(names)}")
+            return name
+        case Flags(names) if text and all(part in names for part in text.split(",")):
+            return text.split(",")
+        case Variant(cases) if any(name == text and payload is None for name, payload in cases):
+            return text
+        case _:
+            return _json(text)
+
+
+def _json(text: str) -> Any:
+    from lite.ipld import dag_json
+
+    try:
+        return dag_json.decode(text)
+    except IpvmError as error:
+        raise _NotThatType(str(error)) from None
+
+
+def _string(text: str, sources: Sources, *, whole: bool = False) -> str | CID:
+    """A string argument; `whole`: never as a link, however long."""
+    if text.startswith(("@@", "\\@")):
+        return text[1:]
+    stream = _stream(text, sources)
+    if stream is None:
+        return text
+    if isinstance(stream, CID):
+        if whole:
+            raise UsageError(f"{text} is a name; a command's argument is text")
+        return stream
+    if whole:
+        return _text_of(stream)
+    value = bytes_or_link(stream, sources)
+    if isinstance(value, CID):
+        return value
+    return _decoded(value)
+
+
+def _bytes_or_text(text: str, sources: Sources) -> Any:
+    if text.startswith("ipfs://") or _CID_LIKE.fullmatch(text):
+        return sources.link(text)
+    if text.startswith(("@@", "\\@")):
+        return text[1:]
+    stream = _stream(text, sources)
+    if stream is None:
+        return text
+    return stream if isinstance(stream, CID) else bytes_or_link(stream, sources)
+
+
+def _stream(text: str, sources: Sources) -> BinaryIO | CID | None:
+    """What `@file`, `@name` or `-` stands for; None when the text is neither."""
+    if text == "-":
+        return sources.stdin()
+    if not text.startswith("@") or text.startswith("@@"):
+        return None
+    found = sources.open(text[1:]) or sources.named(text[1:])
+    if found is None:
+        raise NotFoundError(
+            f"{text}: there is no file and no name “{text[1:]}”",
+            hint=f"For the text itself write @{text}",
+        )
+    return found
+
+
+def _text_of(stream: BinaryIO) -> str:
+    data = _read(stream, BLOCK_BYTES_MAX + 1)
+    if len(data) > BLOCK_BYTES_MAX:
+        raise UsageError(f"the file has more than {BLOCK_BYTES_MAX} bytes, too many for this")
+    return _decoded(data)
+
+
+def _decoded(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the file is not UTF-8 text (byte {error.start})") from None
+
+
+def _read(stream: BinaryIO, length: int) -> bytes:
+    """Up to `length` bytes; fewer only at the end, also from a pipe."""
+    parts: list[bytes] = []
+    while length and (part := stream.read(length)):
+        parts.append(part)
+        length -= len(part)
+    return b"".join(parts)
+
+
+class _Rejoined:
+    """A stream whose first bytes were read already."""
+
+    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+        self._head = head
+        self._read: Callable[[int], bytes] = rest.read
+
+    def read(self, length: int = -1) -> bytes:
+        if not self._head:
+            return self._read(length)
+        if length < 0:
+            part, self._head = self._head + self._read(-1), b""
+        else:
+            part, self._head = self._head[:length], self._head[length:]
+        return part
+
+
+def _count(n: int) -> str:
+    return "no arguments" if n == 0 else "1 argument" if n == 1 else f"{n} arguments"

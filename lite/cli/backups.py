@@ -1,0 +1,42 @@
+"""`ipvm backup` and `ipvm restore`: the whole home as one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lite.cli.command import verb
+from lite.cli.present import size, visible
+from lite.cli.shell import Shell
+
+
+@verb("backup", example="ipvm backup /media/usb/ipvm.backup")
+@click.argument("file")
+@click.pass_obj
+def backup(shell: Shell, file: str) -> None:
+    """Write the home (store, key, settings) into one file, also while it is in use.
+
+    The file holds the secret key: keep it to yourself.
+    """
+    size_bytes = shell.node().store.backup(Path(file))
+    if shell.json:
+        shell.emit({"file": file, "bytes": size_bytes})
+    shell.note(f"ipvm: wrote {size(size_bytes)} to {visible(file)}; it holds the secret key")
+
+
+@verb("restore", example="ipvm restore /media/usb/ipvm.backup")
+@click.argument("file")
+@click.pass_obj
+def restore(shell: Shell, file: str) -> None:
+    """Put a backup in place of the home. It is checked first; what was there is kept aside."""
+    from lite.store import restore as put_in_place
+
+    home = shell.home_path()
+    done = put_in_place(Path(file), home)
+    kept = [str(path) for path in done.kept]
+    if shell.json:
+        shell.emit({"home": str(home), "files": list(done.files), "kept": kept})
+    shell.note(f"ipvm: restored {', '.join(done.files)} in {home}")
+    for path in kept:
+        shell.note(f"ipvm: what was there before is in {path}")

@@ -1,0 +1,259 @@
+"""`ipvm doctor`: is everything that the node needs here and sound?"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from lite.cli.command import verb
+from lite.cli.present import moment, size, visible
+from lite.cli.shell import Shell, TaskEnded
+from lite.errors import ConfigError, IntegrityError, IpvmError, StoreError
+from lite.value import value
+
+if TYPE_CHECKING:
+    from lite.config import Config
+    from lite.store import Store
+    from lite.store.check import Problem
+
+State = Literal["ok", "warning", "failed"]
+
+PYTHON_MIN = (3, 10)
+SQLITE_MIN = (3, 37, 0)  # STRICT tables
+FREE_BYTES_MIN = 100 * 1024 * 1024
+CLOCK_MIN_S = 1_767_225_600  # 2026-01-01: before this version was written
+CLOCK_AHEAD_MAX_S = 60
+OTHER_VARIABLES = frozenset({"IPVM_HOME", "IPVM_DEBUG", "IPVM_VECTORS"})
+
+
+@value
+class Finding:
+    """The outcome of one check.
+
+    Attributes:
+        status: what the command exits with when this has failed.
+    """
+
+    name: str
+    state: State
+    text: str
+    hint: str | None = None
+    status: int = StoreError.exit_code
+
+
+@verb("doctor", example="ipvm doctor\nipvm doctor --deep --repair")
+@click.option("--deep", is_flag=True, help="Hash every block and check every signature again.")
+@click.option("--repair", is_flag=True, help="Drop what is damaged, so that it can come again.")
+@click.pass_obj
+def doctor(shell: Shell, deep: bool, repair: bool) -> None:
+    """Check this installation and this home. Without --repair it changes nothing.
+
+    Exits with 7 when stored data are damaged, with 6 when something else is wrong.
+    """
+    findings = []
+    for finding in _all(shell, deep, repair):
+        findings.append(finding)
+        if not shell.json:
+            _show(shell, finding)
+    failed = [f.status for f in findings if f.state == "failed"]
+    if shell.json:
+        shell.emit(
+            {
+                "ok": not failed,
+                "checks": [
+                    {"name": f.name, "state": f.state, "text": f.text, "hint": f.hint}
+                    for f in findings
+                ],
+            }
+        )
+    if failed:
+        raise TaskEnded(max(failed))
+
+
+def _show(shell: Shell, f: Finding) -> None:
+    mark = {"ok": "✓", "warning": "!", "failed": "✗"}[f.state]
+    shell.line(f"{mark} {f.name:<9} {visible(f.text)}")
+    if f.hint:
+        shell.line(f"  → {visible(f.hint)}")
+
+
+def _all(shell: Shell, deep: bool, repair: bool) -> Iterator[Finding]:
+    yield _python()
+    yield from _packages()
+    yield _sqlite()
+    yield _engines()
+    yield from _environment()
+    home = shell.home_path()
+    try:
+        config = shell.config()
+    except ConfigError as error:
+        yield Finding("settings", "failed", str(error), error.hint, ConfigError.exit_code)
+        return
+    if not home.exists():
+        yield Finding("home", "ok", f"{home} is not there yet; the first command makes it")
+        yield _clock(None)
+        return
+    yield _home(home)
+    yield _disk(home)
+    yield _key(home)
+    yield _cache(config)
+    yield from _store(config, deep, repair)
+
+
+def _python() -> Finding:
+    text = f"Python {sys.version.split()[0]}, {sys.executable}"
+    if sys.version_info < PYTHON_MIN:
+        return Finding("python", "failed", text, "Python 3.10 or later is needed.")
+    return Finding("python", "ok", text)
+
+
+def _packages() -> Iterator[Finding]:
+    """Both package names are short; other distributions on the index use them too."""
+    import lite
+
+    root = Path(lite.__file__ or "").parent.parent
+    remedy = "Run `pip uninstall sync lite`, then `pip install --force-reinstall ipvm-lite`."
+    for name in ("lite", "sync"):
+        where = _location(name)
+        if where is None:
+            yield Finding("packages", "failed", f"the package {name} is missing", remedy)
+        elif where.parent != root or not (where / "py.typed").is_file():
+            yield Finding("packages", "failed", f"{name} comes from {where}, not {root}", remedy)
+        elif (fault := _fault(where / "__init__.py")) is not None:
+            yield Finding("packages", "failed", f"{name} was overwritten: {fault}", remedy)
+        else:
+            yield Finding("packages", "ok", f"{name} from {where}")
+
+
+def _location(name: str) -> Path | None:
+    from importlib.util import find_spec
+
+    try:
+        spec = find_spec(name)
+    except (ImportError, ValueError):
+        return None
+    places = list(spec.submodule_search_locations or []) if spec else []
+    return Path(places[0]) if places else None
+
+
+def _fault(path: Path) -> str | None:
+    """Why the file is not one of ours, None when it may be."""
+    if not path.exists():
+        return None
+    try:
+        compile(path.read_bytes(), str(path), "exec")
+    except (SyntaxError, ValueError, OSError) as error:
+        return str(error)
+    return None
+
+
+def _sqlite() -> Finding:
+    import sqlite3
+
+    text = f"SQLite {sqlite3.sqlite_version}"
+    if sqlite3.sqlite_version_info < SQLITE_MIN:
+        return Finding("sqlite", "failed", text, "SQLite 3.37 or later is needed.")
+    return Finding("sqlite", "ok", text)
+
+
+def _engines() -> Finding:
+    from lite.engine.select import available
+
+    found = available()
+    usable = [name for name, fault in found.items() if fault is None]
+    text = ", ".join(f"{name}: {fault or 'usable'}" for name, fault in found.items())
+    if not usable:
+        return Finding("engine", "failed", text, "Run `pip install --upgrade wasmtime`.")
+    return Finding("engine", "ok", text)
+
+
+def _environment() -> Iterator[Finding]:
+    from lite.config import SETTINGS
+    from lite.environment import all_of
+
+    known = {s.env for s in SETTINGS.values()} | OTHER_VARIABLES
+    for name in sorted(set(all_of("IPVM_")) - known):
+        hint = "`ipvm config list --json` names those that mean something."
+        yield Finding("settings", "warning", f"{name} is set but means nothing", hint)
+
+
+def _home(home: Path) -> Finding:
+    if not os.access(home, os.R_OK | os.W_OK | os.X_OK):
+        return Finding("home", "failed", f"{home} cannot be written", "Check who owns it.")
+    return Finding("home", "ok", str(home))
+
+
+def _disk(home: Path) -> Finding:
+    free = shutil.disk_usage(home).free
+    if free < FREE_BYTES_MIN:
+        return Finding("disk", "warning", f"{size(free)} free", "`ipvm gc` may free some.")
+    return Finding("disk", "ok", f"{size(free)} free")
+
+
+def _key(home: Path) -> Finding:
+    from lite.keys import Key
+
+    try:
+        return Finding("key", "ok", Key.load(home / "key").did)
+    except IpvmError as error:
+        return Finding("key", "failed", str(error), error.hint)
+
+
+def _cache(config: Config) -> Finding:
+    try:
+        files = [entry.stat().st_size for entry in os.scandir(config.cache_dir) if entry.is_file()]
+    except FileNotFoundError:
+        files = []
+    except OSError as error:
+        return Finding("cache", "warning", f"{config.cache_dir}: {error.strerror}")
+    return Finding("cache", "ok", f"{len(files)} files, {size(sum(files))}")
+
+
+def _store(config: Config, deep: bool, repair: bool) -> Iterator[Finding]:
+    from lite.store import Store
+
+    try:
+        store = Store.open(config.home, durability=config.durability)
+    except IpvmError as error:
+        yield Finding("store", "failed", str(error), error.hint, error.exit_code)
+        return
+    with store:
+        yield _clock(store)
+        mended = store.check(deep=deep, repair=True) if repair else []
+        problems = store.check(deep=deep)
+        stats = store.stats()
+    for problem in mended:
+        if problem not in problems:
+            yield Finding("store", "warning", f"{problem.text}; repaired")
+    for problem in problems:
+        yield _problem(problem)
+    if not problems:
+        how = "every block hashed, every signature checked" if deep else "structure checked"
+        yield Finding("store", "ok", f"{stats.blocks} blocks, {stats.receipts} receipts; {how}")
+
+
+def _problem(problem: Problem) -> Finding:
+    if problem.code == "permissions":
+        return Finding("store", "failed", problem.text, "--repair closes it.")
+    hint = "--repair drops what is damaged; `ipvm restore` puts a backup in place."
+    return Finding("store", "failed", problem.text, hint, IntegrityError.exit_code)
+
+
+def _clock(store: Store | None) -> Finding:
+    from lite.clock import SystemClock
+
+    now = SystemClock().now()
+    hint = "Set the clock: receipts carry the time, and expiry depends on it."
+    if now < CLOCK_MIN_S:
+        return Finding("clock", "failed", f"it says {moment(now)}", hint)
+    newest = store.receipts.list(limit=1) if store is not None else []
+    if newest and newest[0].issued_at > now + CLOCK_AHEAD_MAX_S:
+        text = f"it says {moment(now)}, but a receipt is from {moment(newest[0].issued_at)}"
+        return Finding("clock", "warning", text, hint)
+    return Finding("clock", "ok", moment(now))

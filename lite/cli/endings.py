@@ -1,0 +1,114 @@
+"""How a command ends when it does not end well: message, hint and exit status."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+import click
+
+from lite.cli.present import one_line
+from lite.cli.shell import Shell, TaskEnded, complain, error_line
+from lite.environment import environment
+from lite.errors import BugError, IpvmError
+from lite.value import value
+
+
+@value
+class Ending:
+    """What is said about an error. An empty message: nothing."""
+
+    status: int
+    code: str = ""
+    message: str = ""
+    hint: str | None = None
+
+
+def ending(error: BaseException, shell: Shell) -> int:
+    """Say what there is to say about `error`; the exit status. Lets `BrokenPipeError` through."""
+    if isinstance(error, BrokenPipeError):
+        raise error
+    found = _describe(error)
+    if found.message:
+        if shell.json:
+            shell.emit_error(found.code, found.message, found.hint)
+        complain(found.message, found.hint)
+    if found.status == BugError.exit_code and environment("IPVM_DEBUG"):
+        import traceback
+
+        error_line("".join(traceback.format_exception(error)).rstrip())
+    return found.status
+
+
+def _describe(error: BaseException) -> Ending:
+    from lite.cli.main import Terminated
+
+    match error:
+        case click.exceptions.Exit():
+            return Ending(error.exit_code)
+        case TaskEnded():
+            return Ending(error.status)
+        case IpvmError():
+            return Ending(error.exit_code, error.code, str(error), error.hint)
+        case click.UsageError():
+            return _usage(error)
+        case KeyboardInterrupt() | click.Abort():
+            return Ending(130, "interrupted", "interrupted")
+        case Terminated():
+            return Ending(143, "terminated", "terminated")
+        case OSError():
+            return _system(error)
+        case MemoryError():
+            return Ending(6, "memory", "there is not enough memory for this")
+        case _:
+            return _bug(error)
+
+
+def _usage(error: click.UsageError) -> Ending:
+    context = error.ctx
+    hint = f"`{context.command_path} --help` shows the usage and an example." if context else None
+    if type(error).__name__ == "NoArgsIsHelpError" and context is not None:
+        name, command = context.command_path, context.command
+        verbs = command.list_commands(context) if isinstance(command, click.Group) else []
+        return Ending(
+            2, "usage", f"`{name}` needs a command: {', '.join(verbs)}", f"See `{name} --help`."
+        )
+    if isinstance(error, click.NoSuchOption):
+        message = f"there is no option {error.option_name}"
+        if error.possibilities:
+            hint = f"Did you mean {' or '.join(error.possibilities)}?"
+    else:
+        message = " ".join(error.format_message().split()).rstrip(".")
+        message = message[:1].lower() + message[1:]
+    return Ending(2, "usage", message, hint)
+
+
+def _system(error: OSError) -> Ending:
+    """An operating-system error that no layer below has explained."""
+    what = f"{error.filename}: " if error.filename else ""
+    message = f"{what}{error.strerror or error}"
+    if error.errno == errno.ENOSPC:
+        return Ending(6, "store-full", message, "Free some space; nothing was changed.")
+    if isinstance(error, FileNotFoundError):
+        return Ending(5, "not-found", message)
+    return Ending(6, "system", message)
+
+
+def _bug(error: BaseException) -> Ending:
+    return Ending(
+        BugError.exit_code,
+        BugError.code,
+        f"this is a bug in ipvm: {type(error).__name__}: {one_line(str(error))}",
+        "Please report it with the command and the traceback that IPVM_DEBUG=1 shows.",
+    )
+
+
+def drop_stdout() -> None:
+    """Send what is still buffered for a closed pipe nowhere, so that exiting is silent."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError):
+        return  # not a real stream

@@ -1,0 +1,146 @@
+"""`ipvm add`, `ipvm cat` and `ipvm ls`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lite.cli.command import verb
+from lite.cli.outfile import writing
+from lite.cli.present import visible
+from lite.cli.progress import metered
+from lite.cli.shell import Shell
+from lite.errors import UsageError
+
+if TYPE_CHECKING:
+    from lite.ipld.cid import CID
+    from lite.node import Node
+
+
+@verb("add", example="ipvm add photo.png\nipvm add tools/ --name tools --pin\ncurl … | ipvm add -")
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.option("--name", metavar="NAME", help="Also give it this name.")
+@click.option("--pin", is_flag=True, help="Keep it when `ipvm gc` collects.")
+@click.option("--profile", metavar="NAME", help="How files are cut into blocks.")
+@click.pass_obj
+def add(
+    shell: Shell, paths: tuple[str, ...], name: str | None, pin: bool, profile: str | None
+) -> None:
+    """Store files and folders and print their CIDs. A - is standard input."""
+    if name is not None and len(paths) > 1:
+        raise UsageError("--name is for one path", hint="Add them one by one, or their folder.")
+    node = shell.node()
+    if profile is not None:
+        from lite.config import setting
+
+        profile = setting("unixfs.profile").parse(profile)
+    added = []
+    for path in paths:
+        cid = _add(shell, node, path, profile)
+        if name is not None:
+            node.store.names.set(name, cid)
+        if pin:
+            node.store.pins.add(cid)
+        added.append((path, cid))
+        if not shell.json:
+            shell.line(str(cid) if len(paths) == 1 else f"{cid}  {path}")
+    if shell.json:
+        shell.emit({"added": [{"path": path, "cid": str(cid)} for path, cid in added]})
+
+
+def _add(shell: Shell, node: Node, path: str, profile: str | None) -> CID:
+    try:
+        return _add_any(shell, node, path, profile)
+    except OSError as error:  # reading failed half-way: such errors do not name the file
+        raise OSError(error.errno, error.strerror, error.filename or path) from None
+
+
+def _add_any(shell: Shell, node: Node, path: str, profile: str | None) -> CID:
+    if path == "-":
+        with metered(shell, sys.stdin.buffer, "add -") as stream:
+            return node.add(stream, profile=profile)
+    if Path(path).is_dir():
+        return node.add(path, profile=profile)
+    from lite.files import open_file
+
+    with (
+        open_file(path) as file,
+        metered(shell, file, f"add {visible(path)}", Path(path).stat().st_size) as stream,
+    ):
+        return node.add(stream, profile=profile)
+
+
+@verb("cat", example="ipvm cat bafy…/tools/readme.txt\nipvm cat photo --out photo.png")
+@click.argument("ref")
+@click.option("--offset", metavar="N", type=click.IntRange(0), default=0, help="First byte.")
+@click.option("--length", metavar="N", type=click.IntRange(0), help="How many bytes.")
+@click.option("--out", metavar="FILE", default="-", help="Write there instead of to stdout.")
+@click.pass_obj
+def cat(shell: Shell, ref: str, offset: int, length: int | None, out: str) -> None:
+    """Print a stored file, or a stored value as DAG-JSON.
+
+    REF is a CID, a part of one, or a name, with a path behind it if needed.
+    """
+    node = shell.node()
+    cid = resolve_path(node, ref)
+    value = _value(node, cid)
+    chunks = node.cat(cid, offset=offset, length=length) if value is None else iter([value])
+    if shell.json and out == "-":
+        shell.emit({"cid": str(cid), "data": b"".join(chunks)})
+        return
+    with writing(out) as stream:
+        for chunk in chunks:
+            stream.write(chunk)
+    if shell.json:
+        shell.emit({"cid": str(cid), "file": out})
+
+
+def resolve_path(node: Node, ref: str) -> CID:
+    """The CID of `REF[/path]`, where REF is anything that the node resolves."""
+    from lite.ipld import unixfs
+
+    scheme, text = ("ipfs://", ref[7:]) if ref.startswith("ipfs://") else ("", ref)
+    root, _, path = text.partition("/")
+    cid = node.resolve(scheme + root)
+    return unixfs.resolve_path(cid, path, node.store.blocks.get) if path else cid
+
+
+def _value(node: Node, cid: CID) -> bytes | None:
+    """A dag-cbor or dag-json block as DAG-JSON; None for files."""
+    from lite.ipld import dag_cbor, dag_json
+    from lite.ipld.cid import DAG_CBOR, DAG_JSON
+
+    if cid.codec == DAG_JSON:
+        return node.store.blocks.get(cid) + b"\n"
+    if cid.codec == DAG_CBOR:
+        receipt = node.store.receipts.get(cid)
+        data = receipt.data if receipt is not None else node.store.blocks.get(cid)
+        return dag_json.encode(dag_cbor.decode(data)) + b"\n"
+    return None
+
+
+@verb("ls", example="ipvm ls tools\nipvm ls bafy…/docs --json")
+@click.argument("ref")
+@click.pass_obj
+def ls(shell: Shell, ref: str) -> None:
+    """List a stored folder: CID, size with all below it, name."""
+    node = shell.node()
+    cid = resolve_path(node, ref)
+    entries = node.ls(cid)
+    if shell.json:
+        shell.emit(
+            {
+                "cid": str(cid),
+                "entries": [
+                    {"name": entry.name, "cid": str(entry.cid), "bytes": entry.tsize}
+                    for entry in entries
+                ],
+            }
+        )
+        return
+    width = max((len(str(entry.tsize)) for entry in entries), default=0)
+    for entry in entries:
+        shell.line(f"{entry.cid}  {entry.tsize:>{width}}  {visible(entry.name)}")

@@ -1,0 +1,127 @@
+"""`ipvm pin`, `ipvm gc` and `ipvm name`: what stays, what goes, and what things are called."""
+
+from __future__ import annotations
+
+import click
+
+from lite.cli.command import group, verb
+from lite.cli.files import resolve_path
+from lite.cli.present import size, visible
+from lite.cli.shell import Shell
+from lite.errors import NotFoundError
+from lite.quantities import parse_duration_ms
+
+pin = group("pin", help="Keep blocks from being collected.", example="ipvm pin add photo")
+
+
+@verb("add", in_group=pin, example="ipvm pin add bafy…/docs --label manuals")
+@click.argument("ref")
+@click.option("--label", metavar="TEXT", default="", help="A note on why.")
+@click.pass_obj
+def pin_add(shell: Shell, ref: str, label: str) -> None:
+    """Keep REF and everything below it."""
+    node = shell.node()
+    cid = resolve_path(node, ref)
+    node.store.pins.add(cid, label)
+    if shell.json:
+        shell.emit({"pinned": str(cid), "label": label})
+    else:
+        shell.line(str(cid))
+
+
+@verb("rm", in_group=pin, example="ipvm pin rm photo")
+@click.argument("ref")
+@click.pass_obj
+def pin_rm(shell: Shell, ref: str) -> None:
+    """Let `ipvm gc` collect REF again, if nothing else keeps it."""
+    node = shell.node()
+    cid = resolve_path(node, ref)
+    if not node.store.pins.remove(cid):
+        raise NotFoundError(f"{cid} is not pinned", hint="`ipvm pin list` shows what is.")
+    if shell.json:
+        shell.emit({"unpinned": str(cid)})
+
+
+@verb("list", in_group=pin, example="ipvm pin list --json")
+@click.pass_obj
+def pin_list(shell: Shell) -> None:
+    """List what is pinned."""
+    pins = shell.node().store.pins.list()
+    if shell.json:
+        shell.emit({"pins": [{"cid": str(p.cid), "label": p.label} for p in pins]})
+        return
+    for p in pins:
+        shell.line(f"{p.cid}  {visible(p.label)}".rstrip())
+
+
+@verb("gc", example="ipvm gc --dry-run\nipvm gc --grace 0s")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option(
+    "--grace",
+    metavar="TIME",
+    default="1h",
+    show_default=True,
+    help="Keep what was added so short a time ago, whatever it is.",
+)
+@click.pass_obj
+def gc(shell: Shell, dry_run: bool, grace: str) -> None:
+    """Delete blocks that no pin, name, run or receipt needs."""
+    grace_s = parse_duration_ms(grace) // 1000
+    report = shell.node().store.gc(dry_run=dry_run, grace_s=grace_s)
+    if shell.json:
+        shell.emit(
+            {
+                "dry_run": dry_run,
+                "kept": report.kept,
+                "removed": report.removed,
+                "bytes": report.bytes,
+            }
+        )
+        return
+    would = "would remove" if dry_run else "removed"
+    shell.line(f"{would} {report.removed} blocks, {size(report.bytes)}; kept {report.kept}")
+
+
+name = group("name", help="Names of your own for CIDs.", example="ipvm name set photo bafy…")
+
+
+@verb(
+    "set", in_group=name, example="ipvm name set photo bafy…\nipvm name set thumb photos/thumb.png"
+)
+@click.argument("petname", metavar="NAME")
+@click.argument("ref")
+@click.pass_obj
+def name_set(shell: Shell, petname: str, ref: str) -> None:
+    """Call REF by NAME. A name also keeps it from being collected."""
+    node = shell.node()
+    cid = resolve_path(node, ref)
+    node.store.names.set(petname, cid)
+    if shell.json:
+        shell.emit({"name": petname, "cid": str(cid)})
+    else:
+        shell.line(str(cid))
+
+
+@verb("list", in_group=name, example="ipvm name list")
+@click.pass_obj
+def name_list(shell: Shell) -> None:
+    """List the names and what they stand for."""
+    names = shell.node().store.names.list()
+    if shell.json:
+        shell.emit({"names": [{"name": text, "cid": str(cid)} for text, cid in names]})
+        return
+    for text, cid in names:
+        shell.line(f"{cid}  {visible(text)}")
+
+
+@verb("rm", in_group=name, example="ipvm name rm photo")
+@click.argument("petname", metavar="NAME")
+@click.pass_obj
+def name_rm(shell: Shell, petname: str) -> None:
+    """Remove a name; what it stood for stays until `ipvm gc`."""
+    if not shell.node().store.names.remove(petname):
+        raise NotFoundError(
+            f"there is no name “{petname}”", hint="`ipvm name list` shows the names."
+        )
+    if shell.json:
+        shell.emit({"removed": petname})

@@ -1,0 +1,71 @@
+"""Files that commands write: whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from lite.errors import StoreFull, UsageError
+
+
+def check_folder(target: str) -> None:
+    """Raise `UsageError` early when `target` cannot become a file, before work is done for it."""
+    path = Path(target)
+    if path.is_dir():
+        raise UsageError(f"{target} is a folder", hint="Name a file in it.")
+    if target != "-" and not path.parent.is_dir():
+        raise UsageError(f"cannot write {target}: there is no folder {path.parent}")
+
+
+@contextmanager
+def writing(target: str, *, private: bool = False) -> Iterator[BinaryIO]:
+    """Open `target` for writing; it is replaced when the block ends well, else left as it was.
+
+    Args:
+        target: a path, or `-` for stdout. Devices and pipes are written directly.
+        private: mode 0600.
+
+    Raises:
+        UsageError: it cannot be written.
+        StoreFull: the disk is full.
+    """
+    if target == "-":
+        sys.stdout.flush()
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    path = Path(target)
+    try:
+        if path.exists() and not path.is_file():
+            check_folder(target)
+            with path.open("wb") as out:
+                yield out
+            return
+        with _replacing(path, 0o600 if private else 0o666) as out:
+            yield out
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        if error.errno == errno.ENOSPC:
+            raise StoreFull(f"{target}: the disk is full", hint="Free some space.") from None
+        raise UsageError(f"cannot write {target}: {error.strerror}") from None
+
+
+@contextmanager
+def _replacing(path: Path, mode: int) -> Iterator[BinaryIO]:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(handle, "wb") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,176 @@
+"""`ipvm receipt`: list, show, verify and forget receipts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lite.cli.command import group, verb
+from lite.cli.present import age, amount, elapsed, moment, one_line, short, size, visible
+from lite.cli.shell import Shell
+from lite.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from lite.archive import Verified
+    from lite.model.receipt import Receipt
+
+LIST_DEFAULT = 50
+
+receipt = group(
+    "receipt",
+    help="Receipts: who computed what, when, and what came out.",
+    example="ipvm receipt list\nipvm receipt verify result.car",
+)
+
+
+@verb("list", in_group=receipt, example="ipvm receipt list\nipvm receipt list --limit 5 --json")
+@click.option(
+    "--limit",
+    metavar="N",
+    type=click.IntRange(1),
+    default=LIST_DEFAULT,
+    show_default=True,
+    help="How many, the newest first.",
+)
+@click.pass_obj
+def list_(shell: Shell, limit: int) -> None:
+    """List the receipts of this home, the newest first."""
+    node = shell.node()
+    found = node.store.receipts.list(limit)
+    if shell.json:
+        shell.emit({"receipts": [_row(r) for r in found]})
+        return
+    now = node.clock.now()
+    for r in found:
+        mark = "✓" if r.out.is_ok else "✗"
+        who = "this node" if r.issuer == node.did else short(r.issuer)
+        outcome = "" if r.out.is_ok else f"  {one_line(r.error_code, 40)}"
+        shell.line(
+            f"{mark} {r.cid}  {one_line(_func(r), 30):<12}  {who}, {age(r.issued_at, now)}{outcome}"
+        )
+
+
+def _row(r: Receipt) -> dict[str, Any]:
+    """One receipt in `receipt list --json`."""
+    return {
+        "cid": str(r.cid),
+        "ins": str(r.instruction),
+        "iss": r.issuer,
+        "op": r.meta.get("op"),
+        "func": r.meta.get("func"),
+        "ok": r.out.is_ok,
+        "error": None if r.out.is_ok else r.error_code,
+        "at": r.issued_at,
+    }
+
+
+def _func(r: Receipt) -> str:
+    return str(r.meta.get("func") or r.meta.get("op") or "?")
+
+
+@verb("show", in_group=receipt, example="ipvm receipt show q4wz7ka --json")
+@click.argument("ref")
+@click.pass_obj
+def show(shell: Shell, ref: str) -> None:
+    """Show one receipt. REF is its CID, a part of it, or the CID of its instruction."""
+    node = shell.node()
+    found = node.receipt(ref)
+    if shell.json:
+        shell.emit({**_row(found), "receipt": found.view()})
+        return
+    for line in describe(found):
+        shell.line(line)
+
+
+def describe(r: Receipt) -> list[str]:
+    """A receipt in a few lines for people."""
+    lines = [
+        f"receipt      {r.cid}",
+        f"instruction  {r.instruction}",
+        f"issuer       {r.issuer}",
+        f"at           {moment(r.issued_at)}",
+        f"ran          {visible(_func(r))} ({visible(str(r.meta.get('op', '?')))})",
+        f"result       {_result(r)}",
+    ]
+    if r.expires_at is not None:
+        lines.append(f"holds until  {moment(r.expires_at)}")
+    if r.mode:
+        lines.append(f"mode         {visible(r.mode)}")
+    if used := ", ".join(_used(r)):
+        lines.append(f"used         {used}")
+    return lines
+
+
+def _used(r: Receipt) -> list[str]:
+    meta, parts = r.meta, []
+    if isinstance(meta.get("time_us"), int):
+        parts.append(elapsed(meta["time_us"]))
+    if isinstance(meta.get("fuel"), int):
+        parts.append(f"fuel {amount(meta['fuel'])}")
+    if isinstance(meta.get("memory_bytes"), int):
+        parts.append(f"memory {size(meta['memory_bytes'])}")
+    engine = meta.get("engine")
+    if isinstance(engine, dict):
+        engine = f"{engine.get('name')} {engine.get('version')}"
+    return [*parts, one_line(str(engine), 60)] if engine else parts
+
+
+def _result(r: Receipt) -> str:
+    from lite.ipld import dag_json
+
+    if r.linked is not None:
+        kind = "file" if r.linked == "file" else "value"
+        return f"{r.out.branch}, a {kind} of its own: {r.out.body}"
+    return one_line(f"{r.out.branch} {dag_json.encode(r.out.body).decode()}", 400)
+
+
+@verb(
+    "verify",
+    in_group=receipt,
+    example="ipvm receipt verify result.car\nipvm receipt verify q4wz7ka",
+)
+@click.argument("ref", metavar="FILE|REF")
+@click.pass_obj
+def verify(shell: Shell, ref: str) -> None:
+    """Check a receipt: signature, instruction, and the hash of every block.
+
+    FILE is an archive of `ipvm export`; checking one needs no home. REF is a receipt here.
+    """
+    if Path(ref).is_file():
+        from lite import archive
+        from lite.files import open_file
+
+        with open_file(ref) as file:
+            checked = archive.verify(file)
+    elif "/" in ref or ref.endswith(".car"):
+        raise NotFoundError(f"there is no file {ref}")
+    else:
+        node = shell.node()
+        checked = node.verify(node.receipt(ref))
+    if shell.json:
+        shell.emit({"verified": [_verified(one) for one in checked]})
+        return
+    for one in checked:
+        for line in describe(one.receipt):
+            shell.line(line)
+        shell.line(f"verified     {one.blocks} blocks, {size(one.bytes)}, and the signature")
+
+
+def _verified(one: Verified) -> dict[str, Any]:
+    return {**_row(one.receipt), "blocks": one.blocks, "bytes": one.bytes}
+
+
+@verb("forget", in_group=receipt, example="ipvm receipt forget q4wz7ka")
+@click.argument("ref")
+@click.pass_obj
+def forget(shell: Shell, ref: str) -> None:
+    """Delete a receipt, so that the next run of its instruction runs again."""
+    node = shell.node()
+    cid = node.receipt(ref).cid
+    node.store.receipts.forget(cid)
+    if shell.json:
+        shell.emit({"forgotten": str(cid)})
+    else:
+        shell.note(f"ipvm: forgot {cid}")

@@ -1,0 +1,157 @@
+"""How the end of a task is shown: one line on stderr, the value on stdout."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from lite.cli.outfile import writing
+from lite.cli.present import age, amount, elapsed, one_line, short, size, visible
+from lite.cli.shell import Shell, error_line
+from lite.ipld.cid import CID
+
+if TYPE_CHECKING:
+    from lite.answer import Answer
+    from lite.model.receipt import Receipt
+    from lite.node import Node
+
+STATUS_FAILED = 1
+STATUS_LIMIT = 8
+
+
+def exit_status(receipt: Receipt) -> int:
+    """0, 1 for a task that failed, 8 when a limit ended it."""
+    from lite.model.result import LIMIT_ERRORS
+
+    if receipt.out.is_ok:
+        return 0
+    return STATUS_LIMIT if receipt.error_code in LIMIT_ERRORS else STATUS_FAILED
+
+
+def summary(shell: Shell, node: Node, answer: Answer, label: str) -> str:
+    """`✓ add  done  1.4 ms  fuel 21  receipt bafy…q4wz7ka`."""
+    receipt = answer.receipt
+    name = visible(label)
+    if receipt.out.is_ok:
+        parts = [shell.paint("✓", "green") + " " + name]
+        parts += ["cached"] if answer.source == "cached" else ["done", *_used(receipt)]
+    else:
+        parts = [shell.paint("✗", "red") + " " + name, "failed", _reason(answer)]
+    parts.append(f"receipt {short(receipt.cid)}")
+    if answer.source == "cached":
+        who = "this node" if receipt.issuer == node.did else answer.rule
+        parts.append(f"({who}, {age(receipt.issued_at, node.clock.now())})")
+    return "  ".join(parts)
+
+
+def _used(receipt: Receipt) -> Iterable[str]:
+    time_us, fuel = receipt.meta.get("time_us"), receipt.meta.get("fuel")
+    if isinstance(time_us, int):
+        yield elapsed(time_us)
+    if isinstance(fuel, int):
+        yield f"fuel {amount(fuel)}"
+
+
+def _reason(answer: Answer) -> str:
+    error = answer.out.body
+    if not isinstance(error, dict):
+        return one_line(str(error))
+    code, message = str(error.get("code", "error")), str(error.get("message", ""))
+    return one_line(f"{code}: {message}" if message else code)
+
+
+def as_json(answer: Answer) -> dict[str, Any]:
+    """The fields of `ipvm run --json`."""
+    receipt = answer.receipt
+    fields: dict[str, Any] = {
+        "ok": receipt.out.is_ok,
+        "cached": answer.source == "cached",
+        "rule": answer.rule,
+        "receipt": str(receipt.cid),
+        "ins": str(receipt.instruction),
+        "iss": receipt.issuer,
+        "at": receipt.issued_at,
+        "func": receipt.meta.get("func"),
+        "fuel": receipt.meta.get("fuel"),
+        "time_us": receipt.meta.get("time_us"),
+        "memory_bytes": receipt.meta.get("memory_bytes"),
+    }
+    if not receipt.out.is_ok:
+        return {**fields, "error": answer.out.body}
+    link = answer.output_link
+    if link is not None:
+        fields["output"] = str(link)
+    if receipt.linked != "file":
+        fields["value"] = answer.out.body
+    return fields
+
+
+def show_trace(shell: Shell, node: Node, receipt: Receipt) -> None:
+    """The guest's log and standard error, for people."""
+    trace = receipt.meta.get("trace")
+    if shell.quiet or trace is None:
+        return
+    data = b"".join(node.cat(trace)) if isinstance(trace, CID) else trace
+    text = visible(data.decode("utf-8", "replace"))
+    if text.strip():
+        error_line(text.removesuffix("\n"))
+
+
+def show_value(shell: Shell, node: Node, answer: Answer, target: str | None) -> None:
+    """The value to stdout or into the file `target`; of a command that failed, what it wrote."""
+    if not answer.receipt.out.is_ok:
+        written = _written(answer)
+        if written and not shell.json:
+            shell.write(written)
+        return
+    is_file = answer.receipt.linked == "file"
+    value = None if is_file else answer.out.body
+    if target is not None:
+        with writing(target) as out:
+            for chunk in answer.chunks() if is_file else [_plain(value)]:
+                out.write(chunk)
+    elif shell.json:
+        return
+    elif is_file or isinstance(value, bytes):
+        _show_bytes(shell, node, answer)
+    elif isinstance(value, str):
+        shell.write(value.encode() if value.endswith("\n") else value.encode() + b"\n")
+    else:
+        shell.write(_json(value) + b"\n")
+
+
+def _written(answer: Answer) -> bytes:
+    """The standard output of a command that exited with a status."""
+    error = answer.out.body
+    written = error.get("stdout") if isinstance(error, dict) else None
+    return written if isinstance(written, bytes) else b""
+
+
+def _show_bytes(shell: Shell, node: Node, answer: Answer) -> None:
+    """Raw into a pipe; on a terminal only the text of a command, else the CID and the size."""
+    if not sys.stdout.isatty():
+        for chunk in answer.chunks():
+            shell.write(chunk)
+        return
+    data = b"".join(answer.chunks())
+    if answer.receipt.meta.get("path") == "wasi":
+        try:
+            shell.write(visible(data.decode()).encode())
+            return
+        except UnicodeDecodeError:
+            pass
+    cid = answer.output_link or node.add(data)
+    shell.line(f"{cid}  {size(len(data))}")
+
+
+def _plain(value: Any) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    return value.encode() if isinstance(value, str) else _json(value)
+
+
+def _json(value: Any) -> bytes:
+    from lite.ipld import dag_json
+
+    return dag_json.encode(value)

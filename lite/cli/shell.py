@@ -1,0 +1,147 @@
+"""One use of the command line: the global options, the two output streams, and the node.
+
+Results go to stdout as bytes, everything else to stderr. With `--json`, stdout gets exactly one
+JSON object with `"v": 1`.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any
+
+from lite.cli.present import visible
+from lite.environment import environment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lite.config import Config
+    from lite.node import Node
+
+JSON_VERSION = 1
+_COLOURS = {"green": "32", "red": "31", "yellow": "33", "bold": "1", "dim": "2"}
+
+
+class TaskEnded(Exception):
+    """The verb has said everything itself; only the exit status is left."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class Shell:
+    """What every verb gets: options that may stand before or after it, output, and the node.
+
+    Attributes:
+        json, offline, quiet, home: the global options.
+        overrides: settings that flags of the verb set, as texts by setting name.
+    """
+
+    def __init__(self) -> None:
+        self.json = False
+        self.offline = False
+        self.quiet = False
+        self.home: str | None = None
+        self.overrides: dict[str, str] = {}
+        self._node: Node | None = None
+
+    def __enter__(self) -> Shell:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._node is not None:
+            self._node.close()
+
+    # The home.
+
+    def home_path(self) -> Path:
+        """The home that `--home`, `IPVM_HOME` or the platform names; it need not exist."""
+        from lite.config import find_home
+
+        return find_home(self.home)
+
+    def config(self) -> Config:
+        """The settings, with those that flags of this verb override."""
+        from lite.config import Config
+
+        return Config.load(self.home_path(), self.overrides)
+
+    def node(self) -> Node:
+        """The node, opened once and closed at the end; says so when this makes the home."""
+        if self._node is None:
+            from lite.node import Node
+
+            self._node = Node.open(config=self.config())
+            if self._node.first_use:
+                self.note(f"ipvm: made a new home with a new key in {self._node.home}")
+        return self._node
+
+    # Output.
+
+    def write(self, data: bytes) -> None:
+        """Bytes of a result to stdout."""
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+
+    def line(self, text: str) -> None:
+        """One line of a result to stdout."""
+        self.write(text.encode("utf-8", "surrogateescape") + b"\n")
+
+    def emit(self, fields: dict[str, Any]) -> None:
+        """The one JSON object of `--json`; values are IPLD and come out as DAG-JSON."""
+        from lite.ipld import dag_json
+
+        self.write(dag_json.encode({"v": JSON_VERSION, **fields}) + b"\n")
+
+    def emit_error(self, code: str, message: str, hint: str | None) -> None:
+        """The object of `--json` for an error; needs nothing that may be what is broken."""
+        import json
+
+        error = {"code": code, "message": message, "hint": hint}
+        text = json.dumps({"v": JSON_VERSION, "error": error}, ensure_ascii=False)
+        self.write(text.encode("utf-8", "backslashreplace") + b"\n")
+
+    def note(self, text: str) -> None:
+        """A line for people on stderr, unless `-q`."""
+        if not self.quiet:
+            error_line(text)
+
+    def paint(self, text: str, colour: str) -> str:
+        """The text for stderr, coloured where the user can see colours."""
+        return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if coloured(sys.stderr) else text
+
+    @property
+    def watched(self) -> bool:
+        """Whether a person sees progress on stderr."""
+        return not self.quiet and not self.json and sys.stderr.isatty()
+
+
+def error_line(text: str) -> None:
+    """One line on stderr; what cannot be encoded there is written out."""
+    sys.stdout.flush()
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def coloured(stream: IO[str]) -> bool:
+    """The rule of no-color.org: NO_COLOR wins, FORCE_COLOR asks, else only on a terminal."""
+    if environment("NO_COLOR"):
+        return False
+    if environment("FORCE_COLOR"):
+        return True
+    return stream.isatty() and environment("TERM") != "dumb"
+
+
+def complain(message: str, hint: str | None) -> None:
+    """An error as people see it: what happened and why, then what to do about it."""
+    error_line(f"ipvm: {visible(message)}")
+    if hint:
+        hint = visible(hint)
+        error_line(f"  → {hint[0].upper()}{hint[1:]}")

@@ -1,0 +1,40 @@
+"""`ipvm status`: the home and what is in it."""
+
+from __future__ import annotations
+
+import click
+
+from lite.cli.command import verb
+from lite.cli.present import size
+from lite.cli.shell import Shell
+
+
+@verb("status", example="ipvm status\nipvm status --json")
+@click.pass_obj
+def status(shell: Shell) -> None:
+    """Show this node's home, name, contents and engine setting."""
+    node = shell.node()
+    stats = node.store.stats()
+    if shell.json:
+        shell.emit(
+            {
+                "home": str(node.home),
+                "did": node.did,
+                "blocks": stats.blocks,
+                "bytes": stats.block_bytes,
+                "receipts": stats.receipts,
+                "names": stats.names,
+                "pins": stats.pins,
+                "file_bytes": stats.file_bytes,
+                "engine": node.config.engine,
+                "durability": node.config.durability,
+            }
+        )
+        return
+    shell.line(f"home      {node.home}")
+    shell.line(f"node      {node.did}")
+    shell.line(f"blocks    {stats.blocks}, {size(stats.block_bytes)}")
+    shell.line(f"receipts  {stats.receipts}")
+    shell.line(f"names     {stats.names}, {stats.pins} pins")
+    shell.line(f"store     {size(stats.file_bytes)}, durability {node.config.durability}")
+    shell.line(f"engine    {node.config.engine}")

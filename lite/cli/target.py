@@ -1,0 +1,132 @@
+"""What to run: a module by file, CID or petname, and the function after the colon."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lite.errors import CidError, NotFoundError, QueuedError, UsageError
+from lite.ipld.cid import CID
+from lite.value import value
+
+if TYPE_CHECKING:
+    from lite.engine.module import ModuleInfo
+    from lite.node import Node
+
+SCHEME = "ipfs://"
+COMMAND = "_start"  # what a WASI command exports
+
+
+@value
+class Target:
+    """A module in the store and the function that was asked for.
+
+    Attributes:
+        label: the module as the user wrote it.
+        func: None when no function was named.
+    """
+
+    cid: CID
+    label: str
+    func: str | None
+
+    @property
+    def stem(self) -> str:
+        """A short name for people: `add` of `tools/add.wasm`."""
+        return Path(self.label).stem[:40] or self.label[:40]
+
+
+def find_target(node: Node, text: str) -> Target:
+    """Read `FILE[:func]`, `CID[/path][:func]`, `ipfs://CID[/path][:func]` or `NAME[:func]`.
+
+    A file is added to the store. Colons may be part of a file's name and of a function's, so the
+    longest part in front of a colon that names something wins.
+
+    Raises:
+        NotFoundError: no such file or name.
+        QueuedError: a CID whose blocks are not here.
+        UsageError: a folder, or text that cannot be a reference.
+    """
+    for label, func in _splits(text):
+        path = Path(label)
+        if path.is_dir():
+            raise UsageError(f"{label} is a folder, not a module")
+        if path.exists():
+            return Target(node.add(path), label, func)
+    failure: Exception | None = None
+    for label, func in _splits(text):
+        if label == SCHEME.partition(":")[0]:
+            continue
+        try:
+            return Target(_resolve(node, label), label, func)
+        except (CidError, NotFoundError) as error:
+            failure = failure or _explain(label, error)
+    raise failure or NotFoundError(f"there is no file {text}")
+
+
+def _splits(text: str) -> Iterator[tuple[str, str | None]]:
+    """The whole, then every way to cut it at a colon, the longest first part first."""
+    yield text, None
+    at = len(text)
+    while (at := text.rfind(":", 0, at)) > 0:
+        yield text[:at], text[at + 1 :] or None
+
+
+def _resolve(node: Node, label: str) -> CID:
+    text = label.removeprefix(SCHEME)
+    root, slash, path = text.partition("/")
+    if not slash:
+        return _here(node, node.resolve(label))
+    cid = _here(node, node.resolve(root))
+    return node.resolve(f"{SCHEME}{cid}/{path}")
+
+
+def _here(node: Node, cid: CID) -> CID:
+    if not node.store.blocks.has(cid):
+        raise QueuedError(
+            f"the module {cid} is not here",
+            hint="Add its file with `ipvm add`, or import an archive that holds it.",
+        )
+    return cid
+
+
+def _explain(label: str, error: Exception) -> Exception:
+    """A name that is nothing: most likely a file was meant."""
+    if isinstance(error, CidError) or not label.startswith(SCHEME):
+        return NotFoundError(
+            f"there is no file {label}, and no module here is called that",
+            hint="Name a .wasm file, a CID, ipfs://CID, or a name of `ipvm name list`.",
+        )
+    return error
+
+
+def module_info(node: Node, target: Target) -> ModuleInfo:
+    """What the module is; what is wrong with it is said under the user's own name for it."""
+    try:
+        return node.info(target.cid)
+    except UsageError as error:
+        message = str(error).replace(str(target.cid), target.label)
+        raise UsageError(message, hint=error.hint) from None
+
+
+def function_name(info: ModuleInfo, target: Target) -> str:
+    """The full name of the export to call."""
+    from lite.engine.base import GuestFailure
+
+    if target.func is None:
+        if info.kind == "wasi-command":
+            return COMMAND
+        if len(info.exports) != 1:
+            names = ", ".join(sorted(info.exports)[:20]) or "no functions"
+            raise UsageError(
+                f"{target.label} exports {names}; name one of them",
+                hint=f"Write {target.label}:FUNC; `ipvm inspect {target.label}` shows the types.",
+            )
+        return next(iter(info.exports))
+    try:
+        return info.find(target.func)
+    except GuestFailure as failure:
+        raise UsageError(
+            f"{target.label}: {failure.message}", hint=f"See `ipvm inspect {target.label}`."
+        ) from None

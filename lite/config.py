@@ -1,0 +1,413 @@
+"""Settings of a home, and where the home is.
+
+One table, `SETTINGS`, is the source of the command line's `config` verb, of the environment
+variables, of the file's template and of the documentation. A value comes from the first place that
+has it: a flag, the environment (`IPVM_LIMITS_FUEL` for `limits.fuel`), `config.toml` in the home,
+the default. The home itself: `--home`, then `IPVM_HOME`, then the platform's data directory.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from lite.environment import all_of, environment
+from lite.errors import CodecError, ConfigError, StoreError
+from lite.limits import MIB, EngineCaps, Limits
+from lite.quantities import (
+    parse_duration_ms,
+    parse_fuel,
+    parse_size,
+    render_duration,
+    render_fuel,
+    render_size,
+)
+from lite.value import value
+
+FILE_NAME = "config.toml"
+
+_OWNER = Limits.owner()
+_CAPS = EngineCaps()
+
+
+def _parse_bool(text: str) -> bool:
+    match text.strip().lower():
+        case "true" | "yes" | "on" | "1":
+            return True
+        case "false" | "no" | "off" | "0":
+            return False
+        case _:
+            raise ConfigError(f"“{text}” is not a yes or no", hint="Write true or false.")
+
+
+def _parse_count(text: str) -> int:
+    if not re.fullmatch(r"\d{1,9}", text.strip()):
+        raise ConfigError(f"“{text}” is not a whole number", hint="Write for example 2.")
+    return int(text)
+
+
+def _parse_quota(text: str) -> int | None:
+    return None if text.strip().lower() == "none" else parse_size(text)
+
+
+def _parse_dids(text: str) -> tuple[str, ...]:
+    names = tuple(part for part in re.split(r"[\s,]+", text) if part)
+    if names:
+        from lite.keys import parse_did
+
+        for name in names:
+            try:
+                parse_did(name)
+            except CodecError as error:
+                raise ConfigError(str(error)) from None
+    return names
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ConfigError(
+                f"“{text}” is not one of the choices", hint=f"Write {' or '.join(choices)}."
+            )
+        return text
+
+    return parse
+
+
+def _positive(parse: Callable[[str], int]) -> Callable[[str], int]:
+    def checked(text: str) -> int:
+        value = parse(text)
+        if value < 1:
+            raise ConfigError(f"“{text}” is too small", hint="It must be more than zero.")
+        return value
+
+    return checked
+
+
+@value
+class Setting:
+    """One setting: its name, how its text is read and written, its default and one line of help.
+
+    `kind` is the word that the documentation shows; the default is a parsed value.
+    """
+
+    name: str
+    kind: str
+    default: Any
+    help: str
+    parse: Callable[[str], Any]
+    render: Callable[[Any], str] = str
+
+    @property
+    def env(self) -> str:
+        """The environment variable that sets it."""
+        return "IPVM_" + self.name.upper().replace(".", "_")
+
+
+def _render_bool(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _render_quota(value: int | None) -> str:
+    return "none" if value is None else render_size(value)
+
+
+def _size(name: str, default: int, text: str) -> Setting:
+    return Setting(name, "size", default, text, _positive(parse_size), render_size)
+
+
+def _time(name: str, default: int, text: str) -> Setting:
+    return Setting(name, "duration", default, text, _positive(parse_duration_ms), render_duration)
+
+
+def _count(name: str, default: int, text: str) -> Setting:
+    return Setting(name, "number", default, text, _positive(_parse_count))
+
+
+def _choice(name: str, choices: Sequence[str], text: str) -> Setting:
+    return Setting(name, "|".join(choices), choices[0], text, _one_of(*choices))
+
+
+SETTINGS: dict[str, Setting] = {
+    s.name: s
+    for s in (
+        Setting(
+            "limits.fuel",
+            "fuel",
+            _OWNER.fuel,
+            "fuel of one run, about one unit an instruction",
+            _positive(parse_fuel),
+            render_fuel,
+        ),
+        _size("limits.memory", _OWNER.memory_bytes, "memory of one run"),
+        _time("limits.time", _OWNER.time_ms, "wall time of one run"),
+        _size("limits.output", _OWNER.output_bytes, "largest result of one run"),
+        _size("limits.module", _CAPS.module_bytes, "largest module that is compiled"),
+        _time("limits.compile_time", _CAPS.compile_ms, "processor time of one compilation"),
+        _size("limits.compile_memory", _CAPS.compile_memory_bytes, "memory of one compilation"),
+        _choice("store.durability", ("full", "normal"), "full: each result survives a power cut"),
+        Setting(
+            "store.quota",
+            "size or none",
+            None,
+            "largest total of stored blocks",
+            _parse_quota,
+            _render_quota,
+        ),
+        _choice("engine.name", ("auto", "wasmtime", "wasmer"), "the WebAssembly engine"),
+        Setting(
+            "engine.in_process",
+            "true|false",
+            False,
+            "run guests inside the node's own process (only for guests that you trust)",
+            _parse_bool,
+            _render_bool,
+        ),
+        _count("engine.workers", min(os.cpu_count() or 1, 8), "guests that run at the same time"),
+        _size("cache.size", 512 * MIB, "disk space for compiled modules"),
+        Setting(
+            "trust.issuers",
+            "list of DIDs",
+            (),
+            "others whose receipts count as answers",
+            _parse_dids,
+            ",".join,
+        ),
+        _count("trust.confirmations", 1, "how many trusted issuers must agree on an answer"),
+        _choice(
+            "unixfs.profile",
+            ("unixfs-v1-2025", "legacy-256k"),
+            "how files are cut into blocks; decides their CIDs",
+        ),
+    )
+}
+
+
+def setting(name: str) -> Setting:
+    """The setting of that name.
+
+    Raises:
+        ConfigError: there is none; the hint names the nearest.
+    """
+    if name not in SETTINGS:
+        import difflib
+
+        near = difflib.get_close_matches(name, SETTINGS, 1, 0.5)
+        raise ConfigError(
+            f"there is no setting “{name}”",
+            hint=f"Did you mean {near[0]}?" if near else "`ipvm config list` shows them all.",
+        )
+    return SETTINGS[name]
+
+
+def find_home(flag: str | os.PathLike[str] | None = None) -> Path:
+    """The home: `flag`, else `IPVM_HOME`, else the platform's data directory for `ipvm`."""
+    chosen = flag or environment("IPVM_HOME")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    if sys.platform == "linux":  # the same rule as platformdirs, without its 6 ms of import
+        base = (environment("XDG_DATA_HOME") or "").strip()
+        return Path(base or "~/.local/share").expanduser().absolute() / "ipvm"
+    from platformdirs import user_data_path
+
+    return user_data_path("ipvm", appauthor=False)
+
+
+@value
+class Config:
+    """Every setting with its value and where the value came from."""
+
+    home: Path
+    values: Mapping[str, Any]
+    sources: Mapping[str, str]
+
+    @staticmethod
+    def load(
+        home: str | os.PathLike[str] | None = None,
+        overrides: Mapping[str, str] | None = None,
+        *,
+        env: Mapping[str, str] | None = None,
+    ) -> Config:
+        """Read all settings.
+
+        Args:
+            home: the folder that may hold `config.toml`; default `find_home()`.
+            overrides: texts of command-line flags by setting name.
+            env: instead of the process's environment.
+
+        Raises:
+            ConfigError: a value does not parse, a name is unknown, or the file is not TOML; the
+                message says where.
+            StoreError: the file is there but cannot be read.
+        """
+        home = find_home() if home is None else Path(home).expanduser().absolute()
+        path = home / FILE_NAME
+        env = all_of("IPVM_") if env is None else env
+        overrides = overrides or {}
+        for name in overrides:
+            setting(name)
+        written = read_file(path)
+        values: dict[str, Any] = {}
+        sources: dict[str, str] = {}
+        for name, s in SETTINGS.items():
+            if name in overrides:
+                text, source = overrides[name], "flag"
+            elif env.get(s.env):
+                text, source = env[s.env], f"environment {s.env}"
+            elif name in written:
+                text, source = written[name], str(path)
+            else:
+                values[name], sources[name] = s.default, "default"
+                continue
+            values[name], sources[name] = _parse_from(s, text, source), source
+        return Config(home, values, sources)
+
+    def __getitem__(self, name: str) -> Any:
+        """The parsed value; raises `ConfigError` for an unknown name."""
+        return self.values[setting(name).name]
+
+    def source(self, name: str) -> str:
+        """`flag`, `environment IPVM_…`, the path of the file, or `default`."""
+        return self.sources[setting(name).name]
+
+    def text(self, name: str) -> str:
+        """The value as a person would write it."""
+        return setting(name).render(self.values[name])
+
+    @property
+    def limits(self) -> Limits:
+        """The bounds of one run."""
+        return Limits(
+            fuel=self.values["limits.fuel"],
+            memory_bytes=self.values["limits.memory"],
+            time_ms=self.values["limits.time"],
+            output_bytes=self.values["limits.output"],
+        )
+
+    @property
+    def engine_caps(self) -> EngineCaps:
+        """What any guest may ask of the engine."""
+        return EngineCaps(
+            module_bytes=self.values["limits.module"],
+            compile_ms=self.values["limits.compile_time"],
+            compile_memory_bytes=self.values["limits.compile_memory"],
+        )
+
+    @property
+    def durability(self) -> Literal["full", "normal"]:
+        return "normal" if self.values["store.durability"] == "normal" else "full"
+
+    @property
+    def quota_bytes(self) -> int | None:
+        quota: int | None = self.values["store.quota"]
+        return quota
+
+    @property
+    def engine(self) -> str:
+        return str(self.values["engine.name"])
+
+    @property
+    def in_process(self) -> bool:
+        return bool(self.values["engine.in_process"])
+
+    @property
+    def workers(self) -> int:
+        return int(self.values["engine.workers"])
+
+    @property
+    def cache_dir(self) -> Path:
+        """Where compiled modules are kept: in the home, so that one folder holds everything."""
+        return self.home / "cache"
+
+    @property
+    def cache_bytes(self) -> int:
+        return int(self.values["cache.size"])
+
+    @property
+    def trust_issuers(self) -> tuple[str, ...]:
+        """DIDs whose receipts count as answers, besides this node's own."""
+        issuers: tuple[str, ...] = self.values["trust.issuers"]
+        return issuers
+
+    @property
+    def trust_confirmations(self) -> int:
+        return int(self.values["trust.confirmations"])
+
+    @property
+    def unixfs_profile(self) -> str:
+        return str(self.values["unixfs.profile"])
+
+
+def _parse_from(s: Setting, text: str, source: str) -> Any:
+    try:
+        return s.parse(text)
+    except ConfigError as error:
+        where = f"the flag for {s.name}" if source == "flag" else f"{source}, {s.name}"
+        raise ConfigError(f"{where}: {error}", hint=error.hint) from None
+
+
+def loads(text: str) -> dict[str, Any]:
+    """TOML; raises `ValueError`."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+
+        return tomllib.loads(text)
+    import tomli
+
+    return dict(tomli.loads(text))
+
+
+def read_text(path: Path) -> str:
+    """The file's text, empty when it does not exist."""
+    try:
+        return path.read_text("utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} cannot be read: it is not UTF-8 ({error.reason})") from None
+
+
+def _parse_toml(path: Path, text: str) -> dict[str, Any]:
+    try:
+        return loads(text)
+    except ValueError as error:  # tomllib and tomli both derive their error from it
+        raise ConfigError(
+            f"{path} is not valid TOML: {error}", hint=f"Correct it, or move {path} away."
+        ) from None
+
+
+def read_file(path: Path) -> dict[str, str]:
+    """The settings written in the file, as texts by dotted name."""
+    text = read_text(path)
+    return flatten(path, _parse_toml(path, text)) if text else {}
+
+
+def flatten(path: Path, tree: Mapping[str, Any]) -> dict[str, str]:
+    """TOML tables as texts by dotted name; `path` is only for messages."""
+    written: dict[str, str] = {}
+    for section, entries in tree.items():
+        for key, entry in entries.items() if isinstance(entries, dict) else [("", entries)]:
+            name = f"{section}.{key}" if key else section
+            try:
+                setting(name)
+            except ConfigError as error:
+                raise ConfigError(f"{path}: {error}", hint=error.hint) from None
+            written[name] = _as_text(path, name, entry)
+    return written
+
+
+def _as_text(path: Path, name: str, value: Any) -> str:
+    """A TOML value as the text that the setting's parser reads."""
+    if isinstance(value, bool):
+        return _render_bool(value)
+    if isinstance(value, (str, int)):
+        return str(value)
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ",".join(value)
+    raise ConfigError(f"{path}, {name}: a {type(value).__name__} is not a value for this setting")

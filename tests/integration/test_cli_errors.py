@@ -1,0 +1,308 @@
+"""Every way a command line can go wrong: status, one message, what to do, never a traceback."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sqlite3
+import subprocess
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from lite.cli import doctor
+from lite.errors import BugError
+from lite.ipld.cid import CID, RAW
+from tests.integration.conftest import Ended, Ipvm
+
+Start = Callable[..., "subprocess.Popen[bytes]"]
+ABSENT = CID.of(b"nowhere", RAW)
+
+
+def says(ended: Ended, status: int, message: str, hint: str = "") -> None:
+    """Check the status, the message and the hint of an error for people."""
+    lines = ended.err.splitlines()
+    assert ended.status == status, ended
+    assert any(line.startswith("ipvm: ") and message in line for line in lines), ended.err
+    assert any(line.startswith("  → ") and hint in line for line in lines) or not hint, ended.err
+    assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "message", "hint"),
+    [
+        (["rnu"], 2, "there is no command “rnu”", "Did you mean `ipvm run`?"),
+        (["receipt", "lsit"], 2, "there is no command “lsit”", "`ipvm receipt list`"),
+        (["receipt"], 2, "needs a command: ", "ipvm receipt --help"),
+        (["add"], 2, "missing argument 'PATH...'", "ipvm add --help"),
+        (["add", "x", "--nmae", "y"], 2, "no option --nmae", "--name"),
+        (["ls", "a", "b"], 2, "unexpected extra argument", ""),
+        (["cat", "x", "--offset", "-1"], 2, "--offset", "ipvm cat --help"),
+        (["run"], 2, "needs a module", "ipvm run add.wasm:add 2 40"),
+        (["run", "none.wasm:f"], 5, "no file none.wasm", "Name a .wasm file"),
+        (["run", "."], 2, ". is a folder", ""),
+        (["run", "numbers.wasm:add", "1", "--fule", "1"], 2, "no option --fule", "--fuel"),
+        (["run", "numbers.wasm:add", "1", "-x"], 2, "no option -x", "put -- in front"),
+        (["run", "numbers.wasm:add", "1", "--fuel"], 2, "requires an argument", ""),
+        (["run", "--fuel", "much", "numbers.wasm:add"], 2, "--fuel: “much”", "500k, 1M"),
+        (["run", "--time", "60", "numbers.wasm:add"], 2, "--time: “60”", "500ms"),
+        (["run", "--engine", "v8", "numbers.wasm:add"], 2, "--engine: “v8”", "wasmtime"),
+        (["run", "numbers.wasm"], 2, "exports add, div, half, spin; name one", "inspect"),
+        (["run", "numbers.wasm:sub", "1", "2"], 2, "numbers.wasm: ", "inspect"),
+        (["run", "numbers.wasm:add", "1"], 2, "add: func(", "numbers.wasm:add 2 2"),
+        (["run", "numbers.wasm:add", "1", "abc"], 2, "argument 2: “abc” is not a number", ""),
+        (["run", "typed.wasm:swap", "abc"], 2, "argument 1 (p): “abc” is not a record", "x"),
+        (["run", "typed.wasm:greet"], 2, "takes 1 argument, not 0", "typed.wasm:greet hello"),
+        (["run", "typed.wasm:greet", "@gone"], 5, "no file and no name “gone”", "@@gone"),
+        (["run", "typed.wasm:greet", "x", "--env", "A=1"], 2, "are for commands", ""),
+        (["run", "command.wasm", "--env", "A"], 2, "NAME=VALUE", ""),
+        (["run", "command.wasm", "--stdin", "gone"], 5, "no file gone", ""),
+        (["run", "ipfs://bafynotacid:f"], 5, "", ""),
+        (["run", "numbers.wasm:add", "1", "2", "--out", "no/x"], 2, "no folder no", ""),
+        (["inspect", "numbers.wasm:sub"], 2, "numbers.wasm: ", ""),
+        (["cat", "x"], 2, "not a CID", "petname"),
+        (["cat", "bafkrei!!"], 2, "not a CID", ""),
+        (["cat", "zzzzzzzz"], 5, "nothing here is called", ""),
+        (["cat", str(ABSENT)], 5, "is not here", ""),
+        (["ls", str(ABSENT)], 5, "is not here", ""),
+        (["why", str(ABSENT)], 5, "nothing is known here", ""),
+        (["receipt", "show", str(ABSENT)], 5, "neither a receipt", "receipt list"),
+        (["receipt", "verify", "gone.car"], 5, "no file gone.car", ""),
+        (["receipt", "forget", "abcdefgh"], 5, "nothing here", ""),
+        (["import", "gone.car"], 5, "no such file", ""),
+        (["add", "gone.txt"], 5, "no such file", ""),
+        (["add", "a", "b", "--name", "n"], 2, "--name is for one path", ""),
+        (["add", "numbers.wasm", "--profile", "x"], 2, "“x”", "unixfs-v1-2025"),
+        (["export", str(ABSENT), "-o", "x.car"], 5, "", ""),
+        (["pin", "rm", str(ABSENT)], 5, "is not pinned", "ipvm pin list"),
+        (["name", "rm", "nobody"], 5, "no name “nobody”", "ipvm name list"),
+        (["config", "get", "limit.fuel"], 2, "no setting “limit.fuel”", "limits.fuel"),
+        (["config", "set", "limits.time", "soon"], 2, "“soon” is not a duration", "500ms"),
+        (["key", "import", "numbers.wasm"], 2, "not a private key", "ipvm key export"),
+        (["restore", "gone.backup"], 5, "no such file", ""),
+        (["completion", "tcsh"], 2, "tcsh", ""),
+        (["gc", "--grace", "soon"], 2, "“soon” is not a duration", ""),
+    ],
+)
+def test_a_wrong_command_line_says_what_and_how(
+    ipvm: Ipvm, args: list[str], status: int, message: str, hint: str
+) -> None:
+    ended = ipvm(*args)
+    says(ended, status, message, hint)
+    assert ended.out == b""
+    with_json = ipvm("--json", *args)
+    assert with_json.status == status
+    assert message in with_json.json["error"]["message"]
+    assert with_json.json["error"]["code"]
+
+
+def test_a_module_that_is_not_here_is_queued(ipvm: Ipvm) -> None:
+    ended = ipvm("run", f"{ABSENT}:add", 1, 2)
+    assert (ended.status, ended.out) == (3, b"")
+    assert "⇢ " in ended.err and f"queued: the module {ABSENT} is not here" in ended.err
+    assert ipvm("run", f"{ABSENT}:add", 1, 2, "--json").json["error"]["code"] == "queued"
+    assert ipvm("run", "-q", str(ABSENT)).err == ""
+
+
+def test_an_input_that_is_not_here_is_queued(ipvm: Ipvm) -> None:
+    for flags in ((), ("--dry-run",)):
+        ended = ipvm("run", "typed.wasm:echo", str(ABSENT), *flags)
+        assert (ended.status, "⇢ echo  queued: " in ended.err) == (3, True), ended.err
+
+
+def test_a_file_that_is_no_module_is_refused_by_name(ipvm: Ipvm, here: Path) -> None:
+    (here / "text.wasm").write_text("(module)")
+    says(ipvm("inspect", "text.wasm"), 2, "text.wasm is not a module")
+    says(ipvm("run", "text.wasm:f"), 2, "text.wasm is not a module")
+    says(ipvm("run", "typed.wasm:greet", "x", "--json", "--out", "-"), 2, "both want stdout")
+
+
+def test_an_ambiguous_piece_lists_the_candidates(ipvm: Ipvm, here: Path) -> None:
+    for i in range(40):
+        (here / f"f{i}").write_bytes(b"%d" % i)
+    assert ipvm("add", *(f"f{i}" for i in range(40))).status == 0
+    ended = ipvm("cat", "bafkrei")
+    says(ended, 2, "fits", "more characters")
+    assert ended.err.count("bafkrei") > 2
+
+
+def test_a_home_under_a_file_is_a_store_error(ipvm: Ipvm, here: Path) -> None:
+    says(ipvm("--home", here / "numbers.wasm" / "home", "id"), 6, "numbers.wasm")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_home_without_permission_is_a_store_error(ipvm: Ipvm, here: Path) -> None:
+    (here / "locked").mkdir(mode=0o500)
+    says(ipvm("id", "--home", here / "locked" / "home"), 6, "locked")
+
+
+def test_a_damaged_database_is_a_store_error_and_doctor_says_so(ipvm: Ipvm, home: Path) -> None:
+    assert ipvm("id").status == 0
+    for name in ("ipvm.db-wal", "ipvm.db-shm"):
+        (home / name).unlink(missing_ok=True)
+    (home / "ipvm.db").write_bytes(b"not a database at all" * 1000)
+    says(ipvm("status"), 6, "")
+    assert ipvm("status", "--json").json["error"]["code"] == "store-corrupt"
+    checked = ipvm("doctor")
+    assert checked.status == 6
+    assert "✗ store" in checked.text
+
+
+def test_a_store_of_a_later_version_is_left_untouched(ipvm: Ipvm, home: Path) -> None:
+    assert ipvm("id").status == 0
+    with closing(sqlite3.connect(home / "ipvm.db")) as database:
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        database.execute(f"PRAGMA user_version = {version + 1}")
+        database.commit()
+    before = (home / "ipvm.db").read_bytes()
+    ended = ipvm("status")
+    says(ended, 6, "")
+    assert ipvm("status", "--json").json["error"]["code"] == "store-too-new"
+    assert (home / "ipvm.db").read_bytes() == before
+
+
+def test_a_changed_block_is_found_by_a_deep_check(ipvm: Ipvm, here: Path, home: Path) -> None:
+    (here / "words").write_bytes(b"some words")
+    cid = CID.parse(ipvm("add", "words", "--pin").text.strip())
+    assert ipvm("doctor", "--deep").status == 0
+    with closing(sqlite3.connect(home / "ipvm.db")) as database:
+        columns = [row[1] for row in database.execute("PRAGMA table_info(blocks)")]
+        data = next(name for name in columns if name in ("data", "body", "bytes"))
+        database.execute(f"UPDATE blocks SET {data} = ? WHERE cid = ?", (b"some wordz", cid.raw))
+        database.commit()
+    ended = ipvm("doctor", "--deep")
+    assert ended.status == 7
+    assert str(cid) in ended.text
+
+
+def test_a_broken_setting_names_file_and_line(ipvm: Ipvm, home: Path) -> None:
+    assert ipvm("id").status == 0
+    (home / "config.toml").write_text("[limits]\nfuel = 'lots'\n")
+    says(ipvm("id"), 2, "config.toml, limits.fuel")
+    assert ipvm("doctor").status == 2
+
+
+def test_a_key_that_others_can_read_is_refused(ipvm: Ipvm, home: Path) -> None:
+    assert ipvm("id").status == 0
+    (home / "key").chmod(0o644)
+    says(ipvm("id"), 2, "others may use it", "chmod 600")
+
+
+def test_an_archive_with_one_changed_bit_is_refused_whole(ipvm: Ipvm, here: Path) -> None:
+    (here / "words").write_bytes(b"some words")
+    cid = ipvm("add", "words").text.strip()
+    assert ipvm("export", cid, "-o", "words.car").status == 0
+    data = bytearray((here / "words.car").read_bytes())
+    data[-1] ^= 1
+    (here / "words.car").write_bytes(data)
+    says(ipvm("import", "words.car", "--home", here / "other"), 7, "")
+    says(ipvm("cat", cid, "--home", here / "other"), 5, "")
+
+
+def test_a_receipt_file_with_one_changed_bit_does_not_verify(ipvm: Ipvm, here: Path) -> None:
+    receipt = ipvm("run", "numbers.wasm:add", 1, 2, "--json").json["receipt"]
+    assert ipvm("export", receipt, "-o", "r.car").status == 0
+    assert ipvm("receipt", "verify", "r.car").status == 0
+    whole = (here / "r.car").read_bytes()
+    for at in range(0, len(whole), 23):
+        changed = bytearray(whole)
+        changed[at] ^= 0x10
+        (here / "r.car").write_bytes(changed)
+        assert ipvm("receipt", "verify", "r.car").status == 7, at
+
+
+def test_verifying_a_file_makes_no_home(ipvm: Ipvm, here: Path, home: Path) -> None:
+    (here / "junk").write_bytes(b"junk")
+    says(ipvm("receipt", "verify", "junk"), 7, "")
+    assert not home.exists()
+
+
+@pytest.mark.parametrize("target", ["no/such/folder/x", "."])
+def test_a_file_that_cannot_be_written_is_a_usage_error(ipvm: Ipvm, target: str) -> None:
+    says(ipvm("run", "numbers.wasm:add", 1, 2, "--out", target), 2, target)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_a_store_error(ipvm: Ipvm) -> None:
+    says(ipvm("run", "typed.wasm:greet", "x", "--out", "/dev/full"), 6, "full")
+
+
+def test_a_full_quota_is_a_store_error(
+    ipvm: Ipvm, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IPVM_STORE_QUOTA", "1K")
+    (here / "data").write_bytes(bytes(5000))
+    says(ipvm("add", "data"), 6, "")
+    assert ipvm("add", "data", "--json").json["error"]["code"] == "quota"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (RuntimeError("boom"), 70),
+        (BugError("a broken invariant"), 70),
+        (OSError(errno.ENOSPC, "No space left on device", "x"), 6),
+        (OSError(errno.EIO, "Input/output error"), 6),
+        (MemoryError(), 6),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_what_nobody_expected_is_said_plainly(
+    ipvm: Ipvm, monkeypatch: pytest.MonkeyPatch, error: BaseException, status: int
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(doctor, "_python", fail)
+    ended = ipvm("doctor")
+    says(ended, status, "", "report it" if status == 70 else "")
+    monkeypatch.setenv("IPVM_DEBUG", "1")
+    assert ("Traceback" in ipvm("doctor").err) == (status == 70)
+
+
+def spinning(process: Start) -> subprocess.Popen[bytes]:
+    """A guest that never ends, once its worker has begun."""
+    child = process("run", "numbers.wasm:spin", "--fuel", "1000T")
+    children = Path(f"/proc/{child.pid}/task/{child.pid}/children")
+    while child.poll() is None and not children.read_text().split():
+        pass
+    return child
+
+
+def is_running(pid: str) -> bool:
+    """Whether it is there and has not ended; nobody may have collected its status yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_spinning_guest_and_its_worker(
+    process: Start, number: signal.Signals, status: int
+) -> None:
+    child = spinning(process)
+    (worker,) = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
+    child.send_signal(number)
+    out, err = child.communicate(timeout=30)
+    assert (child.returncode, out) == (status, b"")
+    assert b"Traceback" not in err
+    assert err.count(b"\n") <= 2
+    while is_running(worker):
+        pass
+
+
+def test_a_closed_pipe_ends_quietly(process: Start, here: Path) -> None:
+    (here / "big").write_bytes(bytes(5_000_000))
+    cid = process("add", "big").communicate(timeout=30)[0].strip().decode()
+    child = process("cat", cid)
+    assert child.stdout is not None
+    child.stdout.read(10)
+    child.stdout.close()
+    assert child.wait(timeout=30) == 141
+    assert child.stderr is not None
+    assert child.stderr.read() == b""

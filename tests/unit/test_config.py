@@ -1,0 +1,300 @@
+"""Settings: where a value comes from, what texts mean, and edits that keep a file as it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import platformdirs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lite.config import SETTINGS, Config, find_home
+from lite.config_file import template, write_setting
+from lite.errors import ConfigError, StoreError
+from lite.keys import Key
+from lite.quantities import (
+    DURATION_MAX_MS,
+    FUEL_MAX,
+    SIZE_MAX,
+    parse_duration_ms,
+    parse_fuel,
+    parse_size,
+    render_duration,
+    render_fuel,
+    render_size,
+)
+
+DID = Key.from_seed(bytes(32)).did
+
+
+@pytest.mark.parametrize(
+    ("text", "size_bytes"),
+    [
+        ("0", 0),
+        ("4096", 4096),
+        ("64K", 65536),
+        ("64M", 64 << 20),
+        ("64MiB", 64 << 20),
+        ("64MB", 64_000_000),
+        ("1GiB", 1 << 30),
+        ("1.5g", 3 << 29),
+        (" 2 t ", 2 << 40),
+        ("10b", 10),
+        ("1_000", 1000),
+    ],
+)
+def test_a_size_is_read(text: str, size_bytes: int) -> None:
+    assert parse_size(text) == size_bytes
+
+
+@pytest.mark.parametrize("text", ["", "M", "-1", "1X", "1e3", "0.3", "1.0001K", "9" * 40, "1 M B"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="is not a size"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"),
+    [
+        ("500ms", 500),
+        ("1s", 1000),
+        ("1.5s", 1500),
+        ("10m", 600_000),
+        ("2h", 7_200_000),
+        ("7d", 604_800_000),
+        ("1w", 604_800_000),
+        ("3 min", 180_000),
+    ],
+)
+def test_a_duration_is_read(text: str, ms: int) -> None:
+    assert parse_duration_ms(text) == ms
+
+
+@pytest.mark.parametrize("text", ["", "60", "1y", "-1s", "0.5ms", "1h30m", "9999999w"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="is not a duration"):
+        parse_duration_ms(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "fuel"),
+    [
+        ("1", 1),
+        ("1000000", 10**6),
+        ("1M", 10**6),
+        ("2.5G", 2_500_000_000),
+        ("1T", 10**12),
+        ("500k", 500_000),
+        ("1_000", 1000),
+    ],
+)
+def test_fuel_is_read(text: str, fuel: int) -> None:
+    assert parse_fuel(text) == fuel
+
+
+@pytest.mark.parametrize("text", ["", "x", "1MiB", "-5", "0.5", str(2**63)])
+def test_what_is_no_fuel_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="is not an amount of fuel"):
+        parse_fuel(text)
+
+
+@given(st.integers(0, SIZE_MAX), st.integers(0, DURATION_MAX_MS), st.integers(0, FUEL_MAX))
+def test_what_is_rendered_reads_back(size_bytes: int, ms: int, fuel: int) -> None:
+    assert parse_size(render_size(size_bytes)) == size_bytes
+    assert parse_duration_ms(render_duration(ms)) == ms
+    assert parse_fuel(render_fuel(fuel)) == fuel
+
+
+@given(st.text(max_size=20))
+def test_any_text_is_a_quantity_or_a_config_error(text: str) -> None:
+    for parse in (parse_size, parse_duration_ms, parse_fuel):
+        try:
+            assert parse(text) >= 0
+        except ConfigError as error:
+            assert error.hint
+
+
+def test_every_default_reads_back_from_its_text() -> None:
+    for s in SETTINGS.values():
+        assert s.parse(s.render(s.default)) == s.default, s.name
+
+
+def test_without_a_file_everything_is_the_default(tmp_path: Path) -> None:
+    config = Config.load(tmp_path, env={})
+    assert {config.source(name) for name in SETTINGS} == {"default"}
+    assert config.home == tmp_path
+    assert (config.durability, config.engine, config.quota_bytes) == ("full", "auto", None)
+    assert config.limits.fuel == 10**12
+    assert config.engine_caps.compile_ms == 120_000
+    assert (config.trust_issuers, config.trust_confirmations) == ((), 1)
+    assert config.unixfs_profile == "unixfs-v1-2025"
+    assert config.cache_dir == tmp_path / "cache"
+
+
+def test_a_flag_goes_before_the_environment_before_the_file_before_the_default(
+    tmp_path: Path,
+) -> None:
+    write_setting(tmp_path, "limits.fuel", "3")
+    name, env = "limits.fuel", {"IPVM_LIMITS_FUEL": "2"}
+    loaded = [
+        Config.load(tmp_path, {name: "1"}, env=env),
+        Config.load(tmp_path, env=env),
+        Config.load(tmp_path, env={"IPVM_LIMITS_FUEL": ""}),
+    ]
+    assert [c[name] for c in loaded] == [1, 2, 3]
+    assert [c.source(name) for c in loaded] == [
+        "flag",
+        "environment IPVM_LIMITS_FUEL",
+        str(tmp_path / "config.toml"),
+    ]
+
+
+def test_toml_types_and_dotted_keys_are_understood(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(
+        'cache.size = 1024\n[engine]\nin_process = true\nworkers = 3\n[trust]\nissuers = ["'
+        + DID
+        + '"]\n'
+    )
+    config = Config.load(tmp_path, env={})
+    assert (config.cache_bytes, config.in_process, config.workers) == (1024, True, 3)
+    assert config.trust_issuers == (DID,)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[limits]\nfuel = 'lots'", "limits.fuel.*lots.*not an amount"),
+        ("[limits]\nfule = 1", "no setting “limits.fule”"),
+        ("fuel = 1", "no setting “fuel”"),
+        ("[limits]\nfuel = 0", "too small"),
+        ("[limits]\nfuel = 1.5", "float is not a value"),
+        ("[limits\n", "not valid TOML"),
+        ("[engine]\nname = 'v8'", "not one of the choices"),
+        ("[trust]\nissuers = ['me']", "not a did:key"),
+        ("[trust]\nissuers = [1]", "list is not a value"),
+        ("[store]\ndurability = true", "not one of"),
+    ],
+)
+def test_a_broken_file_is_named_with_what_is_wrong(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "config.toml").write_text(text)
+    with pytest.raises(ConfigError, match=says) as caught:
+        Config.load(tmp_path, env={})
+    assert "config.toml" in str(caught.value)
+
+
+def test_a_broken_variable_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"IPVM_LIMITS_TIME.*“60”"):
+        Config.load(tmp_path, env={"IPVM_LIMITS_TIME": "60"})
+
+
+def test_an_unknown_name_suggests_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Config.load(tmp_path, {"limit.fuel": "1"}, env={})
+    assert caught.value.hint == "Did you mean limits.fuel?"
+
+
+def test_a_file_that_is_not_text_is_a_config_error(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        Config.load(tmp_path, env={})
+
+
+def test_the_template_names_every_setting_and_sets_none(tmp_path: Path) -> None:
+    text = template()
+    (tmp_path / "config.toml").write_text(text)
+    config = Config.load(tmp_path, env={})
+    assert {config.source(name) for name in SETTINGS} == {"default"}
+    for name, s in SETTINGS.items():
+        assert f"# {name.partition('.')[2]} = " in text
+        assert s.help in text
+
+
+def test_the_templates_lines_hold_when_their_mark_is_taken_away(tmp_path: Path) -> None:
+    lines = template().splitlines()
+    active = [line.removeprefix("# ") if " = " in line else line for line in lines]
+    (tmp_path / "config.toml").write_text("\n".join(active))
+    config = Config.load(tmp_path, env={})
+    assert {name: config[name] for name in SETTINGS} == {n: s.default for n, s in SETTINGS.items()}
+
+
+def test_an_edit_changes_one_line_and_keeps_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("# mine\n\n[limits]  # tight\n  fuel = 5 # why\ntime='1s'\n\n[engine]\n")
+    write_setting(tmp_path, "limits.fuel", "6M")
+    assert path.read_text() == (
+        "# mine\n\n[limits]  # tight\n  fuel = \"6M\" # why\ntime='1s'\n\n[engine]\n"
+    )
+    write_setting(tmp_path, "engine.workers", "4")
+    write_setting(tmp_path, "cache.size", "1G")
+    assert path.read_text().endswith('[engine]\nworkers = 4\n\n[cache]\nsize = "1G"\n')
+    write_setting(tmp_path, "limits.fuel", None)
+    assert "fuel" not in path.read_text()
+    assert "time='1s'" in path.read_text()
+
+
+def test_a_list_over_several_lines_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(f'[trust]\nissuers = [ # friends\n  "{DID}",\n]\nconfirmations = 2\n')
+    write_setting(tmp_path, "trust.issuers", "")
+    config = Config.load(tmp_path, env={})
+    assert (config.trust_issuers, config.trust_confirmations) == ((), 2)
+    write_setting(tmp_path, "trust.issuers", f"{DID}, {DID}")
+    assert Config.load(tmp_path, env={}).trust_issuers == (DID, DID)
+
+
+def test_a_hash_inside_a_value_is_not_a_comment(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("[engine]\nname = 'auto' # a '#' here\n")
+    write_setting(tmp_path, "engine.name", "wasmtime")
+    assert path.read_text() == "[engine]\nname = \"wasmtime\" # a '#' here\n"
+
+
+def test_a_file_too_unusual_to_edit_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    text = "limits = { fuel = 5 }\n"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="cannot edit") as caught:
+        write_setting(tmp_path, "limits.fuel", "6")
+    assert path.read_text() == text
+    assert 'limits.fuel = "6"' in str(caught.value.hint)
+
+
+def test_a_wrong_value_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        write_setting(tmp_path, "limits.fuel", "lots")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_home_that_cannot_be_written_is_a_store_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot be written"):
+        write_setting(tmp_path / "file" / "home", "limits.fuel", "1")
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(sorted(SETTINGS)), st.booleans()), min_size=1, max_size=12)
+)
+def test_any_order_of_edits_reads_back(
+    tmp_path_factory: pytest.TempPathFactory, edits: list[tuple[str, bool]]
+) -> None:
+    home = tmp_path_factory.mktemp("home")
+    expected = {}
+    for name, write in edits:
+        s = SETTINGS[name]
+        write_setting(home, name, s.render(s.default) if write else None)
+        expected[name] = str(home / "config.toml") if write else "default"
+    config = Config.load(home, env={})
+    assert {name: config.source(name) for name in expected} == expected
+    assert all(config[name] == SETTINGS[name].default for name in SETTINGS)
+
+
+def test_the_home_is_the_flag_then_the_variable_then_the_platforms(
+    home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert find_home(tmp_path / "flag") == tmp_path / "flag"
+    assert find_home() == home
+    monkeypatch.delenv("IPVM_HOME")
+    for base in ("", str(tmp_path / "data")):
+        monkeypatch.setenv("XDG_DATA_HOME", base)
+        assert find_home() == platformdirs.user_data_path("ipvm", appauthor=False)
