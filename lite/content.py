@@ -1,0 +1,107 @@
+"""What the links in an instruction's input stand for, resolved before a guest starts.
+
+Guests never see CIDs. A link to a file (raw or dag-pb) stands for its bytes, a link to a dag-cbor
+or dag-json block for its value; the parameter's type decides what the guest gets of it (design,
+"Running": content handles).
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from lite.engine.job import Content
+from lite.errors import LimitError, NotFoundError
+from lite.ipld import dag_cbor, dag_json, unixfs
+from lite.ipld.cid import CID, DAG_CBOR, DAG_JSON
+from lite.limits import CONTENT_LINKS_MAX, CONTENT_MEMORY_BYTES_MAX
+from lite.ops.base import Ready
+from lite.store import Store
+
+__all__ = ["Content", "Links", "StoreFiles"]
+
+
+class StoreFiles:
+    """The files of a store, as operations read them."""
+
+    def __init__(self, store: Store) -> None:
+        self._get = store.blocks.get
+
+    def resolve(self, cid: CID, path: str) -> CID:
+        return unixfs.resolve_path(cid, path, self._get) if path else cid
+
+    def size(self, cid: CID) -> int:
+        return unixfs.file_size(cid, self._get)
+
+    def read(self, cid: CID) -> bytes:
+        return b"".join(unixfs.read_file(cid, self._get))
+
+
+class Links:
+    """The resolved links of one run, with the temporary files of the large ones.
+
+    A context manager: the files go when the run is over.
+    """
+
+    ready: Ready
+
+    def __init__(self, store: Store, files: StoreFiles) -> None:
+        self._get = store.blocks.get
+        self._files = files
+        self._folder: Path | None = None
+
+    def __enter__(self) -> Links:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+    def content(self, value: Any, *, skip_absent: bool = False) -> dict[CID, Content]:
+        """Content of every link in `value`, and in the values that those links stand for.
+
+        Args:
+            skip_absent: leave out what is not here (Homestar passes such links on as text).
+
+        Raises:
+            NotFoundError: a block is not in the store.
+            LimitError: more than `CONTENT_LINKS_MAX` links.
+        """
+        found: dict[CID, Content] = {}
+        todo = list(dag_cbor.links(value))
+        while todo:
+            cid = todo.pop()
+            if cid in found:
+                continue
+            if len(found) == CONTENT_LINKS_MAX:
+                raise LimitError(f"the input reaches more than {CONTENT_LINKS_MAX} links")
+            try:
+                found[cid] = here = self._one(cid)
+            except NotFoundError:
+                if not skip_absent:
+                    raise
+                continue
+            if here.kind == "value" and isinstance(here.data, bytes):
+                todo.extend(dag_cbor.links(dag_cbor.decode_trusted(here.data)))
+        return found
+
+    def _one(self, cid: CID) -> Content:
+        if cid.codec == DAG_CBOR:
+            return Content("value", self._get(cid))
+        if cid.codec == DAG_JSON:
+            return Content("value", dag_cbor.encode(dag_json.decode(self._get(cid))))
+        if self._files.size(cid) <= CONTENT_MEMORY_BYTES_MAX:
+            return Content("file", self._files.read(cid))
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="ipvm-"))
+        path = self._folder / str(cid)
+        with path.open("xb") as out:
+            for chunk in unixfs.read_file(cid, self._get):
+                out.write(chunk)
+        return Content("file", path)

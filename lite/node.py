@@ -1,0 +1,330 @@
+"""The node: a home with a key and a store, and what its owner does with them.
+
+Synchronous, opens no socket, works alone. Being offline is the normal case, not a mode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from lite.answer import Answer
+from lite.clock import Clock, SystemClock
+from lite.config import Config
+from lite.engine.pool import Workers
+from lite.errors import NotFoundError, UsageError
+from lite.executor import HOMESTAR, Executor, Settled
+from lite.files import add_source, open_file
+from lite.ipld import unixfs
+from lite.ipld.cid import CID
+from lite.keys import Key
+from lite.limits import Limits
+from lite.model.instruction import Instruction
+from lite.model.receipt import Receipt
+from lite.model.trust import TrustPolicy
+from lite.ops.wasm import WasmRun
+from lite.store import Store
+
+if TYPE_CHECKING:
+    from lite.archive import ImportReport, Verified
+    from lite.engine.module import ModuleInfo
+    from lite.provenance import Provenance
+
+KEY_FILE = "key"
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a run would do now: "cached" (with the answer), "run", or "queued" (with the reason)."""
+
+    state: str
+    answer: Answer | None = None
+    reason: str = ""
+
+
+class Node:
+    """One home, opened. A context manager; `close` stops its workers and closes its store.
+
+    Example:
+        with Node.open() as node:
+            tools = node.add("imaging.wasm")
+            answer = node.run(wasm(tools, "blur", node.add("cat.png"), 2))
+            print(answer.out.unwrap())
+    """
+
+    def __init__(
+        self, config: Config, key: Key, store: Store, workers: Workers, clock: Clock
+    ) -> None:
+        self.config = config
+        self.home = config.home
+        self.key = key
+        self.did = key.did
+        self.store = store
+        self.clock = clock
+        self.first_use = False
+        self._workers = workers
+        self._executor = Executor(
+            store,
+            key,
+            {WasmRun.name: WasmRun(workers)},
+            TrustPolicy(key.did, frozenset(config.trust_issuers), config.trust_confirmations),
+            config.engine_caps,
+            clock,
+        )
+
+    @staticmethod
+    def open(
+        home: str | Path | None = None,
+        *,
+        in_process: bool | None = None,
+        engine: str | None = None,
+        config: Config | None = None,
+        clock: Clock | None = None,
+    ) -> Node:
+        """Open a home, making it with a fresh key and store on first use.
+
+        Args:
+            home: its folder; default `IPVM_HOME` or the platform's data folder.
+            in_process: run guests in this process; only for guests that you trust.
+            engine: "auto", "wasmtime" or "wasmer"; default from the configuration.
+
+        Raises:
+            ConfigError: the configuration does not parse.
+            StoreError: the home or its database cannot be used (see its subclasses).
+        """
+        config = config or Config.load(Path(home) if home is not None else None)
+        store = Store.open(
+            config.home, durability=config.durability, quota_bytes=config.quota_bytes
+        )
+        try:
+            key, created = Key.load_or_create(config.home / KEY_FILE)
+            workers = Workers(
+                engine=engine or config.engine,
+                cache_dir=config.cache_dir,
+                in_process=config.in_process if in_process is None else in_process,
+            )
+            node = Node(config, key, store, workers, clock or SystemClock())
+        except BaseException:
+            store.close()
+            raise
+        node.first_use = created
+        return node
+
+    def close(self) -> None:
+        """Stop the workers and close the store. Safe to call twice."""
+        self._workers.close()
+        self.store.close()
+
+    def __enter__(self) -> Node:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # Files.
+
+    def add(
+        self,
+        source: str | Path | bytes | BinaryIO,
+        *,
+        profile: str | None = None,
+        name: str | None = None,
+        pin: bool = False,
+    ) -> CID:
+        """Store a file (path, bytes or open binary file) or a folder; its CID.
+
+        Args:
+            profile: a name in `lite.ipld.unixfs.PROFILES`; default from the configuration.
+            name: also give it this petname.
+            pin: keep it from being collected.
+
+        Raises:
+            UsageError: no such file, or an unknown profile.
+            StoreError: it does not fit or cannot be written.
+        """
+        chosen = unixfs.PROFILES.get(profile or self.config.unixfs_profile)
+        if chosen is None:
+            raise UsageError(
+                f"no UnixFS profile is named {profile!r}",
+                hint=f"Choose one of {', '.join(unixfs.PROFILES)}.",
+            )
+        with self.store.adding() as put:
+            cid = add_source(source, put, chosen)
+        if name is not None:
+            self.store.names.set(name, cid)
+        if pin:
+            self.store.pins.add(cid)
+        return cid
+
+    def cat(
+        self, cid: CID, path: str = "", *, offset: int = 0, length: int | None = None
+    ) -> Iterator[bytes]:
+        """The bytes of a file, a block at a time. Raises `NotFoundError` for absent blocks."""
+        get = self.store.blocks.get
+        target = unixfs.resolve_path(cid, path, get) if path else cid
+        return unixfs.read_file(target, get, offset=offset, length=length)
+
+    def size(self, cid: CID) -> int:
+        """Length of a file in bytes."""
+        return unixfs.file_size(cid, self.store.blocks.get)
+
+    def ls(self, cid: CID, path: str = "") -> list[unixfs.Entry]:
+        """What is in a folder."""
+        get = self.store.blocks.get
+        return unixfs.list_directory(unixfs.resolve_path(cid, path, get) if path else cid, get)
+
+    # Running.
+
+    def run(
+        self,
+        instruction: Instruction,
+        *,
+        limits: Limits | None = None,
+        fresh: bool = False,
+        homestar: bool = False,
+    ) -> Answer:
+        """Answer an instruction: from a receipt that is known and trusted, else by running it.
+
+        Args:
+            limits: what the guest may use; default from the configuration.
+            fresh: run it even when the answer is known.
+            homestar: Homestar's value rules; such receipts answer only such runs.
+
+        Raises:
+            QueuedError: it cannot run here now; the message says what is missing.
+            StoreError: the receipt could not be kept.
+            EngineUnavailable: no engine here can run it.
+        """
+        settled = self._executor.run(
+            instruction,
+            limits or self.config.limits,
+            fresh=fresh,
+            mode=HOMESTAR if homestar else "",
+        )
+        return self._answer(settled)
+
+    def plan(
+        self, instruction: Instruction, *, limits: Limits | None = None, homestar: bool = False
+    ) -> Forecast:
+        """What `run` would do now. Runs nothing and starts nothing."""
+        bounds = limits or self.config.limits
+        mode = HOMESTAR if homestar else ""
+        settled = self._executor.lookup(instruction.cid, bounds, mode)
+        if settled is not None:
+            return Forecast("cached", self._answer(settled))
+        reason = self._executor.blocker(instruction, bounds, mode)
+        return Forecast("run") if reason is None else Forecast("queued", reason=reason)
+
+    def info(self, module: CID) -> ModuleInfo:
+        """Kind, exports with their types, and imports of a module; read once, then remembered.
+
+        Raises:
+            NotFoundError: its blocks are not here.
+            UsageError: it is not a WebAssembly module.
+        """
+        from lite.engine.base import GuestFailure
+        from lite.engine.module import ModuleInfo
+        from lite.ipld import dag_cbor
+
+        known = self.store.modules.get(module)
+        if known is not None:
+            return ModuleInfo.from_data(dag_cbor.decode_trusted(known))
+        size, bound = self.size(module), self.config.engine_caps.module_bytes
+        if size > bound:
+            raise UsageError(f"{module} has {size} bytes; this node takes modules up to {bound}")
+        try:
+            info = self._workers.describe(module, lambda: b"".join(self.cat(module)))
+        except GuestFailure as failure:
+            raise UsageError(f"{module} is not a module that runs here: {failure}") from failure
+        self.store.modules.put(module, dag_cbor.encode(info.to_data()))
+        return info
+
+    @property
+    def workers_started(self) -> int:
+        """How many worker processes this node has started so far."""
+        return self._workers.started
+
+    def _answer(self, settled: Settled) -> Answer:
+        return Answer(settled.receipt, settled.source, settled.rule, self.store)
+
+    # Receipts and archives.
+
+    def receipt(self, ref: str | CID) -> Receipt:
+        """A receipt by its CID, a unique part of it, or the CID of its instruction."""
+        cid = ref if isinstance(ref, CID) else self.resolve(ref)
+        found = self.store.receipts.get(cid)
+        if found is not None:
+            return found
+        known = self._executor.lookup(cid, Limits(fuel=0, memory_bytes=0))
+        if known is not None:
+            return known.receipt
+        raise NotFoundError(
+            f"{cid} is neither a receipt nor an instruction with one here",
+            hint="`ipvm receipt list` shows the receipts of this home.",
+        )
+
+    def answer(self, receipt: Receipt) -> Answer:
+        """A receipt as an answer, with access to the outputs it links to."""
+        return Answer(receipt, "cached", "", self.store)
+
+    def verify(self, source: str | Path | BinaryIO | Receipt) -> list[Verified]:
+        """Check a receipt of this store, or every receipt of an archive file.
+
+        Raises:
+            IntegrityError: a hash, a signature or a structure is wrong.
+            NotFoundError: something that a receipt links to is absent.
+        """
+        from lite import archive
+
+        if isinstance(source, Receipt):
+            return [archive.verify_receipt(source, self.store.blocks.get)]
+        if isinstance(source, (str, Path)):
+            with open_file(source) as file:
+                return archive.verify(file)
+        return archive.verify(source)
+
+    def export(
+        self,
+        refs: Sequence[CID],
+        out: BinaryIO,
+        *,
+        with_code: bool = False,
+        with_inputs: bool = False,
+    ) -> int:
+        """Write receipts (with instruction and outputs) or files as a CAR; bytes written."""
+        from lite import archive
+
+        return archive.export(self.store, refs, out, with_code=with_code, with_inputs=with_inputs)
+
+    def import_(self, source: str | Path | BinaryIO) -> ImportReport:
+        """Take in a CAR: every block is hashed and every receipt checked before it is stored."""
+        from lite import archive
+
+        if isinstance(source, (str, Path)):
+            with open_file(source) as file:
+                return archive.import_(self.store, file)
+        return archive.import_(self.store, source)
+
+    def why(self, cid: CID) -> Provenance:
+        """Where a receipt, an instruction's result or a value comes from, down to its inputs."""
+        from lite import provenance
+
+        return provenance.trace(self.store, cid)
+
+    # References.
+
+    def resolve(self, ref: str) -> CID:
+        """The CID that a person means.
+
+        `ref` is a CID, `ipfs://CID[/path]`, a petname, or at least four characters that begin or
+        end the CID of exactly one receipt or block here.
+
+        Raises:
+            NotFoundError: nothing here answers to it.
+            UsageError: several things do.
+        """
+        from lite import references
+
+        return references.resolve(self.store, ref)

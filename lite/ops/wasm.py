@@ -1,0 +1,116 @@
+"""`wasm/run`: call a function of a WebAssembly module.
+
+`rsc` is `ipfs://CID[/path]` of the module; `input` is `{func, args}` as Homestar writes it, and for
+commands also `env` (a map of strings) and `stdin` (bytes, text, or a link to a file).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lite.engine.base import GuestFailure, Host, Outcome
+from lite.engine.job import Content, Job
+from lite.engine.pool import Workers
+from lite.errors import NotFoundError
+from lite.ipld.cid import CID
+from lite.ops.base import Level, Ready
+
+INPUT_KEYS = frozenset({"func", "args", "env", "stdin"})
+
+
+class WasmRun:
+    """The `wasm/run` operation over a pool of workers."""
+
+    name = "wasm/run"
+    level: Level = "pure"
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+
+    def missing(self, ready: Ready) -> str | None:
+        """Why the module is not at hand, or None. Reads the path to it and its first block."""
+        module = ready.instruction.module
+        if module is None:
+            return None  # not an ipfs:// resource: `run` says so in an error receipt
+        try:
+            ready.files.size(ready.files.resolve(module, ready.instruction.module_path))
+        except NotFoundError as absent:
+            return f"the module is not here: {absent}"
+        return None
+
+    def run(self, ready: Ready) -> Outcome:
+        try:
+            job = _job(ready)
+            _check_size(ready, job.module)
+        except GuestFailure as failure:
+            return Outcome(
+                error={"code": failure.code, "message": failure.message, **failure.detail}
+            )
+        return self._workers.run(job, lambda: ready.files.read(job.module))
+
+
+def _job(ready: Ready) -> Job:
+    """The engine's job for an instruction; raises `GuestFailure` for input that cannot be one."""
+    instruction = ready.instruction
+    module = instruction.module
+    if module is None:
+        raise GuestFailure(
+            "bad-argument", f"wasm/run needs an ipfs:// resource, not {instruction.rsc!r}"
+        )
+    given = instruction.input
+    unknown = sorted(set(given) - INPUT_KEYS)
+    if unknown:
+        raise GuestFailure("bad-argument", f"wasm/run has no input named {', '.join(unknown)}")
+    func = given.get("func")
+    if func is not None and not isinstance(func, str):
+        raise GuestFailure("bad-argument", "input.func must be a string")
+    args = given.get("args", [])
+    if not isinstance(args, list):
+        raise GuestFailure("bad-argument", "input.args must be a list")
+    return Job(
+        module=ready.files.resolve(module, instruction.module_path),
+        func=func,
+        args=tuple(args),
+        content=ready.content,
+        limits=ready.limits,
+        caps=ready.caps,
+        host=Host(
+            env=_env(given.get("env", {})),
+            stdin=_stdin(given.get("stdin", b""), ready),
+            seed=instruction.cid.raw,
+            homestar=ready.homestar,
+        ),
+    )
+
+
+def _check_size(ready: Ready, module: CID) -> None:
+    """Refuse a module over the node's bound before a byte of it is read."""
+    size, bound = ready.files.size(module), ready.caps.module_bytes
+    if size > bound:
+        raise GuestFailure(
+            "module-too-large", f"the module has {size} bytes; this node takes at most {bound}"
+        )
+
+
+def _env(env: Any) -> tuple[tuple[str, str], ...]:
+    if not isinstance(env, dict) or not all(isinstance(v, str) for v in env.values()):
+        raise GuestFailure("bad-argument", "input.env must be a map of strings")
+    return tuple(env.items())
+
+
+def _stdin(stdin: Any, ready: Ready) -> bytes:
+    if isinstance(stdin, CID):
+        content = ready.content.get(stdin)
+        if content is None or content.kind != "file":
+            raise GuestFailure("bad-argument", f"input.stdin: {stdin} is not a file")
+        return file_bytes(content)
+    if isinstance(stdin, str):
+        return stdin.encode()
+    if isinstance(stdin, bytes):
+        return stdin
+    raise GuestFailure("bad-argument", "input.stdin must be bytes, text or a link to a file")
+
+
+def file_bytes(content: Content) -> bytes:
+    """The bytes of file content, from memory or from its temporary file."""
+    return content.data if isinstance(content.data, bytes) else content.data.read_bytes()

@@ -1,0 +1,83 @@
+"""Keep receipts thin: what is larger than one protocol constant becomes blocks and a link.
+
+Design, "Identifiers and data": a result whose DAG-CBOR exceeds `INLINE_BYTES_MAX` is stored beside
+the receipt (bytes as a UnixFS file, any other value as one dag-cbor block) and flagged, so that it
+cannot be mistaken for a link that the guest itself returned.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from lite.engine.base import Outcome
+from lite.errors import LimitError
+from lite.ipld import dag_cbor, unixfs
+from lite.ipld.block import Block
+from lite.ipld.cid import DAG_CBOR
+from lite.limits import BLOCK_BYTES_MAX, INLINE_BYTES_MAX
+from lite.model.result import Result
+
+LinkKind = Literal["file", "dag-cbor"]
+TRACE_INLINE_BYTES_MAX = 1024  # leaves room for the rest of a token
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """An outcome ready for a receipt.
+
+    Attributes:
+        out: the result as it stands there.
+        kind: how to read the link in `out`, when it was put there.
+        code: the error's code, or "".
+        trace: bytes, or a link to a file, or None.
+        blocks: what `out` and `trace` link to.
+    """
+
+    out: Result
+    kind: LinkKind | None
+    code: str = ""
+    trace: Any = None
+    blocks: list[Block] = field(default_factory=list)
+
+
+def link_large(outcome: Outcome) -> Linked:
+    """The outcome as a receipt holds it."""
+    blocks: list[Block] = []
+    trace: Any = outcome.trace or None
+    if len(outcome.trace) > TRACE_INLINE_BYTES_MAX:
+        trace = unixfs.write_file(io.BytesIO(outcome.trace), blocks.append)
+    if outcome.error is None:
+        try:
+            value, kind = link_value(outcome.ok, blocks)
+            return Linked(Result.of_ok(value), kind, "", trace, blocks)
+        except LimitError as limit:
+            error: dict[str, Any] = {"code": "output-limit", "message": str(limit)}
+    else:
+        error = outcome.error
+    value, kind = link_value(error, blocks)
+    return Linked(Result.of_error(value), kind, str(error.get("code", "")), trace, blocks)
+
+
+def link_value(value: Any, blocks: list[Block]) -> tuple[Any, LinkKind | None]:
+    """`value` itself when it is small, else a link to it; new blocks are appended to `blocks`.
+
+    Raises:
+        LimitError: a value that is not bytes is larger than one block.
+    """
+    if isinstance(value, bytes):
+        if len(value) <= INLINE_BYTES_MAX and len(dag_cbor.encode(value)) <= INLINE_BYTES_MAX:
+            return value, None
+        return unixfs.write_file(io.BytesIO(value), blocks.append), "file"
+    data = dag_cbor.encode(value)
+    if len(data) <= INLINE_BYTES_MAX:
+        return value, None
+    if len(data) > BLOCK_BYTES_MAX:
+        raise LimitError(
+            f"the result has {len(data)} bytes as one value; the limit is {BLOCK_BYTES_MAX}, "
+            "and list<u8> results have no such limit"
+        )
+    block = Block.make(data, DAG_CBOR)
+    blocks.append(block)
+    return block.cid, "dag-cbor"

@@ -1,0 +1,48 @@
+"""What a person means by a reference: a CID, a path, a petname, or a piece of a CID."""
+
+from __future__ import annotations
+
+from lite.errors import CidError, NotFoundError, UsageError
+from lite.ipld import unixfs
+from lite.ipld.cid import CID
+from lite.store import Store
+
+SCHEME = "ipfs://"
+PIECE_CHARS_MIN = 4
+CANDIDATES_SHOWN = 5
+
+
+def resolve(store: Store, ref: str) -> CID:
+    """See `Node.resolve`."""
+    if ref.startswith(SCHEME):
+        root, _, path = ref.removeprefix(SCHEME).partition("/")
+        cid = CID.parse(root)
+        return unixfs.resolve_path(cid, path, store.blocks.get) if path else cid
+    if (named := store.names.get(ref)) is not None:
+        return named
+    try:
+        return CID.parse(ref)
+    except CidError as fault:
+        return _by_piece(store, ref.replace("…", ""), fault)
+
+
+def _by_piece(store: Store, piece: str, fault: CidError) -> CID:
+    """The one receipt, else the one block, whose CID begins or ends with `piece`."""
+    if len(piece) < PIECE_CHARS_MIN or not piece.isascii() or not piece.isalnum():
+        raise CidError(
+            f"{piece!r} is not a CID: {fault}",
+            hint=f"Give a CID, a petname, or at least {PIECE_CHARS_MIN} characters of a CID.",
+        )
+    for find in (store.receipts.find, store.blocks.find):
+        found = find(piece.lower())
+        if len(found) == 1:
+            return found[0]
+        if found:
+            shown = ", ".join(str(c) for c in found[:CANDIDATES_SHOWN])
+            raise UsageError(
+                f"{piece!r} fits {len(found)} things: {shown}", hint="Give more characters."
+            )
+    raise NotFoundError(
+        f"nothing here is called {piece!r}",
+        hint="`ipvm name list` and `ipvm receipt list` show what there is.",
+    )

@@ -1,0 +1,121 @@
+"""Backups: one uncompressed tar file, for its owner only, with all that belongs to a home.
+
+Its members, in this order: `backup.json`, which names the others with their sizes and sha2-256, and
+whose `ipvm-backup` is the version of this layout; the database as of one moment; the key; the
+configuration. Any tar program reads it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from contextlib import closing
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from lite.clock import Clock
+from lite.errors import StoreError
+from lite.limits import BUSY_TIMEOUT_MS, MIB
+from lite.store import faults
+from lite.store.database import connect
+from lite.store.home import DATABASE, SIDE_FILES, sync_folder
+
+if TYPE_CHECKING:
+    import tarfile
+
+__all__ = ["HOME_FILES", "LAYOUT", "MANIFEST", "digest", "write_backup"]
+
+MANIFEST = "backup.json"
+LAYOUT = 1
+HOME_FILES = ("key", "config.toml")  # beside the database, each only if there is one
+
+
+def write_backup(home: Path, target: Path, clock: Clock) -> int:
+    """Back up a home whose database exists; the size of the file in bytes.
+
+    Raises:
+        StoreError: it cannot be written. StoreFull: it does not fit; an older file at `target`
+            stays.
+    """
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    copy = part.with_suffix(".db")
+    try:
+        if target.is_dir():
+            raise StoreError(f"{target} is a folder", hint="Name the file to write.")
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _create(copy)
+        _copy_database(home / DATABASE, copy)
+        _write_archive(part, _members(home, copy), clock)
+        size = part.stat().st_size
+        part.replace(target)
+        sync_folder(target.parent)
+    except OSError as fault:
+        raise faults.from_os(fault, target) from fault
+    finally:
+        part.unlink(missing_ok=True)
+        for suffix in ("", *SIDE_FILES):
+            copy.with_name(copy.name + suffix).unlink(missing_ok=True)
+    return size
+
+
+def digest(file: IO[bytes]) -> str:
+    """The sha2-256 of the rest of a file, in hexadecimal."""
+    state = hashlib.sha256()
+    while chunk := file.read(MIB):
+        state.update(chunk)
+    return state.hexdigest()
+
+
+def _create(path: Path) -> None:
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+
+def _copy_database(source: Path, copy: Path) -> None:
+    """Copy a database through SQLite, as of one moment, while others may write to it."""
+    try:
+        with (
+            closing(connect(source, "rw", BUSY_TIMEOUT_MS)) as reader,
+            closing(connect(copy, "rw", 0)) as writer,
+        ):
+            writer.execute("PRAGMA synchronous = OFF")
+            reader.backup(writer)
+    except faults.SQLITE as fault:
+        raise faults.from_sqlite(fault, copy) from fault
+
+
+def _members(home: Path, copy: Path) -> list[tuple[str, Path]]:
+    beside = [(name, home / name) for name in HOME_FILES if (home / name).is_file()]
+    return [(DATABASE, copy), *beside]
+
+
+def _write_archive(part: Path, members: list[tuple[str, Path]], clock: Clock) -> None:
+    import tarfile
+
+    _create(part)
+    with part.open("r+b") as out:
+        with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
+            manifest = json.dumps(_manifest(members, clock), indent=1).encode()
+            archive.addfile(_entry(MANIFEST, len(manifest), clock), io.BytesIO(manifest))
+            for name, path in members:
+                with path.open("rb") as file:
+                    archive.addfile(_entry(name, path.stat().st_size, clock), file)
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def _entry(name: str, size: int, clock: Clock) -> tarfile.TarInfo:
+    import tarfile
+
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode, entry.mtime = size, 0o600, clock.now()
+    return entry
+
+
+def _manifest(members: list[tuple[str, Path]], clock: Clock) -> dict[str, Any]:
+    files: dict[str, dict[str, Any]] = {}
+    for name, path in members:
+        with path.open("rb") as file:
+            files[name] = {"bytes": path.stat().st_size, "sha256": digest(file)}
+    return {"ipvm-backup": LAYOUT, "made_at": clock.now(), "files": files}

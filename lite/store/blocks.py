@@ -1,0 +1,162 @@
+"""Blocks by CID, and the one way in which new ones are written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from lite.clock import Clock
+from lite.errors import HashMismatch, NotFoundError, QuotaError
+from lite.ipld.block import Block
+from lite.ipld.cid import CID
+from lite.store import abbreviations, sql
+from lite.store.database import Database, Transaction
+
+if TYPE_CHECKING:
+    from lite.store.adding import Adding
+
+__all__ = ["REFRESH_S", "Blocks", "Ledger"]
+
+REFRESH_S = 1_800  # a known block that is put again counts as added now, to this precision
+
+
+class Ledger:
+    """Writes blocks inside one transaction and keeps the totals.
+
+    Attributes:
+        new: the CIDs that were not here before, in binary form.
+    """
+
+    __slots__ = ("_now", "_transaction", "bytes", "new")
+
+    def __init__(self, transaction: Transaction, now: int) -> None:
+        self._transaction = transaction
+        self._now = now
+        self.new: list[bytes] = []
+        self.bytes = 0
+
+    def put(self, raw: bytes, data: bytes) -> bool:
+        """Write one block; False when it was here. Whoever puts it again shares it: it no longer
+        goes when an unfinished add that brought it is undone."""
+        execute = self._transaction.execute
+        found = execute(sql.BLOCK_ADDED_AT, (raw,)).fetchone()
+        if found is None:
+            execute(sql.BLOCK_INSERT, (raw, self._now, data))
+            self.new.append(raw)
+            self.bytes += len(data)
+            return True
+        execute(sql.ADDING_ADOPT, (raw,))
+        if not self._now - REFRESH_S <= found[0] <= self._now:
+            execute(sql.BLOCK_REFRESH, (self._now, raw))
+        return False
+
+    def close(self, quota_bytes: int | None = None) -> None:
+        """Add what came to the totals.
+
+        Raises:
+            QuotaError: blocks came and the total is now beyond the quota.
+        """
+        if not self.new:
+            return
+        self._transaction.execute(sql.TOTALS_ADD, (len(self.new), self.bytes))
+        if quota_bytes is None:
+            return
+        _, total = self._transaction.execute(sql.TOTALS).fetchone()
+        if total > quota_bytes:
+            raise QuotaError(
+                f"{self.bytes} more bytes of blocks would make {total}, over this home's quota "
+                f"of {quota_bytes} bytes; nothing of it was kept",
+                hint="`ipvm gc` frees what nothing refers to; `ipvm config` raises store.quota.",
+            )
+
+
+class Blocks:
+    """The blocks of a store."""
+
+    def __init__(self, database: Database, adding: Adding, clock: Clock) -> None:
+        self._database = database
+        self._adding = adding
+        self._clock = clock
+
+    def get(self, cid: CID, *, verify: bool = False) -> bytes:
+        """The bytes of a block.
+
+        Args:
+            verify: hash them first; they were when they came in.
+
+        Raises:
+            NotFoundError: it is not here; the message says so when it was collected.
+            HashMismatch: the bytes changed on the disk.
+        """
+        found = self._database.row(sql.BLOCK, (cid.raw,))
+        if found is None:
+            raise self._absent(cid)
+        data: bytes = found[0]
+        if verify and not cid.matches(data):
+            raise HashMismatch(
+                f"the stored bytes of {cid} changed on the disk",
+                hint="`ipvm doctor --deep --repair` drops it; then add or import it again.",
+            )
+        return data
+
+    def has(self, cid: CID) -> bool:
+        """Whether the block is here."""
+        return self._database.row(sql.BLOCK_EXISTS, (cid.raw,)) is not None
+
+    def size(self, cid: CID) -> int:
+        """The length of a block in bytes. Raises `NotFoundError` like `get`."""
+        found = self._database.row(sql.BLOCK_SIZE, (cid.raw,))
+        if found is None:
+            raise self._absent(cid)
+        return int(found[0])
+
+    def put(self, block: Block) -> None:
+        """Store a block; nothing happens when it is here.
+
+        Raises:
+            QuotaError, StoreFull: it does not fit; nothing of it is kept.
+        """
+        self.put_many((block,))
+
+    def put_many(self, blocks: Iterable[Block]) -> None:
+        """Store blocks, all or none, in transactions of bounded size. Errors like `put`."""
+        with self._adding.start() as put:
+            for block in blocks:
+                put(block)
+
+    def delete(self, cid: CID) -> bool:
+        """Remove a block, whatever links to it; whether it was here. It is marked as gone."""
+        with self._database.write() as transaction:
+            found = transaction.execute(sql.BLOCK_DELETE, (cid.raw,)).fetchall()
+            if found:
+                size = found[0][0]
+                transaction.execute(sql.GONE_INSERT, (cid.raw, self._clock.now(), size))
+                transaction.execute(sql.TOTALS_ADD, (-1, -size))
+        return bool(found)
+
+    def count(self) -> int:
+        """How many blocks are here."""
+        return self._database.number("SELECT blocks FROM totals")
+
+    def total_bytes(self) -> int:
+        """The bytes of all blocks: what a quota counts."""
+        return self._database.number("SELECT bytes FROM totals")
+
+    def find(self, piece: str, limit: int = abbreviations.FOUND_MAX) -> list[CID]:
+        """The blocks whose CID text begins or ends with `piece`, at most `limit`."""
+        return abbreviations.find(self._database, abbreviations.BLOCKS, piece, limit)
+
+    def _absent(self, cid: CID) -> NotFoundError:
+        gone = self._database.row(sql.GONE, (cid.raw,))
+        if gone is None:
+            return NotFoundError(
+                f"the block {cid} is not here",
+                hint="Add the file that it belongs to, or import an archive that holds it.",
+            )
+        day = time.strftime("%Y-%m-%d", time.gmtime(gone[0]))
+        return NotFoundError(
+            f"the block {cid} ({gone[1]} bytes) was collected on {day} to free space",
+            hint="Add its file again, import an archive that holds it, or run what made it with "
+            "--fresh; `ipvm pin` keeps what matters.",
+        )

@@ -1,0 +1,177 @@
+"""One SQLite connection, shared by threads under one lock, with its errors in our words."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+from lite.store import faults
+
+__all__ = ["WAL_BYTES_MAX", "Database", "Row", "Transaction", "connect"]
+
+Row = tuple[Any, ...]
+
+WAL_BYTES_MAX = 32 * 1024 * 1024  # what the log file keeps on disk after it was emptied
+_SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/")
+
+
+def connect(path: Path, mode: Literal["ro", "rw"], busy_timeout_ms: int) -> sqlite3.Connection:
+    """A connection to an existing file. SQLite touches the file at the first statement.
+
+    Raises:
+        StoreError: there is no such file, or it may not be opened.
+    """
+    text = "".join(chr(b) if b in _SAFE else f"%{b:02X}" for b in os.fsencode(path))
+    try:
+        return sqlite3.connect(
+            f"file:{text}?mode={mode}",
+            uri=True,
+            timeout=busy_timeout_ms / 1000,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+    except faults.SQLITE as fault:
+        raise faults.from_sqlite(fault, path) from fault
+
+
+class Database:
+    """The connections of one store: one that writes and, when that is busy, one that reads.
+
+    Attributes:
+        lock: held by a thread during each transaction, and by readers while nobody writes.
+        full: every commit is on the disk before it returns, unless a transaction waives it.
+        connection: the one that writes.
+    """
+
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, *, full: bool, busy_timeout_ms: int
+    ) -> None:
+        self.path = path
+        self.full = full
+        self.lock = threading.RLock()
+        self.connection = connection
+        self._busy_timeout_ms = busy_timeout_ms
+        self._reader: sqlite3.Connection | None = None
+        self._reader_lock = threading.Lock()
+        self._is_open = True
+
+    def row(self, sql: str, values: tuple[Any, ...] = ()) -> Row | None:
+        """The first row of a query, or None."""
+        rows = self.rows(sql, values)
+        return rows[0] if rows else None
+
+    def rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[Row]:
+        """All rows of a query; the caller knows that they are few.
+
+        Inside a transaction of this thread it sees what that wrote. It never waits for the disk
+        under a transaction of another thread.
+        """
+        try:
+            if self.lock.acquire(blocking=False):
+                try:
+                    return self.connection.execute(sql, values).fetchall()
+                finally:
+                    self.lock.release()
+            with self._reader_lock:
+                return self._other().execute(sql, values).fetchall()
+        except faults.SQLITE as fault:
+            raise faults.from_sqlite(fault, self.path) from fault
+
+    def _other(self) -> sqlite3.Connection:
+        """The second connection; SQLite lets it read while the first one writes."""
+        if self._reader is None:
+            if not self._is_open:
+                return self.connection
+            self._reader = connect(self.path, "rw", self._busy_timeout_ms)
+            self._reader.execute("PRAGMA query_only = ON")
+        return self._reader
+
+    def number(self, sql: str, values: tuple[Any, ...] = ()) -> int:
+        """The one number that a query gives; 0 for NULL."""
+        found = self.row(sql, values)
+        return int(found[0] or 0) if found else 0
+
+    def run(self, sql: str) -> None:
+        """Run a statement to its end outside of any transaction; what it returns is dropped."""
+        with self.lock:
+            try:
+                self.connection.executescript(sql)
+            except faults.SQLITE as fault:
+                raise faults.from_sqlite(fault, self.path) from fault
+
+    def write(self, *, durable: bool = True) -> Transaction:
+        """A write transaction, for `with`.
+
+        Args:
+            durable: False lets a power cut take the transaction back (never a part of it), for
+                what a later durable one completes or what can be computed again.
+        """
+        return Transaction(self, relaxed=self.full and not durable)
+
+    def close(self) -> None:
+        """Close both connections, after what is under way. Safe to call twice."""
+        with self.lock, self._reader_lock:
+            self._is_open = False
+            if self._reader is not None:
+                self._reader.close()
+            self.connection.close()
+
+
+class Transaction:
+    """All or nothing: commits when its `with` block ends, rolls back on any exception.
+
+    It holds the write lock of the database file, so no other process writes meanwhile.
+    """
+
+    __slots__ = ("_database", "_relaxed", "execute", "executemany")
+
+    def __init__(self, database: Database, *, relaxed: bool) -> None:
+        self._database = database
+        self._relaxed = relaxed
+        self.execute = database.connection.execute
+        self.executemany = database.connection.executemany
+
+    def row(self, sql: str, values: tuple[Any, ...] = ()) -> Row | None:
+        """The first row of a query, or None."""
+        found: Row | None = self.execute(sql, values).fetchone()
+        return found
+
+    def __enter__(self) -> Transaction:
+        self._database.lock.acquire()
+        try:
+            if self._relaxed:
+                self.execute("PRAGMA synchronous = NORMAL")
+            self.execute("BEGIN IMMEDIATE")
+        except faults.SQLITE as fault:
+            self._leave()
+            raise faults.from_sqlite(fault, self._database.path) from fault
+        except BaseException:
+            self._leave()
+            raise
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        try:
+            if error is None:
+                self.execute("COMMIT")
+        except faults.SQLITE as fault:
+            error = fault
+        finally:
+            self._leave()
+        if isinstance(error, faults.SQLITE):
+            raise faults.from_sqlite(error, self._database.path) from error
+
+    def _leave(self) -> None:
+        # SQLite ends a transaction by itself on some errors, and a connection that was closed by
+        # another thread has none; neither may hide the first error.
+        with suppress(*faults.SQLITE):
+            if self._database.connection.in_transaction:
+                self.execute("ROLLBACK")
+        with suppress(*faults.SQLITE):
+            if self._relaxed:
+                self.execute("PRAGMA synchronous = FULL")
+        self._database.lock.release()

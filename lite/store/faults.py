@@ -1,0 +1,126 @@
+"""What SQLite and the operating system report, in our words."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from pathlib import Path
+
+from lite.errors import (
+    BugError,
+    CidError,
+    IpvmError,
+    StoreBusy,
+    StoreCorrupt,
+    StoreError,
+    StoreFull,
+)
+from lite.ipld.cid import CID
+
+__all__ = ["SQLITE", "corrupt", "from_os", "from_sqlite", "stored_cid", "unwritable"]
+
+# What a statement may raise. The second comes when SQLite names a damaged part of the schema.
+SQLITE = (sqlite3.Error, UnicodeDecodeError)
+
+# With less than this free, an unnamed disk error is taken for a full disk: SQLite reports a failed
+# growth of its shared-memory or log file as "disk I/O error" or "unable to open".
+_FREE_BYTES_MIN = 256 * 1024
+
+# By text, because Python 3.10 does not hand out SQLite's result codes. The texts are part of
+# SQLite's interface (sqlite3_errstr) and have not changed since 2013.
+_FULL = ("database or disk is full",)
+_BUSY = ("is locked", "locking protocol")
+_CORRUPT = (
+    "not a database",
+    "malformed",
+    "unsupported file format",
+    "no such table",
+    "no such col",
+)
+_READ_ONLY = ("readonly database", "access permission denied")
+_RESTORE = "`ipvm restore FILE` puts a backup in its place and keeps the damaged file aside."
+_DISK = ("disk I/O error", "unable to open database file")
+
+
+def from_sqlite(fault: sqlite3.Error | UnicodeDecodeError, path: Path) -> IpvmError | BugError:
+    """The error of ours that says what `fault` means for the database at `path`."""
+    text = str(fault)
+    if any(part in text for part in _FULL):
+        return _full(path)
+    if any(part in text for part in _BUSY):
+        return StoreBusy(
+            f"another process kept {path} locked for too long",
+            hint="Wait for it to end, or stop it; `ipvm status` shows what runs on this home.",
+        )
+    if any(part in text for part in _CORRUPT):
+        return corrupt(path, text)
+    if any(part in text for part in _READ_ONLY):
+        return unwritable(path)
+    if any(part in text for part in _DISK):
+        if _is_full(path.parent):
+            return _full(path)
+        return StoreError(
+            f"the disk or file system failed under {path}: {text}",
+            hint="Check the disk, its permissions and the system log; then `ipvm doctor --deep`.",
+        )
+    if "closed database" in text:
+        return StoreError("this store was closed")
+    if isinstance(fault, (sqlite3.OperationalError, sqlite3.DataError)):
+        return StoreError(f"SQLite failed on {path}: {text}")
+    if isinstance(
+        fault, (sqlite3.ProgrammingError, sqlite3.IntegrityError, sqlite3.InterfaceError)
+    ):
+        return BugError(f"a statement that SQLite refuses: {text}")
+    return corrupt(path, text)
+
+
+def from_os(fault: OSError, path: Path) -> StoreError:
+    """The error of ours for a failed file operation below the home."""
+    if fault.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _full(path)
+    if fault.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return unwritable(path)
+    return StoreError(f"cannot use {path}: {fault.strerror or fault}")
+
+
+def stored_cid(raw: bytes) -> CID:
+    """The CID in a column.
+
+    Raises:
+        StoreCorrupt: it is none, although only CIDs are ever stored there.
+    """
+    try:
+        return CID.from_bytes(raw)
+    except (CidError, TypeError) as fault:
+        raise StoreCorrupt(f"the database holds {raw!r:.80} for a CID", hint=_RESTORE) from fault
+
+
+def unwritable(path: Path) -> StoreError:
+    return StoreError(
+        f"{path} cannot be written",
+        hint="Check owner and permissions, or choose another home with IPVM_HOME or --home.",
+    )
+
+
+def corrupt(path: Path, reason: str) -> StoreCorrupt:
+    return StoreCorrupt(
+        f"the database {path} is damaged: {reason}",
+        hint=_RESTORE,
+    )
+
+
+def _full(path: Path) -> StoreFull:
+    return StoreFull(
+        f"the disk that holds {path} is full; nothing half-written was kept",
+        hint="Free some space on it (`ipvm gc` can help), then do it again.",
+    )
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return False
+    has_inodes = disk.f_favail > 0 or disk.f_files == 0
+    return disk.f_bavail * disk.f_frsize < _FREE_BYTES_MIN or not has_inodes

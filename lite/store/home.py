@@ -1,0 +1,269 @@
+"""The home folder and its database file: making, checking, upgrading and opening them.
+
+Every open store holds a shared lock on the home folder. Upgrading and restoring take it
+exclusively, so that they never happen under a process that uses the file.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lite.clock import Clock
+from lite.errors import StoreBusy, StoreFull, StoreTooNew
+from lite.store import faults, schema
+from lite.store.database import WAL_BYTES_MAX, Database, connect
+from lite.store.locks import FileLock, FolderLock
+from lite.store.reserve import Reserve
+
+__all__ = ["DATABASE", "Opened", "exclusive", "open_home", "sync_folder"]
+
+DATABASE = "ipvm.db"
+SIDE_FILES = ("-wal", "-shm", "-journal")  # what SQLite may keep beside it
+BACKUPS = "backups"
+_NEW = "ipvm.db.new"
+_MAKING = "ipvm.db.making"
+
+# A database cannot have seen this many migrations; such a number is a damaged header.
+_VERSION_MAX = 9_999
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An open home: its database, the lock to close after it, and whether this call made it."""
+
+    database: Database
+    lock: FolderLock
+    created: bool
+
+
+def open_home(home: Path, *, full: bool, busy_timeout_ms: int, clock: Clock) -> Opened:
+    """Open the database of a home. Makes both when absent, upgrades an older schema.
+
+    Raises:
+        StoreError: the folder cannot be used or written; StoreCorrupt, StoreTooNew, StoreBusy,
+            StoreFull as their names say. A file that is refused is left as it was.
+    """
+    created = not _is_there(home / DATABASE) and _create(home, busy_timeout_ms)
+    try:
+        opened = _open(home, full, busy_timeout_ms, created)
+    except StoreFull:
+        # Reading, and making space, must be possible on a full disk.
+        if not Reserve(home).spend():
+            raise
+        opened = _open(home, full, busy_timeout_ms, created)
+    if opened is None:
+        _upgrade(home, busy_timeout_ms, clock)
+        opened = _open(home, full, busy_timeout_ms, created)
+    if opened is None:
+        raise StoreBusy(f"{home} changes while it is being opened", hint="Try again.")
+    return opened
+
+
+def exclusive(home: Path, busy_timeout_ms: int) -> FolderLock:
+    """The lock that keeps every other process and store off this home.
+
+    Raises:
+        StoreBusy: some process has it open.
+    """
+    return FolderLock(
+        home,
+        exclusive=True,
+        timeout_s=busy_timeout_ms / 1000,
+        busy=f"another process has the home {home} open",
+    )
+
+
+def _shared(home: Path, busy_timeout_ms: int) -> FolderLock:
+    return FolderLock(
+        home,
+        exclusive=False,
+        timeout_s=busy_timeout_ms / 1000,
+        busy=f"another process is upgrading or restoring the home {home}",
+    )
+
+
+@contextmanager
+def _makers_turn(home: Path) -> Iterator[None]:
+    """One process at a time makes or upgrades; the others wait here and find it done."""
+    lock = FileLock(home / _MAKING)
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as fault:
+        raise faults.from_os(fault, path) from fault
+    return True
+
+
+def _open(home: Path, full: bool, busy_timeout_ms: int, created: bool) -> Opened | None:
+    """None when the schema is older than ours."""
+    lock = _shared(home, busy_timeout_ms)
+    try:
+        connection = _connection(home, full, busy_timeout_ms)
+    except BaseException:
+        lock.close()
+        raise
+    if connection is None:
+        lock.close()
+        return None
+    return Opened(
+        Database(home / DATABASE, connection, full=full, busy_timeout_ms=busy_timeout_ms),
+        lock,
+        created,
+    )
+
+
+def _connection(home: Path, full: bool, busy_timeout_ms: int) -> sqlite3.Connection | None:
+    path = home / DATABASE
+    if not (os.access(home, os.W_OK | os.X_OK) and os.access(path, os.R_OK | os.W_OK)):
+        raise faults.unwritable(home)
+    connection = connect(path, "rw", busy_timeout_ms)
+    try:
+        if _version(connection, path) < len(schema.MIGRATIONS):
+            connection.close()
+            return None
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
+        connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_MAX}")
+        # Some builds overwrite what is deleted: collecting 1 GiB would write 1 GiB.
+        connection.execute("PRAGMA secure_delete = OFF")
+    except faults.SQLITE as fault:
+        connection.close()
+        raise faults.from_sqlite(fault, path) from fault
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """The number of migrations it has, if they are ours to use. Writes nothing."""
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    known = len(schema.MIGRATIONS)
+    if version == known:
+        return version
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    if application != schema.APPLICATION_ID or not 0 < version <= _VERSION_MAX:
+        raise faults.corrupt(path, "it is not a store of this program, or its header was changed")
+    if version > known:
+        _close_untouched(connection, path)
+        raise StoreTooNew(
+            f"{path} was written by a later version (its schema is {version}, this one reads "
+            f"up to {known}); it was not changed",
+            hint="Upgrade ipvm-lite, or choose another home with IPVM_HOME or --home.",
+        )
+    return version
+
+
+def _close_untouched(connection: sqlite3.Connection, path: Path) -> None:
+    """Close without moving a log that a crash left into the file: the last one to close would.
+
+    The connection that closes last here may only read, so it cannot.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    if not log.exists() or log.stat().st_size == 0:
+        connection.close()
+        return
+    with closing(connect(path, "ro", 0)) as reader:
+        reader.execute("PRAGMA user_version").fetchone()
+        connection.close()
+
+
+def _create(home: Path, busy_timeout_ms: int) -> bool:
+    """Make home and database; False when another process was faster."""
+    try:
+        _make_folder(home)
+        with _shared(home, busy_timeout_ms), _makers_turn(home):
+            if _is_there(home / DATABASE):
+                return False
+            _remove_new(home)
+            try:
+                _write_database(home / _NEW)
+                (home / _NEW).rename(home / DATABASE)
+            except BaseException:
+                _remove_new(home)
+                raise
+            sync_folder(home)
+            Reserve(home).keep()
+    except OSError as fault:
+        raise faults.from_os(fault, home) from fault
+    return True
+
+
+def _make_folder(home: Path) -> None:
+    """The home, for its owner only. A folder that already holds something keeps its mode."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if next(home.iterdir(), None) is None and home.stat().st_uid == os.getuid():
+        home.chmod(0o700)
+
+
+def _write_database(path: Path) -> None:
+    """A complete, synced database; nobody sees it before it gets its name."""
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    try:
+        with closing(connect(path, "rw", 0)) as connection:
+            connection.execute("PRAGMA synchronous = OFF")
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+            schema.migrate(connection, schema.MIGRATIONS)
+            connection.execute("PRAGMA journal_mode = WAL")
+    except faults.SQLITE as fault:
+        raise faults.from_sqlite(fault, path) from fault
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_new(home: Path) -> None:
+    for suffix in ("", *SIDE_FILES):
+        (home / f"{_NEW}{suffix}").unlink(missing_ok=True)
+
+
+def _upgrade(home: Path, busy_timeout_ms: int, clock: Clock) -> None:
+    """Apply pending migrations, after a backup, with nobody else on the home."""
+    path = home / DATABASE
+    with _makers_turn(home):
+        if not _is_older(path, busy_timeout_ms):
+            return
+        with exclusive(home, busy_timeout_ms), closing(connect(path, "rw", 0)) as connection:
+            try:
+                _migrate(connection, home, clock)
+            except faults.SQLITE as fault:
+                raise faults.from_sqlite(fault, path) from fault
+
+
+def _is_older(path: Path, busy_timeout_ms: int) -> bool:
+    with closing(connect(path, "rw", busy_timeout_ms)) as connection:
+        return _version(connection, path) < len(schema.MIGRATIONS)
+
+
+def _migrate(connection: sqlite3.Connection, home: Path, clock: Clock) -> None:
+    from lite.store.backup import write_backup
+
+    version = _version(connection, home / DATABASE)
+    write_backup(home, home / BACKUPS / f"schema-{version}-{clock.now()}.tar", clock)
+    schema.migrate(connection, schema.MIGRATIONS)

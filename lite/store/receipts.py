@@ -1,0 +1,133 @@
+"""Receipts, and the index from instructions to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from lite.clock import Clock
+from lite.errors import CodecError
+from lite.ipld import dag_cbor
+from lite.ipld.cid import CID, SHA2_256
+from lite.model.receipt import Receipt
+from lite.store import abbreviations, sql
+from lite.store.commits import Commits
+from lite.store.database import Database, Row, Transaction
+from lite.store.instructions import Instructions, canonical
+
+__all__ = ["ANSWERS_MAX", "Receipts", "write_receipt"]
+
+ANSWERS_MAX = 256  # of one instruction, newest first, whoever else sends more
+_OUTPUTS_MAX = 64  # links of one result that can be looked up
+_NEWEST = 2**62
+_PAGE = 256
+
+
+def write_receipt(
+    transaction: Transaction, receipt: Receipt, also_under: Sequence[CID], now: int
+) -> None:
+    """Write a receipt, unless it is here, and its index rows."""
+    execute = transaction.execute
+    found = execute(sql.RECEIPT_ID, (receipt.cid.raw,)).fetchone()
+    if found is None:
+        row = execute(sql.RECEIPT_INSERT, (receipt.cid.raw, now, receipt.token.data)).lastrowid
+        for _, link in zip(range(_OUTPUTS_MAX), dag_cbor.links(receipt.out.value()), strict=False):
+            execute(sql.OUTPUT_INSERT, (link.raw, row))
+    else:
+        row = found[0]
+    for cid in (receipt.instruction, *also_under):
+        if cid.hash_code != SHA2_256:
+            execute(sql.ANSWER_INSERT, (canonical(transaction, cid).raw, row))
+        execute(sql.ANSWER_INSERT, (cid.raw, row))
+
+
+class Receipts:
+    """The receipts of a store. Their signatures were verified before they came in."""
+
+    def __init__(
+        self, database: Database, commits: Commits, instructions: Instructions, clock: Clock
+    ) -> None:
+        self._database = database
+        self._commits = commits
+        self._instructions = instructions
+        self._clock = clock
+
+    def add(self, receipt: Receipt, *, also_under: Sequence[CID] = ()) -> None:
+        """Keep a receipt, to be found under its instruction and the CIDs of `also_under`.
+
+        Nothing is written when all of that is so already. Quotas do not count receipts.
+        """
+        if self._is_known(receipt, also_under):
+            return
+
+        def work(transaction: Transaction) -> None:
+            write_receipt(transaction, receipt, also_under, self._clock.now())
+
+        self._commits.run(work)
+
+    def get(self, cid: CID) -> Receipt | None:
+        """A receipt by its own CID, or None."""
+        found = self._database.row(sql.RECEIPT, (cid.raw,))
+        return Receipt.from_store(found[0]) if found else None
+
+    def by_instruction(self, cid: CID) -> list[Receipt]:
+        """The receipts of an instruction, named by any CID of it; newest first."""
+        if cid.hash_code != SHA2_256:
+            cid = self._instructions.canonical(cid)
+        rows = self._database.rows(sql.ANSWERS, (cid.raw, ANSWERS_MAX))
+        return _sound(rows)
+
+    def by_output(self, cid: CID) -> list[Receipt]:
+        """The receipts whose result links to `cid`; newest first."""
+        rows = self._database.rows(sql.OUTPUTS, (cid.raw, ANSWERS_MAX))
+        return _sound(rows)
+
+    def __iter__(self) -> Iterator[Receipt]:
+        """All receipts, newest first, a page of rows at a time."""
+        before = _NEWEST
+        while rows := self._database.rows(sql.RECEIPTS_NEWEST, (before, _PAGE)):
+            for before, data in rows:  # noqa: B007
+                yield from _sound([(data,)])
+
+    def count(self) -> int:
+        """How many receipts are here."""
+        return self._database.number(sql.RECEIPTS_COUNT)
+
+    def forget(self, cid: CID) -> bool:
+        """Remove a receipt, so that it answers nothing any more; whether it was here."""
+        with self._database.write() as transaction:
+            found = transaction.row(sql.RECEIPT_ID, (cid.raw,))
+            if found is not None:
+                for statement in (sql.ANSWERS_DELETE, sql.OUTPUTS_DELETE, sql.RECEIPT_DELETE):
+                    transaction.execute(statement, found)
+        return found is not None
+
+    def find(self, piece: str, limit: int = abbreviations.FOUND_MAX) -> list[CID]:
+        """The receipts whose CID text begins or ends with `piece`, at most `limit`."""
+        return abbreviations.find(self._database, abbreviations.RECEIPTS, piece, limit)
+
+    def list(self, limit: int | None = 50) -> list[Receipt]:
+        """The newest receipts by arrival, newest first; all of them for None."""
+        found: list[Receipt] = []
+        for receipt in self:
+            if len(found) == limit:
+                break
+            found.append(receipt)
+        return found
+
+    def _is_known(self, receipt: Receipt, also_under: Sequence[CID]) -> bool:
+        found = self._database.row(sql.RECEIPT_ID, (receipt.cid.raw,))
+        return found is not None and all(
+            self._database.row(sql.ANSWER_EXISTS, (cid.raw, found[0]))
+            for cid in (receipt.instruction, *also_under)
+        )
+
+
+def _sound(rows: list[Row]) -> list[Receipt]:
+    """The receipts in rows; one whose bytes are damaged answers nothing (a deep check names it)."""
+    found: list[Receipt] = []
+    for (data,) in rows:
+        try:
+            found.append(Receipt.from_store(data))
+        except CodecError:
+            continue
+    return found

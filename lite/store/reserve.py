@@ -1,0 +1,77 @@
+"""Disk space kept back, so that something can be deleted when the disk is full.
+
+Even a deletion writes to the log first, and SQLite cannot open a database without room for its
+shared memory. The file `ipvm.reserve` holds that room; it is given up when there is no other, and
+made again once there is space.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from lite.errors import StoreBusy, StoreFull
+from lite.store.database import Database
+
+__all__ = ["RESERVE_BYTES", "Reserve", "give_back"]
+
+RESERVE_BYTES = 1024 * 1024
+_NAME = "ipvm.reserve"
+_VACUUM_PAGES = (4_096, 32)  # in one transaction: usually, and when the disk is full
+
+
+class Reserve:
+    """The reserve of one home."""
+
+    def __init__(self, home: Path) -> None:
+        self._path = home / _NAME
+
+    def keep(self) -> None:
+        """Make the reserve if it is not there and fits; a home works without one as well."""
+        if self._path.exists():
+            return
+        try:
+            descriptor = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        except OSError:
+            return
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(descriptor, 0, RESERVE_BYTES)
+            else:
+                os.write(descriptor, bytes(RESERVE_BYTES))
+        except OSError:
+            self.spend()
+        finally:
+            os.close(descriptor)
+
+    def spend(self) -> bool:
+        """Give the reserve up; whether there was one."""
+        with suppress(OSError):
+            self._path.unlink()
+            return True
+        return False
+
+
+def give_back(database: Database, reserve: Reserve) -> None:
+    """Return the free pages of a database to the file system, as far as that is possible now."""
+    for pages in _VACUUM_PAGES:
+        try:
+            _vacuum(database, pages)
+            break
+        except StoreFull:
+            reserve.spend()
+        except StoreBusy:
+            # Free pages are used again, and the next time gives back what is left.
+            return
+    reserve.keep()
+
+
+def _vacuum(database: Database, pages: int) -> None:
+    free = database.number("PRAGMA freelist_count")
+    while free:
+        database.run(f"PRAGMA incremental_vacuum({pages})")
+        before, free = free, database.number("PRAGMA freelist_count")
+        if free >= before:
+            break
+    database.run("PRAGMA wal_checkpoint(TRUNCATE)")

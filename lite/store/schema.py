@@ -1,0 +1,61 @@
+"""Making and upgrading the schema. One `.sql` file per migration, applied in the order of names.
+
+`PRAGMA user_version` holds the number of migrations that a database has, so that opening one costs
+a look at its header; sqlite-utils, which applies them and keeps the record, is imported only when
+one is pending.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lite.errors import BugError
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+__all__ = ["APPLICATION_ID", "MIGRATIONS", "migrate"]
+
+APPLICATION_ID = 0x4950564D  # "IPVM", so that `file` and we know a store from other databases
+MIGRATIONS: tuple[str, ...] = ("0001_store",)
+
+_FOLDER = Path(__file__).with_name("schema")
+
+
+def migrate(connection: sqlite3.Connection, names: Sequence[str]) -> None:
+    """Bring a database to the schema that `names` describe, each step in its own transaction.
+
+    Raises:
+        sqlite3.Error: a step failed; those before it are kept.
+    """
+    from sqlite_utils import Database
+    from sqlite_utils.migrations import Migrations
+
+    migrations = Migrations("ipvm")
+    for number, name in enumerate(names, 1):
+        migrations(name=name)(_step(number, name))
+    migrations.apply(Database(connection, execute_plugins=False))
+
+
+def _step(number: int, name: str) -> Callable[[Database], None]:
+    def apply(database: Database) -> None:
+        for statement in _statements((_FOLDER / f"{name}.sql").read_text(encoding="utf-8")):
+            database.conn.execute(statement)
+        database.conn.execute(f"PRAGMA user_version = {number}")
+
+    return apply
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script; `executescript` would commit the transaction around them."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+    if any(line and not line.startswith("--") for line in map(str.strip, statement.splitlines())):
+        raise BugError(f"the migration ends inside a statement: {statement.strip()[:80]}")

@@ -1,0 +1,101 @@
+"""Every statement of the store, except for the schema (`schema/`) and settings of a connection."""
+
+from __future__ import annotations
+
+# Blocks.
+BLOCK = "SELECT data FROM blocks WHERE cid = ?"
+BLOCK_EXISTS = "SELECT 1 FROM blocks WHERE cid = ?"
+BLOCK_SIZE = "SELECT length(data) FROM blocks WHERE cid = ?"
+BLOCK_ADDED_AT = "SELECT added_at FROM blocks WHERE cid = ?"
+BLOCK_INSERT = "INSERT INTO blocks (cid, added_at, data) VALUES (?, ?, ?)"
+BLOCK_REFRESH = "UPDATE blocks SET added_at = ? WHERE cid = ?"
+BLOCK_DELETE = "DELETE FROM blocks WHERE cid = ? RETURNING length(data)"
+BLOCKS_BETWEEN = "SELECT cid FROM blocks WHERE cid >= ? AND cid < ? ORDER BY cid LIMIT ?"
+BLOCKS_BY_TAIL = "SELECT cid FROM blocks WHERE substr(cid, -2) = ? ORDER BY cid"
+BLOCKS_ODD = "SELECT cid FROM blocks WHERE length(cid) <> 36 ORDER BY cid"
+BLOCK_AFTER = "SELECT id, cid, data FROM blocks WHERE id > ? ORDER BY id LIMIT 1"
+GONE = "SELECT gone_at, bytes FROM gone WHERE cid = ?"
+GONE_INSERT = "INSERT OR REPLACE INTO gone (cid, gone_at, bytes) VALUES (?, ?, ?)"
+GONE_TRIM = """
+DELETE FROM gone WHERE cid IN (
+    SELECT cid FROM gone ORDER BY gone_at DESC LIMIT -1 OFFSET ?)
+"""
+TOTALS = "SELECT blocks, bytes FROM totals"
+TOTALS_ADD = "UPDATE totals SET blocks = blocks + ?, bytes = bytes + ?"
+TOTALS_COUNTED = "SELECT count(*), coalesce(sum(length(data)), 0) FROM blocks"
+
+# Adds of several transactions.
+ADDING_INSERT = "INSERT OR IGNORE INTO adding (cid, adder) VALUES (?, ?)"
+ADDING_ADOPT = "DELETE FROM adding WHERE cid = ?"
+ADDING_DONE = "DELETE FROM adding WHERE adder = ?"
+ADDING_BATCH = "SELECT cid FROM adding WHERE adder = ? LIMIT ?"
+ADDERS = "SELECT DISTINCT adder FROM adding"
+
+# Instructions.
+ALIAS = "SELECT cid FROM aliases WHERE alias = ?"
+ALIAS_INSERT = "INSERT OR IGNORE INTO aliases (alias, cid) VALUES (?, ?)"
+ALIAS_MIRROR = """
+INSERT OR IGNORE INTO answers (instruction, receipt)
+    SELECT ?, receipt FROM answers WHERE instruction = ?
+"""
+
+# Receipts.
+RECEIPT = "SELECT data FROM receipts WHERE cid = ?"
+RECEIPT_ID = "SELECT id FROM receipts WHERE cid = ?"
+RECEIPT_INSERT = "INSERT INTO receipts (cid, added_at, data) VALUES (?, ?, ?)"
+RECEIPT_DELETE = "DELETE FROM receipts WHERE id = ?"
+RECEIPTS_NEWEST = "SELECT id, data FROM receipts WHERE id < ? ORDER BY id DESC LIMIT ?"
+RECEIPTS_AFTER = "SELECT id, cid, data FROM receipts WHERE id > ? ORDER BY id LIMIT ?"
+RECEIPTS_AFTER_ADDED = """
+SELECT id, data FROM receipts WHERE id > ? AND added_at >= ? ORDER BY id LIMIT ?
+"""
+RECEIPTS_COUNT = "SELECT count(*) FROM receipts"
+RECEIPTS_BETWEEN = "SELECT cid FROM receipts WHERE cid >= ? AND cid < ? ORDER BY cid LIMIT ?"
+RECEIPTS_BY_TAIL = "SELECT cid FROM receipts WHERE substr(cid, -2) = ? ORDER BY cid"
+RECEIPTS_ODD = "SELECT cid FROM receipts WHERE length(cid) <> 36 ORDER BY cid"
+ANSWERS = """
+SELECT r.data FROM answers AS a JOIN receipts AS r ON r.id = a.receipt
+    WHERE a.instruction = ? ORDER BY a.receipt DESC LIMIT ?
+"""
+ANSWER_INSERT = "INSERT OR IGNORE INTO answers (instruction, receipt) VALUES (?, ?)"
+ANSWER_EXISTS = "SELECT 1 FROM answers WHERE instruction = ? AND receipt = ?"
+ANSWERS_DELETE = "DELETE FROM answers WHERE receipt = ?"
+OUTPUTS = """
+SELECT r.data FROM outputs AS o JOIN receipts AS r ON r.id = o.receipt
+    WHERE o.cid = ? ORDER BY o.receipt DESC LIMIT ?
+"""
+OUTPUT_INSERT = "INSERT OR IGNORE INTO outputs (cid, receipt) VALUES (?, ?)"
+OUTPUTS_DELETE = "DELETE FROM outputs WHERE receipt = ?"
+
+# Names, pins, modules.
+NAME = "SELECT cid FROM names WHERE name = ?"
+NAMES = "SELECT name, cid FROM names ORDER BY name"
+NAME_SET = "INSERT OR REPLACE INTO names (name, cid, named_at) VALUES (?, ?, ?)"
+NAME_DELETE = "DELETE FROM names WHERE name = ?"
+PIN_SET = "INSERT OR REPLACE INTO pins (cid, label, pinned_at) VALUES (?, ?, ?)"
+PIN_DELETE = "DELETE FROM pins WHERE cid = ?"
+PINS = "SELECT cid, label, pinned_at FROM pins ORDER BY pinned_at, cid"
+MODULE = "SELECT description FROM modules WHERE cid = ?"
+MODULE_SET = "INSERT OR REPLACE INTO modules (cid, description) VALUES (?, ?)"
+MODULE_DELETE = "DELETE FROM modules WHERE cid = ?"
+
+# Collection.
+BLOCK_ID = "SELECT id FROM blocks WHERE cid = ?"
+BLOCK_ID_MAX = "SELECT max(id) FROM blocks"
+BLOCKS_AFTER_ADDED = """
+SELECT id, cid FROM blocks WHERE id > ? AND added_at >= ? ORDER BY id LIMIT ?
+"""
+BLOCKS_TO_JUDGE = """
+SELECT id, cid, added_at, length(data) FROM blocks WHERE id > ? AND id <= ? ORDER BY id LIMIT ?
+"""
+BLOCK_DELETE_ID = "DELETE FROM blocks WHERE id = ?"
+
+# Checks.
+ANSWERS_REPAIR = "DELETE FROM answers WHERE receipt NOT IN (SELECT id FROM receipts)"
+OUTPUTS_REPAIR = "DELETE FROM outputs WHERE receipt NOT IN (SELECT id FROM receipts)"
+TOTALS_REPAIR = f"UPDATE totals SET (blocks, bytes) = ({TOTALS_COUNTED})"
+COUNTS = """
+SELECT (SELECT count(*) FROM receipts), (SELECT count(DISTINCT instruction) FROM answers),
+    (SELECT count(*) FROM names), (SELECT count(*) FROM pins), (SELECT count(*) FROM modules),
+    (SELECT count(*) FROM gone WHERE NOT EXISTS (SELECT 1 FROM blocks WHERE cid = gone.cid))
+"""

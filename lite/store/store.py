@@ -1,0 +1,272 @@
+"""The store: one home's database and everything kept in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from lite.clock import Clock, SystemClock
+from lite.ipld.block import Block
+from lite.ipld.cid import CID
+from lite.limits import BUSY_TIMEOUT_MS
+from lite.model.instruction import Instruction
+from lite.model.receipt import Receipt
+from lite.store import sql
+from lite.store.adding import Add, Adding
+from lite.store.blocks import Blocks, Ledger
+from lite.store.commits import Commits
+from lite.store.database import Transaction
+from lite.store.home import DATABASE, Opened, open_home
+from lite.store.instructions import Instructions, write_instruction
+from lite.store.leases import Holder, Lease, Leases
+from lite.store.names import Modules, Names, Pins
+from lite.store.receipts import Receipts, write_receipt
+from lite.store.reserve import Reserve
+
+if TYPE_CHECKING:
+    from lite.store.check import Problem
+    from lite.store.gc import GcReport
+
+__all__ = ["Stats", "Store"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What a home holds.
+
+    Attributes:
+        block_bytes: of all blocks; what a quota counts.
+        instructions: that have a receipt.
+        gone: blocks that were collected and did not come back.
+        file_bytes: the database file. log_bytes: its write-ahead log.
+        free_bytes: inside the file, to be used again.
+    """
+
+    blocks: int
+    block_bytes: int
+    receipts: int
+    instructions: int
+    names: int
+    pins: int
+    modules: int
+    gone: int
+    file_bytes: int
+    log_bytes: int
+    free_bytes: int
+
+
+class Store:
+    """One home, opened. A context manager; safe to share between threads.
+
+    Attributes:
+        home: its folder.
+        created: this call made the database.
+        blocks, receipts, instructions, names, pins, modules: what is in it.
+    """
+
+    def __init__(self, home: Path, opened: Opened, clock: Clock, quota_bytes: int | None) -> None:
+        database = opened.database
+        self.home = home
+        self.created = opened.created
+        self._database = database
+        self._lock = opened.lock
+        self._clock = clock
+        self._leases = Leases(home, clock)
+        self._reserve = Reserve(home)
+        self._adding = Adding(database, self._leases, self._reserve, clock, quota_bytes)
+        self._commits = Commits(database)
+        self.blocks = Blocks(database, self._adding, clock)
+        self.instructions = Instructions(database, self._commits, clock)
+        self.receipts = Receipts(database, self._commits, self.instructions, clock)
+        self.names = Names(database, clock)
+        self.pins = Pins(database, clock)
+        self.modules = Modules(database)
+
+    @classmethod
+    def open(
+        cls,
+        home: Path,
+        *,
+        durability: Literal["full", "normal"] = "full",
+        quota_bytes: int | None = None,
+        busy_timeout_ms: int = BUSY_TIMEOUT_MS,
+        clock: Clock | None = None,
+    ) -> Store:
+        """Open a home, making it (for its owner only) when it does not exist.
+
+        Opening an existing home writes nothing.
+
+        Args:
+            durability: "full": what is acknowledged survives a power cut. "normal": it survives a
+                crash of the program, and after a power cut the store is sound but may be older.
+            quota_bytes: bound for the bytes of all blocks; instructions and receipts always fit.
+            busy_timeout_ms: how long to wait for other processes.
+
+        Raises:
+            StoreError: the home cannot be used or written.
+            StoreCorrupt, StoreTooNew: the database is damaged, or of a later version; it was left
+                as it was.
+            StoreFull, StoreBusy: no space, or another process holds it for too long.
+        """
+        clock = clock or SystemClock()
+        full = durability == "full"
+        opened = open_home(home, full=full, busy_timeout_ms=busy_timeout_ms, clock=clock)
+        return cls(home, opened, clock, quota_bytes)
+
+    def close(self) -> None:
+        """Close the database. Safe to call twice."""
+        self._database.close()
+        self._lock.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # Writing.
+
+    def adding(self) -> Add:
+        """A streaming add, for `with store.adding() as put`: all blocks that are put, or none.
+
+        Memory and log stay bounded however many they are. Everything is durable once the `with`
+        block has ended without an error, and taken back if it ends with one.
+        """
+        return self._adding.start()
+
+    def commit_run(
+        self,
+        instruction: Instruction,
+        receipt: Receipt,
+        blocks: Iterable[Block],
+        also_under: Sequence[CID] = (),
+    ) -> None:
+        """Keep an instruction, its receipt and the blocks of its result, in one transaction.
+
+        Calls from several threads at once share one sync.
+
+        Args:
+            also_under: other instructions that the receipt answers: the one with its awaits.
+
+        Raises:
+            QuotaError, StoreFull: the blocks do not fit; nothing of all this is kept.
+        """
+        add = self._adding.start()
+
+        def work(transaction: Transaction) -> None:
+            now = self._clock.now()
+            add.complete(transaction)
+            ledger = Ledger(transaction, now)
+            write_instruction(transaction, ledger, instruction)
+            ledger.close()
+            write_receipt(transaction, receipt, also_under, now)
+
+        try:
+            for block in blocks:
+                add.put(block)
+            self._commits.run(work)
+        except BaseException:
+            add.close(undo=True)
+            raise
+        add.close(undo=False)
+
+    # Leases.
+
+    def lease(self, cid: CID) -> Lease:
+        """The right to compute what `cid` names, exclusive among all threads and processes.
+
+        A context manager that blocks until it has it; `waited` says whether somebody else had it
+        first. It ends with its holder, even if that is killed. Not reentrant.
+        """
+        return self._leases.compute(cid)
+
+    def holders(self) -> list[Holder]:
+        """Who holds a lease now: what is being computed, and large adds under way."""
+        return self._leases.held()
+
+    # Care.
+
+    def gc(
+        self,
+        *,
+        dry_run: bool = False,
+        grace_s: int | None = None,
+        receipts_since: int | None = None,
+    ) -> GcReport:
+        """Remove the blocks that no pin, name, receipt or recent add reaches; mark them as gone.
+
+        Args:
+            dry_run: only say what would go.
+            grace_s: blocks added within so many seconds stay; default an hour. With 0 a block that
+                another process just added and has not yet named or pinned may go.
+            receipts_since: receipts kept since this time (seconds since 1970) hold their
+                instructions, modules, inputs and results; older ones stay without. Default: all.
+        """
+        from lite.store.gc import GRACE_S, collect
+
+        return collect(
+            self._database,
+            self._leases,
+            self._reserve,
+            self._clock,
+            dry_run=dry_run,
+            grace_s=GRACE_S if grace_s is None else grace_s,
+            receipts_since=receipts_since,
+        )
+
+    def check(self, deep: bool = False, *, repair: bool = False) -> list[Problem]:
+        """Look for damage; an empty list if there is none.
+
+        Args:
+            deep: also hash every block and verify every receipt.
+            repair: drop damaged blocks and receipts, so that they can be added or imported again,
+                and set counters right.
+        """
+        from lite.store.check import check
+
+        return check(self._database, self.home, self._clock, deep=deep, repair=repair)
+
+    def backup(self, path: Path) -> int:
+        """Write everything that belongs to the home (database, key, configuration) into one file.
+
+        The file holds the secret key and is readable by its owner only. Others may go on using the
+        home; the backup is as of one moment. An existing file is replaced, at once or not at all.
+
+        Returns:
+            The size of the file in bytes.
+
+        Raises:
+            StoreError: it cannot be written. StoreFull: it does not fit.
+        """
+        from lite.store.backup import write_backup
+
+        return write_backup(self.home, path, self._clock)
+
+    def stats(self) -> Stats:
+        """Counts and sizes."""
+        database = self._database
+        blocks, block_bytes = database.row(sql.TOTALS) or (0, 0)
+        receipts, instructions, names, pins, modules, gone = database.rows(sql.COUNTS)[0]
+        page = database.number("PRAGMA page_size")
+        return Stats(
+            blocks,
+            block_bytes,
+            receipts,
+            instructions,
+            names,
+            pins,
+            modules,
+            gone,
+            file_bytes=_size(self.home / DATABASE),
+            log_bytes=_size(self.home / f"{DATABASE}-wal"),
+            free_bytes=page * database.number("PRAGMA freelist_count"),
+        )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,257 @@
+"""The node as a library: run, remember, queue, fail, keep thin receipts."""
+
+from __future__ import annotations
+
+import io
+import threading
+from pathlib import Path
+
+import pytest
+import wasmtime
+
+from lite import Node, wasm
+from lite.errors import NotFoundError, QueuedError, UsageError
+from lite.ipld import dag_cbor
+from lite.ipld.block import Block
+from lite.ipld.cid import CID, DAG_CBOR
+from lite.limits import INLINE_BYTES_MAX, Limits
+from lite.model.instruction import Instruction
+
+ADD = """(module
+  (func (export "add") (param i32 i32) (result i32) local.get 0 local.get 1 i32.add)
+  (func (export "div") (param i32 i32) (result i32) local.get 0 local.get 1 i32.div_s)
+  (func (export "spin") (loop br 0)))"""
+
+# echo(list<u8>) -> list<u8> and len(string) -> u32, as a component.
+ECHO = """(component
+  (core module $m
+    (memory (export "memory") 1)
+    (global $top (mut i32) (i32.const 1024))
+    (func (export "realloc") (param i32 i32 i32 i32) (result i32) (local $at i32)
+      global.get $top i32.const 7 i32.add i32.const -8 i32.and local.tee $at
+      local.get 3 i32.add global.set $top
+      (block $enough
+        (br_if $enough (i32.le_u (global.get $top)
+          (i32.shl (memory.size) (i32.const 16))))
+        (br_if $enough (i32.ne (i32.const -1) (memory.grow
+          (i32.add (i32.const 1) (i32.shr_u (local.get 3) (i32.const 16))))))
+        unreachable)
+      local.get $at)
+    (func (export "echo") (param i32 i32) (result i32)
+      (i32.store (i32.const 16) (local.get 0)) (i32.store (i32.const 20) (local.get 1))
+      i32.const 16)
+    (func (export "length") (param i32 i32) (result i32) local.get 1))
+  (core instance $i (instantiate $m))
+  (alias core export $i "memory" (core memory $mem))
+  (alias core export $i "realloc" (core func $realloc))
+  (func (export "echo") (param "data" (list u8)) (result (list u8))
+    (canon lift (core func $i "echo") (memory $mem) (realloc $realloc)))
+  (func (export "length") (param "text" string) (result u32)
+    (canon lift (core func $i "length") (memory $mem) (realloc $realloc))))"""
+
+
+@pytest.fixture
+def node(tmp_path: Path):
+    with Node.open(tmp_path / "home") as opened:
+        yield opened
+
+
+def module(node: Node, text: str) -> CID:
+    return node.add(bytes(wasmtime.wat2wasm(text)))
+
+
+def test_the_second_run_is_a_receipt_and_starts_no_worker(tmp_path: Path) -> None:
+    with Node.open(tmp_path / "home") as node:
+        first = node.run(wasm(module(node, ADD), "add", 2, 40))
+        assert (first.source, first.out.unwrap()) == ("ran", 42)
+        assert node.workers_started == 1
+    with Node.open(tmp_path / "home") as node:
+        again = node.run(wasm(module(node, ADD), "add", 2, 40))
+        assert (again.source, again.rule, again.out.unwrap()) == ("cached", "own receipt", 42)
+        assert again.receipt.cid == first.receipt.cid
+        assert node.workers_started == 0
+
+
+def test_fresh_runs_again_and_both_receipts_stay(node: Node) -> None:
+    job = wasm(module(node, ADD), "add", 1, 1)
+    first, second = node.run(job), node.run(job, fresh=True)
+    assert second.source == "ran"
+    assert {r.cid for r in node.store.receipts.by_instruction(job.cid)} == {
+        first.receipt.cid,
+        second.receipt.cid,
+    }
+
+
+def test_a_trap_is_a_receipt_and_an_answer_under_the_same_limits(node: Node) -> None:
+    job = wasm(module(node, ADD), "div", 1, 0)
+    first = node.run(job)
+    assert first.out.error_code == "integer-divide-by-zero"
+    assert node.run(job).source == "cached"
+
+
+def test_out_of_fuel_does_not_answer_a_run_with_more_fuel(node: Node) -> None:
+    job = wasm(module(node, ADD), "spin")
+    assert node.run(job, limits=Limits(fuel=10_000)).out.error_code == "out-of-fuel"
+    assert node.run(job, limits=Limits(fuel=10_000)).source == "cached"
+    assert node.run(job, limits=Limits(fuel=5_000)).source == "cached"
+    assert node.run(job, limits=Limits(fuel=20_000)).source == "ran"
+
+
+def test_a_time_limit_is_never_an_answer(node: Node) -> None:
+    job, limits = wasm(module(node, ADD), "spin"), Limits(fuel=10**15, time_ms=100)
+    assert node.run(job, limits=limits).out.error_code == "time-limit"
+    assert node.run(job, limits=limits).source == "ran"
+
+
+def test_an_absent_module_queues_and_leaves_no_receipt(node: Node) -> None:
+    job = wasm(CID.of(b"nowhere", 0x55), "add", 1, 2)
+    with pytest.raises(QueuedError, match="module is not here"):
+        node.run(job)
+    assert node.store.receipts.by_instruction(job.cid) == []
+    assert node.plan(job).state == "queued"
+
+
+def test_an_absent_input_queues(node: Node) -> None:
+    job = wasm(module(node, ECHO), "echo", CID.of(b"nowhere", 0x55))
+    with pytest.raises(QueuedError, match="an input is not here"):
+        node.run(job)
+
+
+def test_an_unknown_operation_queues(node: Node) -> None:
+    job = Instruction("https://example.com", "http/get", {}, "")
+    with pytest.raises(QueuedError, match="http/get"):
+        node.run(job)
+
+
+def test_links_are_resolved_by_the_parameters_type(node: Node) -> None:
+    echo = module(node, ECHO)
+    file = node.add("über".encode())
+    text = Block.make(dag_cbor.encode("über"), DAG_CBOR)
+    with node.store.adding() as put:
+        put(text)
+    assert node.run(wasm(echo, "echo", file)).out.unwrap() == "über".encode()
+    assert node.run(wasm(echo, "length", file)).out.unwrap() == 5
+    assert node.run(wasm(echo, "length", text.cid)).out.unwrap() == 5
+    odd = node.add(b"\xff")
+    assert node.run(wasm(echo, "length", odd)).out.error_code == "bad-argument"
+
+
+@pytest.mark.parametrize("size", [INLINE_BYTES_MAX - 3, INLINE_BYTES_MAX - 2, 3_000_000])
+def test_receipts_stay_thin_whatever_the_output(node: Node, size: int) -> None:
+    data = bytes(i * 7 & 255 for i in range(size))
+    answer = node.run(wasm(module(node, ECHO), "echo", node.add(data)))
+    assert answer.out.unwrap() == data
+    assert b"".join(answer.chunks()) == data
+    assert (answer.output_link is None) == (size <= INLINE_BYTES_MAX - 3)
+    assert len(answer.receipt.token.data) < 6000
+
+
+def test_a_receipt_whose_output_was_lost_is_a_miss(node: Node) -> None:
+    job = wasm(module(node, ECHO), "echo", node.add(bytes(100_000)))
+    first = node.run(job)
+    link = first.output_link
+    assert link is not None
+    node.store.blocks.delete(link)
+    again = node.run(job)
+    assert (again.source, again.out.unwrap()) == ("ran", bytes(100_000))
+
+
+def test_an_await_is_filled_in_from_a_receipt_and_indexed_under_both_addresses(node: Node) -> None:
+    tools = module(node, ADD)
+    first = wasm(tools, "add", 2, 3)
+    second = wasm(tools, "add", first.ok, 10)
+    with pytest.raises(QueuedError, match="awaits"):
+        node.run(second)
+    node.run(first)
+    answer = node.run(second)
+    assert answer.out.unwrap() == 15
+    assert node.run(wasm(tools, "add", 5, 10)).receipt.cid == answer.receipt.cid
+    assert node.run(second).source == "cached"
+
+
+def test_an_await_under_sha3_is_found(node: Node) -> None:
+    tools = module(node, ADD)
+    first = wasm(tools, "add", 2, 3)
+    node.run(first)
+    second = Instruction(
+        first.rsc,
+        "wasm/run",
+        {"func": "add", "args": [{"await/ok": first.sha3}, 1]},
+        "",
+    )
+    assert node.run(second).out.unwrap() == 6
+
+
+def test_the_wrong_branch_is_an_error_receipt_that_links_its_cause(node: Node) -> None:
+    tools = module(node, ADD)
+    failing = wasm(tools, "div", 1, 0)
+    cause = node.run(failing)
+    answer = node.run(wasm(tools, "add", failing.ok, 1))
+    error = answer.out.body
+    assert (error["code"], error["from"]) == ("branch-mismatch", cause.receipt.cid)
+
+
+def test_two_threads_with_one_instruction_run_it_once(node: Node) -> None:
+    job = wasm(module(node, ADD), "add", 20, 22)
+    sources: list[str] = []
+    threads = [
+        threading.Thread(target=lambda: sources.append(node.run(job).source)) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(sources) == ["cached"] * 7 + ["ran"]
+
+
+def test_wrong_arguments_are_receipts(node: Node) -> None:
+    tools = module(node, ADD)
+    for args in ([1], [1, 2, 3], ["x", 1], [2**31, 1], [None, 1], [1.5, 1]):
+        assert node.run(wasm(tools, "add", *args)).out.error_code == "bad-argument", args
+    assert node.run(wasm(tools, "sub", 1, 2)).out.error_code == "no-such-function"
+    odd = Instruction(f"ipfs://{tools}", "wasm/run", {"func": "add", "argz": []}, "")
+    assert node.run(odd).out.error_code == "bad-argument"
+    elsewhere = Instruction("https://example.com/x.wasm", "wasm/run", {"func": "f"}, "")
+    assert node.run(elsewhere).out.error_code == "bad-argument"
+
+
+def test_a_file_that_is_no_module_is_a_receipt_and_inspecting_it_a_usage_error(node: Node) -> None:
+    junk = node.add(b"(module)")
+    assert node.run(wasm(junk, "f")).out.error_code == "bad-module"
+    with pytest.raises(UsageError, match="not a module"):
+        node.info(junk)
+
+
+def test_references_are_cids_names_paths_and_pieces(node: Node, tmp_path: Path) -> None:
+    (tmp_path / "d/e").mkdir(parents=True)
+    (tmp_path / "d/e/f.txt").write_text("hi")
+    folder = node.add(tmp_path / "d", name="docs", pin=True)
+    file = CID.of(b"hi", 0x55)
+    assert node.resolve("docs") == folder
+    assert node.resolve(f"ipfs://{folder}/e/f.txt") == file
+    assert node.resolve(str(file)[-8:]) == file
+    assert b"".join(node.cat(folder, "e/f.txt")) == b"hi"
+    assert [entry.name for entry in node.ls(folder)] == ["e"]
+    with pytest.raises(NotFoundError):
+        node.resolve("zzzzzzzz")
+    with pytest.raises(UsageError):
+        node.resolve("x")
+
+
+def test_an_exported_receipt_verifies_and_imports_elsewhere(tmp_path: Path) -> None:
+    archive = io.BytesIO()
+    with Node.open(tmp_path / "a") as a:
+        data = bytes(range(256)) * 64
+        job = wasm(module(a, ECHO), "echo", a.add(data))
+        answer = a.run(job)
+        a.export([answer.receipt.cid], archive, with_code=True, with_inputs=True)
+    with Node.open(tmp_path / "b") as b:
+        archive.seek(0)
+        (checked,) = b.verify(archive)
+        assert checked.receipt.cid == answer.receipt.cid
+        archive.seek(0)
+        report = b.import_(archive)
+        assert [r.cid for r in report.receipts] == [answer.receipt.cid]
+        # A stranger's receipt is kept but is no answer; the code and input came along.
+        again = b.run(job)
+        assert (again.source, again.out.unwrap()) == ("ran", data)

@@ -1,0 +1,207 @@
+"""A full disk: a clear error, nothing half-written, and everything works again with space."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lite.errors import StoreFull
+from lite.store import Store, adding, locks
+from tests.store_support import bulk, instruction, keep, node_block, raw_block, receipt
+
+DISK_KIB = 3_072
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of three mebibytes."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_KIB}k,nr_inodes=200", "none", str(folder)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as fault:
+        pytest.skip(f"needs the right to mount: {fault}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def fill(disk: Path, leave: int = 0) -> Path:
+    """A file that takes all space but `leave` bytes."""
+    ballast = disk / "ballast"
+    with ballast.open("wb") as file:
+        free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+        file.write(bytes(max(0, free - leave)))
+    return ballast
+
+
+def limit_pages(store: Store, more: int) -> None:
+    """Let the database grow by so many pages only, as a full disk would."""
+    count = store._database.number("PRAGMA page_count")
+    store._database.number(f"PRAGMA max_page_count = {count + more}")
+
+
+def test_a_run_that_does_not_fit_leaves_nothing(home: Path) -> None:
+    asked, value = instruction(1), bulk(1, 500_000)
+    with Store.open(home) as store:
+        keep(store, raw_block("before"))
+        limit_pages(store, 10)
+        with pytest.raises(StoreFull, match="is full; nothing half-written") as caught:
+            store.commit_run(asked, receipt(asked, linked=value.cid), [value])
+        assert "ipvm gc" in str(caught.value.hint)
+        assert store.blocks.count() == 1
+        assert store.receipts.count() == 0
+        limit_pages(store, 1_000)
+        store.commit_run(asked, receipt(asked, linked=value.cid), [value])
+        assert store.check(deep=True) == []
+
+
+def test_a_large_add_that_does_not_fit_is_undone(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adding, "BATCH_BYTES", 100_000)
+    with Store.open(home) as store:
+        keep(store, raw_block("before"))
+        limit_pages(store, 300)
+        with pytest.raises(StoreFull), store.adding() as put:
+            for number in range(100):
+                put(bulk(number, 30_000))
+        assert store.blocks.count() == 1
+        assert store.check(deep=True) == []
+
+
+def put_until_full(store: Store, step: int = 100_000) -> int:
+    """Put blocks until none fits; how many did."""
+    number = 0
+    with pytest.raises(StoreFull):
+        while True:
+            store.blocks.put(bulk(number, step))
+            number += 1
+    return number
+
+
+def test_a_full_disk_stops_a_put_and_what_was_acknowledged_stays(disk: Path) -> None:
+    with Store.open(disk / "home") as store:
+        kept = put_until_full(store)
+        assert kept > 3
+    with Store.open(disk / "home") as store:
+        assert store.blocks.count() == kept
+        assert store.check(deep=True) == []
+        assert all(store.blocks.get(bulk(n, 100_000).cid) for n in range(kept))
+
+
+def test_a_large_add_to_a_full_disk_is_undone(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adding, "BATCH_BYTES", 200_000)
+    with Store.open(disk / "home") as store:
+        keep(store, raw_block("before"))
+        with pytest.raises(StoreFull), store.adding() as put:
+            for number in range(100):
+                put(bulk(number, 50_000))
+        assert store.blocks.count() == 1
+        keep(store, raw_block("after"))
+        assert store.check(deep=True) == []
+
+
+def test_collecting_on_a_full_disk_makes_space(disk: Path) -> None:
+    with Store.open(disk / "home") as store:
+        keep(store, raw_block("named"))
+        store.names.set("named", raw_block("named").cid)
+        first = put_until_full(store)
+    with Store.open(disk / "home") as store:
+        assert store.gc(grace_s=0).removed == first
+        again = put_until_full(store)
+        assert again >= first - 1
+        assert store.blocks.has(raw_block("named").cid)
+
+
+def test_a_disk_filled_by_others_stops_writing_not_reading(disk: Path) -> None:
+    with Store.open(disk / "home") as store:
+        asked = instruction(1)
+        store.commit_run(asked, receipt(asked), [])
+        ballast = fill(disk)
+        with pytest.raises(StoreFull):
+            for number in range(1_000):
+                store.commit_run(instruction(number), receipt(instruction(number)), [])
+        assert store.receipts.by_instruction(asked.cid)
+        ballast.unlink()
+        value = node_block("after")
+        store.commit_run(instruction(2_000), receipt(instruction(2_000)), [value])
+        assert store.check(deep=True) == []
+
+
+@pytest.mark.parametrize("leave", [0, 4_096, 16_384, 40_960, 81_920])
+def test_a_home_that_does_not_fit_is_not_half_made(disk: Path, leave: int) -> None:
+    ballast = fill(disk, leave)
+    with pytest.raises(StoreFull, match="full"):
+        Store.open(disk / "home")
+    assert list((disk / "home").glob("*")) == []
+    ballast.unlink()
+    with Store.open(disk / "home") as store:
+        assert store.created
+
+
+def test_a_full_disk_stops_neither_opening_nor_reading(disk: Path) -> None:
+    with Store.open(disk / "home") as store:
+        keep(store, raw_block("a"))
+    ballast = fill(disk)
+    with Store.open(disk / "home") as store:
+        assert store.blocks.get(raw_block("a").cid) == b"a"
+        with pytest.raises(StoreFull):
+            store.blocks.put(bulk(1, 2_000_000))
+    ballast.unlink()
+    with Store.open(disk / "home") as store:
+        store.blocks.put(bulk(1, 500_000))
+        assert store.check(deep=True) == []
+
+
+def test_a_full_disk_without_a_reserve_stops_opening_with_a_clear_error(disk: Path) -> None:
+    with Store.open(disk / "home") as store:
+        keep(store, raw_block("a"))
+    (disk / "home" / "ipvm.reserve").unlink()
+    ballast = fill(disk)
+    with pytest.raises(StoreFull, match="full"), Store.open(disk / "home") as store:
+        keep(store, raw_block("b"))
+    ballast.unlink()
+    with Store.open(disk / "home") as store:
+        assert store.blocks.get(raw_block("a").cid) == b"a"
+        assert store.check(deep=True) == []
+        store.gc()
+    assert (disk / "home" / "ipvm.reserve").exists()
+
+
+def test_a_disk_without_inodes_is_full_too(disk: Path) -> None:
+    with Store.open(disk / "home"):
+        pass
+    (disk / "home" / "ipvm.reserve").unlink()
+    made = 0
+    with pytest.raises(OSError, match="space"):
+        while True:
+            (disk / f"{made}").touch()
+            made += 1
+    with pytest.raises(StoreFull, match="full"), Store.open(disk / "home") as store:
+        keep(store, raw_block("a"))
+
+
+def test_a_backup_that_does_not_fit_leaves_nothing(disk: Path, home: Path) -> None:
+    with Store.open(home, durability="normal") as store:
+        keep(store, bulk(1, 2_000_000))
+        keep(store, bulk(2, 2_000_000))
+        for target in (disk / "b", disk / "folder" / "b"):
+            with pytest.raises(StoreFull):
+                store.backup(target)
+            assert [path.name for path in target.parent.iterdir() if path.is_file()] == []
+
+
+def test_a_lease_on_a_full_disk_says_so(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    takes: list[Callable[[], bool]] = [lambda: locks.HAS_RANGES, lambda: False]
+    for take in takes:
+        monkeypatch.setattr(locks, "HAS_RANGES", take())
+        with Store.open(disk / "home") as store:
+            ballast = fill(disk)
+            with pytest.raises(StoreFull), store.lease(raw_block("a").cid):
+                pass
+            ballast.unlink()
