@@ -1,0 +1,159 @@
+"""The seam between the node and a WebAssembly engine.
+
+An `Engine` turns bytes into `Code` and opens a `Run` with a fresh store each time. Everything above
+it speaks WIT types and neutral values (`lite.engine.wit`); all below is one library's affair.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from lite.engine.wit import FuncType
+from lite.limits import EngineCaps, Limits
+
+Kind = Literal["core", "core-wit", "component", "wasi-command"]
+"""core: scalars and bytes; core-wit: a core module with a `component-type` section;
+component: a component; wasi-command: exports `_start` (core) or `wasi:cli/run` (component)."""
+
+MEMOISABLE_ERRORS = frozenset(
+    {
+        "unreachable",
+        "integer-divide-by-zero",
+        "integer-overflow",
+        "invalid-conversion",
+        "memory-out-of-bounds",
+        "table-out-of-bounds",
+        "indirect-call-to-null",
+        "bad-signature",
+        "out-of-fuel",
+        "exit",
+        "guest-error",
+        "bad-argument",
+        "no-such-function",
+        "float-not-finite",
+    }
+)
+"""Failures that a second run of the same bytes under limits no higher repeats on every machine
+(engine study, section 1d): a receipt for one may be used as an answer. Stack overflow, time,
+memory, output and compile limits depend on the machine or the settings and never are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What the guest sees of the world: fixed, so that the same instruction sees the same.
+
+    Attributes:
+        args: command-line arguments after the program's name (WASI commands).
+        env: environment, in order.
+        stdin: all of standard input.
+        seed: bytes that seed the guest's random numbers (the instruction's CID).
+        homestar: provide `homestar:host/helpers@0.1.1` and Homestar's value rules.
+    """
+
+    args: tuple[str, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    stdin: bytes = b""
+    seed: bytes = b""
+    homestar: bool = False
+
+
+class GuestFailure(Exception):
+    """The guest, its arguments or a limit ended the run. Becomes an error receipt.
+
+    Attributes:
+        code: stable and kebab-case, e.g. `unreachable`, `out-of-fuel`, `memory-limit`,
+            `time-limit`, `output-limit`, `stack-overflow`, `bad-argument`,
+            `no-such-function`, `guest-error`, `exit`, `denied-import`, `bad-module`, `compile-limit`, `module-too-large`.
+        detail: further fields of the error value, all IPLD.
+    """
+
+    def __init__(self, code: str, message: str, **detail: Any) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.detail = detail
+
+
+LIMIT_ERRORS = frozenset(
+    {
+        "out-of-fuel",
+        "memory-limit",
+        "time-limit",
+        "output-limit",
+        "stack-overflow",
+        "compile-limit",
+        "module-too-large",
+    }
+)
+"""Failures for which the command line exits with 8 (an enforced limit was reached)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a run used: fuel units (None where not counted), milliseconds, peak linear memory."""
+
+    fuel: int | None = None
+    time_ms: float = 0.0
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one task ended, all values already IPLD.
+
+    Attributes:
+        ok: the value, when `error` is None.
+        error: `{"code", "message", …}` otherwise.
+        trace: captured log lines and stderr, bounded by `limits.TRACE_BYTES_MAX`.
+        path: "core", "A" (canonical ABI over the core module), "B" (the engine's own
+            components) or "wasi".
+    """
+
+    ok: Any = None
+    error: dict[str, Any] | None = None
+    usage: Usage = field(default_factory=Usage)
+    trace: bytes = b""
+    path: str = ""
+    engine: str = ""
+
+
+class Code(Protocol):
+    """A compiled module or component."""
+
+    kind: Kind
+
+    def exports(self) -> dict[str, FuncType]:
+        """Callable functions by their full name (`ns:pkg/iface@1.0.0#func` inside an interface)."""
+
+
+class Run(Protocol):
+    """One instantiation, used for one call, never again."""
+
+    def call(self, export: str, args: list[Any]) -> Any:
+        """Call with neutral values of the export's parameter types; raises `GuestFailure`."""
+
+    def usage(self) -> Usage: ...
+
+    def trace(self) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
+class Engine(Protocol):
+    """One WebAssembly library behind the seam. Not thread-safe: one engine a worker process."""
+
+    name: str
+    version: str
+    config_id: str  # enters the compile cache's key and the receipt
+    features: frozenset[str]  # of: core, component, wasi-p1, wasi-p2, fuel, interrupt, memory-limit
+
+    def compile(self, wasm: bytes, caps: EngineCaps) -> Code: ...
+
+    def serialize(self, code: Code, path: Path) -> None: ...
+
+    def deserialize(self, wasm: bytes, path: Path) -> Code:
+        """Only for files that this node wrote: native code is not checked."""
+
+    def open(self, code: Code, limits: Limits, caps: EngineCaps, host: Host) -> Run: ...

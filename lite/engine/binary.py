@@ -1,0 +1,137 @@
+"""Reading WebAssembly bytes: a cursor over the whole file, without copies.
+
+Source: WebAssembly core specification, binary format (values, vectors, sections).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lite.engine.base import GuestFailure
+
+MAGIC = b"\0asm"
+CORE_PREAMBLE = b"\0asm\x01\0\0\0"
+COMPONENT_PREAMBLE = b"\0asm\x0d\0\x01\0"
+
+NAME_BYTES_MAX = 100_000  # as in wasmparser's limits
+ITEMS_MAX = 1_000_000  # entries of one vector, likewise
+SECTIONS_MAX = 100_000  # of one module or component
+
+
+def bad_module(message: str) -> GuestFailure:
+    """The failure for bytes that are not well-formed."""
+    return GuestFailure("bad-module", message)
+
+
+class Reader:
+    """A position between two offsets of `data`. Every read past the end is `bad-module`."""
+
+    __slots__ = ("at", "data", "end")
+
+    def __init__(self, data: bytes, at: int = 0, end: int | None = None) -> None:
+        self.data = data
+        self.at = at
+        self.end = len(data) if end is None else end
+
+    def more(self) -> bool:
+        return self.at < self.end
+
+    def fail(self, message: str) -> GuestFailure:
+        return bad_module(f"{message}, at byte {self.at}")
+
+    def byte(self) -> int:
+        if self.at >= self.end:
+            raise self.fail("the bytes end in the middle of something")
+        value = self.data[self.at]
+        self.at += 1
+        return value
+
+    def u32(self) -> int:
+        """An unsigned LEB128 of at most 5 bytes; padding is allowed, as in the specification."""
+        value = self.byte()
+        if value < 0x80:
+            return value
+        return self._leb(value, 32)
+
+    def u64(self) -> int:
+        value = self.byte()
+        if value < 0x80:
+            return value
+        return self._leb(value, 64)
+
+    def _leb(self, first: int, bits: int) -> int:
+        value = first & 0x7F
+        shift = 7
+        while shift < bits:
+            byte = self.byte()
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                if value >> bits:
+                    raise self.fail(f"a number does not fit {bits} bits")
+                return value
+            shift += 7
+        raise self.fail(f"a number is longer than {bits} bits allow")
+
+    def index33(self) -> int:
+        """A signed LEB128 that is not negative: an index where negative numbers are opcodes."""
+        value = shift = 0
+        for _ in range(5):
+            byte = self.byte()
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                if byte & 0x40:
+                    raise self.fail("an index is negative")
+                return value
+        raise self.fail("a number is longer than 33 bits allow")
+
+    def skip_signed(self) -> None:
+        """Step over a signed LEB128 of up to 33 bits (heap types)."""
+        for _ in range(5):
+            if self.byte() < 0x80:
+                return
+        raise self.fail("a number is longer than 33 bits allow")
+
+    def count(self, what: str, limit: int = ITEMS_MAX) -> int:
+        """The length of a vector whose entries take at least one byte each."""
+        n = self.u32()
+        if n > limit:
+            raise self.fail(f"{n} {what}: more than {limit}")
+        if n > self.end - self.at:
+            raise self.fail(f"{n} {what} do not fit in what is left")
+        return n
+
+    def skip(self, n: int) -> None:
+        if n > self.end - self.at:
+            raise self.fail(f"{n} bytes are announced, {self.end - self.at} are left")
+        self.at += n
+
+    def name(self) -> str:
+        n = self.u32()
+        if n > NAME_BYTES_MAX:
+            raise self.fail(f"a name of {n} bytes is too long")
+        start = self.at
+        self.skip(n)
+        try:
+            return self.data[start : self.at].decode()
+        except UnicodeDecodeError:
+            raise self.fail("a name is not valid UTF-8") from None
+
+    def finish(self, what: str) -> None:
+        if self.at != self.end:
+            raise self.fail(f"{self.end - self.at} bytes are left over after the {what}")
+
+
+def sections(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """The sections after the preamble at `start`, each as (id, first byte, past the last)."""
+    reader = Reader(data, start + 8, end)
+    count = 0
+    while reader.more():
+        count += 1
+        if count > SECTIONS_MAX:
+            raise reader.fail(f"more than {SECTIONS_MAX} sections")
+        section = reader.byte()
+        size = reader.u32()
+        first = reader.at
+        reader.skip(size)
+        yield section, first, reader.at
