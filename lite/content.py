@@ -7,14 +7,12 @@ or dag-json block for its value; the parameter's type decides what the guest get
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from lite.engine.job import Content
 from lite.errors import LimitError, NotFoundError
-from lite.ipld import dag_cbor, dag_json, unixfs
+from lite.ipld import dag_cbor, unixfs
 from lite.ipld.cid import CID, DAG_CBOR, DAG_JSON
 from lite.limits import CONTENT_LINKS_MAX, CONTENT_MEMORY_BYTES_MAX
 from lite.ops.base import Ready
@@ -60,6 +58,8 @@ class Links:
 
     def close(self) -> None:
         if self._folder is not None:
+            import shutil
+
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
 
@@ -95,10 +95,14 @@ class Links:
         if cid.codec == DAG_CBOR:
             return Content("value", self._get(cid))
         if cid.codec == DAG_JSON:
+            from lite.ipld import dag_json
+
             return Content("value", dag_cbor.encode(dag_json.decode(self._get(cid))))
         if self._files.size(cid) <= CONTENT_MEMORY_BYTES_MAX:
             return Content("file", self._files.read(cid))
         if self._folder is None:
+            import tempfile
+
             self._folder = Path(tempfile.mkdtemp(prefix="ipvm-"))
         path = self._folder / str(cid)
         with path.open("xb") as out:

@@ -65,7 +65,8 @@ class GuestFailure(Exception):
     Attributes:
         code: stable and kebab-case, e.g. `unreachable`, `out-of-fuel`, `memory-limit`,
             `time-limit`, `output-limit`, `stack-overflow`, `bad-argument`,
-            `no-such-function`, `guest-error`, `exit`, `denied-import`, `bad-module`, `compile-limit`, `module-too-large`.
+            `no-such-function`, `guest-error`, `exit`, `denied-import`, `bad-module`,
+            `compile-limit`, `module-too-large`.
         detail: further fields of the error value, all IPLD.
     """
 

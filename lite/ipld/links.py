@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lite.ipld import dag_cbor, dag_json, dag_pb
+from lite.ipld import dag_cbor
 from lite.ipld.cid import CID, DAG_CBOR, DAG_JSON, DAG_PB
 
 
@@ -15,9 +15,13 @@ def block_links(cid: CID, data: bytes) -> list[CID]:
         CodecError: the bytes are not what the codec in `cid` says.
     """
     if cid.codec == DAG_PB:
+        from lite.ipld import dag_pb
+
         return [link.cid for link in dag_pb.decode(data).links]
     if cid.codec == DAG_CBOR:
         return list(dag_cbor.links(dag_cbor.decode(data)))
     if cid.codec == DAG_JSON:
+        from lite.ipld import dag_json
+
         return list(dag_cbor.links(dag_json.decode(data)))
     return []

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lite.errors import CodecError, IntegrityError, LimitError, NotFoundError, UsageError
-from lite.ipld import dag_cbor, dag_json, dag_pb
+from lite.ipld import dag_cbor, dag_pb
 from lite.ipld.block import Block
 from lite.ipld.cid import CID, DAG_CBOR, DAG_JSON, DAG_PB
 from lite.ipld.unixfs.node import (
@@ -114,7 +114,12 @@ def _lookup(cid: CID, name: str, get: Get) -> CID:
 def _resolve_value(cid: CID, rest: list[str], get: Get) -> CID:
     """Take segments off `rest` (last is next) until a link inside the block is reached."""
     data = load_block(cid, get)
-    value = dag_cbor.decode(data) if cid.codec == DAG_CBOR else dag_json.decode(data)
+    if cid.codec == DAG_CBOR:
+        value = dag_cbor.decode(data)
+    else:
+        from lite.ipld import dag_json
+
+        value = dag_json.decode(data)
     while rest:
         value = _step(cid, value, rest.pop())
         if isinstance(value, CID):
