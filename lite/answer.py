@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Literal
 
+from lite.frozen import frozen
 from lite.ipld import dag_cbor, unixfs
 from lite.ipld.cid import CID
 from lite.model.receipt import Receipt
@@ -13,7 +13,7 @@ from lite.model.result import Result
 from lite.store import Store
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """A signed receipt, how it came to be the answer, and access to what it links to.
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from lite.errors import CodecError, IntegrityError, NotFoundError, UsageError
+from lite.frozen import field, frozen
 from lite.ipld import car, dag_cbor, unixfs
 from lite.ipld.block import Block
 from lite.ipld.cid import CID, DAG_CBOR
@@ -26,7 +26,7 @@ TOKEN_PREFIX = b"\x82\x58\x40"  # a list of two whose first item is 64 bytes: a 
 SPOOL_BYTES_MAX = 16 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Verified:
     """A receipt that holds: its signature, its instruction, and every block it links to.
 
@@ -40,7 +40,7 @@ class Verified:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ImportReport:
     """What came in with an archive."""
 

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from lite.environment import all_of, environment
 from lite.errors import CodecError, ConfigError, StoreError
+from lite.frozen import frozen
 from lite.limits import MIB, EngineCaps, Limits
 from lite.quantities import (
     parse_duration_ms,
@@ -26,7 +27,6 @@ from lite.quantities import (
     render_fuel,
     render_size,
 )
-from lite.value import value
 
 FILE_NAME = "config.toml"
 
@@ -88,7 +88,7 @@ def _positive(parse: Callable[[str], int]) -> Callable[[str], int]:
     return checked
 
 
-@value
+@frozen
 class Setting:
     """One setting: its name, how its text is read and written, its default and one line of help.
 
@@ -217,7 +217,7 @@ def find_home(flag: str | os.PathLike[str] | None = None) -> Path:
     return user_data_path("ipvm", appauthor=False)
 
 
-@value
+@frozen
 class Config:
     """Every setting with its value and where the value came from."""
 

@@ -8,13 +8,13 @@ output blocks in one transaction.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from lite.clock import Clock
 from lite.content import Links, StoreFiles
 from lite.engine.base import Outcome
 from lite.errors import NotFoundError, QueuedError, UsageError
+from lite.frozen import frozen
 from lite.ipld import dag_cbor
 from lite.ipld.block import Block
 from lite.ipld.cid import CID, DAG_CBOR
@@ -32,7 +32,7 @@ from lite.store import Store
 HOMESTAR = "homestar"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Settled:
     """A receipt that answers an instruction, and how it came to be the answer.
 

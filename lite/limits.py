@@ -7,7 +7,8 @@ engine on this node. The relations between the constants are asserted at the end
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+
+from lite.frozen import frozen
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -51,7 +52,7 @@ def _owner_memory_bytes() -> int:
     return GIB if ram_bytes >= 2 * GIB else 256 * MIB
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Limits:
     """What one task may use. A run that reaches one of them ends with an error that names it.
 
@@ -87,7 +88,7 @@ class Limits:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EngineCaps:
     """What the node lets any guest ask of an engine, whoever sent it."""
 

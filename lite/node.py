@@ -6,7 +6,6 @@ Synchronous, opens no socket, works alone. Being offline is the normal case, not
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -17,6 +16,7 @@ from lite.engine.pool import Workers
 from lite.errors import NotFoundError, UsageError
 from lite.executor import HOMESTAR, Executor, Settled
 from lite.files import add_source, open_file
+from lite.frozen import frozen
 from lite.ipld import unixfs
 from lite.ipld.cid import CID
 from lite.keys import Key
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 KEY_FILE = "key"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Forecast:
     """What a run would do now: "cached" (with the answer), "run", or "queued" (with the reason)."""
 

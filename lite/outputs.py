@@ -8,11 +8,11 @@ cannot be mistaken for a link that the guest itself returned.
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from lite.engine.base import Outcome
 from lite.errors import LimitError
+from lite.frozen import field, frozen
 from lite.ipld import dag_cbor, unixfs
 from lite.ipld.block import Block
 from lite.ipld.cid import DAG_CBOR
@@ -23,7 +23,7 @@ LinkKind = Literal["file", "dag-cbor"]
 TRACE_INLINE_BYTES_MAX = 1024  # leaves room for the rest of a token
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Linked:
     """An outcome ready for a receipt.
 

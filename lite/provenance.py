@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from lite.errors import NotFoundError
+from lite.frozen import frozen
 from lite.ipld import dag_cbor
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.limits import PROVENANCE_DEPTH_MAX
@@ -17,7 +17,7 @@ from lite.store import Store
 Kind = Literal["receipt", "instruction", "module", "input", "await", "value"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Provenance:
     """One node of the tree.
 

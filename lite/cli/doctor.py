@@ -15,7 +15,7 @@ from lite.cli.command import verb
 from lite.cli.present import moment, size, visible
 from lite.cli.shell import Shell, TaskEnded
 from lite.errors import ConfigError, IntegrityError, IpvmError, StoreError
-from lite.value import value
+from lite.frozen import frozen
 
 if TYPE_CHECKING:
     from lite.config import Config
@@ -32,7 +32,7 @@ CLOCK_AHEAD_MAX_S = 60
 OTHER_VARIABLES = frozenset({"IPVM_HOME", "IPVM_DEBUG", "IPVM_VECTORS"})
 
 
-@value
+@frozen
 class Finding:
     """The outcome of one check.
 

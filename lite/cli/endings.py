@@ -12,10 +12,10 @@ from lite.cli.present import one_line
 from lite.cli.shell import Shell, TaskEnded, complain, error_line
 from lite.environment import environment
 from lite.errors import BugError, IpvmError
-from lite.value import value
+from lite.frozen import frozen
 
 
-@value
+@frozen
 class Ending:
     """What is said about an error. An empty message: nothing."""
 

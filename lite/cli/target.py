@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lite.errors import CidError, NotFoundError, QueuedError, UsageError
+from lite.frozen import frozen
 from lite.ipld.cid import CID
-from lite.value import value
 
 if TYPE_CHECKING:
     from lite.engine.module import ModuleInfo
@@ -18,7 +18,7 @@ SCHEME = "ipfs://"
 COMMAND = "_start"  # what a WASI command exports
 
 
-@value
+@frozen
 class Target:
     """A module in the store and the function that was asked for.
 

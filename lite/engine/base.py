@@ -6,11 +6,11 @@ it speaks WIT types and neutral values (`lite.engine.wit`); all below is one lib
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from lite.engine.wit import FuncType
+from lite.frozen import field, frozen
 from lite.limits import EngineCaps, Limits
 
 Kind = Literal["core", "core-wit", "component", "wasi-command"]
@@ -40,7 +40,7 @@ MEMOISABLE_ERRORS = frozenset(
 memory, output and compile limits depend on the machine or the settings and never are."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Host:
     """What the guest sees of the world: fixed, so that the same instruction sees the same.
 
@@ -91,7 +91,7 @@ LIMIT_ERRORS = frozenset(
 """Failures for which the command line exits with 8 (an enforced limit was reached)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Usage:
     """What a run used: fuel units (None where not counted), milliseconds, peak linear memory."""
 
@@ -100,7 +100,7 @@ class Usage:
     memory_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outcome:
     """How one task ended, all values already IPLD.
 

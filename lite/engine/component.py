@@ -35,6 +35,7 @@ from lite.engine.typespace import (
     named,
 )
 from lite.engine.wit import FuncType
+from lite.frozen import frozen
 from lite.limits import MIB
 
 NESTING_MAX = 20  # components inside one another
@@ -45,7 +46,7 @@ _COMMAND = re.compile(r"wasi:cli/run@0\.2\.\d+([-+].*)?")
 _ENCODINGS: dict[int, Encoding] = {0: "utf8", 1: "utf16", 2: "latin1+utf16"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ComponentInfo:
     """The outside of a component.
 

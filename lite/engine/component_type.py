@@ -10,8 +10,6 @@ Source: wit-component, metadata.rs and validation.rs (names of core exports).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from lite.engine.binary import COMPONENT_PREAMBLE, Reader, bad_module, sections
 from lite.engine.core_module import CoreModule, CoreType
 from lite.engine.layout import Layouts
@@ -26,6 +24,7 @@ from lite.engine.typespace import (
     flag,
 )
 from lite.engine.wit import FuncType
+from lite.frozen import frozen
 from lite.limits import MIB
 
 SECTION = "component-type"
@@ -43,7 +42,7 @@ _REALLOC = CoreType(("i32",) * 4, ("i32",))
 _CORE_NAMES = {"i": "i32", "l": "i64", "f": "f32", "d": "f64"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class World:
     """What a world exports: functions by full name, and the encoding of their strings."""
 

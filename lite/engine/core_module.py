@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lite.engine.binary import CORE_PREAMBLE, Reader, bad_module, sections
+from lite.frozen import frozen
 from lite.limits import MIB
 
 EXPORTS_MAX = 100_000
@@ -33,7 +34,7 @@ _LAST_SECTION = 13
 _FUNC_TYPE = 0x60
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CoreType:
     """A core function type, value types by name (`i32`, `v128`, `ref`…)."""
 

@@ -6,7 +6,6 @@ Source: component model, CanonicalABI.md (alignment, element size, flattening).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
 from lite.engine.base import GuestFailure
@@ -23,6 +22,7 @@ from lite.engine.wit import (
     cases_of,
     parts_of,
 )
+from lite.frozen import frozen
 
 T = TypeVar("T")
 
@@ -65,7 +65,7 @@ def flags_size(t: Flags) -> int:
     return 1 if n <= 8 else 2 if n <= 16 else 4
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Shape:
     """A function type as core WebAssembly sees it.
 

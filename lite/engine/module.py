@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from lite.engine.base import Kind
 from lite.engine.plan import Lift, Plan
 from lite.engine.wit import FuncType
+from lite.frozen import frozen
 
 __all__ = ["COMMAND", "Lift", "ModuleInfo", "Path", "Plan", "describe"]
 
@@ -18,7 +18,7 @@ B: the engine's own components; wasi: a command. A pure function of the module's
 COMMAND = "_start"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ModuleInfo:
     """A description of a module, made once and cached.
 

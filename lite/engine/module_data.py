@@ -5,18 +5,18 @@ Types and function types are tables, so that what functions share is written onc
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any, cast
 
 from lite.engine.module import ModuleInfo
 from lite.engine.plan import Lift, Plan
 from lite.engine.wit import FuncType, TypeTable, WitType, types_from_rows
 from lite.errors import CodecError
+from lite.frozen import fields
 
 VERSION = 1
 
 _LIFT_FIELDS = ("core_func", "realloc", "post_return", "memory", "encoding")
-assert {f.name for f in fields(Lift) if f.init} == {*_LIFT_FIELDS, "type"}
+assert set(fields(Lift)) == {*_LIFT_FIELDS, "type"}
 
 
 class _Funcs:

@@ -7,15 +7,15 @@ Source: component model, CanonicalABI.md (canonopt, lift).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from lite.engine.wit import FuncType
+from lite.frozen import field, frozen
 
 Encoding = Literal["utf8", "utf16", "latin1+utf16"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Lift:
     """One function: a core export and the canonical options to call it with.
 
@@ -36,11 +36,11 @@ class Lift:
     memory: str | None = None
     encoding: Encoding = "utf8"
     _compiled: list[Callable[..., Any]] = field(
-        default_factory=list, init=False, repr=False, compare=False, hash=False
+        default_factory=list, init=False, repr=False, compare=False
     )  # the calling code, built at the first call by lite.engine.canonical
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Plan:
     """A core module inside the bytes of a module or component, and its callable functions.
 

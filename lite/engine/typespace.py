@@ -28,6 +28,7 @@ from lite.engine.wit import (
     Variant,
     WitType,
 )
+from lite.frozen import frozen
 
 TYPE_DEPTH_MAX = 100
 TYPE_NODES_MAX = 10_000  # of one type or function type, written out as a tree
@@ -61,7 +62,7 @@ class Resource:
     name: str = "resource"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Func:
     """A component-level function.
 

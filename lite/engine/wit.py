@@ -18,10 +18,10 @@ type, so that nothing is guessed from looks:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Union
 
 from lite.errors import CodecError
+from lite.frozen import frozen
 
 PRIMITIVES = (
     "bool",
@@ -45,53 +45,53 @@ INTEGER_RANGES: dict[str, tuple[int, int]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Prim:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ListOf:
     element: WitType
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TupleOf:
     items: tuple[WitType, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Record:
     fields: tuple[tuple[str, WitType], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Flags:
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Enum:
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Option:
     payload: WitType
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ResultOf:
     ok: WitType | None
     error: WitType | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Variant:
     cases: tuple[tuple[str, WitType | None], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unsupported:
     """A type that cannot cross as data: resources, streams, futures… `what` names it."""
 
@@ -105,7 +105,7 @@ BYTES = ListOf(U8)
 STRING = Prim("string")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Case:
     """One case of a variant, option (`none`, `some`) or result (`ok`, `error`)."""
 
@@ -113,7 +113,7 @@ class Case:
     payload: Any = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FuncType:
     """A function's parameters, in order with their names, and its result if it has one."""
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from lite.errors import HashMismatch
+from lite.frozen import frozen
 from lite.ipld.cid import CID, SHA2_256
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Block:
     """Bytes that hash to their CID. The constructor checks that, once.
 

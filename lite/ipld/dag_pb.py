@@ -9,9 +9,9 @@ Source: the DAG-PB spec of IPLD.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from lite.errors import CidError, CodecError
+from lite.frozen import frozen
 from lite.ipld import varint
 from lite.ipld.cid import CID
 
@@ -21,7 +21,7 @@ _KEY_LINKS, _KEY_DATA = 2 << 3 | _LENGTH, 1 << 3 | _LENGTH
 _KEY_HASH, _KEY_NAME, _KEY_TSIZE = 1 << 3 | _LENGTH, 2 << 3 | _LENGTH, 3 << 3 | _VARINT
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PbLink:
     """One link of a node.
 
@@ -35,7 +35,7 @@ class PbLink:
     tsize: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PbNode:
     links: tuple[PbLink, ...] = ()
     data: bytes | None = None

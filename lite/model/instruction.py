@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from lite.errors import BugError, CidError, CodecError, UsageError
+from lite.frozen import field, frozen
 from lite.ipld import dag_cbor
 from lite.ipld.cid import CID, DAG_CBOR, SHA3_256
 from lite.limits import BLOCK_BYTES_MAX, NESTING_MAX
@@ -30,7 +30,7 @@ _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s\x00-\x1f\x7f]+")
 _OP = re.compile(r"[a-z0-9_.-]+(/[a-z0-9_.-]+)+")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Instruction:
     """One computation, checked when made, and its bytes. Equal to another when the bytes are.
 

@@ -8,9 +8,9 @@ Source: UCAN Invocation 0.2.0, Await.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from lite.frozen import frozen
 from lite.ipld.cid import CID
 from lite.model.result import Result
 
@@ -47,7 +47,7 @@ class BranchMismatch(Exception):
         }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Await:
     """A promise: the result of another instruction, or one branch of it.
 

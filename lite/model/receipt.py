@@ -14,11 +14,11 @@ other than the usual ones. A receipt is stored and shared as the bytes of its to
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from lite import keys
 from lite.errors import LimitError
+from lite.frozen import frozen
 from lite.ipld import dag_cbor
 from lite.ipld.cid import CID, DAG_CBOR, SHA3_256
 from lite.keys import Key
@@ -35,7 +35,7 @@ Linked = Literal["file", "dag-cbor"]
 COMMAND: Final = receipt_shape.COMMAND
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Receipt:
     """One receipt. Equal to another when the bytes are."""
 
@@ -83,7 +83,7 @@ class Receipt:
             "fx": _given(fork=sorted(set(fork), key=str), join=join),
             **_given(outl=linked, mode=mode or None, inv=invocation),
         }
-        payload = {
+        payload: dict[str, Any] = {
             "iss": key.did,
             "sub": key.did,
             "cmd": COMMAND,

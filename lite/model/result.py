@@ -6,10 +6,10 @@ Source: UCAN Invocation 0.2.0, Result; keyed representation.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal
 
 from lite.errors import CodecError, IpvmError
+from lite.frozen import frozen
 
 Branch = Literal["ok", "error"]
 
@@ -63,7 +63,7 @@ class TaskOverLimit(TaskFailed):
     exit_code: ClassVar[int] = 8
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Result:
     """`{"ok": body}` or `{"error": body}`, any IPLD value or a link to it.
 

@@ -7,14 +7,14 @@ them. The choice depends on the set of receipts only, never on their order.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+from lite.frozen import frozen
 from lite.ipld import dag_cbor
 from lite.model.receipt import Receipt
 from lite.model.result import MEMOISABLE_ERRORS
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TrustPolicy:
     """Whose word counts.
 
@@ -29,7 +29,7 @@ class TrustPolicy:
     confirmations: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """The chosen receipt, and the rule that let it in, in words."""
 

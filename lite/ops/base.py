@@ -7,11 +7,11 @@ awaits are filled in and whose links are here, and gets an `Outcome` back.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from lite.engine.base import Outcome
 from lite.engine.job import Content
+from lite.frozen import frozen
 from lite.ipld.cid import CID
 from lite.limits import EngineCaps, Limits
 from lite.model.instruction import Instruction
@@ -33,7 +33,7 @@ class Files(Protocol):
         """A whole file."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ready:
     """An instruction that can run now.
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from lite.frozen import frozen
 from lite.ipld.cid import CID
 from lite.store import sql
 from lite.store.database import Database
@@ -19,7 +18,7 @@ _TAIL_BYTES = 2
 _TAIL_CHARS_MIN = 4  # (2 bytes + 2 spare bits) / 5
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Kind:
     """The queries for one kind of thing."""
 

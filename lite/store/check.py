@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from lite.clock import Clock
 from lite.errors import CidError, IntegrityError, StoreCorrupt
+from lite.frozen import frozen
 from lite.ipld import dag_cbor
 from lite.ipld.cid import CID
 from lite.model.receipt import Receipt
@@ -24,7 +24,7 @@ PROBLEMS_MAX = 100
 _PAGE = 256
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Problem:
     """Something that is not as it should be.
 

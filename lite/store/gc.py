@@ -9,10 +9,9 @@ the deletion. Receipts never go.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from lite.clock import Clock
 from lite.errors import CodecError, StoreFull
+from lite.frozen import frozen
 from lite.ipld import dag_cbor
 from lite.ipld.cid import CID
 from lite.store import faults, sql
@@ -34,7 +33,7 @@ _PAGE = 256
 assert REFRESH_S < GRACE_S
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GcReport:
     """What a collection kept and removed, in blocks; `bytes` is the size of the removed ones."""
 

@@ -10,11 +10,11 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from lite.clock import Clock
 from lite.errors import StoreBusy, StoreFull, StoreTooNew
+from lite.frozen import frozen
 from lite.store import faults, schema
 from lite.store.database import WAL_BYTES_MAX, Database, connect
 from lite.store.locks import FileLock, FolderLock
@@ -32,7 +32,7 @@ _MAKING = "ipvm.db.making"
 _VERSION_MAX = 9_999
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Opened:
     """An open home: its database, the lock to close after it, and whether this call made it."""
 

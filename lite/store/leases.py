@@ -11,11 +11,11 @@ from __future__ import annotations
 import os
 import struct
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from lite.clock import Clock
 from lite.errors import CidError
+from lite.frozen import frozen
 from lite.ipld.cid import CID
 from lite.store import locks
 from lite.store.locks import FileLock, RangeLock
@@ -34,7 +34,7 @@ _KEY_BYTES = 7  # of a digest: two CIDs that share them wait for each other, onc
 assert _ROW.size == 64
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Holder:
     """Who holds a lease: on computing `cid`, or, when that is None, on the add called `name`.
 

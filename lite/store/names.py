@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from lite.clock import Clock
 from lite.errors import UsageError
+from lite.frozen import frozen
 from lite.ipld.cid import CID
 from lite.store import sql
 from lite.store.database import Database
@@ -58,7 +58,7 @@ class Names:
             return transaction.execute(sql.NAME_DELETE, (name,)).rowcount > 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pin:
     """A pinned root. `since` is in seconds since 1970."""
 

@@ -12,12 +12,12 @@ import shutil
 import tarfile
 import time
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lite.clock import Clock, SystemClock
 from lite.errors import IntegrityError, NotFoundError, StoreTooNew
+from lite.frozen import frozen
 from lite.limits import BUSY_TIMEOUT_MS, KIB
 from lite.store import faults, schema
 from lite.store.backup import HOME_FILES, LAYOUT, MANIFEST, digest
@@ -30,7 +30,7 @@ _STAGE = ".restoring"
 _MANIFEST_BYTES_MAX = 64 * KIB
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Restored:
     """What a restore did.
 

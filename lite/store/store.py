@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from lite.clock import Clock, SystemClock
+from lite.frozen import frozen
 from lite.ipld.block import Block
 from lite.ipld.cid import CID
 from lite.limits import BUSY_TIMEOUT_MS
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Stats", "Store"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stats:
     """What a home holds.
 

@@ -10,11 +10,11 @@ Source: UCAN 1.0 spec, Envelope.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from lite import keys
 from lite.errors import CodecError, LimitError, SignatureError
+from lite.frozen import field, frozen
 from lite.ipld import dag_cbor
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.keys import Key
@@ -33,7 +33,7 @@ _LEAD = bytes((0x82, 0x58, keys.SIGNATURE_BYTES))
 _SIGNED_FROM = len(_LEAD) + keys.SIGNATURE_BYTES
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Token:
     """A signed payload. Equal to another when the bytes are.
 

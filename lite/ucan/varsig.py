@@ -7,14 +7,14 @@ Source: the Varsig 1.0.0 spec.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from lite.errors import SignatureError
+from lite.frozen import frozen
 from lite.keys import ED25519_PUBLIC, P256_PUBLIC, SECP256K1_PUBLIC
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Varsig:
     """One supported header.
 

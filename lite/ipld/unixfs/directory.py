@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from lite.errors import CodecError, IntegrityError, LimitError, NotFoundError, UsageError
+from lite.frozen import frozen
 from lite.ipld import dag_cbor, dag_pb
 from lite.ipld.block import Block
 from lite.ipld.cid import CID, DAG_CBOR, DAG_JSON, DAG_PB
@@ -22,7 +22,7 @@ from lite.ipld.unixfs.node import (
 from lite.limits import BLOCK_BYTES_MAX, NESTING_MAX
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Entry:
     """What a directory holds under one name. `tsize` is the claimed size of all its blocks."""
 

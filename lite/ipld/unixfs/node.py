@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lite.errors import CodecError, IntegrityError, UsageError
+from lite.frozen import frozen
 from lite.ipld import dag_pb, varint
 from lite.ipld.block import Block
 from lite.ipld.cid import CID, CODEC_NAMES, DAG_PB, IDENTITY, RAW
@@ -27,7 +28,7 @@ class Kind(enum.IntEnum):
     SHARD = 5
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Node:
     """A decoded UnixFS block.
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from lite import limits
+from lite.frozen import frozen
 from lite.ipld import dag_pb
 from lite.ipld.block import Block
 from lite.ipld.cid import CID, DAG_PB, RAW
 from lite.ipld.unixfs.node import Put, encode_file_node
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Profile:
     """What must be agreed on for a file to get the same CID everywhere.
 
@@ -35,7 +35,7 @@ LEGACY_256K: Final = Profile("legacy-256k", limits.LEGACY_CHUNK_BYTES, limits.LE
 PROFILES: Final = {profile.name: profile for profile in (UNIXFS_V1_2025, LEGACY_256K)}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Part:
     """A finished subtree.
 

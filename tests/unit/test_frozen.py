@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from lite.value import FrozenError, field, fields, replace, value
+from lite.frozen import FrozenError, field, fields, frozen, replace
 
 
-@value
+@frozen
 class Point:
     """A value with everything."""
 
@@ -49,12 +49,12 @@ class Standard:
         object.__setattr__(self, "size", self.x + self.y)
 
 
-@value
+@frozen
 class Empty:
     """No fields."""
 
 
-@value
+@frozen
 class Named:
     """Its own equality."""
 
@@ -139,6 +139,6 @@ def test_methods_of_its_own_are_kept() -> None:
 def test_values_do_not_inherit() -> None:
     with pytest.raises(AssertionError, match="do not inherit"):
 
-        @value
+        @frozen
         class Child(Named):
             pass
