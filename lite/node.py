@@ -104,6 +104,8 @@ class Node:
                 engine=engine or config.engine,
                 cache_dir=config.cache_dir,
                 in_process=config.in_process if in_process is None else in_process,
+                size=config.workers,
+                cache_bytes=config.cache_bytes,
             )
             node = Node(config, key, store, workers, clock or SystemClock())
         except BaseException:
@@ -235,7 +237,9 @@ class Node:
         if size > bound:
             raise UsageError(f"{module} has {size} bytes; this node takes modules up to {bound}")
         try:
-            info = self._workers.describe(module, lambda: b"".join(self.cat(module)))
+            info = self._workers.describe(
+                module, lambda: b"".join(self.cat(module)), self.config.engine_caps
+            )
         except GuestFailure as failure:
             raise UsageError(f"{module} is not a module that runs here: {failure}") from failure
         self.store.modules.put(module, dag_cbor.encode(info.to_data()))

@@ -1,0 +1,92 @@
+"""What it means when a worker process ends in the middle of a job.
+
+Limits that an engine reaches by itself have the same texts in `wasmtime_failures.limit_failure`.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import Literal
+
+from lite.engine.base import GuestFailure
+from lite.limits import EngineCaps, Limits
+
+Phase = Literal["load", "compile", "run"]
+"""load: the worker reads the job and its module; compile; run: the guest and its result."""
+
+_NO_MEMORY = (
+    "memory allocation of",
+    "Cannot allocate memory",
+    "out of memory",
+    "MemoryError",
+)
+_REASON_CHARS_MAX = 200
+
+
+def overdue(phase: Phase, limits: Limits, caps: EngineCaps) -> GuestFailure:
+    """The failure of a job whose worker was killed at the deadline of a phase."""
+    if phase == "run":
+        return time_limit(limits)
+    return _compile_time(caps)
+
+
+def died(phase: Phase, status: int, stderr: str, limits: Limits, caps: EngineCaps) -> GuestFailure:
+    """The failure of a job whose worker ended by itself.
+
+    Args:
+        status: as of `subprocess`: negative for a signal.
+        stderr: the last that the worker wrote there.
+    """
+    if status == -signal.SIGXCPU:
+        return _compile_time(caps)
+    # Nobody here sent SIGKILL: the kernel does when the machine runs out of memory.
+    if status == -signal.SIGKILL or any(text in stderr for text in _NO_MEMORY):
+        if phase == "run":
+            return memory_limit(limits)
+        return compile_memory(caps)
+    return GuestFailure("engine-crash", f"the engine process died ({_how(status)}){_last(stderr)}")
+
+
+def time_limit(limits: Limits) -> GuestFailure:
+    """A guest that ran too long."""
+    return GuestFailure(
+        "time-limit", f"did not finish within {limits.time_ms} ms", limit=limits.time_ms
+    )
+
+
+def memory_limit(limits: Limits) -> GuestFailure:
+    """A guest, or what the engine built for it, that did not fit."""
+    return GuestFailure(
+        "memory-limit",
+        f"needs more than {limits.memory_bytes} bytes of memory",
+        limit=limits.memory_bytes,
+    )
+
+
+def compile_memory(caps: EngineCaps) -> GuestFailure:
+    """A compilation that did not fit."""
+    bound = caps.compile_memory_bytes
+    return GuestFailure(
+        "compile-limit", f"compiling took more than {bound} bytes of memory", limit=bound
+    )
+
+
+def _compile_time(caps: EngineCaps) -> GuestFailure:
+    bound = caps.compile_ms
+    return GuestFailure(
+        "compile-limit", f"compiling took more than {bound} ms of processor time", limit=bound
+    )
+
+
+def _how(status: int) -> str:
+    if status >= 0:
+        return f"status {status}"
+    try:
+        return f"signal {-status}, {signal.Signals(-status).name}"
+    except ValueError:
+        return f"signal {-status}"
+
+
+def _last(stderr: str) -> str:
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    return f": {lines[-1][:_REASON_CHARS_MAX]}" if lines else ""

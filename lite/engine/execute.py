@@ -1,0 +1,206 @@
+"""Running one job, the same in a worker process and inside the node.
+
+It finds the code and the function, converts the arguments by the function's types, runs, and
+converts what came back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import partial
+from typing import Any
+
+from lite.engine import convert
+from lite.engine.base import Engine, GuestFailure, Host, Outcome
+from lite.engine.cache import CodeCache
+from lite.engine.death import compile_memory, memory_limit
+from lite.engine.job import Content, Job, failed
+from lite.engine.module import ModuleInfo
+from lite.engine.refusal import Refused
+from lite.engine.to_wit import Load
+from lite.engine.wit import BYTES, STRING, WitType, render
+from lite.errors import CodecError
+from lite.frozen import frozen, replace
+from lite.ipld import dag_cbor
+from lite.ipld.cid import CID
+from lite.limits import Limits
+
+EXPORTS_SHOWN = 20
+
+
+class Phases:
+    """Told how far a job is; this one does not care."""
+
+    def compiling(self) -> None:
+        """A compilation begins."""
+
+    def running(self, path: str) -> None:
+        """The guest begins; `path` as in `Outcome`."""
+
+
+def engine_id(engine: Engine) -> str:
+    """As it stands in receipts: "wasmtime 50.0.1"."""
+    return f"{engine.name} {engine.version}"
+
+
+def execute(engine: Engine, codes: CodeCache, job: Job, load_wasm: Callable[[], bytes]) -> Outcome:
+    """Run one job in this process; see `run_job`."""
+    return run_job(engine, codes, job, load_wasm, Phases())[0]
+
+
+def run_job(
+    engine: Engine,
+    codes: CodeCache,
+    job: Job,
+    load_wasm: Callable[[], bytes],
+    phases: Phases,
+) -> tuple[Outcome, bytes | None]:
+    """Run one job to its end. What the guest or its arguments do wrong is an error in the outcome.
+
+    Args:
+        load_wasm: gives the module's bytes; called only when `codes` does not hold it in memory.
+            What it raises is passed on.
+        phases: told when a compilation and when the guest begins.
+
+    Returns:
+        The outcome, and the DAG-CBOR of its ok unless that is a byte string or absent.
+
+    Raises:
+        EngineUnavailable: this engine cannot run a module of this kind; another one may.
+    """
+    made_by, path = engine_id(engine), ""
+    try:
+        loaded = codes.get(engine, job.module, load_wasm, job.caps, phases.compiling)
+        path = loaded.info.path
+        call = _prepare(job, loaded.info)
+        phases.running(path)
+        run = engine.open(loaded.code, job.limits, job.caps, call.host)
+    except GuestFailure as failure:
+        return failed(failure, path=path, engine=made_by), None
+    except MemoryError:
+        no_memory = memory_limit(job.limits) if path else compile_memory(job.caps)
+        return failed(no_memory, path=path, engine=made_by), None
+    with closing(run):
+        try:
+            ok = call.convert(run.call(call.export, call.args))
+            encoded = check_output(ok, job.limits)
+            return Outcome(ok, None, run.usage(), run.trace(), path, made_by), encoded
+        except GuestFailure as failure:
+            ended = _bounded(failure, job.limits)
+        except MemoryError:
+            ended = memory_limit(job.limits)
+        return failed(ended, run.usage(), trace=run.trace(), path=path, engine=made_by), None
+
+
+@frozen
+class _Call:
+    """What to call, with what, and how to read what comes back."""
+
+    export: str
+    args: list[Any]
+    host: Host
+    convert: Callable[[Any], Any]
+
+
+def _prepare(job: Job, info: ModuleInfo) -> _Call:
+    """Find the function and convert the arguments. Raises `GuestFailure`."""
+    export = _find(job.func, info)
+    func = info.exports[export]
+    load = partial(_load, job.content)
+    if info.kind == "wasi-command":
+        host = replace(job.host, args=(*job.host.args, *_texts(job.args, load)))
+        return _Call(export, [], host, _unchanged)
+    if info.kind == "core":
+        args = convert.core_arguments(job.args, func, load=load)
+        return _Call(export, args, job.host, partial(convert.core_outcome, f=func))
+    if job.host.homestar:
+        from lite.engine import homestar
+
+        args = homestar.arguments(job.args, func, load=load)
+        return _Call(export, args, job.host, partial(homestar.outcome, f=func))
+    args = convert.arguments(job.args, func, load=load)
+    return _Call(export, args, job.host, partial(convert.outcome, f=func))
+
+
+def _find(func: str | None, info: ModuleInfo) -> str:
+    if func is not None:
+        return info.find(func)
+    if len(info.exports) == 1:
+        return next(iter(info.exports))
+    names = sorted(info.exports)
+    shown = ", ".join(names[:EXPORTS_SHOWN]) + (", …" if len(names) > EXPORTS_SHOWN else "")
+    raise GuestFailure(
+        "bad-argument",
+        f"name the function to call; the module exports {shown}"
+        if names
+        else "the module exports no function to call",
+    )
+
+
+def _texts(args: Sequence[Any], load: Load) -> Iterator[str]:
+    """The arguments of a command: text as it is, numbers and truth values as JSON writes them."""
+    for i, arg in enumerate(args, 1):
+        if isinstance(arg, bool):
+            yield "true" if arg else "false"
+        elif isinstance(arg, (int, float)):
+            yield repr(arg)
+        elif isinstance(arg, (str, bytes, CID)):
+            yield convert.to_wit(arg, STRING, load=load)
+        else:
+            kind = type(arg).__name__
+            raise GuestFailure(
+                "bad-argument", f"arg {i}: a command takes text and numbers, not a {kind}"
+            )
+
+
+def _load(content: Mapping[CID, Content], cid: CID, t: WitType) -> Any:
+    """What a link stands for, for a parameter of type `t`."""
+    found = content.get(cid)
+    if found is None:
+        raise Refused(f"the link {cid} was not resolved")
+    data = found.read()
+    if found.kind == "file":
+        if t in (BYTES, STRING):
+            return data
+        raise Refused(f"a file cannot be a {render(t)}")
+    return dag_cbor.decode_trusted(data)
+
+
+def check_output(value: Any, limits: Limits) -> bytes | None:
+    """The DAG-CBOR of a value, None for a byte string, which counts by its own length.
+
+    Raises:
+        GuestFailure: `output-limit`.
+    """
+    try:
+        encoded = None if isinstance(value, bytes) else dag_cbor.encode(value)
+    except CodecError as error:  # nested deeper than a block may be
+        raise GuestFailure("output-limit", f"the result {error}") from error
+    size = len(value if encoded is None else encoded)
+    if size > limits.output_bytes:
+        raise GuestFailure(
+            "output-limit",
+            f"the result has {size} bytes, more than {limits.output_bytes}",
+            limit=limits.output_bytes,
+        )
+    return encoded
+
+
+def _bounded(failure: GuestFailure, limits: Limits) -> GuestFailure:
+    """The failure as it may stand in a receipt: an `exit` in its documented form, and in bounds."""
+    detail = failure.detail
+    if failure.code == "exit":
+        detail = {"status": detail["exit_code"]}
+        if stdout := failure.detail.get("stdout"):
+            detail["stdout"] = stdout
+    for value in detail.values():
+        try:
+            check_output(value, limits)
+        except GuestFailure as too_large:
+            return too_large
+    return GuestFailure(failure.code, failure.message, **detail)
+
+
+def _unchanged(value: Any) -> Any:
+    return value

@@ -1,0 +1,139 @@
+"""The operating system's bounds on a worker process, set by the worker on itself.
+
+All are best effort: where a system lacks one (RLIMIT_DATA on macOS, oom_score_adj outside Linux),
+the parent's deadlines and the engine's own limits still hold.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import resource
+import signal
+import sys
+from functools import cache
+from pathlib import Path
+
+from lite.limits import MIB, EngineCaps, Limits
+
+OPEN_FILES_MAX = 256
+"""Cached code, stdout of components, and one memory file for each module with static data."""
+
+HOST_MEMORY_BYTES = 256 * MIB
+"""On top of the guest's memory: the interpreter's own growth, results being built, stacks."""
+
+NICENESS = 1  # the node itself comes first, but a run that somebody waits for hardly second
+OOM_SCORE = 500
+_UNLIMITED = resource.RLIM_INFINITY
+_PR_SET_DUMPABLE = 4
+_GROWTH = -1
+_set: dict[int, int] = {}  # what was asked for last, by kind of limit or _GROWTH
+
+
+def enter(lifeline: int) -> None:
+    """Bound this process for good.
+
+    Args:
+        lifeline: read end of a pipe whose write end only the parent holds. When the parent is gone,
+            however it went, the kernel ends this process with SIGIO: that needs no thread and no
+            GIL, and unlike PR_SET_PDEATHSIG it does not fire when merely the parent's thread ends.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the parent decides, and it uses SIGKILL
+    signal.signal(signal.SIGIO, signal.SIG_DFL)
+    _die_with(lifeline)
+    _limit(resource.RLIMIT_CORE, 0, hard=True)
+    _limit(resource.RLIMIT_NOFILE, OPEN_FILES_MAX, hard=True)
+    with contextlib.suppress(OSError):
+        os.nice(NICENESS)
+    # When memory runs out, the kernel should take this process and not the node.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE))
+    _forbid_core_dumps()
+
+
+def loading(caps: EngineCaps) -> None:
+    """Bound the reading and compiling of a module, in processor time and memory.
+
+    At the bound the kernel ends the process: by SIGXCPU, or by a failed allocation that aborts.
+    """
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    seconds = used.ru_utime + used.ru_stime + caps.compile_ms / 1000
+    _limit(resource.RLIMIT_CPU, math.ceil(seconds))
+    _limit_growth(caps.compile_memory_bytes)
+
+
+def running(limits: Limits, input_bytes: int) -> None:
+    """Bound the run that follows: the guest's memory, and what its input and output need outside.
+
+    Input and output exist several times while they are converted: as text or bytes of the guest,
+    as values, and as bytes again.
+    """
+    _limit(resource.RLIMIT_CPU, _UNLIMITED)
+    around = 4 * (limits.output_bytes + input_bytes) + HOST_MEMORY_BYTES
+    _limit_growth(limits.memory_bytes + around)
+
+
+def lift() -> None:
+    """Lift the bounds of the last job, for what the node itself sends."""
+    _limit(resource.RLIMIT_CPU, _UNLIMITED)
+    _limit_growth(_UNLIMITED)
+
+
+def _limit_growth(allowed: int) -> None:
+    """Bound the memory that may come on top of what is in use.
+
+    Between jobs with the same bound nothing changes, so it is not measured anew for each.
+    """
+    if _set.get(_GROWTH) == allowed:
+        return
+    _set[_GROWTH] = allowed
+    _limit(resource.RLIMIT_DATA, allowed if allowed == _UNLIMITED else _data_bytes() + allowed)
+
+
+def _die_with(lifeline: int) -> None:
+    import fcntl
+    import select
+
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    flags = fcntl.fcntl(lifeline, fcntl.F_GETFL)
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC)
+    if select.select([lifeline], [], [], 0)[0]:
+        os._exit(0)  # the parent died before the signal was armed
+
+
+def _limit(kind: int, amount: int, *, hard: bool = False) -> None:
+    """Set a soft limit as far as the hard one allows."""
+    if _set.get(kind) == amount:
+        return
+    _set[kind] = amount
+    ceiling = resource.getrlimit(kind)[1]
+    if ceiling != _UNLIMITED:
+        amount = ceiling if amount == _UNLIMITED else min(amount, ceiling)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(kind, (amount, amount if hard else ceiling))
+
+
+@cache
+def _statm() -> int | None:
+    try:
+        return os.open("/proc/self/statm", os.O_RDONLY)
+    except OSError:
+        return None
+
+
+def _data_bytes() -> int:
+    """What counts against RLIMIT_DATA already, 0 where it cannot be told."""
+    fd = _statm()
+    if fd is None:
+        return 0
+    return int(os.pread(fd, 128, 0).split()[5]) * resource.getpagesize()
+
+
+def _forbid_core_dumps() -> None:
+    """RLIMIT_CORE does not hold back a handler that the kernel pipes dumps to; this does."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)

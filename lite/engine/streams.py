@@ -1,0 +1,102 @@
+"""What a guest says and hears: a bounded trace, a capped output, fixed randomness.
+
+Free of any engine; each object serves one run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+from lite.engine.base import GuestFailure
+from lite.limits import TRACE_BYTES_MAX
+
+TRUNCATED = b"\n[truncated]\n"
+_RANDOM_CHUNK_BYTES = 32 * 256
+
+
+class Trace:
+    """Log lines and stderr of one run. What exceeds the bound is dropped and said to be."""
+
+    def __init__(self, bytes_max: int = TRACE_BYTES_MAX) -> None:
+        assert bytes_max > len(TRUNCATED)
+        self._room = bytes_max - len(TRUNCATED)
+        self._data = bytearray()
+        self._full = False
+
+    def write(self, data: bytes | memoryview) -> None:
+        if self._full:
+            return
+        room = self._room - len(self._data)
+        if len(data) <= room:
+            self._data += data
+            return
+        self._data += data[:room]
+        self._data += TRUNCATED
+        self._full = True
+
+    def line(self, text: str) -> None:
+        """Append `text` and a newline; lone surrogates are written as question marks."""
+        self.write(text.encode("utf-8", "replace") + b"\n")
+
+    def bytes(self) -> bytes:
+        return bytes(self._data)
+
+
+class Output:
+    """Standard output of a command. Too much of it ends the run at once."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self.bytes_max = bytes_max
+        self._data = bytearray()
+
+    def write(self, data: bytes | memoryview) -> None:
+        self.reserve(len(data))
+        self._data += data
+
+    def reserve(self, count: int) -> None:
+        """Fail now if `count` more bytes would be too many.
+
+        Raises:
+            GuestFailure: `output-limit`.
+        """
+        if len(self._data) + count > self.bytes_max:
+            raise GuestFailure(
+                "output-limit",
+                f"wrote more than {self.bytes_max} bytes to standard output",
+                limit=self.bytes_max,
+            )
+
+    def bytes(self) -> bytes:
+        return bytes(self._data)
+
+
+class Random:
+    """Bytes that look random and are the same for the same seed, on every machine.
+
+    The stream is SHA-256(seed, counter as 8 bytes little-endian) for counter 0, 1, 2…
+    """
+
+    def __init__(self, seed: bytes) -> None:
+        self._seed = seed
+        self._counter = 0
+        self._left = b""
+
+    def read(self, count: int) -> bytes:
+        """The next `count` bytes; meant for small counts."""
+        blocks = (count - len(self._left) + 31) // 32
+        data = self._left + b"".join(self._block() for _ in range(blocks))
+        self._left = data[count:]
+        return data[:count]
+
+    def fill(self, target: memoryview, check: Callable[[], None]) -> None:
+        """Fill `target`, however large, calling `check` now and then so that it can stop this."""
+        for start in range(0, len(target), _RANDOM_CHUNK_BYTES):
+            part = target[start : start + _RANDOM_CHUNK_BYTES]
+            part[:] = self.read(len(part))
+            check()
+
+    def _block(self) -> bytes:
+        block = hashlib.sha256(self._seed + self._counter.to_bytes(8, "little")).digest()
+        self._counter += 1
+        return block

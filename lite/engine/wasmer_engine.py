@@ -1,0 +1,308 @@
+"""wasmer 1.1.0 with Cranelift behind the seam of `lite.engine.base`.
+
+It runs core modules and those components that are one core module (path A), with the same host
+functions as wasmtime. It has no fuel and cannot interrupt a guest, so it belongs in a worker
+process that is killed at the deadline. Floats that are not numbers never leave as results, whatever
+bits they have, so its missing canonical NaN shows only inside a guest that looks at the bits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import wasmer
+from wasmer_compiler_cranelift import Compiler
+
+from lite.engine import canonical
+from lite.engine.base import Code, GuestFailure, Host, Kind, Usage
+from lite.engine.core_module import read as read_core
+from lite.engine.hostfuncs import CoreImport, World, core_import
+from lite.engine.module import COMMAND, ModuleInfo, describe
+from lite.engine.wasi_p1 import Exit
+from lite.engine.wasmer_module import (
+    MEMORY_IMPORT,
+    PAGE_BYTES,
+    memory_of,
+    with_outside_memory,
+)
+from lite.engine.wasmtime_core import denied_import, exited
+from lite.engine.wasmtime_failures import limit_failure
+from lite.engine.wit import FuncType
+from lite.errors import EngineUnavailable
+from lite.limits import EngineCaps, Limits
+
+MEMORY = "memory"
+_VALUE_TYPES = {"i": wasmer.Type.I32, "I": wasmer.Type.I64}
+
+# wasmer's texts for the traps that have a code of their own in `lite.engine.base`; the messages are
+# those of `wasmtime_failures`, so that both engines give equal errors.
+_TRAPS = {
+    "unreachable": ("unreachable", "executed `unreachable`"),
+    "out of bounds memory access": ("memory-out-of-bounds", "accessed memory out of bounds"),
+    "undefined element: out of bounds table access": (
+        "table-out-of-bounds",
+        "accessed a table out of bounds",
+    ),
+    "uninitialized element": ("indirect-call-to-null", "called an empty table element"),
+    "indirect call type mismatch": ("bad-signature", "called a function of another type"),
+    "integer overflow": ("integer-overflow", "an integer result does not fit its type"),
+    "integer divide by zero": ("integer-divide-by-zero", "divided an integer by zero"),
+    "invalid conversion to integer": (
+        "invalid-conversion",
+        "converted a float that is not a number to an integer",
+    ),
+}
+_STACK_TEXT = "call stack exhausted"
+_PREFIX = "RuntimeError: "
+
+
+class WasmerCode:
+    """A compiled core module, with what a run needs to know of it."""
+
+    def __init__(self, info: ModuleInfo, module: wasmer.Module, core_bytes: bytes) -> None:
+        self.kind: Kind = info.kind
+        self.info = info
+        self.module = module
+        self.core = read_core(core_bytes)
+        self.own_memory = memory_of(core_bytes)
+
+    def exports(self) -> dict[str, FuncType]:
+        return self.info.exports
+
+
+class WasmerEngine:
+    """The second engine. Bound to the thread that made it."""
+
+    name = "wasmer"
+    version = wasmer.__version__
+    config_id = "cranelift"
+    features = frozenset({"core", "wasi-p1", "memory-limit"})
+
+    def __init__(self) -> None:
+        self._store = wasmer.Store(wasmer.engine.Universal(Compiler))
+
+    def compile(self, wasm: bytes, caps: EngineCaps) -> Code:
+        """Compile a core module, or the one inside a component; unbounded in time and memory.
+
+        Raises:
+            GuestFailure: `bad-module`.
+            EngineUnavailable: it needs what only wasmtime has.
+        """
+        info, core_bytes = _core_of(wasm)
+        try:
+            module = wasmer.Module(self._store, with_outside_memory(core_bytes, caps))
+        except RuntimeError as error:
+            raise _refusal(str(error)) from error
+        return WasmerCode(info, module, core_bytes)
+
+    def serialize(self, code: Code, path: Path) -> None:
+        assert isinstance(code, WasmerCode)
+        path.write_bytes(code.module.serialize())
+
+    def deserialize(self, wasm: bytes, path: Path) -> Code:
+        """Only for files that this node wrote: a damaged one ends the process.
+
+        Raises:
+            GuestFailure: `bad-module` for a file of another version.
+        """
+        info, core_bytes = _core_of(wasm)
+        try:
+            module = wasmer.Module.deserialize(self._store, path.read_bytes())
+        except RuntimeError as error:
+            raise _refusal(str(error)) from error
+        return WasmerCode(info, module, core_bytes)
+
+    def open(self, code: Code, limits: Limits, caps: EngineCaps, host: Host) -> WasmerRun:
+        """Prepare one run; nothing of the guest runs before `call`.
+
+        Raises:
+            GuestFailure: `denied-import`, `memory-limit`, `bad-argument` (an unusable `host`).
+        """
+        assert isinstance(code, WasmerCode)
+        return WasmerRun(self._store, code, limits, caps, host)
+
+
+class WasmerRun:
+    """One instantiation for one call. Implements `base.Run` and `canonical.Instance`."""
+
+    def __init__(
+        self, store: wasmer.Store, code: WasmerCode, limits: Limits, caps: EngineCaps, host: Host
+    ) -> None:
+        self._code = code
+        self._limits = limits
+        self._caps = caps
+        self._time_ms = 0.0
+        self._deadline: float | None = None
+        command = code.kind == "wasi-command"
+        self._world = World(
+            host, output_bytes=limits.output_bytes if command else None, check=self._check
+        )
+        self._memory = self._make_memory(store)
+        self._imports = self._make_imports(store)
+        self._exports: Any = None
+
+    def call(self, export: str, args: list[Any]) -> Any:
+        """Instantiate, initialise and call; see `base.Run`."""
+        began = time.monotonic()
+        self._deadline = began + self._limits.time_ms / 1000
+        try:
+            try:
+                self._exports = wasmer.Instance(self._code.module, self._imports).exports
+            except RuntimeError as error:
+                self._fail(error)
+            if self._code.kind == "wasi-command":
+                self.invoke(COMMAND)
+                return self._world.stdout.bytes()
+            return self._function(export, args)
+        except Exit as end:
+            return self._exited(end.code)
+        finally:
+            self._time_ms = (time.monotonic() - began) * 1000
+
+    def invoke(self, name: str, *args: int | float) -> Any:
+        """Call a core export with signed integers and floats."""
+        try:
+            return _export(self._exports, name)(*args)
+        except RuntimeError as error:
+            self._fail(error)
+
+    def memory(self) -> memoryview:
+        return memoryview(b"") if self._memory is None else memoryview(self._memory.buffer)
+
+    def usage(self) -> Usage:
+        size = 0 if self._memory is None else self._memory.data_size
+        return Usage(None, self._time_ms, size)
+
+    def trace(self) -> bytes:
+        return self._world.trace.bytes()
+
+    def close(self) -> None:
+        """Let go of the guest's memory."""
+        self._exports = self._memory = self._imports = None
+
+    def _function(self, export: str, args: list[Any]) -> Any:
+        plan = self._code.info.plan
+        assert plan is not None
+        if plan.initialize is not None:
+            self.invoke(plan.initialize)
+        call = canonical.call_core if self._code.kind == "core" else canonical.call
+        return call(plan.lifts[export], self, args, output_bytes=self._limits.output_bytes)
+
+    def _exited(self, exit_code: int) -> bytes:
+        if self._code.kind == "wasi-command":
+            return exited(exit_code, self._world.stdout.bytes())
+        raise GuestFailure("exit", f"ended itself with exit code {exit_code}", exit_code=exit_code)
+
+    def _make_memory(self, store: wasmer.Store) -> Any:
+        """The memory to pass in, at most as large as the limits and the module allow."""
+        own = self._code.own_memory
+        if own is None:
+            return None
+        pages_max = self._limits.memory_bytes // PAGE_BYTES
+        if own.minimum > pages_max:
+            raise self._limit("memory-limit")
+        maximum = pages_max if own.maximum is None else min(own.maximum, pages_max)
+        return wasmer.Memory(store, wasmer.MemoryType(own.minimum, maximum, False))
+
+    def _make_imports(self, store: wasmer.Store) -> Any:
+        denied = []
+        functions: dict[str, dict[str, Any]] = {}
+        # A function must not refer to the run: wasmer holds it outside of what the garbage
+        # collector sees, and the run holds wasmer's instance.
+        memory = self._memory if self._code.core.has_memory(MEMORY) else None
+        for where, name, kind in dict.fromkeys(self._code.core.imports):
+            offered = core_import(where, name, homestar=self._world.host.homestar)
+            if offered is None or kind != "func":
+                denied.append(f"{where}#{name}")
+            else:
+                made = _host_function(store, offered, self._world, memory)
+                functions.setdefault(where, {})[name] = made
+        if denied:
+            raise denied_import(denied)
+        if self._memory is not None:
+            where, name = MEMORY_IMPORT
+            functions.setdefault(where, {})[name] = self._memory
+        imports = wasmer.ImportObject()
+        for where, named in functions.items():
+            imports.register(where, named)
+        return imports
+
+    def _check(self) -> None:
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            raise self._limit("time-limit")
+
+    def _limit(self, code: str) -> GuestFailure:
+        failure = limit_failure(code, self._limits, self._caps)
+        assert failure is not None
+        return failure
+
+    def _fail(self, error: RuntimeError) -> NoReturn:
+        """Raise the failure that a RuntimeError of wasmer stands for."""
+        text = str(error)
+        cause = text.removeprefix(_PREFIX).partition("\n")[0]
+        if cause.startswith(_STACK_TEXT):
+            failure = self._limit("stack-overflow")
+        elif cause in _TRAPS:
+            failure = GuestFailure(*_TRAPS[cause])
+            # An allocator that gets no memory often ends in one of these (as in wasmtime_core).
+            if failure.code in ("unreachable", "memory-out-of-bounds") and (
+                self.usage().memory_bytes + PAGE_BYTES > self._limits.memory_bytes
+            ):
+                failure = self._limit("memory-limit")
+        elif cause.startswith("Error while importing"):
+            failure = GuestFailure("denied-import", f"imports a function wrongly: {cause}")
+        else:
+            failure = GuestFailure("bad-module", f"cannot be instantiated: {cause}")
+        self._world.trace.line(f"{failure.code}: {text.strip()}")
+        raise failure from error
+
+
+def _core_of(wasm: bytes) -> tuple[ModuleInfo, bytes]:
+    """The description, and the core module that stands for the file."""
+    info = describe(wasm)
+    if info.component and info.plan is None:
+        raise EngineUnavailable(
+            "wasmer cannot run this component: it is more than one plain core module",
+            hint="Use wasmtime (`--engine wasmtime`) or another node.",
+        )
+    if info.plan is None:
+        return info, wasm
+    return info, wasm[info.plan.offset : info.plan.offset + info.plan.length]
+
+
+def _refusal(text: str) -> Exception:
+    """What it means that wasmer does not take a module."""
+    if "not enabled" in text or "must be enabled" in text:
+        return EngineUnavailable(
+            f"wasmer cannot run this module: {text}",
+            hint="Use wasmtime (`--engine wasmtime`) or another node.",
+        )
+    return GuestFailure("bad-module", f"does not compile: {text[:500]}")
+
+
+def _export(exports: Any, name: str) -> Callable[..., Any]:
+    """An exported function, also where Python itself has an attribute of that name."""
+    if hasattr(type(exports), name):
+        return dict(iter(exports))[name]  # type: ignore[no-any-return]
+    return getattr(exports, name)  # type: ignore[no-any-return]
+
+
+def _host_function(
+    store: wasmer.Store, offered: CoreImport, world: World, memory: Any
+) -> wasmer.Function:
+    masks = tuple(0xFFFFFFFF if letter == "i" else 2**64 - 1 for letter in offered.params)
+    empty = memoryview(bytearray())
+
+    def function(*args: int) -> int | None:
+        view = empty if memory is None else memoryview(memory.buffer)
+        unsigned = tuple(value & mask for value, mask in zip(args, masks, strict=True))
+        return offered.call(world, view, unsigned)
+
+    kind = wasmer.FunctionType(
+        [_VALUE_TYPES[letter] for letter in offered.params],
+        [_VALUE_TYPES[letter] for letter in offered.result],
+    )
+    return wasmer.Function(store, function, kind)

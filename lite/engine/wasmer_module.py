@@ -1,0 +1,139 @@
+"""Moving a core module's memory to the outside, so that each run can bound it.
+
+wasmer 1.1.0 has no limit on memory, but honours the maximum of a memory that the host provides.
+So the one memory that a module defines becomes its last import, with the same index 0, and each
+run passes one in whose maximum is the run's limit. The same with tables is not possible at run
+time; their maximum is lowered in place.
+
+Source: WebAssembly core specification, binary format (memory, table and import sections).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lite.engine.base import GuestFailure
+from lite.engine.binary import CORE_PREAMBLE, Reader, bad_module, sections
+from lite.errors import EngineUnavailable
+from lite.frozen import frozen
+from lite.limits import EngineCaps
+
+PAGE_BYTES = 65536
+MEMORY_IMPORT = ("\0ipvm", "memory")
+
+_IMPORT, _TABLE, _MEMORY = 2, 4, 5
+_BEFORE_IMPORTS = (0, 1)  # custom and type sections
+_KIND_MEMORY = b"\x02"
+
+
+@frozen
+class MemoryType:
+    """What a module says about its memory, in pages; `maximum` None for no bound of its own."""
+
+    minimum: int
+    maximum: int | None
+
+
+def memory_of(wasm: bytes) -> MemoryType | None:
+    """The memory that the module defines itself.
+
+    Raises:
+        GuestFailure: `bad-module`, `memory-limit` for several memories.
+        EngineUnavailable: a shared or 64-bit memory.
+    """
+    for section, first, past in sections(wasm, 0, len(wasm)):
+        if section == _MEMORY:
+            reader = Reader(wasm, first, past)
+            count = reader.count("memories")
+            if count > 1:
+                raise GuestFailure("memory-limit", f"needs too many parts: {count} memories")
+            if count == 1:
+                flags, minimum, maximum = _limits(reader)
+                if flags > 1:
+                    raise EngineUnavailable("wasmer runs neither shared nor 64-bit memories")
+                reader.finish("memory section")
+                return MemoryType(minimum, maximum)
+    return None
+
+
+def with_outside_memory(wasm: bytes, caps: EngineCaps) -> bytes:
+    """The module with its memory as an import named `MEMORY_IMPORT`, and its tables capped.
+
+    Raises: as `memory_of`, and `GuestFailure` (`memory-limit`) for a table over the cap.
+    """
+    memory = memory_of(wasm)
+    parts = [CORE_PREAMBLE]
+    placed = memory is None
+    for section, first, past in sections(wasm, 0, len(wasm)):
+        body = wasm[first:past]
+        if not placed and section not in _BEFORE_IMPORTS:
+            assert memory is not None
+            mine = _memory_import(memory)
+            placed = True
+            if section == _IMPORT:
+                body = _more_imports(body, mine)
+            else:
+                parts.append(_section(_IMPORT, b"\x01" + mine))
+        if section == _TABLE:
+            body = b"".join(_capped_tables(Reader(body), caps))
+        if section != _MEMORY or memory is None:
+            parts.append(_section(section, body))
+    return b"".join(parts)
+
+
+def _memory_import(memory: MemoryType) -> bytes:
+    where, name = (text.encode() for text in MEMORY_IMPORT)
+    names = _u32(len(where)) + where + _u32(len(name)) + name
+    return names + _KIND_MEMORY + _encode_limits(memory.minimum, memory.maximum)
+
+
+def _more_imports(body: bytes, one: bytes) -> bytes:
+    reader = Reader(body)
+    count = reader.u32()
+    return _u32(count + 1) + body[reader.at :] + one
+
+
+def _capped_tables(reader: Reader, caps: EngineCaps) -> Iterator[bytes]:
+    """The table section's body with every maximum at most `caps.table_elements`."""
+    count = reader.count("tables")
+    yield _u32(count)
+    for _ in range(count):
+        kind = reader.byte()
+        flags, minimum, maximum = _limits(reader)
+        if flags > 1:
+            raise bad_module(f"unknown limits {flags:#x} of a table")
+        if minimum > caps.table_elements:
+            raise GuestFailure(
+                "memory-limit",
+                f"needs a table of more than {caps.table_elements} elements",
+                limit=caps.table_elements,
+            )
+        bound = caps.table_elements if maximum is None else min(maximum, caps.table_elements)
+        yield bytes([kind]) + _encode_limits(minimum, bound)
+    reader.finish("table section")
+
+
+def _limits(reader: Reader) -> tuple[int, int, int | None]:
+    flags = reader.byte()
+    minimum = reader.u64()
+    return flags, minimum, reader.u64() if flags & 1 else None
+
+
+def _encode_limits(minimum: int, maximum: int | None) -> bytes:
+    if maximum is None:
+        return b"\x00" + _u32(minimum)
+    return b"\x01" + _u32(minimum) + _u32(maximum)
+
+
+def _section(number: int, body: bytes) -> bytes:
+    return bytes([number]) + _u32(len(body)) + body
+
+
+def _u32(value: int) -> bytes:
+    """Unsigned LEB128."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

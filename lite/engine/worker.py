@@ -1,0 +1,182 @@
+"""The worker process: reads jobs from the node, runs them, answers.
+
+Started as a bare interpreter by `lite.engine.process`; imports nothing but an engine and what a job
+needs, because every cold run waits for it. One job at a time, in order, in the main thread.
+
+What it says to the node, each a map with `at`:
+
+| at      | meaning                                            | further fields             |
+|---------|----------------------------------------------------|----------------------------|
+| ready   | an engine is loaded                                | engine                     |
+| none    | no engine can be loaded, or not for this module    | message, hint              |
+| need    | send the module's bytes                            |                            |
+| compile | a compilation begins, bounded by the caps          |                            |
+| run     | the guest begins, bounded by the limits; only said | path                       |
+|         | when the module had to be sent                     |                            |
+| done    | how the job ended                                  | `wire.outcome_message`     |
+| types   | a description                                      | info                       |
+| failed  | no description: the module is bad                  | code, message, detail      |
+| bug     | an exception of ours                               | text                       |
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lite.engine import sandbox, select
+from lite.engine.base import Engine, GuestFailure, Outcome
+from lite.engine.cache import CodeCache, CompileCache
+from lite.engine.death import memory_limit
+from lite.engine.execute import Phases, engine_id, run_job
+from lite.engine.frames import Channel, Closed
+from lite.engine.job import failed
+from lite.engine.wire import Blobs, caps_from, job_from, outcome_message
+from lite.errors import EngineUnavailable
+from lite.frozen import replace
+from lite.ipld.cid import CID
+from lite.limits import EngineCaps, Limits
+
+FRAME_BYTES_MAX = 2**62  # what the node sends is bounded by the node
+LIFELINE_FD = 0
+
+
+def main(argv: list[str]) -> None:
+    """Serve jobs until the node closes the connection; never returns.
+
+    Args:
+        argv: socket file descriptor, engine name, cache folder, bound on its size in bytes.
+    """
+    fd, engine_name, cache_folder, cache_bytes = argv
+    status = 1
+    try:
+        sandbox.enter(LIFELINE_FD)
+        channel = Channel(socket.socket(fileno=int(fd)), before_large=sandbox.lift)
+        engine = _start(channel, engine_name)
+        if engine is not None:
+            disk = CompileCache(Path(cache_folder), bytes_max=int(cache_bytes))
+            _Server(channel, engine, CodeCache(disk)).serve()
+    except Closed:
+        status = 0
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        os._exit(status)  # no destructors: an engine may abort in them (engine study, section 1c)
+
+
+def _start(channel: Channel, name: str) -> Engine | None:
+    try:
+        engine = select.choose(name)()
+    except EngineUnavailable as why:
+        channel.send({"at": "none", "message": str(why), "hint": why.hint})
+        return None
+    gc.freeze()
+    gc.enable()
+    channel.send({"at": "ready", "engine": engine_id(engine)})
+    return engine
+
+
+class _Server:
+    """One engine, its compiled code, one connection."""
+
+    def __init__(self, channel: Channel, engine: Engine, codes: CodeCache) -> None:
+        self._channel = channel
+        self._engine = engine
+        self._codes = codes
+
+    def serve(self) -> None:
+        """Answer one message after the other. Raises `Closed` when the node is gone."""
+        while True:
+            message, parts = self._channel.receive(bytes_max=FRAME_BYTES_MAX)
+            blobs = Blobs(parts)
+            try:
+                if message["do"] == "run":
+                    self._run(message, blobs)
+                else:
+                    self._describe(message, blobs)
+            except Closed:
+                raise
+            except EngineUnavailable as why:
+                self._channel.send({"at": "none", "message": str(why), "hint": why.hint})
+            except Exception:
+                import traceback
+
+                self._channel.send({"at": "bug", "text": traceback.format_exc()})
+
+    def _run(self, message: dict[str, Any], blobs: Blobs) -> None:
+        job = job_from(message, blobs)
+        phases = _Announced(self._channel, job.caps, job.limits, sum(map(len, blobs)))
+        load_wasm = partial(self._wasm, message, blobs, phases)
+        outcome, ok = run_job(self._engine, self._codes, job, load_wasm, phases)
+        try:
+            self._answer(outcome, ok)
+        except MemoryError:
+            error = failed(memory_limit(job.limits)).error
+            self._answer(replace(outcome, ok=None, error=error), None)
+
+    def _answer(self, outcome: Outcome, ok: bytes | None) -> None:
+        parts = Blobs()
+        answer = outcome_message(outcome, ok, parts)
+        answer["note"] = self._codes.note
+        self._channel.send(answer, parts)
+
+    def _describe(self, message: dict[str, Any], blobs: Blobs) -> None:
+        caps, module = caps_from(message["caps"]), CID.from_bytes(message["module"])
+        phases = _Announced(self._channel, caps)
+        load_wasm = partial(self._wasm, message, blobs, phases)
+        try:
+            loaded = self._codes.get(self._engine, module, load_wasm, caps, phases.compiling)
+        except GuestFailure as failure:
+            answer = {"code": failure.code, "message": failure.message, "detail": failure.detail}
+            self._channel.send({"at": "failed", **answer})
+        else:
+            self._channel.send({"at": "types", "info": loaded.info.to_data()})
+
+    def _wasm(self, message: dict[str, Any], blobs: Blobs, phases: _Announced) -> bytes:
+        placed = message.get("wasm")
+        if placed is None:
+            self._channel.send({"at": "need"})
+            _, (wasm,) = self._channel.receive(bytes_max=FRAME_BYTES_MAX)
+        else:
+            wasm = blobs.get(placed)
+        phases.loading()
+        return wasm
+
+
+class _Announced(Phases):
+    """Tells the node how far a job is, and puts the bounds of the phase on this process.
+
+    The node takes a job for running from the start when it did not have to send the module.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        caps: EngineCaps,
+        limits: Limits | None = None,
+        input_bytes: int = 0,
+    ) -> None:
+        self._channel = channel
+        self._caps = caps
+        self._limits = limits
+        self._input_bytes = input_bytes
+        self._loaded = False
+
+    def loading(self) -> None:
+        sandbox.loading(self._caps)
+        self._loaded = True
+
+    def compiling(self) -> None:
+        self._channel.send({"at": "compile"})
+
+    def running(self, path: str) -> None:
+        assert self._limits is not None, "a description runs nothing"
+        sandbox.running(self._limits, self._input_bytes)
+        if self._loaded:
+            self._channel.send({"at": "run", "path": path})

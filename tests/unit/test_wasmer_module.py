@@ -1,0 +1,98 @@
+"""Moving a memory to the imports changes nothing else: checked by an engine that reads both."""
+
+from __future__ import annotations
+
+import pytest
+import wasmtime
+
+from lite.engine.base import GuestFailure
+from lite.engine.wasmer_module import MEMORY_IMPORT, MemoryType, memory_of, with_outside_memory
+from lite.errors import EngineUnavailable
+from lite.limits import EngineCaps
+from tests.wat_guests import HEADER, section, wat
+
+CAPS = EngineCaps(table_elements=1000)
+
+PLAIN = """(module
+  (type $t (func (param i32) (result i32)))
+  {imports}
+  (memory (export "memory") {limits})
+  (table 2 funcref)
+  (elem (i32.const 0) $load)
+  (global $g (mut i32) (i32.const 3))
+  (data (i32.const 5) "hello")
+  (func $load (export "load") (type $t) (i32.load8_u (local.get 0)))
+  (func (export "grow") (type $t) (memory.grow (local.get 0))))"""
+
+
+def instantiate(wasm: bytes, pages_max: int) -> tuple[wasmtime.Store, wasmtime.Instance]:
+    """With every function import as nothing, and the memory as asked for."""
+    store = wasmtime.Store()
+    module = wasmtime.Module(store.engine, wasm)
+    externs: list[wasmtime.Memory | wasmtime.Func] = []
+    for wanted in module.imports:
+        if (wanted.module, wanted.name) == MEMORY_IMPORT:
+            limits = wasmtime.Limits(memory_pages(wanted.type), pages_max)
+            externs.append(wasmtime.Memory(store, wasmtime.MemoryType(limits)))
+        else:
+            assert isinstance(wanted.type, wasmtime.FuncType)
+            externs.append(wasmtime.Func(store, wanted.type, lambda *_: None))
+    return store, wasmtime.Instance(store, module, externs)
+
+
+def memory_pages(kind: object) -> int:
+    assert isinstance(kind, wasmtime.MemoryType)
+    return kind.limits.min
+
+
+@pytest.mark.parametrize("imports", ["", '(import "a" "b" (func (type $t)))'])
+@pytest.mark.parametrize(
+    ("limits", "memory"), [("2", MemoryType(2, None)), ("1 400", MemoryType(1, 400))]
+)
+def test_module_with_outside_memory_works_as_before(
+    imports: str, limits: str, memory: MemoryType
+) -> None:
+    wasm = wat(PLAIN.format(imports=imports.replace("(type $t)", "(param i64)"), limits=limits))
+    assert memory_of(wasm) == memory
+    store, instance = instantiate(with_outside_memory(wasm, CAPS), pages_max=3)
+    load, grow = (instance.exports(store)[name] for name in ("load", "grow"))
+    assert isinstance(load, wasmtime.Func) and isinstance(grow, wasmtime.Func)
+    assert load(store, 5) == ord("h")
+    assert grow(store, 1) == memory.minimum
+    assert grow(store, 100) == -1
+
+
+def test_module_without_memory_keeps_its_sections() -> None:
+    wasm = wat('(module (table 2 50 funcref) (func (export "f")))')
+    assert memory_of(wasm) is None
+    assert with_outside_memory(wasm, CAPS) == wasm
+
+
+def test_tables_get_a_maximum() -> None:
+    wasm = wat("""(module (table 2 funcref) (table 1 funcref)
+      (func (export "grow") (result i32) (table.grow 1 (ref.null func) (i32.const 1000))))""")
+    store, instance = instantiate(with_outside_memory(wasm, CAPS), pages_max=1)
+    grow = instance.exports(store)["grow"]
+    assert isinstance(grow, wasmtime.Func)
+    assert grow(store) == -1
+
+
+@pytest.mark.parametrize(
+    "text", ["(module (table 1001 funcref))", "(module (memory 1) (memory 1))"]
+)
+def test_over_the_caps_is_a_memory_limit(text: str) -> None:
+    with pytest.raises(GuestFailure) as failure:
+        with_outside_memory(wat(text), CAPS)
+    assert failure.value.code == "memory-limit"
+
+
+def test_shared_memory_needs_another_engine() -> None:
+    with pytest.raises(EngineUnavailable):
+        memory_of(wat("(module (memory 1 2 shared))"))
+
+
+@pytest.mark.parametrize("body", [b"", b"\x01", b"\x01\0", b"\x01\0\x01\0", b"\x01\x01\x05"])
+def test_damaged_memory_section_is_a_bad_module(body: bytes) -> None:
+    with pytest.raises(GuestFailure) as failure:
+        memory_of(HEADER + section(5, body))
+    assert failure.value.code == "bad-module"
