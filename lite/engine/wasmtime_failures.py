@@ -1,0 +1,142 @@
+"""From wasmtime's traps and error texts to the failure codes of `lite.engine.base`.
+
+Messages are our own and depend on nothing but the limits, so that equal runs give equal error
+receipts under every wasmtime. wasmtime's text, with its backtrace, goes to the trace instead.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lite.engine.base import GuestFailure
+from lite.engine.wasmtime_capi import Trap
+from lite.engine.wit import FuncType, render_func
+from lite.limits import EngineCaps, Limits
+
+# By wasmtime's number (wasmtime/trap.h) and by the last words of its text: a component's trap
+# carries no number.
+_TRAPS: tuple[tuple[int, str, str, str], ...] = (
+    (0, "call stack exhausted", "stack-overflow", ""),
+    (1, "out of bounds memory access", "memory-out-of-bounds", "accessed memory out of bounds"),
+    (
+        3,
+        "undefined element: out of bounds table access",
+        "table-out-of-bounds",
+        "accessed a table out of bounds",
+    ),
+    (4, "uninitialized element", "indirect-call-to-null", "called an empty table element"),
+    (5, "indirect call type mismatch", "bad-signature", "called a function of another type"),
+    (6, "integer overflow", "integer-overflow", "an integer result does not fit its type"),
+    (7, "integer divide by zero", "integer-divide-by-zero", "divided an integer by zero"),
+    (
+        8,
+        "invalid conversion to integer",
+        "invalid-conversion",
+        "converted a float that is not a number to an integer",
+    ),
+    (9, "wasm `unreachable` instruction executed", "unreachable", "executed `unreachable`"),
+    (10, "interrupt", "time-limit", ""),
+    (11, "all fuel consumed by WebAssembly", "out-of-fuel", ""),
+)
+_BY_NUMBER = {number: (code, message) for number, _, code, message in _TRAPS}
+_BY_TEXT = {text: (code, message) for _, text, code, message in _TRAPS}
+
+_TRAP_PREFIX = "wasm trap: "
+_HOSTCALL_FUEL = "fuel allocated for hostcalls has been exhausted"
+_OVER_MEMORY = ("exceeds memory limits", "Cannot allocate memory", "os error 12")
+_OVER_TABLE = ("exceeds table limits",)
+_OVER_COUNT = "resource limit exceeded: "
+
+# Result values are 48 bytes each inside wasmtime, which allows 128 MiB of them for one call.
+RESULT_VALUES_MAX = (128 << 20) // 48
+
+
+def limit_failure(code: str, limits: Limits, caps: EngineCaps) -> GuestFailure | None:
+    """The failure for a reached limit, naming the limit and its value."""
+    match code:
+        case "out-of-fuel":
+            return GuestFailure(code, f"used all of its {limits.fuel} fuel", limit=limits.fuel)
+        case "time-limit":
+            return GuestFailure(
+                code, f"did not finish within {limits.time_ms} ms", limit=limits.time_ms
+            )
+        case "memory-limit":
+            return GuestFailure(
+                code,
+                f"needs more than {limits.memory_bytes} bytes of memory",
+                limit=limits.memory_bytes,
+            )
+        case "stack-overflow":
+            return GuestFailure(
+                code, f"used all of its {caps.stack_bytes} bytes of stack", limit=caps.stack_bytes
+            )
+        case _:
+            return None
+
+
+def run_failure(trap: Trap, limits: Limits, caps: EngineCaps) -> GuestFailure:
+    """The failure for whatever ended a run: a trap, a limit, or a value that breaks the ABI."""
+    known = None if trap.code is None else _BY_NUMBER.get(trap.code)
+    cause = _cause(trap.message)
+    if known is None and cause.startswith(_TRAP_PREFIX):
+        known = _BY_TEXT.get(cause.removeprefix(_TRAP_PREFIX))
+    if known is not None:
+        code, message = known
+        return limit_failure(code, limits, caps) or GuestFailure(code, message)
+    if cause.endswith(_HOSTCALL_FUEL):
+        return GuestFailure(
+            "output-limit",
+            f"passes more than about {RESULT_VALUES_MAX} list elements at once, which components "
+            "run by the engine itself cannot",
+            limit=RESULT_VALUES_MAX,
+        )
+    if trap.code is None and not cause.startswith(_TRAP_PREFIX):
+        return GuestFailure(
+            "bad-canonical-abi", "handed over a value that breaks the canonical ABI"
+        )
+    return GuestFailure("trap", "broke a rule of the component model")
+
+
+def start_failure(trap: Trap, limits: Limits, caps: EngineCaps) -> GuestFailure:
+    """The failure for an instantiation that did not succeed."""
+    text = trap.message
+    if trap.code is None and _TRAP_PREFIX not in text:
+        if any(part in text for part in _OVER_MEMORY):
+            failure = limit_failure("memory-limit", limits, caps)
+            assert failure is not None
+            return failure
+        if any(part in text for part in _OVER_TABLE):
+            return GuestFailure(
+                "memory-limit",
+                f"needs a table of more than {caps.table_elements} elements",
+                limit=caps.table_elements,
+            )
+        if text.startswith(_OVER_COUNT):
+            return GuestFailure(
+                "memory-limit", f"needs too many parts: {text.removeprefix(_OVER_COUNT)}"
+            )
+        return GuestFailure("bad-module", f"cannot be instantiated: {_cause(text)}")
+    return run_failure(trap, limits, caps)
+
+
+def explain(failure: GuestFailure, message: str) -> str:
+    """wasmtime's own words for a failure, and where in the guest it was, as lines for the trace."""
+    head, _, _ = message.partition("\n\nCaused by:")
+    frames = [line for line in head.splitlines() if line.lstrip()[:1].isdigit()]
+    return "\n".join([f"{failure.code}: {_cause(message)}", *frames])
+
+
+def check_count(export: str, kind: FuncType, args: list[Any]) -> None:
+    """Raises `bad-argument` unless there is one argument for each parameter of a typed function."""
+    if len(args) != len(kind.params):
+        raise GuestFailure(
+            "bad-argument",
+            f"{len(args)} arguments given for {render_func(export, kind)[:500]}",
+        )
+
+
+def _cause(message: str) -> str:
+    """The last line of wasmtime's text, which no name inside a guest can imitate."""
+    line = message.rstrip().rpartition("\n")[2].strip()
+    number, colon, rest = line.partition(": ")
+    return rest if colon and number.isdigit() else line

@@ -1,0 +1,202 @@
+"""One wasmtime store for one run: its limits, its clock, and what ended it."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from lite.engine import wasmtime_capi as capi
+from lite.engine.base import Usage
+from lite.engine.hostfuncs import World
+from lite.engine.wasmtime_failures import (
+    explain,
+    limit_failure,
+    run_failure,
+    start_failure,
+)
+from lite.limits import EngineCaps, Limits
+
+FUEL_MAX = 2**64 - 1
+MEMORY_BYTES_MAX = 2**63 - 1
+
+_stores: dict[int, RunStore] = {}
+_numbers = itertools.count(1)
+
+
+def _no_check() -> None:
+    return None
+
+
+def store_of(number: int) -> RunStore:
+    """The store whose C data is `number`; for callbacks."""
+    return _stores[number]
+
+
+class RunStore:
+    """A fresh store under the limits of one run. Close it; nothing it gave out is valid after.
+
+    Attributes:
+        context: the C context, for calls.
+        world: what host functions act on.
+        failure: set by a callback that wants to end the run with an exception of its own.
+        deadline: on the monotonic clock; None before `begin`.
+    """
+
+    __slots__ = (
+        "_began",
+        "_capi",
+        "_fuel",
+        "_hook",
+        "_number",
+        "_stopped_inside",
+        "_store",
+        "_time_ms",
+        "caps",
+        "context",
+        "deadline",
+        "failure",
+        "limits",
+        "world",
+    )
+
+    def __init__(
+        self,
+        library: capi.Capi,
+        engine: int,
+        *,
+        limits: Limits,
+        caps: EngineCaps,
+        memories: int,
+        world: World,
+    ) -> None:
+        self._capi = library
+        self._number = next(_numbers)
+        self.limits = limits
+        self._fuel = min(limits.fuel, FUEL_MAX)
+        self.caps = caps
+        self.world = world
+        self.failure: BaseException | None = None
+        self.deadline: float | None = None
+        self._began = 0.0
+        self._hook: Callable[[sys.UnraisableHookArgs], Any] | None = None
+        self._time_ms = 0.0
+        self._stopped_inside = False
+        self._store: int = library.wasmtime_store_new(engine, self._number, None)
+        self.context: int = library.wasmtime_store_context(self._store)
+        _stores[self._number] = self
+        world.check = self.check
+        library.wasmtime_store_limiter(
+            self._store,
+            min(limits.memory_bytes, MEMORY_BYTES_MAX),
+            caps.table_elements,
+            caps.instances,
+            caps.tables,
+            memories,
+        )
+        library.wasmtime_context_set_fuel(self.context, self._fuel)
+        library.wasmtime_store_epoch_deadline_callback(self._store, _ON_EPOCH, None, None)
+        library.wasmtime_context_set_epoch_deadline(self.context, 1)
+
+    def begin(self) -> None:
+        """Start the clock of the time limit."""
+        if threading.get_ident() == threading.main_thread().ident:
+            self._hook, sys.unraisablehook = sys.unraisablehook, self._escaped
+        self._began = time.monotonic()
+        self.deadline = self._began + self.limits.time_ms / 1000
+
+    def end(self) -> None:
+        self._time_ms = (time.monotonic() - self._began) * 1000
+        if self._hook is not None:
+            sys.unraisablehook, self._hook = self._hook, None
+
+    def check(self) -> None:
+        """Raise what ended the run, or `time-limit` if the time is over."""
+        if self.failure is not None:
+            raise self.failure
+        if self.deadline is not None and time.monotonic() >= self.deadline:
+            failure = limit_failure("time-limit", self.limits, self.caps)
+            assert failure is not None
+            raise failure
+
+    def usage(self, memory_bytes: int) -> Usage:
+        """What the run used. Fuel is not known of a guest that was stopped in a loop."""
+        if self._stopped_inside:
+            return Usage(None, self._time_ms, memory_bytes)
+        left = ctypes.c_uint64()
+        self._capi.wasmtime_context_get_fuel(self.context, ctypes.addressof(left))
+        return Usage(self._fuel - left.value, self._time_ms, memory_bytes)
+
+    def stop_inside(self, error: BaseException) -> None:
+        """End the guest, from the epoch callback."""
+        self.failure = error
+        self._stopped_inside = True
+
+    def fail_call(self, error: int | None, trap: int | None) -> BaseException:
+        """What to raise when a call returned an error or a trap, which this frees."""
+        read = self._read(error, trap)
+        if self.failure is not None:
+            return self.failure
+        failure = run_failure(read, self.limits, self.caps)
+        self.world.trace.line(explain(failure, read.message))
+        return failure
+
+    def fail_start(self, error: int | None, trap: int | None) -> BaseException:
+        """The same for an instantiation."""
+        read = self._read(error, trap)
+        if self.failure is not None:
+            return self.failure
+        failure = start_failure(read, self.limits, self.caps)
+        self.world.trace.line(explain(failure, read.message))
+        return failure
+
+    def close(self) -> None:
+        # No cycles are left behind, so that what the run held goes at once.
+        self.failure = None
+        self.world.check = _no_check
+        del _stores[self._number]
+        self._capi.wasmtime_store_delete(self._store)
+
+    def _escaped(self, unraisable: sys.UnraisableHookArgs) -> None:
+        """Keep an exception of a signal handler (Ctrl-C) that ran at the entry of a callback.
+
+        Signals are served there, before any `try`, and ctypes would print the exception and let
+        the guest go on with a wrong answer. The next callback, or the end of the call, raises it.
+        """
+        assert self._hook is not None
+        here = threading.get_ident() == threading.main_thread().ident
+        if here and "ctypes callback" in (unraisable.err_msg or ""):
+            self.failure = unraisable.exc_value or unraisable.exc_type()
+        else:
+            self._hook(unraisable)
+
+    def _read(self, error: int | None, trap: int | None) -> capi.Trap:
+        if error:
+            return self._capi.take_error(error)
+        assert trap
+        return self._capi.take_trap(trap)
+
+
+def _on_epoch(context: int, _data: int, ticks: ctypes._Pointer[ctypes.c_uint64], _kind: int) -> int:
+    """Called inside the guest at every tick: ends it when its time is over.
+
+    Python code runs here, so that a signal (Ctrl-C) is also served while a guest spins.
+    """
+    library = capi.load()
+    store = _stores[library.wasmtime_context_get_data(context)]
+    try:
+        store.check()
+    except BaseException as error:
+        store.stop_inside(error)
+        error_pointer: int = library.wasmtime_error_new(b"stopped")
+        return error_pointer
+    ticks[0] = ctypes.c_uint64(1)
+    return 0
+
+
+_on_epoch_callback = capi.EpochCallback(_on_epoch)
+_ON_EPOCH = ctypes.cast(_on_epoch_callback, ctypes.c_void_p).value
