@@ -1,0 +1,132 @@
+"""The benchmark's command line; `scripts/bench` calls it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import peers
+from fsyncs import fsyncs_each
+from measure import QUICK, Effort, Pairs, busy_s, fdatasync_s, in_pairs
+from rows import ROWS, Row, Sides
+from table import SCALE, Result, render
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DATA = ROOT / ".cache" / "bench"
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="bench",
+        description="Measure ipvm-lite against its own floors, pair by pair.",
+        epilog="rows: " + ", ".join(ROWS),
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="rows, or the start of their names"
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter pairs")
+    parser.add_argument("--pairs", type=int, help="how many pairs of each row must count")
+    parser.add_argument("--peers", default="", help=f"also against these: {','.join(peers.PINS)}")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
+    options = parser.parse_args()
+    options.peers = [name for name in options.peers.split(",") if name]
+    if unknown := set(options.peers) - set(peers.PINS):
+        parser.error(f"unknown peers: {', '.join(sorted(unknown))}")
+    return options
+
+
+def chosen(names: list[str]) -> list[Row]:
+    if not names:
+        return list(ROWS.values())
+    found = [row for row in ROWS.values() if any(row.name.startswith(name) for name in names)]
+    if not found:
+        sys.exit(f"bench: no row begins with {' or '.join(names)}; there are {', '.join(ROWS)}")
+    return found
+
+
+def result(row: Row, pairs: Pairs, against: str, most: float | None) -> Result:
+    scale, alone = SCALE[row.unit], against == ""
+    ratios = [] if alone else pairs.ratios
+    compared = pairs.ours * scale if alone else statistics.median(ratios)
+    return Result(
+        name=row.name,
+        what=row.what,
+        unit=row.unit,
+        ours=pairs.ours * scale,
+        other=None if alone else pairs.other * scale,
+        against=against,
+        ratios=ratios,
+        most=most,
+        met=None if most is None else compared <= most,
+        pairs=len(pairs.kept),
+        discarded=pairs.discarded,
+        noisy=pairs.noisy,
+        fsyncs=None,
+        foreign=max(pairs.foreign, default=0.0),
+    )
+
+
+def measure(row: Row, effort: Effort, asked: list[str]) -> list[Result]:
+    """The row against its other side, then against each peer that was asked for."""
+    with tempfile.TemporaryDirectory(dir=DATA) as folder:
+        with row.sides(Path(folder), effort) as sides:
+            against = row.other if sides.other else ""
+            pairs = in_pairs(sides.ours, sides.other or (lambda: 1.0), effort)
+            found = [result(row, pairs, against, row.most)]
+            if row.kind:
+                found += [one for name in asked for one in against_peer(row, sides, name, effort)]
+        if row.kind and (count := fsyncs_each(row.kind, Path(folder))) is not None:
+            found[0] = replace(found[0], fsyncs=count)
+    return found
+
+
+def against_peer(row: Row, sides: Sides, name: str, effort: Effort) -> list[Result]:
+    try:
+        peer = peers.side(name, row.kind, ROOT / ".cache" / "peers", DATA)
+    except peers.NotRun as reason:
+        print(f"{row.name}: {name} was not run: {reason}", file=sys.stderr)
+        return []
+    pairs = in_pairs(sides.ours, peer, replace(effort, pairs=3))
+    faster = row.peers.get(name)
+    return [result(row, pairs, name, 1 / faster if faster else None)]
+
+
+def heading(fdatasync: float) -> str:
+    system = f"{platform.system()} {platform.release()} {platform.machine()}"
+    alone = "" if busy_s() is not None else "; others' processor use cannot be seen here"
+    return (
+        f"{os.cpu_count()} processors, {system}, CPython {platform.python_version()}; "
+        f"write 4 KiB + fdatasync {fdatasync * 1e3:.2f} ms{alone}"
+    )
+
+
+def main() -> int:
+    options = arguments()
+    effort = QUICK if options.quick else Effort()
+    if options.pairs:
+        effort = replace(effort, pairs=options.pairs)
+    DATA.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=DATA) as folder:
+        fdatasync = fdatasync_s(Path(folder))
+    print(heading(fdatasync), file=sys.stderr)
+    results: list[Result] = []
+    for row in chosen(options.names):
+        print(f"{row.name}: {row.what} …", file=sys.stderr, flush=True)
+        results += measure(row, effort, options.peers)
+    print(heading(fdatasync))
+    print(render(results))
+    if options.json:
+        document = {"v": 1, "machine": heading(fdatasync), "rows": [one.json() for one in results]}
+        options.json.write_text(json.dumps(document, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

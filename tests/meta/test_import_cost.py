@@ -1,0 +1,67 @@
+"""What a command loads: start-up is mostly imports, and counts do not depend on the machine.
+
+The command line runs in a process of its own under `-X importtime`, which names every module that
+is loaded, also by a command that leaves early.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.guests import ADD
+
+HEAVY = {
+    "aiohttp", "asyncio", "concurrent", "cryptography", "ctypes", "hypothesis", "http", "logging",
+    "multiformats", "multiprocessing", "pluggy", "psutil", "pydoc", "rich", "ruamel",
+    "sqlite_utils", "ssl", "subprocess", "unittest", "urllib.request", "wasmer", "wasmtime",
+    "zeroconf",
+}  # fmt: skip
+
+MODULES_MAX = {"version": 130, "cached": 260}
+
+
+def run_ipvm(folder: Path, *arguments: str) -> tuple[str, set[str]]:
+    """Its stdout, and the names of all modules that were loaded."""
+    env = {name: text for name, text in os.environ.items() if not name.startswith("PYTHON")}
+    command = [sys.executable, "-X", "importtime", "-m", "lite", *arguments]
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, set(re.findall(r"^import time:.*\| +(\S+)$", done.stderr, re.MULTILINE))
+
+
+def heavy(modules: set[str]) -> set[str]:
+    return {name for name in modules if any(f"{name}.".startswith(f"{one}.") for one in HEAVY)}
+
+
+@pytest.fixture
+def here(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with add.wasm in it, beside a fresh home; the project can be imported."""
+    (tmp_path / "add.wasm").write_bytes(ADD)
+    return tmp_path
+
+
+def test_version_loads_no_store_and_no_engine(here: Path) -> None:
+    printed, modules = run_ipvm(here, "version")
+    assert printed.startswith("ipvm ")
+    assert heavy(modules) == set()
+    assert modules & {"sqlite3", "nacl", "cbor2", "lite.node", "lite.store"} == set()
+    assert len(modules) <= MODULES_MAX["version"]
+
+
+def test_a_known_answer_loads_no_engine_and_nothing_of_the_network(here: Path) -> None:
+    first, _ = run_ipvm(here, "run", "add.wasm:add", "2", "40")
+    again, modules = run_ipvm(here, "run", "add.wasm:add", "2", "40")
+    assert first == again == "42\n"
+    assert heavy(modules) == set()
+    assert len(modules) <= MODULES_MAX["cached"]
+
+
+def test_running_a_guest_loads_no_engine_in_the_caller(here: Path) -> None:
+    _, modules = run_ipvm(here, "run", "add.wasm:add", "1", "1")
+    assert modules & {"wasmtime", "wasmer"} == set()
