@@ -1,0 +1,100 @@
+"""The checks of one token by itself: its form, its signature, its time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from lite.errors import CodecError, SignatureError
+from lite.ipld.cid import CID
+from lite.ucan import envelope
+from lite.ucan.authorised import CLOCK_BUFFER_S
+from lite.ucan.delegation import Delegation
+from lite.ucan.envelope import Token
+from lite.ucan.invocation import Invocation
+from lite.ucan.refusals import Expired, InvalidSignature, MalformedToken, Refusal, TooEarly
+from lite.ucan.show import moment, short, span
+
+Parsed = TypeVar("Parsed", Delegation, Invocation)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which token is looked at: the invocation (position None) or one of its proofs (root 0)."""
+
+    cid: CID | None
+    position: int | None = None
+    count: int = 0
+
+    def __str__(self) -> str:
+        if self.position is None:
+            return "the invocation"
+        name = "the delegation" if not self.count else f"proof {self.position + 1} of {self.count}"
+        return f"{name} ({short(self.cid)})"
+
+    def refused(self, error: Refusal, step: str) -> Refusal:
+        """The error with this place and the step that found it."""
+        return error.at(str(self), step, self.cid, self.position)
+
+    def step(self, of_invocation: str, of_proof: str) -> str:
+        return of_invocation if self.position is None else of_proof
+
+
+def read(parse: Callable[[bytes], Parsed], data: bytes, place: Place) -> Parsed:
+    """Step 1 or 7b: the bytes as a token of the spec.
+
+    Raises:
+        MalformedToken: one of its kinds.
+        InvalidSignature: the signature has a length that no scheme known here has.
+    """
+    step = place.step("1", "7b")
+    try:
+        return parse(data)
+    except MalformedToken as error:
+        raise place.refused(error, step) from None
+    except CodecError as error:
+        raise place.refused(MalformedToken(str(error)), step) from None
+    except SignatureError as error:
+        raise place.refused(InvalidSignature(str(error)), step) from None
+
+
+def check_signature(token: Token, place: Place) -> None:
+    """Step 2 or 7c: the issuer signed, and the header fits its kind of key.
+
+    Raises:
+        InvalidSignature: it did not, or cannot be checked.
+    """
+    try:
+        envelope.verify(token)
+    except SignatureError as error:
+        raise place.refused(InvalidSignature(str(error)), place.step("2", "7c")) from None
+
+
+def check_time(token: Delegation | Invocation, now: int, place: Place) -> None:
+    """Step 5 or 7d: nbf <= now <= exp, with `CLOCK_BUFFER_S` on both sides.
+
+    Raises:
+        TooEarly, Expired: with what the clock shows.
+    """
+    begins, ends = token.not_before, token.expires_at
+    if begins is not None and now + CLOCK_BUFFER_S < begins:
+        text = f"not valid for another {span(begins - now)}, until {moment(begins)}"
+        raise place.refused(
+            TooEarly(
+                f"{text}; the clock here shows {moment(now)}",
+                details={"not_before": begins, "now": now},
+                hint="wait, or set the clock if it is behind",
+            ),
+            place.step("5", "7d"),
+        )
+    if ends is not None and now - CLOCK_BUFFER_S > ends:
+        text = f"expired {span(now - ends)} ago, at {moment(ends)}"
+        raise place.refused(
+            Expired(
+                f"{text}; the clock here shows {moment(now)}",
+                details={"expires_at": ends, "now": now},
+                hint=f"ask {short(token.issuer)} for a new one, or set the clock if it is ahead",
+            ),
+            place.step("5", "7d"),
+        )

@@ -1,0 +1,152 @@
+"""Containers: several tokens in one piece of bytes or text.
+
+    { "ctn-v1": [token bytes, …] }   as DAG-CBOR, the tokens sorted and each there once
+
+then perhaps gzip, then perhaps base64, then one ASCII letter in front that says which:
+
+    @ raw   B base64, padded   C base64url, not padded       with gzip: M O P, or D E F (ucantone)
+
+Without any letter it is the body of an HTTP request. Only the forms without gzip are written; all
+are read, also unsorted ones, as those of others are. A container holds no CIDs: they are computed.
+Source: UCAN Container 0.1.0.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from collections.abc import Iterable
+from typing import Final, Literal
+
+from lite.errors import CodecError, LimitError
+from lite.ipld import dag_cbor
+from lite.limits import MIB
+
+CONTAINER_BYTES_MAX: Final = 4 * MIB  # of the CBOR, before base64 and after gunzip
+TOKENS_MAX: Final = 4096
+
+Form = Literal["raw", "base64", "base64url", "bare"]
+
+_KEY = "ctn-v1"
+_LETTERS: Final[dict[str, bytes]] = {"raw": b"@", "base64": b"B", "base64url": b"C", "bare": b""}
+# Letter -> whether the rest is text, and whether gzip is below that.
+_FORMS: Final = {
+    b"@": (False, False),
+    b"B": (True, False),
+    b"C": (True, False),
+    b"M": (False, True),
+    b"O": (True, True),
+    b"P": (True, True),
+    b"D": (False, True),
+    b"E": (True, True),
+    b"F": (True, True),
+}
+_BARE = b"\xa1"  # a CBOR map of one pair
+_TOKEN = b"\x82"  # a CBOR list of two items
+_TOKEN_IN_BASE64 = b"gl"  # that list, then the head of a byte string
+_URL_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
+_STANDARD_TO_URL = bytes.maketrans(b"+/", b"-_")
+
+
+def write(tokens: Iterable[bytes], form: Form = "base64") -> bytes:
+    """A container of the tokens, the same for the same set of them.
+
+    Args:
+        form: "bare" for the body of an HTTP request; the text forms are ASCII.
+
+    Raises:
+        LimitError: more than `TOKENS_MAX`, or more than `CONTAINER_BYTES_MAX` bytes.
+    """
+    unique = sorted(set(tokens))
+    data = dag_cbor.encode({_KEY: unique})
+    if len(unique) > TOKENS_MAX or len(data) > CONTAINER_BYTES_MAX:
+        raise LimitError(
+            f"{len(unique)} tokens of {len(data)} bytes in all, at most {TOKENS_MAX} and "
+            f"{CONTAINER_BYTES_MAX} fit into a container"
+        )
+    return _LETTERS[form] + _to_base(data, form)
+
+
+def read(data: bytes) -> tuple[bytes, ...]:
+    """The tokens in a container of any form, in its order, each once. They are not looked into.
+
+    In the text forms white space, the alphabet and padding of base64 do not matter.
+
+    Raises:
+        CodecError: not a container, or one beyond the bounds; it says why.
+    """
+    if data[:1] == _BARE:
+        return _tokens(data)
+    letter = data.lstrip()[:1]
+    if letter not in _FORMS:
+        raise CodecError(f"not a container: none begins with {data[:1]!r}")
+    text, zipped = _FORMS[letter]
+    body = _from_base64(b"".join(data.split())[1:]) if text else data[1:]
+    return _tokens(_gunzip(body) if zipped else body)
+
+
+def read_any(data: bytes) -> tuple[bytes, ...]:
+    """The tokens in a container, or a token by itself: its bytes, or base64 of them.
+
+    Raises:
+        CodecError: neither.
+    """
+    if data[:1] == _TOKEN:
+        return (data,)
+    text = b"".join(data.split())
+    if text[:2] == _TOKEN_IN_BASE64:
+        return (_from_base64(text),)
+    return read(data)
+
+
+def _tokens(data: bytes) -> tuple[bytes, ...]:
+    if len(data) > CONTAINER_BYTES_MAX:
+        raise CodecError(f"a container of {len(data)} bytes, at most {CONTAINER_BYTES_MAX}")
+    value = dag_cbor.decode(data)
+    if type(value) is not dict or value.keys() != {_KEY} or type(value[_KEY]) is not list:
+        raise CodecError(f'not a container: a map of "{_KEY}" to a list, and nothing else')
+    tokens = value[_KEY]
+    if len(tokens) > TOKENS_MAX:
+        raise CodecError(f"a container of {len(tokens)} tokens, at most {TOKENS_MAX}")
+    if any(type(token) is not bytes for token in tokens):
+        raise CodecError("not a container: an item of its list is not bytes")
+    return tuple(dict.fromkeys(tokens))
+
+
+def _to_base(data: bytes, form: Form) -> bytes:
+    if form == "base64":
+        return b64encode(data)
+    if form == "base64url":
+        return b64encode(data).rstrip(b"=").translate(_STANDARD_TO_URL)
+    return data
+
+
+def _from_base64(text: bytes) -> bytes:
+    if len(text) > 2 * CONTAINER_BYTES_MAX:
+        raise CodecError(f"base64 text of {len(text)} characters, too much for a container")
+    digits = text.rstrip(b"=").translate(_URL_TO_STANDARD)
+    padded = digits + b"=" * (-len(digits) % 4)
+    try:
+        data = b64decode(padded, validate=True)
+    except ValueError:
+        raise CodecError("the text is not base64") from None
+    if b64encode(data) != padded:
+        raise CodecError("the base64 text ends in bits that are not zero")
+    return data
+
+
+def _gunzip(data: bytes) -> bytes:
+    import zlib
+
+    machine = zlib.decompressobj(wbits=31)
+    try:
+        # One byte more than may be: enough to see that it is too much, however much it would be.
+        plain = machine.decompress(data, CONTAINER_BYTES_MAX + 1)
+    except zlib.error:
+        raise CodecError("the container is not gzip, as its letter says") from None
+    if len(plain) > CONTAINER_BYTES_MAX:
+        raise CodecError(f"a container of more than {CONTAINER_BYTES_MAX} bytes")
+    if not machine.eof:
+        raise CodecError("the gzip of the container ends early")
+    if machine.unused_data:
+        raise CodecError(f"{len(machine.unused_data)} bytes after the gzip of the container")
+    return plain

@@ -1,0 +1,188 @@
+"""Why a token gives no right: one error for each reason.
+
+    AuthorityError
+    └── Refusal              ucan-refused            name on the wire
+        ├── MalformedToken   ucan-malformed          ParseError        not the form of the spec
+        │   ├── InvalidCommand  ucan-command-invalid ParseError        e.g. `//` in a command
+        │   ├── InvalidTime     ucan-time-invalid    ParseError        e.g. exp beyond 2^53
+        │   └── InvalidPolicy   ucan-policy-invalid  ParseError        not a policy
+        ├── InvalidSignature ucan-signature          InvalidSignature  not signed by its issuer
+        ├── WrongExecutor    ucan-executor           InvalidAudience   addressed to another node
+        ├── ForeignSubject   ucan-subject-foreign    InvalidSubject    about somebody else
+        ├── Expired          ucan-expired            Expired
+        ├── TooEarly         ucan-too-early          TooEarly
+        ├── TooManyProofs    ucan-proofs-too-many    InvalidClaim      more than this node follows
+        ├── UnavailableProof ucan-proof-missing      UnavailableProof  a proof is not at hand
+        ├── WrongProof       ucan-proof-hash         InvalidSignature  bytes of another CID
+        ├── PowerlineRoot    ucan-powerline-root     InvalidClaim      sub null at the root
+        ├── InvalidSubject   ucan-subject            InvalidSubject    a proof about another subject
+        ├── InvalidAudience  ucan-audience           InvalidAudience   a gap in the chain
+        ├── NoProofs         ucan-no-proofs          InvalidClaim      invoked by a stranger
+        ├── CommandNotCovered ucan-command           InvalidClaim      a proof for another command
+        ├── PolicyNotMet     ucan-policy             MatchError        arguments against a policy
+        ├── PolicyTooCostly  ucan-policy-steps       MatchError        too many steps to decide
+        ├── Revoked          ucan-revoked            Revoked
+        └── Replayed         ucan-replayed           Replayed          accepted once already
+
+The names on the wire are those of the fixtures of the UCAN 1.0 spec and, where it has none, of
+ucantone. The exit status of all is 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar
+
+from lite.errors import AuthorityError
+from lite.ipld.cid import CID
+
+Refused = TypeVar("Refused", bound="Refusal")
+
+
+class Refusal(AuthorityError):
+    """A token that gives no right. `str(e)` is one line: which token, what is wrong, which value.
+
+    Attributes:
+        step: of the procedure in `lite.ucan.proofs`, e.g. "7d"; empty outside of it.
+        token: the CID of the refused token, when it is known.
+        position: of the proof in the chain, the root is 0; None for the invocation itself.
+        details: plain IPLD values for programs, e.g. `{"expires_at": …, "now": …}`.
+    """
+
+    code = "ucan-refused"
+    wire_name: ClassVar[str] = "Unauthorized"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        step: str = "",
+        token: CID | None = None,
+        position: int | None = None,
+        details: Mapping[str, Any] | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.step = step
+        self.token = token
+        self.position = position
+        self.details = dict(details or {})
+
+    def at(
+        self: Refused, where: str, step: str, token: CID | None, position: int | None
+    ) -> Refused:
+        """The same refusal with its place in the procedure, and `where` before the message."""
+        return type(self)(
+            f"{where}: {self}",
+            step=step,
+            token=token,
+            position=position,
+            details=self.details,
+            hint=self.hint,
+        )
+
+    def value(self) -> dict[str, Any]:
+        """What goes into `out.error` of a receipt."""
+        return {"name": self.wire_name, "message": str(self)}
+
+
+class MalformedToken(Refusal):
+    code = "ucan-malformed"
+    wire_name = "ParseError"
+
+
+class InvalidCommand(MalformedToken):
+    code = "ucan-command-invalid"
+
+
+class InvalidTime(MalformedToken):
+    code = "ucan-time-invalid"
+
+
+class InvalidPolicy(MalformedToken):
+    code = "ucan-policy-invalid"
+
+
+class InvalidSignature(Refusal):
+    code = "ucan-signature"
+    wire_name = "InvalidSignature"
+
+
+class WrongExecutor(Refusal):
+    code = "ucan-executor"
+    wire_name = "InvalidAudience"
+
+
+class ForeignSubject(Refusal):
+    code = "ucan-subject-foreign"
+    wire_name = "InvalidSubject"
+
+
+class Expired(Refusal):
+    code = "ucan-expired"
+    wire_name = "Expired"
+
+
+class TooEarly(Refusal):
+    code = "ucan-too-early"
+    wire_name = "TooEarly"
+
+
+class TooManyProofs(Refusal):
+    code = "ucan-proofs-too-many"
+    wire_name = "InvalidClaim"
+
+
+class UnavailableProof(Refusal):
+    code = "ucan-proof-missing"
+    wire_name = "UnavailableProof"
+
+
+class WrongProof(Refusal):
+    code = "ucan-proof-hash"
+    wire_name = "InvalidSignature"
+
+
+class PowerlineRoot(Refusal):
+    code = "ucan-powerline-root"
+    wire_name = "InvalidClaim"
+
+
+class InvalidSubject(Refusal):
+    code = "ucan-subject"
+    wire_name = "InvalidSubject"
+
+
+class InvalidAudience(Refusal):
+    code = "ucan-audience"
+    wire_name = "InvalidAudience"
+
+
+class NoProofs(Refusal):
+    code = "ucan-no-proofs"
+    wire_name = "InvalidClaim"
+
+
+class CommandNotCovered(Refusal):
+    code = "ucan-command"
+    wire_name = "InvalidClaim"
+
+
+class PolicyNotMet(Refusal):
+    code = "ucan-policy"
+    wire_name = "MatchError"
+
+
+class PolicyTooCostly(Refusal):
+    code = "ucan-policy-steps"
+    wire_name = "MatchError"
+
+
+class Revoked(Refusal):
+    code = "ucan-revoked"
+    wire_name = "Revoked"
+
+
+class Replayed(Refusal):
+    code = "ucan-replayed"
+    wire_name = "Replayed"

@@ -1,0 +1,241 @@
+"""Finding the chain that authorises something, and adding a link to it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from lite.errors import UsageError
+from lite.keys import Key
+from lite.ucan import chains
+from lite.ucan.chains import LINKS_MAX, Chain, Wanted
+from lite.ucan.delegation import Delegation
+from lite.ucan.revocation import Revocations
+from tests.ucan_support import (
+    HOUR,
+    LAPTOP,
+    NOW,
+    PHONE,
+    PI,
+    STRANGER,
+    TABLET,
+    Gate,
+    delegation,
+    invocation,
+    three_links,
+)
+
+
+class Held:
+    """Delegations in memory, the longest-lived first; counts the questions."""
+
+    def __init__(self, held: Iterable[Delegation]) -> None:
+        self.held = sorted(held, key=lambda one: -(one.expires_at or 2**53))
+        self.questions = 0
+
+    def given_to(self, audience: str, subject: str) -> Iterable[Delegation]:
+        self.questions += 1
+        return [
+            one for one in self.held if one.audience == audience and one.subject in (None, subject)
+        ]
+
+
+def find(
+    held: Iterable[Delegation],
+    audience: Key = TABLET,
+    revoked: Revocations | None = None,
+    **wanted: Any,
+) -> Chain | None:
+    told: dict[str, Any] = {
+        "subject": PI.did,
+        "audience": audience.did,
+        "command": "/wasm/run",
+        "now": NOW,
+        **wanted,
+    }
+    revoked_by = (revoked or Revocations()).revoked_by
+    return chains.find(Held(held), Wanted(**told), revoked_by=revoked_by)
+
+
+def test_a_chain_is_found_in_any_order_and_passes_the_gate() -> None:
+    chain = three_links()
+    found = find(chain[::-1])
+    assert found == tuple(chain)
+    Gate().hold(chain).check(invocation(TABLET, found or ()).data)
+
+
+def test_the_subject_needs_no_chain_and_a_stranger_has_none() -> None:
+    assert find([], audience=PI) == ()
+    assert find(three_links(), audience=STRANGER) is None
+    assert find(three_links()[1:]) is None
+
+
+def test_the_shortest_chain_is_preferred_even_if_it_ends_sooner() -> None:
+    direct = delegation(PI, TABLET, expires_at=NOW + 10)
+    assert find([*three_links(), direct]) == (direct,)
+
+
+def test_of_equal_chains_the_one_that_lasts_longest_is_preferred() -> None:
+    soon, late, forever = (
+        delegation(PI, TABLET, expires_at=at) for at in (NOW + 10, NOW + 20, None)
+    )
+    assert find([soon, late]) == (late,)
+    assert find([soon, forever, late]) == (forever,)
+    first, second = (delegation(PI, LAPTOP, expires_at=NOW + n) for n in (50, 100))
+    last = delegation(LAPTOP, TABLET, expires_at=NOW + 70)
+    assert find([first, last, second]) == (second, last)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"command": "/crud"},
+        {"command": "/wasmedge"},
+        {"subject": LAPTOP.did},
+        {"expires_at": NOW - 61},
+        {"not_before": NOW + 61},
+        {"policy": [["==", ".rsc", "other"]]},
+    ],
+)
+def test_links_that_do_not_fit_are_passed_over(fields: dict[str, Any]) -> None:
+    unfit = delegation(PI, TABLET, **fields)
+    chain = three_links()
+    assert find([unfit, *chain], args={"rsc": "x"}) == tuple(chain)
+    assert find([unfit], args={"rsc": "x"}) is None
+
+
+def test_policies_are_heeded_only_when_the_arguments_are_known() -> None:
+    one = delegation(PI, TABLET, policy=[["==", ".rsc", "other"]])
+    assert find([one]) == (one,)
+    assert find([one], args={"rsc": "x"}) is None
+
+
+def test_a_link_that_is_met_on_two_ways_is_judged_once() -> None:
+    top = delegation(PI, LAPTOP, policy=[["==", ".rsc", "x"]], expires_at=NOW + 50)
+    ways = [delegation(LAPTOP, PHONE), delegation(LAPTOP, STRANGER)]
+    last = [delegation(key, TABLET, nonce=bytes([n])) for n, key in enumerate((PHONE, STRANGER))]
+    assert find([top, *ways, *last], args={"rsc": "y"}) is None
+    found = find([top, *ways, *last], args={"rsc": "x"})
+    assert found is not None
+    assert found[0] == top
+
+
+def test_powerlines_are_followed_but_begin_nothing() -> None:
+    root, line = delegation(PI, LAPTOP), delegation(LAPTOP, TABLET, subject=None)
+    assert find([line, root]) == (root, line)
+    assert find([delegation(PI, TABLET, subject=None)]) is None
+
+
+def test_a_powerline_of_the_subject_needs_a_root_before_it() -> None:
+    line, root = delegation(PI, TABLET, subject=None), delegation(PI, PI)
+    assert find([line, root]) == (root, line)
+    Gate().hold([root, line]).check(invocation(TABLET, [root, line]).data)
+
+
+def test_revoked_chains_are_passed_over() -> None:
+    chain, detour = three_links(), delegation(LAPTOP, TABLET, expires_at=NOW + 5)
+    assert find([*chain, detour]) == (chain[0], detour)
+    for revoker in (PI, LAPTOP):
+        revoked = Revocations()
+        revoked.add(detour.cid, frozenset({revoker.did}))
+        assert find([*chain, detour], revoked=revoked) == tuple(chain)
+    revoked.add(chain[0].cid, frozenset({PI.did}))
+    assert find([*chain, detour], revoked=revoked) is None
+
+
+def test_a_link_revoked_from_above_is_replaced_by_one_that_is_not() -> None:
+    """Many links last longer than the good one, and the laptop has revoked them all."""
+    root = delegation(PI, LAPTOP)
+    bad = [delegation(LAPTOP, PHONE, expires_at=NOW + 500 + n) for n in range(30)]
+    good, last = delegation(LAPTOP, PHONE, expires_at=NOW + 9), delegation(PHONE, TABLET)
+    revoked = Revocations()
+    for one in bad:
+        revoked.add(one.cid, frozenset({PI.did}))
+    assert find([root, *bad, good, last], revoked=revoked) == (root, good, last)
+
+
+def test_circles_end() -> None:
+    circle = [delegation(LAPTOP, PHONE), delegation(PHONE, LAPTOP), delegation(LAPTOP, TABLET)]
+    assert find(circle) is None
+    assert find([*circle, delegation(LAPTOP, LAPTOP)]) is None
+    root = delegation(PI, LAPTOP)
+    assert find([root, *circle]) == (root, circle[2])
+
+
+def people(count: int) -> list[Key]:
+    return [Key.from_seed(bytes([n, 77] * 16)) for n in range(count)]
+
+
+def test_a_chain_may_have_so_many_links_and_no_more() -> None:
+    row = [PI, *people(LINKS_MAX)]
+    chain = [delegation(giver, taker) for giver, taker in pairwise(row)]
+    assert find(chain, audience=row[-1]) == tuple(chain)
+    longer = delegation(row[-1], TABLET)
+    assert find([*chain, longer], audience=TABLET) is None
+
+
+def test_the_search_is_bounded_where_everybody_trusts_everybody() -> None:
+    crowd = people(12)
+    everybody = [delegation(one, other) for one in crowd for other in crowd if one is not other]
+    held = Held([*everybody, *everybody])
+    wanted = Wanted(PI.did, crowd[0].did, "/wasm/run", NOW)
+    assert chains.find(held, wanted, revoked_by=Revocations().revoked_by) is None
+    assert held.questions <= chains.PARTIALS_MAX + 1
+    root = delegation(PI, crowd[5])
+    found = find([*everybody, root], audience=crowd[0])
+    assert found is not None
+    assert found[0] == root
+    assert len(found) == 2
+
+
+def test_costly_policies_cannot_hold_up_a_search() -> None:
+    heavy = [["not", ["all", ".x", ["!=", ".", 0]]]] + [["all", ".x", [">", ".", 0]]] * 40
+    costly = [delegation(PI, TABLET, policy=heavy, nonce=bytes([n])) for n in range(50)]
+    started = time.process_time()
+    assert find(costly, args={"x": [*range(1, 1000), 0]}) is None
+    assert time.process_time() - started < 2
+    cheap = delegation(PI, TABLET, expires_at=None)
+    assert find([*costly, cheap], args={"x": [*range(1, 1000), 0]}) == (cheap,)
+
+
+def test_extending_a_chain_hands_on_what_it_gives() -> None:
+    chain = [delegation(PI, LAPTOP, command="/wasm"), delegation(LAPTOP, PHONE)]
+    one = chains.extend(chain, PHONE, audience=TABLET.did)
+    assert (one.subject, one.command, one.expires_at) == (PI.did, "/wasm/run", NOW + HOUR)
+    full = [*chain, one]
+    Gate().hold(full).check(invocation(TABLET, full).data)
+
+
+def test_extending_a_chain_can_narrow_it_and_nothing_else() -> None:
+    chain = [delegation(PI, LAPTOP, command="/wasm")]
+    one = chains.extend(
+        chain,
+        LAPTOP,
+        audience=PHONE.did,
+        command="/wasm/run/fast",
+        policy=[["==", ".rsc", "x"]],
+        expires_at=NOW + 5,
+        not_before=NOW - 61,
+    )
+    assert (one.command, one.expires_at, one.not_before) == ("/wasm/run/fast", NOW + 5, NOW - 61)
+    assert chains.extend(chain, LAPTOP, audience=PHONE.did, expires_at=None).expires_at is not None
+    longer = chains.extend(chain, LAPTOP, audience=PHONE.did, expires_at=NOW + 9 * HOUR)
+    assert longer.expires_at == NOW + HOUR
+    with pytest.raises(UsageError, match=r'cannot pass on "/wasmedge": .* only gives .* "/wasm"'):
+        chains.extend(chain, LAPTOP, audience=PHONE.did, command="/wasmedge")
+    with pytest.raises(UsageError, match='cannot pass on "/"'):
+        chains.extend(chain, LAPTOP, audience=PHONE.did, command="/")
+    with pytest.raises(UsageError, match="does not give anything to"):
+        chains.extend(chain, PHONE, audience=TABLET.did)
+    with pytest.raises(UsageError, match="does not give anything to"):
+        chains.extend([], PHONE, audience=TABLET.did)
+
+
+def test_commands_narrow_along_a_chain_with_a_wide_powerline() -> None:
+    """So that implementations that compare neighbours accept it as well."""
+    chain = [delegation(PI, LAPTOP), delegation(LAPTOP, PHONE, subject=None, command="/")]
+    assert chains.extend(chain, PHONE, audience=TABLET.did).command == "/wasm/run"
