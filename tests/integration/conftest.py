@@ -16,6 +16,7 @@ import pytest
 import wasmtime
 
 from lite.cli.main import main
+from tests.wat_guests import TYPED
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -24,51 +25,6 @@ NUMBERS = """(module
   (func (export "div") (param i32 i32) (result i32) local.get 0 local.get 1 i32.div_s)
   (func (export "half") (param f64) (result f64) local.get 0 f64.const 2 f64.div)
   (func (export "spin") (loop br 0)))"""
-
-# echo, greet: give back their argument; swap: the other way round; length: in bytes; sink: nothing.
-TYPED = """(component
-  (core module $m
-    (memory (export "memory") 1)
-    (global $top (mut i32) (i32.const 1024))
-    (func (export "realloc") (param i32 i32 i32 i32) (result i32) (local $at i32)
-      global.get $top i32.const 7 i32.add i32.const -8 i32.and local.tee $at
-      local.get 3 i32.add global.set $top
-      (block $enough
-        (br_if $enough (i32.le_u (global.get $top)
-          (i32.shl (memory.size) (i32.const 16))))
-        (br_if $enough (i32.ne (i32.const -1) (memory.grow
-          (i32.add (i32.const 1) (i32.shr_u (local.get 3) (i32.const 16))))))
-        unreachable)
-      local.get $at)
-    (func (export "pair") (param i32 i32) (result i32)
-      (i32.store (i32.const 16) (local.get 0)) (i32.store (i32.const 20) (local.get 1))
-      i32.const 16)
-    (func (export "swap") (param i32 i32) (result i32)
-      (i32.store (i32.const 16) (local.get 1)) (i32.store (i32.const 20) (local.get 0))
-      i32.const 16)
-    (func (export "fail") (param i32 i32) (result i32)
-      (i32.store (i32.const 16) (i32.const 1))
-      (i32.store (i32.const 20) (local.get 0)) (i32.store (i32.const 24) (local.get 1))
-      i32.const 16)
-    (func (export "second") (param i32 i32) (result i32) local.get 1)
-    (func (export "sink") (param i32 i32)))
-  (core instance $i (instantiate $m))
-  (alias core export $i "memory" (core memory $mem))
-  (alias core export $i "realloc" (core func $realloc))
-  (type $raw (record (field "x" s32) (field "y" s32)))
-  (export $point "point" (type $raw))
-  (func (export "echo") (param "data" (list u8)) (result (list u8))
-    (canon lift (core func $i "pair") (memory $mem) (realloc $realloc)))
-  (func (export "greet") (param "who" string) (result string)
-    (canon lift (core func $i "pair") (memory $mem) (realloc $realloc)))
-  (func (export "swap") (param "p" $point) (result $point)
-    (canon lift (core func $i "swap") (memory $mem)))
-  (func (export "fail") (param "why" string) (result (result (error string)))
-    (canon lift (core func $i "fail") (memory $mem) (realloc $realloc)))
-  (func (export "length") (param "text" string) (result u32)
-    (canon lift (core func $i "second") (memory $mem) (realloc $realloc)))
-  (func (export "sink") (param "text" string)
-    (canon lift (core func $i "sink") (memory $mem) (realloc $realloc))))"""
 
 # Writes "warning" to stderr, copies stdin to stdout, exits with the number of its arguments.
 COMMAND = """(module

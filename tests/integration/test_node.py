@@ -16,38 +16,12 @@ from lite.ipld.block import Block
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.limits import INLINE_BYTES_MAX, Limits
 from lite.model.instruction import Instruction
+from tests.wat_guests import TYPED
 
 ADD = """(module
   (func (export "add") (param i32 i32) (result i32) local.get 0 local.get 1 i32.add)
   (func (export "div") (param i32 i32) (result i32) local.get 0 local.get 1 i32.div_s)
   (func (export "spin") (loop br 0)))"""
-
-# echo(list<u8>) -> list<u8> and len(string) -> u32, as a component.
-ECHO = """(component
-  (core module $m
-    (memory (export "memory") 1)
-    (global $top (mut i32) (i32.const 1024))
-    (func (export "realloc") (param i32 i32 i32 i32) (result i32) (local $at i32)
-      global.get $top i32.const 7 i32.add i32.const -8 i32.and local.tee $at
-      local.get 3 i32.add global.set $top
-      (block $enough
-        (br_if $enough (i32.le_u (global.get $top)
-          (i32.shl (memory.size) (i32.const 16))))
-        (br_if $enough (i32.ne (i32.const -1) (memory.grow
-          (i32.add (i32.const 1) (i32.shr_u (local.get 3) (i32.const 16))))))
-        unreachable)
-      local.get $at)
-    (func (export "echo") (param i32 i32) (result i32)
-      (i32.store (i32.const 16) (local.get 0)) (i32.store (i32.const 20) (local.get 1))
-      i32.const 16)
-    (func (export "length") (param i32 i32) (result i32) local.get 1))
-  (core instance $i (instantiate $m))
-  (alias core export $i "memory" (core memory $mem))
-  (alias core export $i "realloc" (core func $realloc))
-  (func (export "echo") (param "data" (list u8)) (result (list u8))
-    (canon lift (core func $i "echo") (memory $mem) (realloc $realloc)))
-  (func (export "length") (param "text" string) (result u32)
-    (canon lift (core func $i "length") (memory $mem) (realloc $realloc))))"""
 
 
 @pytest.fixture
@@ -112,7 +86,7 @@ def test_an_absent_module_queues_and_leaves_no_receipt(node: Node) -> None:
 
 
 def test_an_absent_input_queues(node: Node) -> None:
-    job = wasm(module(node, ECHO), "echo", CID.of(b"nowhere", 0x55))
+    job = wasm(module(node, TYPED), "echo", CID.of(b"nowhere", 0x55))
     with pytest.raises(QueuedError, match="an input is not here"):
         node.run(job)
 
@@ -124,7 +98,7 @@ def test_an_unknown_operation_queues(node: Node) -> None:
 
 
 def test_links_are_resolved_by_the_parameters_type(node: Node) -> None:
-    echo = module(node, ECHO)
+    echo = module(node, TYPED)
     file = node.add("über".encode())
     text = Block.make(dag_cbor.encode("über"), DAG_CBOR)
     with node.store.adding() as put:
@@ -139,7 +113,7 @@ def test_links_are_resolved_by_the_parameters_type(node: Node) -> None:
 @pytest.mark.parametrize("size", [INLINE_BYTES_MAX - 3, INLINE_BYTES_MAX - 2, 3_000_000])
 def test_receipts_stay_thin_whatever_the_output(node: Node, size: int) -> None:
     data = bytes(i * 7 & 255 for i in range(size))
-    answer = node.run(wasm(module(node, ECHO), "echo", node.add(data)))
+    answer = node.run(wasm(module(node, TYPED), "echo", node.add(data)))
     assert answer.out.unwrap() == data
     assert b"".join(answer.chunks()) == data
     assert (answer.output_link is None) == (size <= INLINE_BYTES_MAX - 3)
@@ -147,7 +121,7 @@ def test_receipts_stay_thin_whatever_the_output(node: Node, size: int) -> None:
 
 
 def test_a_receipt_whose_output_was_lost_is_a_miss(node: Node) -> None:
-    job = wasm(module(node, ECHO), "echo", node.add(bytes(100_000)))
+    job = wasm(module(node, TYPED), "echo", node.add(bytes(100_000)))
     first = node.run(job)
     link = first.output_link
     assert link is not None
@@ -244,7 +218,7 @@ def test_an_exported_receipt_verifies_and_imports_elsewhere(tmp_path: Path) -> N
     archive = io.BytesIO()
     with Node.open(tmp_path / "a") as a:
         data = bytes(range(256)) * 64
-        job = wasm(module(a, ECHO), "echo", a.add(data))
+        job = wasm(module(a, TYPED), "echo", a.add(data))
         answer = a.run(job)
         a.export([answer.receipt.cid], archive, with_code=True, with_inputs=True)
     with Node.open(tmp_path / "b") as b:
