@@ -1,6 +1,6 @@
 """`python -m lite`: the same as the command `ipvm`."""
 
-from lite.cli.main import entry
+from lite.cli.entry import entry
 
 if __name__ == "__main__":
     entry()

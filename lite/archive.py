@@ -270,6 +270,9 @@ def import_(store: Store, file: BinaryIO) -> ImportReport:
     absent = next((root for root in archive.roots if root not in archive), None)
     if absent is not None:
         raise CodecError(f"the archive names {absent} as a root but does not hold it")
+    for cid in archive:
+        if cid.codec == DAG_CBOR:
+            dag_cbor.decode(archive.get(cid))
     receipts = list(archive.receipts())
     tokens = {receipt.cid for receipt in receipts}
     instructions = [

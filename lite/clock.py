@@ -1,9 +1,15 @@
-"""The only place that reads the time of day."""
+"""The only place that reads the time of day, and that judges whether it can be right."""
 
 from __future__ import annotations
 
 import time
-from typing import Protocol
+from typing import Final, Protocol
+
+from lite.frozen import frozen
+
+EARLIEST_S: Final = 1_767_225_600  # 2026-01-01: this program was not written before
+CLOCK_BACK_MAX_S: Final = 60  # a clock may be set back by as much without a word
+_YEAR_10000: Final = 253_402_300_800
 
 
 class Clock(Protocol):
@@ -24,3 +30,49 @@ class SystemClock:
 
     def monotonic(self) -> float:
         return time.monotonic()
+
+
+@frozen
+class ClockState:
+    """What the clock shows beside what is known of the time.
+
+    Attributes:
+        now: seconds since 1970, as the clock has it.
+        high_water: a time that has passed for sure: the newest receipt that this node signed, but
+            at least the writing of this program. It may be a minute short of the truth.
+        suspicious: why the clock cannot be right, in one line; None when it may be.
+    """
+
+    now: int
+    high_water: int
+    suspicious: str | None
+
+    @staticmethod
+    def of(now: int, signed_at: int, receipt: str = "") -> ClockState:
+        """Judge a clock.
+
+        Args:
+            signed_at: when this node signed its newest receipt; 0: never.
+            receipt: its name, for the text.
+        """
+        reason = None
+        if now + CLOCK_BACK_MAX_S < signed_at:
+            named = f" ({receipt})" if receipt else ""
+            reason = f"but this node signed a receipt{named} at {moment(signed_at)}"
+        elif now < EARLIEST_S:
+            reason = "before this program was written"
+        if reason is not None:
+            reason = f"the clock here shows {moment(now)}, {reason}"
+        return ClockState(now, max(signed_at, EARLIEST_S), reason)
+
+    @property
+    def sure_now(self) -> int:
+        """The later of the two: no time before it can still be to come."""
+        return max(self.now, self.high_water)
+
+
+def moment(seconds: int) -> str:
+    """Seconds since 1970 as `2026-11-21 06:05:00Z`."""
+    if not 0 <= seconds < _YEAR_10000:
+        return f"second {seconds}"
+    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(seconds))

@@ -1,8 +1,7 @@
 """What the links in an instruction's input stand for, resolved before a guest starts.
 
 Guests never see CIDs. A link to a file (raw or dag-pb) stands for its bytes, a link to a dag-cbor
-or dag-json block for its value; the parameter's type decides what the guest gets of it (design,
-"Running": content handles).
+or dag-json block for its value; the parameter's type decides what the guest gets of it.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any
 from lite.engine.job import Content
 from lite.errors import LimitError, NotFoundError
 from lite.ipld import dag_cbor, unixfs
-from lite.ipld.cid import CID, DAG_CBOR, DAG_JSON
+from lite.ipld.cid import CID, DAG_CBOR, DAG_JSON, IDENTITY, RAW
 from lite.limits import CONTENT_LINKS_MAX, CONTENT_MEMORY_BYTES_MAX
 from lite.ops.base import Ready
 from lite.store import Store
@@ -26,11 +25,14 @@ class StoreFiles:
 
     def __init__(self, store: Store) -> None:
         self._get = store.blocks.get
+        self._length = store.blocks.size
 
     def resolve(self, cid: CID, path: str) -> CID:
         return unixfs.resolve_path(cid, path, self._get) if path else cid
 
     def size(self, cid: CID) -> int:
+        if cid.codec == RAW and cid.hash_code != IDENTITY:
+            return self._length(cid)  # without reading and hashing it: `read` does
         return unixfs.file_size(cid, self._get)
 
     def read(self, cid: CID) -> bytes:
@@ -49,6 +51,7 @@ class Links:
         self._get = store.blocks.get
         self._files = files
         self._folder: Path | None = None
+        self._memory_bytes_left = CONTENT_MEMORY_BYTES_MAX
 
     def __enter__(self) -> Links:
         return self
@@ -98,7 +101,9 @@ class Links:
             from lite.ipld import dag_json
 
             return Content("value", dag_cbor.encode(dag_json.decode(self._get(cid))))
-        if self._files.size(cid) <= CONTENT_MEMORY_BYTES_MAX:
+        size = self._files.size(cid)
+        if size <= self._memory_bytes_left:
+            self._memory_bytes_left -= size
             return Content("file", self._files.read(cid))
         if self._folder is None:
             import tempfile

@@ -1,18 +1,19 @@
 """Run one instruction: memo lookup, awaits and links, the operation, one signed receipt.
 
-The order is fixed (design: Running): a known answer ends it before anything is read or started;
+The order is fixed: a known answer ends it before anything is read or started;
 what is missing queues it; everything else ends in a receipt that is committed together with its
 output blocks in one transaction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from lite.clock import Clock
 from lite.content import Links, StoreFiles
 from lite.engine.base import Outcome
+from lite.engine.job import UNRESOLVED
 from lite.errors import NotFoundError, QueuedError, UsageError
 from lite.frozen import frozen
 from lite.ipld import dag_cbor
@@ -30,6 +31,7 @@ from lite.outputs import Linked, link_large
 from lite.store import Store
 
 HOMESTAR = "homestar"
+FUNC_CHARS_MAX = 256  # of a function's name in a receipt's meta
 
 
 @frozen
@@ -44,6 +46,23 @@ class Settled:
     receipt: Receipt
     source: Literal["ran", "cached"]
     rule: str
+
+
+@frozen
+class Warrant:
+    """What lets an invocation of somebody else in, and what its receipt says of it.
+
+    Attributes:
+        ran: its Task ID.
+        invocation: its CID.
+        claim: the name under which it was claimed.
+        permit: raises the refusal when the instruction, awaits filled in, is not allowed.
+    """
+
+    ran: CID
+    invocation: CID
+    claim: CID
+    permit: Callable[[Instruction], None]
 
 
 class Executor:
@@ -62,16 +81,19 @@ class Executor:
         self._key = key
         self._ops = ops
         self._policy = policy
+        self._own = TrustPolicy(key.did)
         self._caps = caps
         self._clock = clock
         self._files = StoreFiles(store)
 
-    def lookup(self, cid: CID, limits: Limits, mode: str = "") -> Settled | None:
+    def lookup(
+        self, cid: CID, limits: Limits, mode: str = "", policy: TrustPolicy | None = None
+    ) -> Settled | None:
         """The receipt that answers an instruction under the trust policy, without running."""
         known = self._store.receipts.by_instruction(cid)
         answer = choose_answer(
             [receipt for receipt in known if self._has_output(receipt)],
-            self._policy,
+            policy or self._policy,
             fuel=limits.fuel,
             memory_bytes=limits.memory_bytes,
             mode=mode,
@@ -82,7 +104,7 @@ class Executor:
         return Settled(answer.receipt, "cached", answer.rule)
 
     def _has_output(self, receipt: Receipt) -> bool:
-        """Whether the output is at hand; a receipt alone does not answer (design: Running)."""
+        """Whether the output is at hand; a receipt alone does not answer."""
         return receipt.linked is None or self._store.blocks.has(receipt.out.body)
 
     def blocker(self, instruction: Instruction, limits: Limits, mode: str = "") -> str | None:
@@ -91,7 +113,7 @@ class Executor:
             op = self._op(instruction)
             reified, failure = self._reify(instruction, limits, mode)
             if failure is None:
-                self._ready(op, reified, limits, mode)
+                self._ready(op, reified, limits, mode).close()
         except QueuedError as queued:
             return str(queued)
         return None
@@ -109,6 +131,7 @@ class Executor:
             QueuedError: something it needs is not here (operation, awaited result, block).
             StoreError: the receipt could not be written; nothing half-written stays.
         """
+        fresh = fresh or not self._is_pure(instruction)
         if not fresh and (known := self.lookup(instruction.cid, limits, mode)):
             return known
         op = self._op(instruction)
@@ -124,12 +147,35 @@ class Executor:
             # Somebody may have finished it between the first look and the lease.
             if not fresh and (known := self.lookup(reified.cid, limits, mode)):
                 return known
-            with self._ready(op, reified, limits, mode) as links:
-                try:
-                    outcome = op.run(links.ready)
-                except NotFoundError as absent:
-                    raise _queued(f"a part of the module is not here: {absent}") from absent
+            outcome = self._do(op, reified, limits, mode)
             return self._settle(instruction, reified, outcome, limits, mode)
+
+    def run_for(self, warrant: Warrant, instruction: Instruction, limits: Limits) -> Settled:
+        """Answer an instruction for somebody else, with a receipt that names the invocation.
+
+        Only what this node ran itself answers instead of running it: its name is on the receipt.
+
+        Raises:
+            Refusal: a policy does not allow what an await became.
+            QueuedError, StoreError: as `run` does.
+        """
+        op = self._op(instruction)
+        reified, failure = self._reify(instruction, limits, "")
+        if failure is not None:
+            outcome = Outcome(error=failure)
+            return self._settle(instruction, instruction, outcome, limits, "", warrant)
+        if reified.cid != instruction.cid:
+            warrant.permit(reified)
+        with self._store.lease(reified.cid):
+            if known := self.lookup(reified.cid, limits, policy=self._own):
+                return self._repeat(known, instruction, reified, warrant)
+            outcome = self._do(op, reified, limits, "")
+            return self._settle(instruction, reified, outcome, limits, "", warrant)
+
+    def _is_pure(self, instruction: Instruction) -> bool:
+        """Whether a receipt may stand for running it: not for operations that are known to act."""
+        op = self._ops.get(instruction.op)
+        return op is None or op.level == "pure"
 
     def _op(self, instruction: Instruction) -> Op:
         op = self._ops.get(instruction.op)
@@ -140,6 +186,16 @@ class Executor:
             )
         return op
 
+    def _do(self, op: Op, instruction: Instruction, limits: Limits, mode: str) -> Outcome:
+        with self._ready(op, instruction, limits, mode) as links:
+            try:
+                outcome = op.run(links.ready)
+            except NotFoundError as absent:
+                raise _queued(f"a part of the module is not here: {absent}") from absent
+        if outcome.error is not None and outcome.error["code"] == UNRESOLVED:
+            raise _queued(f"an input is not here: {outcome.error['message']}")
+        return outcome
+
     def _ready(self, op: Op, instruction: Instruction, limits: Limits, mode: str) -> Links:
         """Everything an operation needs, or `QueuedError` naming what is missing."""
         links = Links(self._store, self._files)
@@ -148,6 +204,9 @@ class Executor:
         except NotFoundError as absent:
             links.close()
             raise _queued(f"an input is not here: {absent}") from absent
+        except BaseException:
+            links.close()
+            raise
         links.ready = Ready(
             instruction, content, self._files, limits, self._caps, homestar=mode == HOMESTAR
         )
@@ -193,6 +252,7 @@ class Executor:
         outcome: Outcome,
         limits: Limits,
         mode: str,
+        warrant: Warrant | None = None,
     ) -> Settled:
         """Sign and commit what came out, under both addresses of the instruction."""
         linked = link_large(outcome)
@@ -204,11 +264,42 @@ class Executor:
             meta=_meta(reified, outcome, linked, limits),
             mode=mode,
             now=self._clock.now(),
+            invocation=None if warrant is None else warrant.invocation,
+            ran=None if warrant is None else warrant.ran,
         )
-        extra = [asked.cid] if asked.cid != reified.cid else []
-        blocks = [*linked.blocks, Block.make(asked.data, DAG_CBOR)] if extra else linked.blocks
-        self._store.commit_run(reified, receipt, blocks, also_under=extra)
+        self._keep(asked, reified, receipt, linked.blocks, warrant)
         return Settled(receipt, "ran", "")
+
+    def _repeat(
+        self, known: Settled, asked: Instruction, reified: Instruction, warrant: Warrant
+    ) -> Settled:
+        """Say again for another invocation what an own receipt said."""
+        earlier = known.receipt
+        receipt = Receipt.issue(
+            self._key,
+            reified,
+            earlier.out,
+            linked=earlier.linked,
+            meta=earlier.meta,
+            now=self._clock.now(),
+            invocation=warrant.invocation,
+            ran=warrant.ran,
+        )
+        self._keep(asked, reified, receipt, [], warrant)
+        return Settled(receipt, "cached", known.rule)
+
+    def _keep(
+        self,
+        asked: Instruction,
+        reified: Instruction,
+        receipt: Receipt,
+        blocks: list[Block],
+        warrant: Warrant | None,
+    ) -> None:
+        extra = [asked.cid] if asked.cid != reified.cid else []
+        blocks = [*blocks, Block.make(asked.data, DAG_CBOR)] if extra else blocks
+        claim = None if warrant is None else warrant.claim
+        self._store.commit_run(reified, receipt, blocks, also_under=extra, claim=claim)
 
 
 def _queued(reason: str) -> QueuedError:
@@ -234,7 +325,7 @@ def _meta(
         },
     }
     func = instruction.input.get("func")
-    if isinstance(func, str):
+    if isinstance(func, str) and len(func) <= FUNC_CHARS_MAX:
         meta["func"] = func
     if outcome.engine:
         meta["engine"] = outcome.engine

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
-from lite.errors import NotFoundError, UsageError
+from lite.errors import LimitError, NotFoundError, UsageError
 from lite.ipld import unixfs
 from lite.ipld.block import Block
 from lite.ipld.cid import CID
@@ -15,8 +16,22 @@ from lite.ipld.cid import CID
 Put = Callable[[Block], None]
 
 
-def add_source(source: str | Path | bytes | BinaryIO, put: Put, profile: unixfs.Profile) -> CID:
-    """Write a path (file or folder), bytes, or an open binary file as UnixFS blocks."""
+def add_source(
+    source: str | Path | bytes | BinaryIO,
+    put: Put,
+    profile: unixfs.Profile,
+    bytes_max: int | None = None,
+) -> CID:
+    """Write a path (file or folder), bytes, or an open binary file as UnixFS blocks.
+
+    With `bytes_max`, a path has to be a regular file, and nothing is read beyond that size.
+
+    Raises:
+        LimitError: it is larger than `bytes_max`.
+    """
+    if bytes_max is not None:
+        with _bounded(source, bytes_max) as file:
+            return unixfs.write_file(file, put, profile)
     if isinstance(source, bytes):
         return unixfs.write_file(io.BytesIO(source), put, profile)
     if not isinstance(source, (str, Path)):
@@ -26,6 +41,52 @@ def add_source(source: str | Path | bytes | BinaryIO, put: Put, profile: unixfs.
         return _add_folder(path, put, profile)[0]
     with open_file(path) as file:
         return unixfs.write_file(file, put, profile)
+
+
+def _bounded(source: str | Path | bytes | BinaryIO, bytes_max: int) -> BinaryIO:
+    """The source, opened, of which no more than `bytes_max` can be read."""
+    if isinstance(source, bytes):
+        source = io.BytesIO(source)
+    if not isinstance(source, (str, Path)):
+        return cast(BinaryIO, _Bounded(source, bytes_max))
+    path = Path(source)
+    if path.exists() and not path.is_file():
+        kind = "folder" if path.is_dir() else "device or pipe"
+        raise UsageError(f"{path} is a {kind}, not a file")
+    file = open_file(path)
+    if os.fstat(file.fileno()).st_size > bytes_max:
+        file.close()
+        raise _too_large(bytes_max, f"{path} ")
+    return cast(BinaryIO, _Bounded(file, bytes_max))
+
+
+class _Bounded:
+    """An open file that raises `LimitError` when more than so many bytes come out of it."""
+
+    def __init__(self, file: BinaryIO, bytes_max: int) -> None:
+        self._file = file
+        self._bytes_max = bytes_max
+        self._left = bytes_max
+
+    def __enter__(self) -> _Bounded:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._file.close()
+
+    def read(self, size: int = -1) -> bytes:
+        part = self._file.read(size if 0 <= size <= self._left else self._left + 1)
+        self._left -= len(part)
+        if self._left < 0:
+            raise _too_large(self._bytes_max)
+        return part
+
+
+def _too_large(bytes_max: int, what: str = "it ") -> LimitError:
+    return LimitError(
+        f"{what}has more than {bytes_max} bytes",
+        hint="`ipvm config list` shows the limits of this node.",
+    )
 
 
 def _add_folder(folder: Path, put: Put, profile: unixfs.Profile) -> tuple[CID, int]:
@@ -60,6 +121,15 @@ class _Counted:
     def __call__(self, block: Block) -> None:
         self.bytes += len(block.data)
         self._put(block)
+
+
+def is_file(text: str) -> bool:
+    """Whether the text names something that can be read: a file, a pipe, a device."""
+    path = Path(text)
+    try:
+        return path.exists() and not path.is_dir()
+    except (OSError, ValueError):  # too long, or with a NUL
+        return False
 
 
 def open_file(path: str | Path) -> BinaryIO:

@@ -44,7 +44,8 @@ TRACE_BYTES_MAX = 64 * KIB  # logging and stderr kept for one run
 
 
 def _owner_memory_bytes() -> int:
-    """1 GiB, or 256 MiB on a machine with less than 2 GiB of RAM (design: small boards)."""
+    """1 GiB, or 256 MiB on a machine with less than 2 GiB of RAM, where a guest must not push the
+    system into swapping."""
     try:
         ram_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError, AttributeError):

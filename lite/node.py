@@ -13,7 +13,7 @@ from lite.answer import Answer
 from lite.clock import Clock, SystemClock
 from lite.config import Config
 from lite.engine.pool import Workers
-from lite.errors import NotFoundError, UsageError
+from lite.errors import NotFoundError, StoreError, UsageError
 from lite.executor import HOMESTAR, Executor, Settled
 from lite.files import add_source, open_file
 from lite.frozen import frozen
@@ -29,6 +29,7 @@ from lite.store import Store
 
 if TYPE_CHECKING:
     from lite.archive import ImportReport, Verified
+    from lite.authority import Authority
     from lite.engine.module import ModuleInfo
     from lite.provenance import Provenance
 
@@ -65,6 +66,7 @@ class Node:
         self.clock = clock
         self.first_use = False
         self._workers = workers
+        self._authority: Authority | None = None
         self._executor = Executor(
             store,
             key,
@@ -92,14 +94,18 @@ class Node:
 
         Raises:
             ConfigError: the configuration does not parse.
-            StoreError: the home or its database cannot be used (see its subclasses).
+            StoreError: the home or its database cannot be used (see its subclasses), or its key is
+                gone.
         """
         config = config or Config.load(Path(home) if home is not None else None)
         store = Store.open(
-            config.home, durability=config.durability, quota_bytes=config.quota_bytes
+            config.home,
+            durability=config.durability,
+            quota_bytes=config.quota_bytes,
+            clock=clock,
         )
         try:
-            key, created = Key.load_or_create(config.home / KEY_FILE)
+            key, created = _identity(store)
             workers = Workers(
                 engine=engine or config.engine,
                 cache_dir=config.cache_dir,
@@ -134,6 +140,7 @@ class Node:
         profile: str | None = None,
         name: str | None = None,
         pin: bool = False,
+        bytes_max: int | None = None,
     ) -> CID:
         """Store a file (path, bytes or open binary file) or a folder; its CID.
 
@@ -141,9 +148,11 @@ class Node:
             profile: a name in `lite.ipld.unixfs.PROFILES`; default from the configuration.
             name: also give it this petname.
             pin: keep it from being collected.
+            bytes_max: take only a regular file of up to this size.
 
         Raises:
             UsageError: no such file, or an unknown profile.
+            LimitError: it is larger than `bytes_max`.
             StoreError: it does not fit or cannot be written.
         """
         chosen = unixfs.PROFILES.get(profile or self.config.unixfs_profile)
@@ -153,7 +162,7 @@ class Node:
                 hint=f"Choose one of {', '.join(unixfs.PROFILES)}.",
             )
         with self.store.adding() as put:
-            cid = add_source(source, put, chosen)
+            cid = add_source(source, put, chosen, bytes_max)
         if name is not None:
             self.store.names.set(name, cid)
         if pin:
@@ -206,6 +215,41 @@ class Node:
             mode=HOMESTAR if homestar else "",
         )
         return self._answer(settled)
+
+    def run_invocation(self, data: bytes, *, limits: Limits | None = None) -> Answer:
+        """Do what somebody else asks for, if their proofs allow it; the receipt names the
+        invocation. One that was answered before is answered by the same receipt.
+
+        Args:
+            data: the invocation, or a container with it and its proofs, in any form.
+            limits: what the guest may use at most, whatever the invocation asks for; default
+                `Limits.guest()` within the configuration.
+
+        Raises:
+            Refusal: why it may not be done (see `lite.ucan.refusals`).
+            UsageError: not exactly one invocation, or arguments that no instruction has.
+            QueuedError, StoreError, EngineUnavailable: as `run` does; it may be sent again then.
+        """
+        from lite.invocations import serve
+
+        settled = serve(
+            data,
+            authority=self.authority,
+            executor=self._executor,
+            store=self.store,
+            did=self.did,
+            guest=limits or Limits.guest().clamp(self.config.limits),
+        )
+        return self._answer(settled)
+
+    @property
+    def authority(self) -> Authority:
+        """Delegations, revocations, and what they allow. What it needs is loaded now."""
+        if self._authority is None:
+            from lite.authority import Authority
+
+            self._authority = Authority(self.store, self.key, self.clock)
+        return self._authority
 
     def plan(
         self, instruction: Instruction, *, limits: Limits | None = None, homestar: bool = False
@@ -261,12 +305,25 @@ class Node:
         found = self.store.receipts.get(cid)
         if found is not None:
             return found
-        known = self._executor.lookup(cid, Limits(fuel=0, memory_bytes=0))
-        if known is not None:
-            return known.receipt
+        best = self.best_receipt(cid)
+        if best is not None:
+            return best
         raise NotFoundError(
             f"{cid} is neither a receipt nor an instruction with one here",
             hint="`ipvm receipt list` shows the receipts of this home.",
+        )
+
+    def best_receipt(self, instruction: CID) -> Receipt | None:
+        """The receipt to show for an instruction: its answer, else the best of what is here.
+
+        The best is a success before an error, an own one before others', the newest first.
+        """
+        settled = self._executor.lookup(instruction, self.config.limits)
+        if settled is not None:
+            return settled.receipt
+        known = self.store.receipts.by_instruction(instruction)
+        return min(
+            known, key=lambda r: (not r.out.is_ok, r.issuer != self.did, -r.issued_at), default=None
         )
 
     def answer(self, receipt: Receipt) -> Answer:
@@ -315,7 +372,7 @@ class Node:
         """Where a receipt, an instruction's result or a value comes from, down to its inputs."""
         from lite import provenance
 
-        return provenance.trace(self.store, cid)
+        return provenance.trace(self.store, cid, self.best_receipt)
 
     # References.
 
@@ -332,3 +389,27 @@ class Node:
         from lite import references
 
         return references.resolve(self.store, ref)
+
+
+def _identity(store: Store) -> tuple[Key, bool]:
+    """The key of a home, and whether this call made it. A home that was used and has none has lost
+    it: to go on under another name is for its owner to decide."""
+    path = store.home / KEY_FILE
+    try:
+        return Key.load(path), False
+    except NotFoundError:
+        if store.stats().is_unused:
+            return Key.load_or_create(path)
+    try:
+        return Key.load(path), False  # another process made it, then used the home
+    except NotFoundError:
+        raise lost_key(path) from None
+
+
+def lost_key(path: Path) -> StoreError:
+    """What to say about a home that was used and has no key file any more."""
+    return StoreError(
+        f"the key of this home is gone: there is no {path}, but the home was used before",
+        hint="`ipvm restore BACKUP` or `ipvm key import FILE` brings it back; `ipvm key new` "
+        "goes on under a new name, for which the receipts here are those of a stranger.",
+    )

@@ -1,8 +1,8 @@
 """Keep receipts thin: what is larger than one protocol constant becomes blocks and a link.
 
-Design, "Identifiers and data": a result whose DAG-CBOR exceeds `INLINE_BYTES_MAX` is stored beside
-the receipt (bytes as a UnixFS file, any other value as one dag-cbor block) and flagged, so that it
-cannot be mistaken for a link that the guest itself returned.
+A result whose DAG-CBOR exceeds `INLINE_BYTES_MAX` is stored beside the receipt (bytes as a UnixFS
+file, any other value as one dag-cbor block) and flagged, so that it cannot be mistaken for a link
+that the guest itself returned.
 """
 
 from __future__ import annotations
@@ -56,7 +56,11 @@ def link_large(outcome: Outcome) -> Linked:
             error: dict[str, Any] = {"code": "output-limit", "message": str(limit)}
     else:
         error = outcome.error
-    value, kind = link_value(error, blocks)
+    try:
+        value, kind = link_value(error, blocks)
+    except LimitError:  # what came with the error is too large: keep what it says
+        told = {key: error[key] for key in ("code", "message") if key in error}
+        value, kind = link_value({**told, "truncated": True}, blocks)
     return Linked(Result.of_error(value), kind, str(error.get("code", "")), trace, blocks)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 from lite.errors import NotFoundError
@@ -38,30 +38,38 @@ class Provenance:
     children: tuple[Provenance, ...] = ()
 
 
-def trace(store: Store, cid: CID) -> Provenance:
+Best = Callable[[CID], Receipt | None]
+
+
+def trace(store: Store, cid: CID, best: Best) -> Provenance:
     """The provenance of a receipt, an instruction, or a value that a receipt put out.
+
+    Args:
+        best: of several receipts of one instruction, the one to show.
 
     Raises:
         NotFoundError: nothing here is known about it.
     """
     receipt = store.receipts.get(cid)
     if receipt is not None:
-        return _Tracer(store).receipt(receipt, "receipt", 0)
-    for known in store.receipts.by_instruction(cid):
-        return _Tracer(store).receipt(known, "receipt", 0)
+        return _Tracer(store, best).receipt(receipt, "receipt", 0)
+    known = best(cid)
+    if known is not None:
+        return _Tracer(store, best).receipt(known, "receipt", 0)
     if not store.blocks.has(cid) and not store.receipts.by_output(cid):
         raise NotFoundError(
             f"nothing is known here about {cid}",
             hint="`ipvm receipt list` shows the receipts of this home.",
         )
-    return _Tracer(store).value(cid, "value", 0)
+    return _Tracer(store, best).value(cid, "value", 0)
 
 
 class _Tracer:
     """Walks from outputs to inputs; each CID is expanded once, to a bounded depth."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, best: Best) -> None:
         self._store = store
+        self._best = best
         self._names = {cid: name for name, cid in store.names.list()}
         self._expanded: set[CID] = set()
 
@@ -90,10 +98,10 @@ class _Tracer:
             here = self._store.blocks.has(module)
             yield self._node("module", "module", module, here)
         for wait in instruction.awaits():
-            known = self._store.receipts.by_instruction(wait.instruction)
+            known = self._best(wait.instruction)
             role = f"await/{wait.branch}"
-            if known:
-                yield self.receipt(known[0], role, depth)
+            if known is not None:
+                yield self.receipt(known, role, depth)
             else:
                 yield self._node("await", role, wait.instruction, False)
         for position, cid in enumerate(dict.fromkeys(dag_cbor.links(instruction.input))):

@@ -18,23 +18,30 @@ def resolve(store: Store, ref: str) -> CID:
         root, _, path = ref.removeprefix(SCHEME).partition("/")
         cid = CID.parse(root)
         return unixfs.resolve_path(cid, path, store.blocks.get) if path else cid
-    if (named := store.names.get(ref)) is not None:
-        return named
     try:
         return CID.parse(ref)
     except CidError as fault:
-        return _by_piece(store, ref.replace("…", ""), fault)
+        named = store.names.get(ref)
+        if named is not None:
+            return named
+        start, shortened, end = ref.partition("…")
+        if shortened:
+            return _by_piece(store, end or start, fault, start if end else "")
+        return _by_piece(store, ref, fault)
 
 
-def _by_piece(store: Store, piece: str, fault: CidError) -> CID:
-    """The one receipt, else the one block, whose CID begins or ends with `piece`."""
+def _by_piece(store: Store, piece: str, fault: CidError, start: str = "") -> CID:
+    """The one receipt, else the one block, whose CID begins or ends with `piece`.
+
+    `start`: as it was shown, `bafy…q4wz7ka`, the CID begins with this as well.
+    """
     if len(piece) < PIECE_CHARS_MIN or not piece.isascii() or not piece.isalnum():
         raise CidError(
             f"{piece!r} is not a CID: {fault}",
             hint=f"Give a CID, a petname, or at least {PIECE_CHARS_MIN} characters of a CID.",
         )
     for find in (store.receipts.find, store.blocks.find):
-        found = find(piece.lower())
+        found = [cid for cid in find(piece.lower()) if str(cid).startswith(start)]
         if len(found) == 1:
             return found[0]
         if found:

@@ -50,9 +50,9 @@ def _root(node: Node, ref: str) -> CID:
     """The receipt when `ref` names one or its instruction, else what it names."""
     cid = resolve_path(node, ref)
     if node.store.receipts.get(cid) is None:
-        for receipt in node.store.receipts.by_instruction(cid):
-            found: CID = receipt.cid
-            return found
+        found = node.best_receipt(cid)
+        if found is not None:
+            return found.cid
     return cid
 
 

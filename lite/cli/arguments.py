@@ -153,16 +153,16 @@ def _encodable(i: int, text: str) -> None:
 
 
 def _value(text: str, t: WitType, sources: Sources) -> Any:
+    if isinstance(t, Option):
+        return _option(text, t.payload, sources)
     if t == Prim("string"):
         return _string(text, sources)
     if text.startswith("ipfs://") or _CID_LIKE.fullmatch(text):
         return sources.link(text)
     if t == BYTES and (stream := _stream(text, sources)) is not None:
         return bytes_or_link(stream, sources) if not isinstance(stream, CID) else stream
-    if isinstance(t, Option) and not text.startswith("{"):
-        return _option(text, t.payload, sources)
     if isinstance(t, Prim):
-        return _scalar(text, t.name)
+        return _scalar(text if t.name == "char" else _inline(text, sources), t.name)
     if text.startswith("@") or text == "-":
         stream = _stream(text, sources)
         if isinstance(stream, CID):
@@ -172,11 +172,27 @@ def _value(text: str, t: WitType, sources: Sources) -> Any:
 
 
 def _option(text: str, payload: WitType, sources: Sources) -> Any:
+    """`null` is none; anything else is as for the payload. Text is never taken for JSON.
+
+    An option of an option is JSON, because `{"some": …}` has to tell its levels apart.
+    """
     if text == "null":
         return None
-    if text.startswith('"') and payload in (Prim("string"), Prim("char")):
+    if text == '"null"' and payload == Prim("string"):
+        return "null"  # the one text that cannot be written as it is
+    if isinstance(payload, Option):
         return _json(text)
     return _value(text, payload, sources)
+
+
+def _inline(text: str, sources: Sources) -> str:
+    """The text itself, or what `@file` or `-` holds, without the line's end."""
+    if text != "-" and not text.startswith("@"):
+        return text
+    stream = _stream(text, sources)
+    if isinstance(stream, CID):
+        raise _NotThatType("a name stands for a file, and this is a single value")
+    return text if stream is None else _text_of(stream).strip()
 
 
 def _scalar(text: str, name: str) -> Any:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from lite.cli.command import verb
-from lite.cli.present import moment, size, visible
+from lite.cli.present import moment, short, size, visible
 from lite.cli.shell import Shell, TaskEnded
-from lite.errors import ConfigError, IntegrityError, IpvmError, StoreError
+from lite.errors import ConfigError, IntegrityError, IpvmError, NotFoundError, StoreError
 from lite.frozen import frozen
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ State = Literal["ok", "warning", "failed"]
 PYTHON_MIN = (3, 10)
 SQLITE_MIN = (3, 37, 0)  # STRICT tables
 FREE_BYTES_MIN = 100 * 1024 * 1024
-CLOCK_MIN_S = 1_767_225_600  # 2026-01-01: before this version was written
 CLOCK_AHEAD_MAX_S = 60
 OTHER_VARIABLES = frozenset({"IPVM_HOME", "IPVM_DEBUG", "IPVM_VECTORS"})
 
@@ -198,11 +197,25 @@ def _disk(home: Path) -> Finding:
 
 def _key(home: Path) -> Finding:
     from lite.keys import Key
+    from lite.node import lost_key
+    from lite.store import Store
 
+    path = home / "key"
     try:
-        return Finding("key", "ok", Key.load(home / "key").did)
+        return Finding("key", "ok", Key.load(path).did)
+    except NotFoundError:
+        pass
     except IpvmError as error:
         return Finding("key", "failed", str(error), error.hint)
+    try:
+        with Store.open(home) as store:
+            unused = store.stats().is_unused
+    except IpvmError:
+        unused = False  # what is wrong with the store has a line of its own
+    if unused:
+        return Finding("key", "ok", "there is none yet; the first command that needs it makes it")
+    lost = lost_key(path)
+    return Finding("key", "failed", str(lost), lost.hint)
 
 
 def _cache(config: Config) -> Finding:
@@ -246,14 +259,18 @@ def _problem(problem: Problem) -> Finding:
 
 
 def _clock(store: Store | None) -> Finding:
-    from lite.clock import SystemClock
+    from lite.clock import ClockState, SystemClock
 
     now = SystemClock().now()
-    hint = "Set the clock: receipts carry the time, and expiry depends on it."
-    if now < CLOCK_MIN_S:
-        return Finding("clock", "failed", f"it says {moment(now)}", hint)
+    latest = store.tokens.latest() if store is not None else None
+    signed_at, receipt = (latest.signed_at, latest.receipt) if latest is not None else (0, None)
+    state = ClockState.of(now, signed_at, "" if receipt is None else short(receipt))
+    if state.suspicious is not None:
+        hint = "Set the clock: until then no token that begins or ends at a time is judged or made."
+        return Finding("clock", "failed", state.suspicious, hint)
     newest = store.receipts.list(limit=1) if store is not None else []
     if newest and newest[0].issued_at > now + CLOCK_AHEAD_MAX_S:
         text = f"it says {moment(now)}, but a receipt is from {moment(newest[0].issued_at)}"
+        hint = "One of the two clocks is wrong: receipts carry the time, and expiry depends on it."
         return Finding("clock", "warning", text, hint)
     return Finding("clock", "ok", moment(now))

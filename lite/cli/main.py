@@ -37,6 +37,9 @@ VERBS = {
         "gc": "keep:gc",
         "name": "keep:name",
     },
+    "Authority": {
+        "ucan": "ucan:ucan",
+    },
     "This node": {
         "status": "status:status",
         "id": "identity:id_",
@@ -163,6 +166,8 @@ def entry() -> NoReturn:
     if environment("_IPVM_COMPLETE"):
         cli.main(prog_name="ipvm", complete_var="_IPVM_COMPLETE")
     try:
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, _terminate)
         status = main(sys.argv[1:])
         sys.stderr.flush()

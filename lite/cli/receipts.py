@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +11,7 @@ from lite.cli.command import group, verb
 from lite.cli.present import age, amount, elapsed, moment, one_line, short, size, visible
 from lite.cli.shell import Shell
 from lite.errors import NotFoundError
+from lite.files import is_file
 
 if TYPE_CHECKING:
     from lite.archive import Verified
@@ -136,9 +137,14 @@ def _result(r: Receipt) -> str:
 def verify(shell: Shell, ref: str) -> None:
     """Check a receipt: signature, instruction, and the hash of every block.
 
-    FILE is an archive of `ipvm export`; checking one needs no home. REF is a receipt here.
+    FILE is an archive of `ipvm export`, - for stdin; checking one needs no home. REF is a receipt
+    here.
     """
-    if Path(ref).is_file():
+    if ref == "-":
+        from lite import archive
+
+        checked = archive.verify(sys.stdin.buffer)
+    elif is_file(ref):
         from lite import archive
         from lite.files import open_file
 

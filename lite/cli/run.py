@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TypeVar
 
 import click
 
@@ -165,13 +165,13 @@ def run(
     try:
         target = find_target(node, words[0])
         label = target.func or target.stem
-        instruction = _instruction(node, target, words[1:], env, stdin)
+        instruction = make_instruction(node, target, words[1:], env, stdin)
         if dry_run:
             _forecast(shell, node, instruction, label, homestar)
             return
         answer = node.run(instruction, fresh=no_cache, homestar=homestar)
     except QueuedError as queued:
-        _queued(shell, label, str(queued), queued.hint)
+        end_queued(shell, label, str(queued), queued.hint)
     show_trace(shell, node, answer.receipt)
     shell.note(summary(shell, node, answer, label))
     if shell.json:
@@ -181,7 +181,7 @@ def run(
         raise TaskEnded(status)
 
 
-def _queued(shell: Shell, label: str, reason: str, hint: str | None) -> None:
+def end_queued(shell: Shell, label: str, reason: str, hint: str | None) -> NoReturn:
     """Say that it waits, and for what; ends the command."""
     if shell.json:
         shell.emit_error(QueuedError.code, reason, hint)
@@ -196,7 +196,7 @@ def _forecast(
 ) -> None:
     forecast = node.plan(instruction, homestar=homestar)
     if forecast.state == "queued":
-        _queued(shell, label, forecast.reason, None)
+        end_queued(shell, label, forecast.reason, None)
     answer = forecast.answer
     if shell.json:
         known = {} if answer is None else as_json(answer)
@@ -207,10 +207,15 @@ def _forecast(
         shell.line(f"⇢ {label}  would run")
 
 
-def _instruction(
+def make_instruction(
     node: Node, target: Target, texts: tuple[str, ...], env: tuple[str, ...], stdin: str | None
 ) -> Instruction:
-    """The instruction of a command line, its arguments read by the function's types."""
+    """The instruction of a command line, its arguments read by the function's types.
+
+    Raises:
+        UsageError: the texts are not arguments of the function.
+        NotFoundError: a file or name among them is not there.
+    """
     from lite.model.instruction import wasm
 
     info = module_info(node, target)

@@ -48,13 +48,14 @@ def find_target(node: Node, text: str) -> Target:
         QueuedError: a CID whose blocks are not here.
         UsageError: a folder, or text that cannot be a reference.
     """
-    for label, func in _splits(text):
-        path = Path(label)
-        if path.is_dir():
-            raise UsageError(f"{label} is a folder, not a module")
-        if path.exists():
-            return Target(node.add(path), label, func)
     failure: Exception | None = None
+    for label, func in _splits(text):
+        kind = _kind(label)
+        if kind == "file":
+            bound = node.config.engine_caps.module_bytes
+            return Target(node.add(label, bytes_max=bound), label, func)
+        if kind == "folder":
+            failure = failure or UsageError(f"{label} is a folder, not a module")
     for label, func in _splits(text):
         if label == SCHEME.partition(":")[0]:
             continue
@@ -63,6 +64,15 @@ def find_target(node: Node, text: str) -> Target:
         except (CidError, NotFoundError) as error:
             failure = failure or _explain(label, error)
     raise failure or NotFoundError(f"there is no file {text}")
+
+
+def _kind(label: str) -> str:
+    """What a path is here; text that cannot be a path is nothing."""
+    path = Path(label)
+    try:
+        return "folder" if path.is_dir() else "file" if path.exists() else ""
+    except (OSError, ValueError):
+        return ""
 
 
 def _splits(text: str) -> Iterator[tuple[str, str | None]]:
@@ -93,7 +103,7 @@ def _here(node: Node, cid: CID) -> CID:
 
 def _explain(label: str, error: Exception) -> Exception:
     """A name that is nothing: most likely a file was meant."""
-    if isinstance(error, CidError) or not label.startswith(SCHEME):
+    if not label.startswith(SCHEME):
         return NotFoundError(
             f"there is no file {label}, and no module here is called that",
             hint="Name a .wasm file, a CID, ipfs://CID, or a name of `ipvm name list`.",

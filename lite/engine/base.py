@@ -35,9 +35,10 @@ MEMOISABLE_ERRORS = frozenset(
         "float-not-finite",
     }
 )
-"""Failures that a second run of the same bytes under limits no higher repeats on every machine
-(engine study, section 1d): a receipt for one may be used as an answer. Stack overflow, time,
-memory, output and compile limits depend on the machine or the settings and never are."""
+"""Failures that a second run of the same bytes under limits no higher repeats on every machine:
+they follow from WebAssembly's own rules or from ours, so that a receipt for one may be used as an
+answer. Stack overflow, time, memory, output and compile limits depend on the machine or the
+settings and never are."""
 
 
 @frozen
@@ -63,10 +64,13 @@ class GuestFailure(Exception):
     """The guest, its arguments or a limit ended the run. Becomes an error receipt.
 
     Attributes:
-        code: stable and kebab-case, e.g. `unreachable`, `out-of-fuel`, `memory-limit`,
-            `time-limit`, `output-limit`, `stack-overflow`, `bad-argument`,
-            `no-such-function`, `guest-error`, `exit`, `denied-import`, `bad-module`,
-            `compile-limit`, `module-too-large`.
+        code: stable and kebab-case. Every one there is, with what it means and which fields come
+            with it, stands in ARCHITECTURE.md, "Error receipts": those of `MEMOISABLE_ERRORS` and
+            of `LIMIT_ERRORS`, and `denied-import`, `bad-module`, `unsupported-type`,
+            `bad-canonical-abi`, `trap`, `engine-crash`, `unresolved-link`, `homestar-panic`,
+            `homestar-float-range`, `homestar-map-key`.
+        message: a part of the error value, so that nodes agree only when it is the same: for
+            `MEMOISABLE_ERRORS` it depends on nothing but the instruction and the limits.
         detail: further fields of the error value, all IPLD.
     """
 

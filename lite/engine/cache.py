@@ -13,6 +13,7 @@ import hashlib
 import hmac
 import os
 import re
+import stat
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,7 +24,7 @@ from lite.engine.base import Code, Engine, GuestFailure
 from lite.engine.module import ModuleInfo, describe
 from lite.frozen import frozen, replace
 from lite.ipld.cid import CID
-from lite.limits import MIB, EngineCaps
+from lite.limits import GIB, MIB, EngineCaps
 
 CACHE_BYTES = 512 * MIB
 """Default bound on the compiled modules in one folder."""
@@ -33,6 +34,8 @@ MEMORY_WASM_BYTES_MAX = 64 * MIB
 """Bounds on the modules that one process keeps compiled, by number and by size of the module."""
 
 KEY_BYTES = 32
+MAC_BYTES = 32
+CODE_BYTES_MAX = GIB  # of one compiled module; a larger file was not made here
 CODE_SUFFIX = ".cwasm"
 MAC_SUFFIX = ".mac"
 TEMPORARY_PREFIX = "tmp-"
@@ -62,7 +65,10 @@ class CompileCache:
             return None
         path = self._path(engine, wasm)
         try:
-            mac = path.with_suffix(MAC_SUFFIX).read_bytes()
+            mac_path = path.with_suffix(MAC_SUFFIX)
+            if not (_readable(mac_path, MAC_BYTES) and _readable(path, CODE_BYTES_MAX)):
+                return None
+            mac = mac_path.read_bytes()
             if not hmac.compare_digest(mac, _mac(self._key, path, path.name)):
                 return None
         except FileNotFoundError:
@@ -110,10 +116,10 @@ class CompileCache:
         files: list[tuple[float, int, Path]] = []
         for entry in os.scandir(self._folder):
             with suppress(FileNotFoundError):
-                stat = entry.stat()
+                found = entry.stat()
                 if entry.name.endswith(CODE_SUFFIX):
-                    files.append((stat.st_mtime, stat.st_size, Path(entry.path)))
-                elif _stale(entry.name, now - stat.st_mtime):
+                    files.append((found.st_mtime, found.st_size, Path(entry.path)))
+                elif _stale(entry.name, now - found.st_mtime):
                     Path(entry.path).unlink()
         total = sum(size for _, size, _ in files)
         for _, size, path in sorted(files):
@@ -135,9 +141,10 @@ def _open(folder: Path) -> bytes:
         folder.chmod(0o700)
     path = folder / "key"
     with suppress(FileNotFoundError):
-        key = path.read_bytes()
-        if len(key) == KEY_BYTES:
-            return key
+        if _readable(path, KEY_BYTES):
+            key = path.read_bytes()
+            if len(key) == KEY_BYTES:
+                return key
     fresh = folder / f"{TEMPORARY_PREFIX}{os.urandom(8).hex()}"
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(os.urandom(KEY_BYTES))
@@ -145,6 +152,12 @@ def _open(folder: Path) -> bytes:
     # Of several processes that get here at once the last one's key stays; what the others sign
     # until they end is merely compiled again.
     return path.read_bytes()
+
+
+def _readable(path: Path, bytes_max: int) -> bool:
+    """Whether reading the file comes to an end soon: reading from a pipe or a device may not."""
+    found = path.stat()
+    return stat.S_ISREG(found.st_mode) and found.st_size <= bytes_max
 
 
 def _mac(key: bytes, path: Path, name: str) -> bytes:

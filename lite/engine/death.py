@@ -6,6 +6,8 @@ Limits that an engine reaches by itself have the same texts in `wasmtime_failure
 from __future__ import annotations
 
 import signal
+from contextlib import suppress
+from pathlib import Path
 from typing import Literal
 
 from lite.engine.base import GuestFailure
@@ -30,21 +32,41 @@ def overdue(phase: Phase, limits: Limits, caps: EngineCaps) -> GuestFailure:
     return _compile_time(caps)
 
 
-def died(phase: Phase, status: int, stderr: str, limits: Limits, caps: EngineCaps) -> GuestFailure:
+def died(
+    phase: Phase,
+    status: int,
+    stderr: str,
+    limits: Limits,
+    caps: EngineCaps,
+    *,
+    kernel_killed: bool = False,
+) -> GuestFailure:
     """The failure of a job whose worker ended by itself.
 
     Args:
         status: as of `subprocess`: negative for a signal.
         stderr: the last that the worker wrote there.
+        kernel_killed: while it lived, the kernel killed processes for want of memory. Without that,
+            SIGKILL came from somebody else and says nothing about the guest.
     """
-    if status == -signal.SIGXCPU:
+    if status in (-signal.SIGPROF, -signal.SIGXCPU):
         return _compile_time(caps)
-    # Nobody here sent SIGKILL: the kernel does when the machine runs out of memory.
-    if status == -signal.SIGKILL or any(text in stderr for text in _NO_MEMORY):
+    out_of_memory = status == -signal.SIGKILL and kernel_killed
+    if out_of_memory or any(text in stderr for text in _NO_MEMORY):
         if phase == "run":
             return memory_limit(limits)
         return compile_memory(caps)
     return GuestFailure("engine-crash", f"the engine process died ({_how(status)}){_last(stderr)}")
+
+
+def kernel_kills() -> int:
+    """How many processes the kernel has killed for want of memory since it started; 0 where it
+    does not say."""
+    with suppress(OSError), Path("/proc/vmstat").open() as lines:
+        for line in lines:
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
 
 
 def time_limit(limits: Limits) -> GuestFailure:

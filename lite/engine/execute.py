@@ -6,6 +6,7 @@ converts what came back.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
@@ -14,17 +15,17 @@ from typing import Any
 from lite.engine import convert
 from lite.engine.base import Engine, GuestFailure, Host, Outcome
 from lite.engine.cache import CodeCache
-from lite.engine.death import compile_memory, memory_limit
-from lite.engine.job import Content, Job, failed
+from lite.engine.death import compile_memory, memory_limit, time_limit
+from lite.engine.job import UNRESOLVED, Content, Job, failed
 from lite.engine.module import ModuleInfo
 from lite.engine.refusal import Refused
 from lite.engine.to_wit import Load
-from lite.engine.wit import BYTES, STRING, WitType, render
+from lite.engine.wit import BYTES, STRING, Option, ResultOf, WitType, render
 from lite.errors import CodecError
 from lite.frozen import frozen, replace
 from lite.ipld import dag_cbor
 from lite.ipld.cid import CID
-from lite.limits import Limits
+from lite.limits import BLOCK_BYTES_MAX, Limits
 
 EXPORTS_SHOWN = 20
 
@@ -75,7 +76,8 @@ def run_job(
         path = loaded.info.path
         call = _prepare(job, loaded.info)
         phases.running(path)
-        run = engine.open(loaded.code, job.limits, job.caps, call.host)
+        limits = _for_result(job.limits, loaded.info.exports[call.export].result, loaded.info)
+        run = engine.open(loaded.code, limits, job.caps, call.host)
     except GuestFailure as failure:
         return failed(failure, path=path, engine=made_by), None
     except MemoryError:
@@ -83,11 +85,14 @@ def run_job(
         return failed(no_memory, path=path, engine=made_by), None
     with closing(run):
         try:
+            began = time.monotonic()
             ok = call.convert(run.call(call.export, call.args))
             encoded = check_output(ok, job.limits)
+            if (time.monotonic() - began) * 1000 > job.limits.time_ms:
+                raise time_limit(job.limits)
             return Outcome(ok, None, run.usage(), run.trace(), path, made_by), encoded
         except GuestFailure as failure:
-            ended = _bounded(failure, job.limits)
+            ended = _bounded(failure, job.limits, limits)
         except MemoryError:
             ended = memory_limit(job.limits)
         return failed(ended, run.usage(), trace=run.trace(), path=path, engine=made_by), None
@@ -158,7 +163,7 @@ def _load(content: Mapping[CID, Content], cid: CID, t: WitType) -> Any:
     """What a link stands for, for a parameter of type `t`."""
     found = content.get(cid)
     if found is None:
-        raise Refused(f"the link {cid} was not resolved")
+        raise GuestFailure(UNRESOLVED, f"{cid} is not here")
     data = found.read()
     if found.kind == "file":
         if t in (BYTES, STRING):
@@ -167,11 +172,27 @@ def _load(content: Mapping[CID, Content], cid: CID, t: WitType) -> Any:
     return dag_cbor.decode_trusted(data)
 
 
+def _for_result(limits: Limits, result: WitType | None, info: ModuleInfo) -> Limits:
+    """The limits while the result is taken: what is no byte string has to fit into one block, so
+    that no more than that is ever lifted, converted or encoded."""
+    if info.kind == "wasi-command" or _may_be_bytes(result):
+        return limits
+    return replace(limits, output_bytes=min(limits.output_bytes, BLOCK_BYTES_MAX))
+
+
+def _may_be_bytes(result: WitType | None) -> bool:
+    if isinstance(result, ResultOf):  # unwrapped, as in `convert.outcome`
+        result = result.ok
+    while isinstance(result, Option):
+        result = result.payload
+    return result == BYTES
+
+
 def check_output(value: Any, limits: Limits) -> bytes | None:
     """The DAG-CBOR of a value, None for a byte string, which counts by its own length.
 
     Raises:
-        GuestFailure: `output-limit`.
+        GuestFailure: `output-limit`, also for more than a block of anything but a byte string.
     """
     try:
         encoded = None if isinstance(value, bytes) else dag_cbor.encode(value)
@@ -184,12 +205,26 @@ def check_output(value: Any, limits: Limits) -> bytes | None:
             f"the result has {size} bytes, more than {limits.output_bytes}",
             limit=limits.output_bytes,
         )
+    if encoded is not None and size > BLOCK_BYTES_MAX:
+        raise _over_a_block()
     return encoded
 
 
-def _bounded(failure: GuestFailure, limits: Limits) -> GuestFailure:
+def _over_a_block() -> GuestFailure:
+    return GuestFailure(
+        "output-limit",
+        f"the result has more than {BLOCK_BYTES_MAX} bytes (4 MiB, one block) as one value; only "
+        "list<u8> results may have more",
+        limit=BLOCK_BYTES_MAX,
+    )
+
+
+def _bounded(failure: GuestFailure, limits: Limits, of_result: Limits) -> GuestFailure:
     """The failure as it may stand in a receipt: an `exit` in its documented form, and in bounds."""
     detail = failure.detail
+    over = failure.code == "output-limit" and detail.get("limit") == BLOCK_BYTES_MAX
+    if over and of_result.output_bytes < limits.output_bytes:
+        return _over_a_block()
     if failure.code == "exit":
         detail = {"status": detail["exit_code"]}
         if stdout := failure.detail.get("stdout"):

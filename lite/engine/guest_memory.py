@@ -25,6 +25,11 @@ class Instance(Protocol):
         into the guest, because the memory may have grown or moved."""
 
 
+def too_large(what: str, bound: int) -> GuestFailure:
+    """The failure for more than a run may hand over."""
+    return GuestFailure("output-limit", f"{what} has more than {bound} bytes", limit=bound)
+
+
 def bad_abi(message: str) -> GuestFailure:
     """The failure for something a guest handed over that breaks the canonical ABI."""
     return GuestFailure("bad-canonical-abi", message)
@@ -44,15 +49,16 @@ class Guest:
 
     Attributes:
         view: its memory now; do not keep it across a call into the guest.
-        budget: bytes that may still be lifted.
+        bound: bytes that may be lifted, as `charge` counts them.
+        budget: what is left of them.
     """
 
-    __slots__ = ("_instance", "_realloc", "budget", "view")
+    __slots__ = ("_instance", "_realloc", "bound", "budget", "view")
 
     def __init__(self, instance: Instance, realloc: str | None, budget: int) -> None:
         self._instance = instance
         self._realloc = realloc
-        self.budget = budget
+        self.bound = self.budget = budget
         self.view = memoryview(b"")
 
     def refresh(self) -> None:
@@ -86,4 +92,4 @@ class Guest:
         """Count towards the output limit, before anything of that size is made."""
         self.budget -= cost
         if self.budget < 0:
-            raise GuestFailure("output-limit", "the result is larger than the output limit allows")
+            raise too_large("the result", self.bound)

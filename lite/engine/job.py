@@ -14,6 +14,10 @@ from lite.frozen import field, frozen
 from lite.ipld.cid import CID
 from lite.limits import EngineCaps, Limits
 
+UNRESOLVED = "unresolved-link"
+"""The code of the failure of a call that needs a link whose content was not given. It says nothing
+about the guest: whoever has the content can run it."""
+
 
 @frozen
 class Content:

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 START_MS = 60_000
 """An engine library of 30 MB on a slow card takes its time."""
 
+COMPILE_GRACE_MS = KILL_GRACE_MS // 2
+"""In real time; the worker's own bound is on processor time."""
+
 LOST_WITHIN_S = 0.1
 """A worker that is killed from outside within this time of being asked was killed while idle."""
 
@@ -58,9 +61,14 @@ class _Task:
 
     def enter(self, phase: death.Phase) -> None:
         self.phase: death.Phase = phase
+        if phase == "compile":  # what reading the module took counts, as in `sandbox.loading`
+            return
         self.began = time.monotonic()
-        allowed_ms = self.limits.time_ms if phase == "run" else self.caps.compile_ms
-        self.deadline = self.began + (allowed_ms + KILL_GRACE_MS) / 1000
+        if phase == "run":
+            allowed_ms = self.limits.time_ms + KILL_GRACE_MS
+        else:
+            allowed_ms = self.caps.compile_ms + COMPILE_GRACE_MS
+        self.deadline = self.began + allowed_ms / 1000
 
 
 @frozen
@@ -93,6 +101,7 @@ class Worker:
         self.note: str | None = None
         self._channel: Channel
         self._lifeline = self._stderr = -1
+        self._kernel_kills = death.kernel_kills()
         self._spawn([engine, str(cache_dir.absolute()), str(cache_bytes)])
         try:
             self.engine = self._wait_ready()
@@ -193,7 +202,14 @@ class Worker:
             status = self.close()
             if self.jobs > 1 and _was_lost(task, status):
                 raise WorkerLost from None
-            raise death.died(task.phase, status, said, task.limits, task.caps) from None
+            raise death.died(
+                task.phase,
+                status,
+                said,
+                task.limits,
+                task.caps,
+                kernel_killed=death.kernel_kills() > self._kernel_kills,
+            ) from None
 
     def _follow(
         self, task: _Task, module: CID, load_wasm: Callable[[], bytes]

@@ -42,6 +42,7 @@ def enter(lifeline: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the parent decides, and it uses SIGKILL
     signal.signal(signal.SIGIO, signal.SIG_DFL)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
     _die_with(lifeline)
     _limit(resource.RLIMIT_CORE, 0, hard=True)
     _limit(resource.RLIMIT_NOFILE, OPEN_FILES_MAX, hard=True)
@@ -56,11 +57,13 @@ def enter(lifeline: int) -> None:
 def loading(caps: EngineCaps) -> None:
     """Bound the reading and compiling of a module, in processor time and memory.
 
-    At the bound the kernel ends the process: by SIGXCPU, or by a failed allocation that aborts.
+    At the bound the kernel ends the process: by SIGPROF, or by a failed allocation that aborts. In
+    case no timer can be had, SIGXCPU follows at the next whole second.
     """
+    _limit_cpu(caps.compile_ms / 1000)
     used = resource.getrusage(resource.RUSAGE_SELF)
     seconds = used.ru_utime + used.ru_stime + caps.compile_ms / 1000
-    _limit(resource.RLIMIT_CPU, math.ceil(seconds))
+    _limit(resource.RLIMIT_CPU, math.ceil(seconds) + 1)
     _limit_growth(caps.compile_memory_bytes)
 
 
@@ -70,6 +73,7 @@ def running(limits: Limits, input_bytes: int) -> None:
     Input and output exist several times while they are converted: as text or bytes of the guest,
     as values, and as bytes again.
     """
+    _limit_cpu(0)
     _limit(resource.RLIMIT_CPU, _UNLIMITED)
     around = 4 * (limits.output_bytes + input_bytes) + HOST_MEMORY_BYTES
     _limit_growth(limits.memory_bytes + around)
@@ -77,8 +81,15 @@ def running(limits: Limits, input_bytes: int) -> None:
 
 def lift() -> None:
     """Lift the bounds of the last job, for what the node itself sends."""
+    _limit_cpu(0)
     _limit(resource.RLIMIT_CPU, _UNLIMITED)
     _limit_growth(_UNLIMITED)
+
+
+def _limit_cpu(seconds: float) -> None:
+    """Bound the processor time that follows, 0 for none; RLIMIT_CPU knows whole seconds only."""
+    with contextlib.suppress(OSError):
+        signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
 def _limit_growth(allowed: int) -> None:

@@ -180,8 +180,12 @@ class ComponentRun:
                     return self._command(export)
                 function = self._code.function(export)
                 check_count(export, function.type, args)
-                return self._invoke(self._instantiate(), function, args)
+                result = self._invoke(self._instantiate(), function, args)
+                self._store.finish()
+                return result
             except wasi_p1.Exit as exit_:
+                self._store.failure = None
+                self._store.finish()
                 return self._exited(exit_.code)
             finally:
                 self._store.end()
@@ -207,6 +211,7 @@ class ComponentRun:
         if function.type != _RUN_TYPE:
             raise GuestFailure("no-such-function", f"{name} is not a command: it has another type")
         outcome = self._invoke(self._instantiate(), function, [])
+        self._store.finish()
         return self._exited(0 if outcome.name == "ok" else 1)
 
     def _exited(self, exit_code: int) -> bytes:

@@ -193,11 +193,16 @@ class CoreRun:
                 self._instantiate(MEMORY if lift is None else lift.memory)
                 if plan is None or lift is None:
                     self.invoke(COMMAND)
-                    return self._world.stdout.bytes()
-                if plan.initialize is not None:
-                    self.invoke(plan.initialize)
-                return run(lift, self, args, output_bytes=store.limits.output_bytes)
+                    result: Any = self._world.stdout.bytes()
+                else:
+                    if plan.initialize is not None:
+                        self.invoke(plan.initialize)
+                    result = run(lift, self, args, output_bytes=store.limits.output_bytes)
+                store.finish()
+                return result
             except wasi_p1.Exit as exit_:
+                store.failure = None
+                store.finish()
                 return self._exited(exit_.code)
             finally:
                 store.end()

@@ -13,6 +13,7 @@ from typing import Any
 
 from lite.engine import wasmtime_capi as capi
 from lite.engine.base import GuestFailure
+from lite.engine.guest_memory import too_large
 from lite.engine.hostfuncs import Handle
 from lite.engine.layout import Layouts
 from lite.engine.wasmtime_values import (
@@ -49,20 +50,18 @@ class Passing:
         context: of the store.
     """
 
-    __slots__ = ("_room", "_what", "context")
+    __slots__ = ("_bound", "_room", "_what", "context")
 
     def __init__(self, context: int, room: int, what: str = "the result") -> None:
         self.context = context
-        self._room = room
+        self._bound = self._room = room
         self._what = what
 
     def charge(self, cost: int) -> None:
         """Count towards the output limit, as `lite.engine.guest_memory.Guest.charge`."""
         self._room -= cost
         if self._room < 0:
-            raise GuestFailure(
-                "output-limit", f"{self._what} is larger than the output limit allows"
-            )
+            raise too_large(self._what, self._bound)
 
 
 Lift = Callable[[memoryview, int, Passing], Any]

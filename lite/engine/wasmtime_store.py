@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lite.engine import wasmtime_capi as capi
-from lite.engine.base import Usage
+from lite.engine.base import MEMOISABLE_ERRORS, GuestFailure, Usage
 from lite.engine.hostfuncs import World
 from lite.engine.wasmtime_failures import (
     explain,
@@ -119,17 +119,26 @@ class RunStore:
         if self.failure is not None:
             raise self.failure
         if self.deadline is not None and time.monotonic() >= self.deadline:
-            failure = limit_failure("time-limit", self.limits, self.caps)
-            assert failure is not None
-            raise failure
+            raise self._limit("time-limit")
 
     def usage(self, memory_bytes: int) -> Usage:
         """What the run used. Fuel is not known of a guest that was stopped in a loop."""
         if self._stopped_inside:
             return Usage(None, self._time_ms, memory_bytes)
-        left = ctypes.c_uint64()
-        self._capi.wasmtime_context_get_fuel(self.context, ctypes.addressof(left))
-        return Usage(self._fuel - left.value, self._time_ms, memory_bytes)
+        return Usage(self._fuel - self._fuel_left(), self._time_ms, memory_bytes)
+
+    def finish(self) -> None:
+        """What still ends a call that came to its end: no time or no fuel left.
+
+        wasmtime looks at the fuel only where functions and loops begin, so that a guest may have
+        used more than it had; then it reads as 0. A run that leaves some has used what it says.
+
+        Raises:
+            GuestFailure: `time-limit`, `out-of-fuel`.
+        """
+        self.check()
+        if not self._fuel_left():
+            raise self._limit("out-of-fuel")
 
     def stop_inside(self, error: BaseException) -> None:
         """End the guest, from the epoch callback."""
@@ -143,6 +152,8 @@ class RunStore:
             return self.failure
         failure = run_failure(read, self.limits, self.caps)
         self.world.trace.line(explain(failure, read.message))
+        if failure.code in MEMOISABLE_ERRORS and not self._fuel_left():
+            return self._limit("out-of-fuel")
         return failure
 
     def fail_start(self, error: int | None, trap: int | None) -> BaseException:
@@ -173,6 +184,16 @@ class RunStore:
             self.failure = unraisable.exc_value or unraisable.exc_type()
         else:
             self._hook(unraisable)
+
+    def _fuel_left(self) -> int:
+        left = ctypes.c_uint64()
+        self._capi.wasmtime_context_get_fuel(self.context, ctypes.addressof(left))
+        return left.value
+
+    def _limit(self, code: str) -> GuestFailure:
+        failure = limit_failure(code, self.limits, self.caps)
+        assert failure is not None
+        return failure
 
     def _read(self, error: int | None, trap: int | None) -> capi.Trap:
         if error:

@@ -67,7 +67,7 @@ def main(argv: list[str]) -> None:
 
         traceback.print_exc()
     finally:
-        os._exit(status)  # no destructors: an engine may abort in them (engine study, section 1c)
+        os._exit(status)  # no destructors: an engine may abort in them
 
 
 def _start(channel: Channel, name: str) -> Engine | None:

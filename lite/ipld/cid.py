@@ -1,8 +1,10 @@
 """Content identifiers: version, codec, hash function and digest of some bytes.
 
 A `CID` holds the canonical binary form, which is also its identity: 36 bytes for everything that
-this project makes (version 1, sha2-256). Text is made on demand. Hash functions are those of
-`hashlib`; a CID with another one can be parsed, stored and compared, but not checked.
+this project makes (version 1, sha2-256). Text is made on demand. Of the hash functions, sha2,
+sha3, shake-128 (32 bytes), shake-256 (64 bytes), blake2b, blake2s and identity are computed; a CID
+with another one (blake3, sha1…) can be parsed and compared, but not checked, so no block comes in
+under it. Nor under one whose digest is shorter than 20 bytes, identity apart.
 Source: the CID, multihash and multicodec specs of multiformats.
 """
 

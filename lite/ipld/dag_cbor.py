@@ -138,8 +138,12 @@ def _lower_map(value: dict[Any, Any], depth: int) -> dict[str, Any]:
     _check_depth(depth)
     lowered = {}
     for key in _sorted_keys(value):
+        item = value[key]
+        if type(item) is str and item.isascii():  # most leaves; a call for each costs more
+            lowered[key] = item
+            continue
         try:
-            lowered[key] = _lower(value[key], depth + 1)
+            lowered[key] = _lower(item, depth + 1)
         except _Refused as refused:
             refused.path.append(key)
             raise
@@ -148,12 +152,16 @@ def _lower_map(value: dict[Any, Any], depth: int) -> dict[str, Any]:
 
 def _sorted_keys(value: dict[Any, Any]) -> list[str]:
     """Keys in canonical order: the shorter UTF-8 first, then bytewise."""
-    for key in value:
-        if type(key) is not str:
-            raise _Refused(f"map key {key!r} is not a string")
-        _check_text(key)
-    if len(value) < 2:
+    if len(value) < 2 or set(map(type, value)) != {str}:
+        for key in value:
+            if type(key) is not str:
+                raise _Refused(f"map key {key!r} is not a string")
+            _check_text(key)
         return list(value)
+    if "".join(value).isascii():
+        return sorted(sorted(value), key=len)  # the same order, and all of it in C
+    for key in value:
+        _check_text(key)
     return sorted(value, key=_key_order)
 
 

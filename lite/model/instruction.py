@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from lite.errors import BugError, CidError, CodecError, UsageError
@@ -25,6 +26,7 @@ OP_CHARS_MAX: Final = 128
 NONCE_CHARS_MAX: Final = 128
 
 _IPFS = "ipfs://"
+_MODULES_CACHED = 64
 _KEYS = frozenset({"rsc", "op", "input", "nnc"})
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s\x00-\x1f\x7f]+")
 _OP = re.compile(r"[a-z0-9_.-]+(/[a-z0-9_.-]+)+")
@@ -142,7 +144,7 @@ class Instruction:
     def module(self) -> CID | None:
         """The CID in an `ipfs://` resource, else None."""
         parts = self._ipfs_parts
-        return CID.parse(parts[0]) if parts else None
+        return _parsed(parts[0]) if parts else None
 
     @property
     def module_path(self) -> str:
@@ -231,6 +233,10 @@ def wasm(
     return Instruction(f"{_IPFS}{rsc}" if isinstance(rsc, CID) else rsc, WASM_RUN, given, nnc)
 
 
+# A node runs few modules many times, and reads the CID of each on every run.
+_parsed = lru_cache(_MODULES_CACHED)(CID.parse)
+
+
 def _check_rsc(rsc: Any) -> None:
     if type(rsc) is Await:
         return
@@ -239,7 +245,7 @@ def _check_rsc(rsc: Any) -> None:
     if not rsc.startswith(_IPFS):
         return
     try:
-        CID.parse(rsc[len(_IPFS) :].partition("/")[0])
+        _parsed(rsc[len(_IPFS) :].partition("/")[0])
     except CidError as error:
         raise CidError(f"rsc: {error}") from None
 

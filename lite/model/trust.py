@@ -7,6 +7,7 @@ them. The choice depends on the set of receipts only, never on their order.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from lite.frozen import frozen
 from lite.ipld import dag_cbor
@@ -49,8 +50,10 @@ def choose_answer(
     """Choose among the receipts of one instruction, or None: it has to be run.
 
     A receipt counts when its issuer is named in the policy, it was made under the same `mode`, it
-    has not expired, and it is a success or an error that these limits would meet again. Of those
-    that count: a success before an error, own before others', the lowest digest first.
+    has not expired, and it is a success or an error that these limits would meet again. A success
+    that used more than half of its memory limit counts only under the same one: the guest may have
+    been refused more, and have gone another way. Of those that count: a success before an error,
+    own before others', the lowest digest first.
 
     Args:
         receipts: all of one instruction, in any order, signatures checked.
@@ -77,15 +80,21 @@ def choose_answer(
 
 def _holds(receipt: Receipt, fuel: int, memory_bytes: int) -> bool:
     """Whether a run within these limits would end as the receipt says."""
+    found = receipt.meta.get("limits")
+    limits: dict[str, Any] = found if type(found) is dict else {}
     if receipt.out.is_ok:
-        return True
-    limits = receipt.meta.get("limits")
+        near = _near_its_memory(receipt.meta.get("memory_bytes"), limits.get("memory"))
+        return not near or limits["memory"] == memory_bytes
     return (
         receipt.error_code in MEMOISABLE_ERRORS
-        and type(limits) is dict
         and _at_most(fuel, limits.get("fuel"))
         and _at_most(memory_bytes, limits.get("memory"))
     )
+
+
+def _near_its_memory(used: object, limit: object) -> bool:
+    """Whether the guest may have asked for more memory than it was given."""
+    return type(limit) is int and type(used) is int and used * 2 > limit
 
 
 def _at_most(wanted: int, limit: object) -> bool:

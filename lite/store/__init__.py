@@ -6,6 +6,7 @@ database.py     connection and transactions      sql.py              every state
 blocks.py  adding.py  receipts.py  instructions.py  names.py  abbreviations.py
 commits.py      group commit                     leases.py, locks.py who does what now
 gc.py, reach.py collection                       check.py  backup.py  restoring.py
+tokens.py       delegations, revocations, claims token_check.py
 faults.py       errors of SQLite and the system, in our words
 """
 

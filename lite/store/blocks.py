@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from lite.clock import Clock
-from lite.errors import HashMismatch, NotFoundError, QuotaError
+from lite.errors import NotFoundError, QuotaError
 from lite.ipld.block import Block
 from lite.ipld.cid import CID
 from lite.store import abbreviations, sql
 from lite.store.database import Database, Transaction
+from lite.store.faults import changed, stored_bytes
 
 if TYPE_CHECKING:
     from lite.store.adding import Adding
@@ -38,16 +39,22 @@ class Ledger:
 
     def put(self, raw: bytes, data: bytes) -> bool:
         """Write one block; False when it was here. Whoever puts it again shares it: it no longer
-        goes when an unfinished add that brought it is undone."""
+        goes when an unfinished add that brought it is undone. Bytes that the disk changed are
+        replaced."""
         execute = self._transaction.execute
-        found = execute(sql.BLOCK_ADDED_AT, (raw,)).fetchone()
+        found = execute(sql.BLOCK_FOUND, (data, raw)).fetchone()
         if found is None:
             execute(sql.BLOCK_INSERT, (raw, self._now, data))
             self.new.append(raw)
             self.bytes += len(data)
             return True
         execute(sql.ADDING_ADOPT, (raw,))
-        if not self._now - REFRESH_S <= found[0] <= self._now:
+        added_at, is_sound, size = found
+        if not is_sound:
+            Block(CID.from_bytes(raw), data)  # what replaces other bytes is hashed here once more
+            execute(sql.BLOCK_REPLACE, (data, raw))
+            self.bytes += len(data) - size
+        if not self._now - REFRESH_S <= added_at <= self._now:
             execute(sql.BLOCK_REFRESH, (self._now, raw))
         return False
 
@@ -57,7 +64,7 @@ class Ledger:
         Raises:
             QuotaError: blocks came and the total is now beyond the quota.
         """
-        if not self.new:
+        if not self.new and not self.bytes:
             return
         self._transaction.execute(sql.TOTALS_ADD, (len(self.new), self.bytes))
         if quota_bytes is None:
@@ -79,25 +86,23 @@ class Blocks:
         self._adding = adding
         self._clock = clock
 
-    def get(self, cid: CID, *, verify: bool = False) -> bytes:
+    def get(self, cid: CID, *, verify: bool = True) -> bytes:
         """The bytes of a block.
 
         Args:
-            verify: hash them first; they were when they came in.
+            verify: hash them; only a caller that does it itself says False.
 
         Raises:
             NotFoundError: it is not here; the message says so when it was collected.
             HashMismatch: the bytes changed on the disk.
+            StoreCorrupt: there are no bytes in its row.
         """
         found = self._database.row(sql.BLOCK, (cid.raw,))
         if found is None:
             raise self._absent(cid)
-        data: bytes = found[0]
+        data = stored_bytes(found[0])
         if verify and not cid.matches(data):
-            raise HashMismatch(
-                f"the stored bytes of {cid} changed on the disk",
-                hint="`ipvm doctor --deep --repair` drops it; then add or import it again.",
-            )
+            raise changed(str(cid))
         return data
 
     def has(self, cid: CID) -> bool:
@@ -112,7 +117,7 @@ class Blocks:
         return int(found[0])
 
     def put(self, block: Block) -> None:
-        """Store a block; nothing happens when it is here.
+        """Store a block; when it is here, only bytes that the disk changed are replaced.
 
         Raises:
             QuotaError, StoreFull: it does not fit; nothing of it is kept.
@@ -156,7 +161,8 @@ class Blocks:
             )
         day = time.strftime("%Y-%m-%d", time.gmtime(gone[0]))
         return NotFoundError(
-            f"the block {cid} ({gone[1]} bytes) was collected on {day} to free space",
+            f"the block {cid} ({gone[1]} bytes) was collected on {day}, to free space or "
+            "because it was damaged",
             hint="Add its file again, import an archive that holds it, or run what made it with "
-            "--fresh; `ipvm pin` keeps what matters.",
+            "--no-cache; `ipvm pin` keeps what matters.",
         )

@@ -30,7 +30,7 @@ class Problem:
 
     Attributes:
         code: database, foreign-row, totals, permissions, missing-block, damaged-block,
-            damaged-receipt, unindexed-receipt, or more (the rest was not listed).
+            damaged-receipt, unindexed-receipt, damaged-token, or more (the rest was not listed).
         text: what, for a person.
     """
 
@@ -68,6 +68,7 @@ class _Check:
             if deep:
                 yield from self._blocks()
                 yield from self._receipts()
+                yield from self._tokens()
             yield from self._foreign_rows()
             yield from self._totals()
             yield from self._links()
@@ -115,14 +116,15 @@ class _Check:
             row, raw, data = found
             try:
                 cid = CID.from_bytes(raw)
-                if cid.matches(data):
+                if type(data) is bytes and cid.matches(data):
                     continue
                 name = str(cid)
             except CidError as error:
                 name = f"{raw.hex()} ({error})"
+            size = len(data) if type(data) is bytes else 0
             if self._repair:
-                self._drop_block(row, raw, len(data))
-            yield Problem("damaged-block", f"the {len(data)} bytes kept as {name} are not its own")
+                self._drop_block(row, raw, size)
+            yield Problem("damaged-block", f"the {size} bytes kept as {name} are not its own")
 
     def _drop_block(self, row: int, raw: bytes, size: int) -> None:
         with self._database.write() as transaction:
@@ -134,6 +136,8 @@ class _Check:
         """Verify every receipt again, and that it is found under its instruction."""
         for row, raw, data in self._receipt_rows():
             try:
+                if type(data) is not bytes:
+                    raise IntegrityError("there are no bytes in its row")
                 receipt = Receipt.parse(data)
                 if receipt.cid.raw != raw:
                     raise IntegrityError("its bytes hash to another CID")
@@ -147,6 +151,13 @@ class _Check:
                     self._index_receipt(receipt, row)
                 text = f"receipt {receipt.cid} is not found under {receipt.instruction}"
                 yield Problem("unindexed-receipt", text)
+
+    def _tokens(self) -> Iterator[Problem]:
+        """Verify every delegation and revocation again."""
+        from lite.store.token_check import damaged_tokens
+
+        for text in damaged_tokens(self._database, repair=self._repair):
+            yield Problem("damaged-token", text)
 
     def _receipt_rows(self) -> Iterator[Row]:
         last = 0
@@ -180,6 +191,8 @@ class _Check:
         for raw, *_ in self._database.rows(sql.PINS):
             yield f"the pin of {_name(raw)}", [stored_cid(raw)], []
         for _, raw, data in self._receipt_rows():
+            if type(data) is not bytes:
+                continue
             try:
                 receipt = Receipt.from_store(data)
                 files, values = _own_links(receipt)

@@ -10,6 +10,7 @@ from pathlib import Path
 from lite.errors import (
     BugError,
     CidError,
+    HashMismatch,
     IpvmError,
     StoreBusy,
     StoreCorrupt,
@@ -18,7 +19,16 @@ from lite.errors import (
 )
 from lite.ipld.cid import CID
 
-__all__ = ["SQLITE", "corrupt", "from_os", "from_sqlite", "stored_cid", "unwritable"]
+__all__ = [
+    "SQLITE",
+    "changed",
+    "corrupt",
+    "from_os",
+    "from_sqlite",
+    "stored_bytes",
+    "stored_cid",
+    "unwritable",
+]
 
 # What a statement may raise. The second comes when SQLite names a damaged part of the schema.
 SQLITE = (sqlite3.Error, UnicodeDecodeError)
@@ -94,6 +104,21 @@ def stored_cid(raw: bytes) -> CID:
         return CID.from_bytes(raw)
     except (CidError, TypeError) as fault:
         raise StoreCorrupt(f"the database holds {raw!r:.80} for a CID", hint=_RESTORE) from fault
+
+
+def stored_bytes(value: object) -> bytes:
+    """The bytes in a column. Raises StoreCorrupt if the column holds anything else."""
+    if type(value) is not bytes:
+        raise StoreCorrupt(f"the database holds {value!r:.80} for bytes", hint=_RESTORE)
+    return value
+
+
+def changed(what: str) -> HashMismatch:
+    """The error for a block or receipt that does not hash to its CID any more."""
+    return HashMismatch(
+        f"the stored bytes of {what} changed on the disk",
+        hint="`ipvm doctor --deep --repair` drops them; then add, import or run it again.",
+    )
 
 
 def unwritable(path: Path) -> StoreError:

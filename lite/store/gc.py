@@ -4,7 +4,8 @@ Roots are pins, names, the receipts of interest (with their instructions, those 
 modules and inputs, linked results and traces), and every block added within the grace period.
 Marking happens beside ordinary work. Each batch is then judged inside a write transaction, after
 marking from the roots that came since: nobody can put, pin or name anything between that look and
-the deletion. Receipts never go.
+the deletion. Receipts never go; delegations go a month after they have expired, with what revoked
+them.
 """
 
 from __future__ import annotations
@@ -59,8 +60,15 @@ def collect(
     if dry_run:
         return collection.sweep(dry_run=True)
     report = collection.sweep(dry_run=False)
+    _evict_tokens(database, clock)
     give_back(database, reserve)
     return report
+
+
+def _evict_tokens(database: Database, clock: Clock) -> None:
+    from lite.store.tokens import evict
+
+    evict(database, clock)
 
 
 class _Collection:

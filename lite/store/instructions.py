@@ -11,7 +11,7 @@ from lite.store import sql
 from lite.store.blocks import Ledger
 from lite.store.commits import Commits
 from lite.store.database import Database, Transaction
-from lite.store.faults import stored_cid
+from lite.store.faults import changed, stored_bytes, stored_cid
 
 __all__ = ["Instructions", "canonical", "write_instruction"]
 
@@ -65,9 +65,16 @@ class Instructions:
 
         Raises:
             CodecError: `cid` names a block that is not an instruction.
+            HashMismatch: the bytes changed on the disk.
         """
-        found = self._database.row(sql.BLOCK, (self.canonical(cid).raw,))
-        return Instruction.parse(found[0]) if found else None
+        cid = self.canonical(cid)
+        found = self._database.row(sql.BLOCK, (cid.raw,))
+        if found is None:
+            return None
+        data = stored_bytes(found[0])
+        if not cid.matches(data):
+            raise changed(str(cid))
+        return Instruction.parse(data)
 
     def canonical(self, cid: CID) -> CID:
         """The sha2-256 CID of the instruction that `cid` names; `cid` itself if none is known."""

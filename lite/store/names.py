@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from lite.clock import Clock
-from lite.errors import UsageError
+from lite.errors import CidError, UsageError
 from lite.frozen import frozen
 from lite.ipld.cid import CID
 from lite.store import sql
@@ -18,6 +18,14 @@ __all__ = ["LABEL_CHARS_MAX", "NAME_CHARS_MAX", "Modules", "Names", "Pin", "Pins
 NAME_CHARS_MAX = 128
 LABEL_CHARS_MAX = 256
 _NAME = re.compile(r"[^\W_][\w.+-]*")  # letters and digits of any script; no / : @ or space
+
+
+def _is_cid(name: str) -> bool:
+    try:
+        CID.parse(name)
+    except CidError:
+        return False
+    return True
 
 
 class Names:
@@ -40,6 +48,8 @@ class Names:
                 hint="Begin with a letter or digit, go on with letters, digits and . _ + - "
                 f"(at most {NAME_CHARS_MAX}).",
             )
+        if _is_cid(name):
+            raise UsageError(f"{name} is a CID, which always means itself", hint="Choose a word.")
         with self._database.write() as transaction:
             transaction.execute(sql.NAME_SET, (name, cid.raw, self._clock.now()))
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from lite.clock import Clock
-from lite.errors import CodecError
 from lite.ipld import dag_cbor
-from lite.ipld.cid import CID, SHA2_256
+from lite.ipld.cid import CID, DAG_CBOR, SHA2_256
 from lite.model.receipt import Receipt
 from lite.store import abbreviations, sql
 from lite.store.commits import Commits
 from lite.store.database import Database, Row, Transaction
+from lite.store.faults import changed, stored_bytes, stored_cid
 from lite.store.instructions import Instructions, canonical
 
-__all__ = ["ANSWERS_MAX", "Receipts", "write_receipt"]
+__all__ = ["ANSWERS_MAX", "Receipts", "stored_receipt", "write_receipt"]
 
 ANSWERS_MAX = 256  # of one instruction, newest first, whoever else sends more
 _OUTPUTS_MAX = 64  # links of one result that can be looked up
@@ -65,9 +65,16 @@ class Receipts:
         self._commits.run(work)
 
     def get(self, cid: CID) -> Receipt | None:
-        """A receipt by its own CID, or None."""
+        """A receipt by its own CID, or None.
+
+        Raises:
+            HashMismatch: the bytes changed on the disk.
+            StoreCorrupt: there are no bytes in its row.
+        """
         found = self._database.row(sql.RECEIPT, (cid.raw,))
-        return Receipt.from_store(found[0]) if found else None
+        if found is None:
+            return None
+        return stored_receipt(cid.raw, found[0])
 
     def by_instruction(self, cid: CID) -> list[Receipt]:
         """The receipts of an instruction, named by any CID of it; newest first."""
@@ -85,8 +92,8 @@ class Receipts:
         """All receipts, newest first, a page of rows at a time."""
         before = _NEWEST
         while rows := self._database.rows(sql.RECEIPTS_NEWEST, (before, _PAGE)):
-            for before, data in rows:  # noqa: B007
-                yield from _sound([(data,)])
+            for before, raw, data in rows:  # noqa: B007
+                yield from _sound([(raw, data)])
 
     def count(self) -> int:
         """How many receipts are here."""
@@ -99,6 +106,7 @@ class Receipts:
             if found is not None:
                 for statement in (sql.ANSWERS_DELETE, sql.OUTPUTS_DELETE, sql.RECEIPT_DELETE):
                     transaction.execute(statement, found)
+                transaction.execute(sql.LATEST_AGAIN, (cid.raw,))
         return found is not None
 
     def find(self, piece: str, limit: int = abbreviations.FOUND_MAX) -> list[CID]:
@@ -122,12 +130,24 @@ class Receipts:
         )
 
 
+def stored_receipt(raw: bytes, data: bytes) -> Receipt:
+    """The receipt in a row of CID and bytes. Raises like `Receipts.get`."""
+    cid = CID.of(stored_bytes(data), DAG_CBOR)
+    if cid.raw != raw:
+        raise changed(f"the receipt {stored_cid(raw)}")
+    return Receipt.from_store(data, cid)
+
+
 def _sound(rows: list[Row]) -> list[Receipt]:
-    """The receipts in rows; one whose bytes are damaged answers nothing (a deep check names it)."""
+    """The receipts in rows of CID and bytes; one whose bytes the disk changed answers nothing (a
+    deep check names it).
+
+    Raises:
+        StoreCorrupt: a row holds something else.
+    """
     found: list[Receipt] = []
-    for (data,) in rows:
-        try:
-            found.append(Receipt.from_store(data))
-        except CodecError:
-            continue
+    for raw, data in rows:
+        cid = CID.of(stored_bytes(data), DAG_CBOR)
+        if cid.raw == raw:
+            found.append(Receipt.from_store(data, cid))
     return found

@@ -11,12 +11,12 @@ import os
 import shutil
 import tarfile
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 from lite.clock import Clock, SystemClock
-from lite.errors import IntegrityError, NotFoundError, StoreTooNew
+from lite.errors import IntegrityError, NotFoundError, StoreError, StoreTooNew
 from lite.frozen import frozen
 from lite.limits import BUSY_TIMEOUT_MS, KIB
 from lite.store import faults, schema
@@ -27,6 +27,7 @@ from lite.store.home import DATABASE, SIDE_FILES, exclusive, sync_folder
 __all__ = ["Restored", "restore"]
 
 _STAGE = ".restoring"
+_MAGIC = b"SQLite format 3\0"
 _MANIFEST_BYTES_MAX = 64 * KIB
 
 
@@ -69,6 +70,7 @@ def restore(
             try:
                 names = _unpack(backup, stage)
                 _check_database(stage / DATABASE, backup)
+                _empty_log(home / DATABASE)
                 kept = _swap(stage, home, names, clock or SystemClock())
             finally:
                 _clear(stage)
@@ -140,6 +142,23 @@ def _check_database(path: Path, backup: Path) -> None:
             f"up to {len(schema.MIGRATIONS)})",
             hint="Upgrade ipvm-lite, then restore it.",
         )
+
+
+def _empty_log(path: Path) -> None:
+    """Move what only the log of the old database holds into its file, which then is all of it.
+
+    A kill between the removal of the log and the arrival of the new file would lose it otherwise.
+    """
+    try:
+        with path.open("rb") as file:
+            begins = file.read(len(_MAGIC))
+    except FileNotFoundError:
+        return
+    if begins != _MAGIC:
+        return  # SQLite would drop the log of what is no database; both are kept as they are
+    # A restore is for damaged databases too: what cannot be moved stays in the log.
+    with suppress(*faults.SQLITE, StoreError), closing(connect(path, "rw", 0)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def _swap(stage: Path, home: Path, names: tuple[str, ...], clock: Clock) -> tuple[Path, ...]:

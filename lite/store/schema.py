@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["APPLICATION_ID", "MIGRATIONS", "migrate"]
 
 APPLICATION_ID = 0x4950564D  # "IPVM", so that `file` and we know a store from other databases
-MIGRATIONS: tuple[str, ...] = ("0001_store",)
+MIGRATIONS: tuple[str, ...] = ("0001_store", "0002_authority")
 
 _FOLDER = Path(__file__).with_name("schema")
 

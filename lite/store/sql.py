@@ -6,8 +6,9 @@ from __future__ import annotations
 BLOCK = "SELECT data FROM blocks WHERE cid = ?"
 BLOCK_EXISTS = "SELECT 1 FROM blocks WHERE cid = ?"
 BLOCK_SIZE = "SELECT length(data) FROM blocks WHERE cid = ?"
-BLOCK_ADDED_AT = "SELECT added_at FROM blocks WHERE cid = ?"
+BLOCK_FOUND = "SELECT added_at, data IS ?, coalesce(length(data), 0) FROM blocks WHERE cid = ?"
 BLOCK_INSERT = "INSERT INTO blocks (cid, added_at, data) VALUES (?, ?, ?)"
+BLOCK_REPLACE = "UPDATE blocks SET data = ? WHERE cid = ?"
 BLOCK_REFRESH = "UPDATE blocks SET added_at = ? WHERE cid = ?"
 BLOCK_DELETE = "DELETE FROM blocks WHERE cid = ? RETURNING length(data)"
 BLOCKS_BETWEEN = "SELECT cid FROM blocks WHERE cid >= ? AND cid < ? ORDER BY cid LIMIT ?"
@@ -44,7 +45,7 @@ RECEIPT = "SELECT data FROM receipts WHERE cid = ?"
 RECEIPT_ID = "SELECT id FROM receipts WHERE cid = ?"
 RECEIPT_INSERT = "INSERT INTO receipts (cid, added_at, data) VALUES (?, ?, ?)"
 RECEIPT_DELETE = "DELETE FROM receipts WHERE id = ?"
-RECEIPTS_NEWEST = "SELECT id, data FROM receipts WHERE id < ? ORDER BY id DESC LIMIT ?"
+RECEIPTS_NEWEST = "SELECT id, cid, data FROM receipts WHERE id < ? ORDER BY id DESC LIMIT ?"
 RECEIPTS_AFTER = "SELECT id, cid, data FROM receipts WHERE id > ? ORDER BY id LIMIT ?"
 RECEIPTS_AFTER_ADDED = """
 SELECT id, data FROM receipts WHERE id > ? AND added_at >= ? ORDER BY id LIMIT ?
@@ -54,14 +55,14 @@ RECEIPTS_BETWEEN = "SELECT cid FROM receipts WHERE cid >= ? AND cid < ? ORDER BY
 RECEIPTS_BY_TAIL = "SELECT cid FROM receipts WHERE substr(cid, -2) = ? ORDER BY cid"
 RECEIPTS_ODD = "SELECT cid FROM receipts WHERE length(cid) <> 36 ORDER BY cid"
 ANSWERS = """
-SELECT r.data FROM answers AS a JOIN receipts AS r ON r.id = a.receipt
+SELECT r.cid, r.data FROM answers AS a JOIN receipts AS r ON r.id = a.receipt
     WHERE a.instruction = ? ORDER BY a.receipt DESC LIMIT ?
 """
 ANSWER_INSERT = "INSERT OR IGNORE INTO answers (instruction, receipt) VALUES (?, ?)"
 ANSWER_EXISTS = "SELECT 1 FROM answers WHERE instruction = ? AND receipt = ?"
 ANSWERS_DELETE = "DELETE FROM answers WHERE receipt = ?"
 OUTPUTS = """
-SELECT r.data FROM outputs AS o JOIN receipts AS r ON r.id = o.receipt
+SELECT r.cid, r.data FROM outputs AS o JOIN receipts AS r ON r.id = o.receipt
     WHERE o.cid = ? ORDER BY o.receipt DESC LIMIT ?
 """
 OUTPUT_INSERT = "INSERT OR IGNORE INTO outputs (cid, receipt) VALUES (?, ?)"
@@ -98,4 +99,58 @@ COUNTS = """
 SELECT (SELECT count(*) FROM receipts), (SELECT count(DISTINCT instruction) FROM answers),
     (SELECT count(*) FROM names), (SELECT count(*) FROM pins), (SELECT count(*) FROM modules),
     (SELECT count(*) FROM gone WHERE NOT EXISTS (SELECT 1 FROM blocks WHERE cid = gone.cid))
+"""
+
+# Authority.
+DELEGATION = "SELECT data FROM delegations WHERE cid = ?"
+DELEGATION_ADD = """
+INSERT OR IGNORE INTO delegations (cid, audience, subject, ends_at, added_at, data)
+    VALUES (?, ?, ?, ?, ?, ?)
+"""
+DELEGATIONS_GIVEN = """
+SELECT cid, data, ends_at FROM delegations WHERE audience = ? AND subject = ? AND ends_at >= ?
+UNION ALL
+SELECT cid, data, ends_at FROM delegations WHERE audience = ? AND subject IS NULL AND ends_at >= ?
+    ORDER BY ends_at DESC, cid LIMIT ?
+"""
+DELEGATIONS_AFTER = (
+    "SELECT rowid, cid, data FROM delegations WHERE rowid > ? ORDER BY rowid LIMIT ?"
+)
+DELEGATION_DELETE = "DELETE FROM delegations WHERE rowid = ?"
+REVOCATION = "SELECT data FROM revocations WHERE cid = ?"
+REVOCATION_ADD = """
+INSERT OR IGNORE INTO revocations (cid, revoked, added_at, data) VALUES (?, ?, ?, ?)
+"""
+REVOCATIONS_AFTER = (
+    "SELECT rowid, cid, data FROM revocations WHERE rowid > ? ORDER BY rowid LIMIT ?"
+)
+REVOCATION_DELETE = "DELETE FROM revocations WHERE rowid = ?"
+REVOKERS = "SELECT revoker FROM revokers WHERE revoked = ?"
+ANY_REVOKED = "SELECT 1 FROM revokers WHERE revoked IN ({}) LIMIT 1"
+REVOKER_ADD = "INSERT OR IGNORE INTO revokers (revoked, revoker) VALUES (?, ?)"
+INVOCATION_CLAIM = "INSERT OR IGNORE INTO invocations (cid, until) VALUES (?, ?)"
+INVOCATION_RELEASE = "DELETE FROM invocations WHERE cid = ? AND receipt IS NULL"
+INVOCATION_ANSWERED = "UPDATE invocations SET receipt = ? WHERE cid = ?"
+INVOCATION_RECEIPT = """
+SELECT r.cid, r.data FROM invocations AS i JOIN receipts AS r ON r.cid = i.receipt WHERE i.cid = ?
+"""
+INVOCATIONS_EVICT = "DELETE FROM invocations WHERE until < ?"
+# A revocation goes before the delegation that it names, when that has long expired.
+AUTHORITY_EVICT = (
+    """
+DELETE FROM revokers WHERE revoked IN (SELECT cid FROM delegations WHERE ends_at < ?)
+""",
+    """
+DELETE FROM revocations WHERE revoked IN (SELECT cid FROM delegations WHERE ends_at < ?)
+""",
+    "DELETE FROM delegations WHERE ends_at < ?",
+)
+LATEST = "SELECT signed_at, receipt FROM latest"
+LATEST_RAISE = "UPDATE latest SET signed_at = ?, receipt = ? WHERE signed_at <= ?"
+LATEST_AGAIN = """
+UPDATE latest SET (signed_at, receipt) = (
+    SELECT coalesce(max(added_at), 0), cid FROM receipts) WHERE receipt = ?
+"""
+AUTHORITY_COUNTS = """
+SELECT (SELECT count(*) FROM delegations), (SELECT count(*) FROM revocations)
 """

@@ -28,8 +28,11 @@ from lite.store.reserve import Reserve
 if TYPE_CHECKING:
     from lite.store.check import Problem
     from lite.store.gc import GcReport
+    from lite.store.tokens import Tokens
 
 __all__ = ["Stats", "Store"]
+
+LATEST_STEP_S = 60
 
 
 @frozen
@@ -42,6 +45,7 @@ class Stats:
         gone: blocks that were collected and did not come back.
         file_bytes: the database file. log_bytes: its write-ahead log.
         free_bytes: inside the file, to be used again.
+        delegations, revocations: tokens about who may do what.
     """
 
     blocks: int
@@ -55,6 +59,14 @@ class Stats:
     file_bytes: int
     log_bytes: int
     free_bytes: int
+    delegations: int
+    revocations: int
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether nothing was ever kept here."""
+        kept = self.blocks, self.gone, self.receipts, self.names, self.pins, self.modules
+        return not any((*kept, self.delegations, self.revocations))
 
 
 class Store:
@@ -83,6 +95,8 @@ class Store:
         self.names = Names(database, clock)
         self.pins = Pins(database, clock)
         self.modules = Modules(database)
+        self._tokens: Tokens | None = None
+        self._latest = 0  # a time that `latest` is known to have, so that few runs write it
 
     @classmethod
     def open(
@@ -126,6 +140,15 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def tokens(self) -> Tokens:
+        """Delegations, revocations and accepted invocations. What reads them is loaded now."""
+        if self._tokens is None:
+            from lite.store.tokens import Tokens
+
+            self._tokens = Tokens(self._database, self._clock)
+        return self._tokens
+
     # Writing.
 
     def adding(self) -> Add:
@@ -142,6 +165,7 @@ class Store:
         receipt: Receipt,
         blocks: Iterable[Block],
         also_under: Sequence[CID] = (),
+        claim: CID | None = None,
     ) -> None:
         """Keep an instruction, its receipt and the blocks of its result, in one transaction.
 
@@ -149,6 +173,7 @@ class Store:
 
         Args:
             also_under: other instructions that the receipt answers: the one with its awaits.
+            claim: the accepted invocation that it answers, as it was claimed.
 
         Raises:
             QuotaError, StoreFull: the blocks do not fit; nothing of all this is kept.
@@ -162,6 +187,9 @@ class Store:
             write_instruction(transaction, ledger, instruction)
             ledger.close()
             write_receipt(transaction, receipt, also_under, now)
+            self._raise_latest(transaction, receipt)
+            if claim is not None:
+                transaction.execute(sql.INVOCATION_ANSWERED, (receipt.cid.raw, claim.raw))
 
         try:
             for block in blocks:
@@ -171,6 +199,14 @@ class Store:
             add.close(undo=True)
             raise
         add.close(undo=False)
+
+    def _raise_latest(self, transaction: Transaction, receipt: Receipt) -> None:
+        """Note the time of a receipt that this node signed, at most once a minute."""
+        earlier = receipt.issued_at - LATEST_STEP_S
+        if earlier >= self._latest:
+            values = (receipt.issued_at, receipt.cid.raw, earlier)
+            transaction.execute(sql.LATEST_RAISE, values)
+            self._latest = receipt.issued_at
 
     # Leases.
 
@@ -249,6 +285,7 @@ class Store:
         database = self._database
         blocks, block_bytes = database.row(sql.TOTALS) or (0, 0)
         receipts, instructions, names, pins, modules, gone = database.rows(sql.COUNTS)[0]
+        delegations, revocations = database.rows(sql.AUTHORITY_COUNTS)[0]
         page = database.number("PRAGMA page_size")
         return Stats(
             blocks,
@@ -262,6 +299,8 @@ class Store:
             file_bytes=_size(self.home / DATABASE),
             log_bytes=_size(self.home / f"{DATABASE}-wal"),
             free_bytes=page * database.number("PRAGMA freelist_count"),
+            delegations=delegations,
+            revocations=revocations,
         )
 
 

@@ -22,7 +22,8 @@
         ├── PolicyNotMet     ucan-policy             MatchError        arguments against a policy
         ├── PolicyTooCostly  ucan-policy-steps       MatchError        too many steps to decide
         ├── Revoked          ucan-revoked            Revoked
-        └── Replayed         ucan-replayed           Replayed          accepted once already
+        ├── Replayed         ucan-replayed           Replayed          accepted once already
+        └── ClockWrong       ucan-clock              Unauthorized      the clock here is behind
 
 The names on the wire are those of the fixtures of the UCAN 1.0 spec and, where it has none, of
 ucantone. The exit status of all is 4.
@@ -186,3 +187,7 @@ class Revoked(Refusal):
 class Replayed(Refusal):
     code = "ucan-replayed"
     wire_name = "Replayed"
+
+
+class ClockWrong(Refusal):
+    code = "ucan-clock"

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+from lite.clock import moment as moment
 from lite.ipld.cid import CID
 
 VALUE_CHARS_MAX: Final = 96
 
-_YEAR_10000 = 253_402_300_800
 _INTEGER_BITS_MAX = 128
 
 
@@ -21,15 +21,6 @@ def short(name: object) -> str:
     text = str(name)
     head, tail = (12, 6) if text.startswith("did:key:") else (4, 7)
     return printable(text if len(text) <= head + tail + 1 else f"{text[:head]}…{text[-tail:]}")
-
-
-def moment(seconds: int) -> str:
-    """Seconds since 1970 as `2026-11-21 06:05:00Z`."""
-    if not 0 <= seconds < _YEAR_10000:
-        return f"second {seconds}"
-    import time
-
-    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(seconds))
 
 
 def span(seconds: int) -> str:

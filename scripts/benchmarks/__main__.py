@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import peers
+import ucan_rows
 from fsyncs import fsyncs_each
 from measure import QUICK, Effort, Pairs, busy_s, fdatasync_s, in_pairs
 from rows import ROWS, Row, Sides
@@ -20,6 +21,8 @@ from table import SCALE, Result, render
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DATA = ROOT / ".cache" / "bench"
+
+assert "ucan.verify" in ROWS, f"{ucan_rows.__name__} enters its rows"
 
 
 def arguments() -> argparse.Namespace:

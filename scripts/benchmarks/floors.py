@@ -175,7 +175,7 @@ class EchoCore:
 
     def __call__(self) -> bytes:
         store = metered_store(self._engine)
-        exports = self._wasmtime.Instance(store, self._module, []).exports(store)
+        exports: Any = self._wasmtime.Instance(store, self._module, []).exports(store)
         memory, size = exports["memory"], len(self._data)
         at = exports["cabi_realloc"](store, 0, 0, 1, size)
         memory.write(store, self._data, at)

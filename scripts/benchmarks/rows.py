@@ -7,11 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import floors
 import guests
 import processes
 from measure import Effort, Side, repeated
+
+if TYPE_CHECKING:
+    from lite import Node
 
 KNOWN_TASKS = 1_000
 MIB = 1024 * 1024
@@ -73,7 +77,7 @@ def row(
 
 
 @contextmanager
-def node_in(folder: Path, durability: str = "full", *, in_process: bool = False) -> Iterator:
+def node_in(folder: Path, durability: str = "full", *, in_process: bool = False) -> Iterator[Node]:
     from lite.config import Config
     from lite.node import Node
 

@@ -15,7 +15,10 @@ from typing import Any
 import pytest
 import wasmtime
 
+from lite import Node
 from lite.cli.main import main
+from tests.authority_support import Opener
+from tests.store_support import FakeClock
 from tests.wat_guests import TYPED
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -131,3 +134,37 @@ def process(here: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
         if child.poll() is None:
             child.kill()
         child.communicate()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def opened(tmp_path: Path, clock: FakeClock) -> Iterator[Opener]:
+    """Opens the node of a name, with the one clock of the test."""
+    nodes: list[Node] = []
+
+    def open_node(name: str) -> Node:
+        nodes.append(Node.open(tmp_path / name, in_process=True, clock=clock))
+        return nodes[-1]
+
+    yield open_node
+    for node in nodes:
+        node.close()
+
+
+@pytest.fixture
+def pi(opened: Opener) -> Node:
+    return opened("pi")
+
+
+@pytest.fixture
+def laptop(opened: Opener) -> Node:
+    return opened("laptop")
+
+
+@pytest.fixture
+def phone(opened: Opener) -> Node:
+    return opened("phone")

@@ -60,7 +60,7 @@ def says(ended: Ended, status: int, message: str, hint: str = "") -> None:
         (["run", "typed.wasm:greet", "x", "--env", "A=1"], 2, "are for commands", ""),
         (["run", "command.wasm", "--env", "A"], 2, "NAME=VALUE", ""),
         (["run", "command.wasm", "--stdin", "gone"], 5, "no file gone", ""),
-        (["run", "ipfs://bafynotacid:f"], 5, "", ""),
+        (["run", "ipfs://bafynotacid:f"], 2, "not a CID", ""),
         (["run", "numbers.wasm:add", "1", "2", "--out", "no/x"], 2, "no folder no", ""),
         (["inspect", "numbers.wasm:sub"], 2, "numbers.wasm: ", ""),
         (["cat", "x"], 2, "not a CID", "petname"),
@@ -306,3 +306,84 @@ def test_a_closed_pipe_ends_quietly(process: Start, here: Path) -> None:
     assert child.wait(timeout=30) == 141
     assert child.stderr is not None
     assert child.stderr.read() == b""
+
+
+def damage(home: Path, table: str, raw: bytes) -> None:
+    """Change one bit in the middle of what is stored under a CID."""
+    with closing(sqlite3.connect(home / "ipvm.db")) as database:
+        query = f"SELECT data FROM {table} WHERE cid = ?"
+        data = bytearray(database.execute(query, (raw,)).fetchone()[0])
+        data[len(data) // 2] ^= 1
+        database.execute(f"UPDATE {table} SET data = ? WHERE cid = ?", (bytes(data), raw))
+        database.commit()
+
+
+def test_a_damaged_module_is_not_run_and_adding_it_again_mends_it(ipvm: Ipvm, home: Path) -> None:
+    module = ipvm("add", "numbers.wasm").text.strip()
+    assert ipvm("run", f"{module}:add", 1, 1).text == "2\n"
+    damage(home, "blocks", CID.parse(module).raw)
+    repair = "ipvm doctor --deep --repair"
+    says(ipvm("run", f"{module}:add", 2, 40), 7, "changed on the disk", repair)
+    says(ipvm("cat", module), 7, module, repair)
+    assert len(ipvm("receipt", "list", "--json").json["receipts"]) == 1
+    assert ipvm("add", "numbers.wasm").text.strip() == module
+    assert ipvm("run", f"{module}:add", 2, 40).text == "42\n"
+    assert ipvm("doctor", "--deep").status == 0
+
+
+def test_damaged_inputs_and_outputs_reach_neither_guest_nor_reader(
+    ipvm: Ipvm, here: Path, home: Path
+) -> None:
+    (here / "data").write_bytes(bytes(200_000))
+    cid = ipvm("add", "data").text.strip()
+    echo = ("run", "typed.wasm:echo", cid)
+    assert ipvm(*echo).out == bytes(200_000)
+    damage(home, "blocks", CID.parse(cid).raw)
+    says(ipvm(*echo), 7, "changed on the disk", "ipvm doctor --deep --repair")
+    says(ipvm("run", "--no-cache", *echo[1:]), 7, "changed on the disk")
+    says(ipvm("export", cid, "-o", "out.car"), 7, "changed on the disk")
+    assert len(ipvm("receipt", "list", "--json").json["receipts"]) == 1
+    assert ipvm("doctor", "--deep", "--repair").status == 0
+    assert ipvm(*echo).status == 3
+    assert ipvm("add", "data").text.strip() == cid
+    assert ipvm(*echo).out == bytes(200_000)
+
+
+def test_a_damaged_receipt_is_no_answer(ipvm: Ipvm, home: Path) -> None:
+    first = ipvm("run", "numbers.wasm:add", 1, 1, "--json").json["receipt"]
+    cid = first["cid"]["/"] if isinstance(first, dict) else first
+    damage(home, "receipts", CID.parse(cid).raw)
+    says(ipvm("receipt", "show", cid), 7, "changed on the disk", "ipvm doctor --deep --repair")
+    again = ipvm("run", "numbers.wasm:add", 1, 1)
+    assert again.text == "2\n"
+    assert "cached" not in again.err
+
+
+def test_a_home_that_lost_its_key_says_so_until_its_owner_decides(
+    ipvm: Ipvm, here: Path, home: Path
+) -> None:
+    first = ipvm("id").text
+    ipvm("key", "export", "-o", "saved")
+    ipvm("run", "numbers.wasm:add", 1, 1)
+    (home / "key").unlink()
+    says(ipvm("id"), 6, "the key of this home is gone", "ipvm key import FILE")
+    says(ipvm("run", "numbers.wasm:add", 1, 1), 6, "the key of this home is gone")
+    ended = ipvm("doctor")
+    assert ended.status == 6
+    assert "✗ key       the key of this home is gone" in ended.text
+    assert not (home / "key").exists()
+    assert ipvm("key", "import", "saved").text == ipvm("id").text == first
+    (home / "key").unlink()
+    second = ipvm("key", "new").text
+    assert second == ipvm("id").text != first
+
+
+def test_a_first_use_that_was_killed_before_the_key_was_made_goes_on(
+    ipvm: Ipvm, home: Path
+) -> None:
+    assert ipvm("id").status == 0
+    (home / "key").unlink()
+    assert ipvm("doctor").status == 0
+    ended = ipvm("id")
+    assert ended.status == 0
+    assert "a new key" in ended.err

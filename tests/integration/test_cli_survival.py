@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from shlex import quote
 from typing import IO
 
 import pytest
@@ -75,6 +76,18 @@ def test_kill_at_any_point_of_run_loses_nothing_acknowledged(
     for n in done[:20]:
         forecast = ipvm("run", "count.wasm:count", str(n), "--dry-run", "--json", cwd=here)
         assert '"state":"cached"' in forecast.replace(" ", "")
+
+
+def test_kill_at_any_point_of_the_first_use_leaves_a_home_that_goes_on(
+    here: Path, scaled: Callable[[int, int], int]
+) -> None:
+    span = took("id", cwd=here)
+    dice = random.Random(11)
+    for n in range(scaled(5, 100)):
+        home = str(here / f"home-{n}")
+        killed_at(dice.uniform(span / 3, span), "id", "--home", home, cwd=here)
+        assert ipvm("doctor", "-q", "--home", home, cwd=here)
+        assert ipvm("id", "--home", home, cwd=here).startswith("did:key:")
 
 
 def test_kill_at_any_point_of_add_loses_nothing_acknowledged(
@@ -187,7 +200,7 @@ def with_peak(*args: str, cwd: Path, stdout: IO[bytes] | int = subprocess.PIPE) 
 
 def test_few_open_files_are_enough(here: Path) -> None:
     limited = subprocess.run(
-        ["sh", "-c", f"ulimit -n 64; exec {sys.executable} -m lite run count.wasm:count 3"],
+        ["sh", "-c", f"ulimit -n 64; exec {quote(sys.executable)} -m lite run count.wasm:count 3"],
         cwd=here,
         capture_output=True,
         text=True,

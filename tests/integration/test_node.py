@@ -10,7 +10,7 @@ import pytest
 import wasmtime
 
 from lite import Node, wasm
-from lite.errors import NotFoundError, QueuedError, UsageError
+from lite.errors import HashMismatch, NotFoundError, QueuedError, UsageError
 from lite.ipld import dag_cbor
 from lite.ipld.block import Block
 from lite.ipld.cid import CID, DAG_CBOR
@@ -89,6 +89,47 @@ def test_an_absent_input_queues(node: Node) -> None:
     job = wasm(module(node, TYPED), "echo", CID.of(b"nowhere", 0x55))
     with pytest.raises(QueuedError, match="an input is not here"):
         node.run(job)
+
+
+def test_homestars_rules_queue_for_an_absent_input_too(node: Node) -> None:
+    job = wasm(module(node, TYPED), "echo", CID.of(b"later", 0x55))
+    with pytest.raises(QueuedError, match="an input is not here"):
+        node.run(job, homestar=True)
+    node.add(b"later")
+    assert node.run(job, homestar=True).out.unwrap() == b"later"
+
+
+def test_an_error_too_large_for_a_receipt_keeps_its_code(node: Node) -> None:
+    flood = """(module
+      (import "wasi_snapshot_preview1" "fd_write"
+        (func $write (param i32 i32 i32 i32) (result i32)))
+      (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+      (memory (export "memory") 96)
+      (func (export "_start")
+        (i32.store (i32.const 0) (i32.const 16)) (i32.store (i32.const 4) (i32.const 6000000))
+        (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+        (call $exit (i32.const 3))))"""
+    error = node.run(wasm(module(node, flood), "_start")).out.body
+    assert (error["code"], error["truncated"]) == ("exit", True)
+
+
+def test_one_name_cannot_stand_for_another_cid(node: Node) -> None:
+    one, other = node.add(b"one"), node.add(b"other")
+    with pytest.raises(UsageError, match="always means itself"):
+        node.store.names.set(str(one), other)
+    assert node.resolve(f"{str(one)[:4]}…{str(one)[-7:]}") == one
+
+
+def test_the_best_receipt_of_an_instruction_is_shown(node: Node) -> None:
+    job = wasm(module(node, ADD), "add", 1, 2)
+    good = node.run(job).receipt
+    node.run(wasm(module(node, ADD), "spin"), limits=Limits(fuel=10**15, time_ms=50))
+    failed = node.run(job, limits=Limits(fuel=1), fresh=True).receipt
+    assert failed.cid != good.cid
+    assert node.receipt(str(job.cid)).cid == good.cid
+    spun = wasm(module(node, ADD), "spin")
+    assert node.receipt(str(spun.cid)).out.error_code == "time-limit"
+    assert node.why(job.cid).cid == good.cid
 
 
 def test_an_unknown_operation_queues(node: Node) -> None:
@@ -231,3 +272,18 @@ def test_an_exported_receipt_verifies_and_imports_elsewhere(tmp_path: Path) -> N
         # A stranger's receipt is kept but is no answer; the code and input came along.
         again = b.run(job)
         assert (again.source, again.out.unwrap()) == ("ran", data)
+
+
+def test_a_module_that_changed_on_the_disk_is_not_loaded_into_a_worker(tmp_path: Path) -> None:
+    with Node.open(tmp_path / "home") as node:
+        code = module(node, ADD)
+        node.store._database.connection.execute(
+            "UPDATE blocks SET data = CAST(replace(data, x'6a', x'6b') AS BLOB) WHERE cid = ?",
+            (code.raw,),
+        )
+        for _ in range(2):
+            with pytest.raises(HashMismatch, match="changed on the disk"):
+                node.run(wasm(code, "add", 50, 8))
+        assert node.store.receipts.count() == 0
+        assert module(node, ADD) == code
+        assert node.run(wasm(code, "add", 50, 8)).out.unwrap() == 58

@@ -205,7 +205,7 @@ def test_close_ends_a_job_in_progress(workers: Workers) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGABRT, "engine-crash"), (signal.SIGKILL, "memory-limit")]
+    ("number", "code"), [(signal.SIGABRT, "engine-crash"), (signal.SIGKILL, "engine-crash")]
 )
 def test_dying_worker_is_an_outcome_and_the_next_job_runs(
     workers: Workers, number: signal.Signals, code: str

@@ -161,6 +161,35 @@ def test_code_from_another_nodes_cache_is_not_loaded(folder: Path, tmp_path: Pat
     assert (engine.compiled, engine.loaded) == (1, 0)
 
 
+@pytest.mark.parametrize("suffix", [".cwasm", ".mac"])
+def test_pipe_in_place_of_a_file_is_not_read_but_replaced(folder: Path, suffix: str) -> None:
+    get(FakeEngine(), CompileCache(folder))
+    path = code_file(folder).with_suffix(suffix)
+    path.unlink()
+    os.mkfifo(path)
+    again, third = FakeEngine(), FakeEngine()
+    get(again, CompileCache(folder))
+    get(third, CompileCache(folder))
+    assert (again.compiled, third.compiled, path.is_file()) == (1, 0, True)
+
+
+def test_pipe_in_place_of_the_key_is_not_read(folder: Path) -> None:
+    get(FakeEngine(), CompileCache(folder))
+    (folder / "key").unlink()
+    os.mkfifo(folder / "key")
+    again = FakeEngine()
+    get(again, CompileCache(folder))
+    assert (again.compiled, (folder / "key").stat().st_size) == (1, 32)
+
+
+def test_code_larger_than_any_is_not_read(folder: Path) -> None:
+    get(FakeEngine(), CompileCache(folder))
+    os.truncate(code_file(folder), cache.CODE_BYTES_MAX + 1)
+    again = FakeEngine()
+    get(again, CompileCache(folder))
+    assert again.compiled == 1
+
+
 def test_damaged_key_only_means_compiling_again(folder: Path) -> None:
     get(FakeEngine(), CompileCache(folder))
     (folder / "key").write_bytes(b"short")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lite.engine.base import GuestFailure, Host, Kind, Outcome, Usage
+from lite.engine.base import MEMOISABLE_ERRORS, GuestFailure, Host, Kind, Outcome, Usage
 from lite.engine.cache import CodeCache
 from lite.engine.execute import Phases, execute, run_job
 from lite.engine.job import Content, Job
@@ -102,6 +102,11 @@ def test_result_usage_trace_path_and_engine_are_in_the_outcome() -> None:
     assert outcome == Outcome(42, None, Usage(7, 1.5, 65536), b"log", "core", "fake 1")
     assert engine.calls == [("add", [2, 40], Host())]
     assert engine.closed == 1
+
+
+def test_the_time_limit_covers_what_is_made_of_the_result() -> None:
+    outcome = run(ADD, "add", 1, 2, engine=FakeEngine(3), limits=Limits(time_ms=0))
+    assert error(outcome)["code"] == "time-limit"
 
 
 def test_only_function_needs_no_name() -> None:
@@ -275,15 +280,20 @@ def test_file_content_may_lie_in_a_file(tmp_path: Path) -> None:
         ("swap", file(b"bytes")),
         ("greet", file(b"\xff")),
         ("swap", value([1, 2, 3])),
-        ("echo", (CID.of(b"absent", RAW), {})),
     ],
-    ids=["file for a record", "file that is no text", "value of another shape", "not resolved"],
+    ids=["file for a record", "file that is no text", "value of another shape"],
 )
 def test_link_that_does_not_fit_is_a_bad_argument(
     func: str, link: tuple[CID, dict[CID, Content]]
 ) -> None:
     cid, content = link
     assert error(linked(func, cid, content=content, engine=FakeEngine()))["code"] == "bad-argument"
+
+
+def test_link_without_content_says_nothing_about_the_guest() -> None:
+    ended = error(linked("echo", CID.of(b"absent", RAW), content={}, engine=FakeEngine()))
+    assert ended["code"] == "unresolved-link"
+    assert ended["code"] not in MEMOISABLE_ERRORS
 
 
 def test_homestar_keeps_a_link_to_a_string_as_its_text() -> None:

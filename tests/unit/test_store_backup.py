@@ -153,6 +153,27 @@ def test_what_a_crash_left_in_the_log_is_kept_with_the_old_database(
         assert store.blocks.has(raw_block("since").cid)
 
 
+def test_a_restore_that_is_killed_while_it_swaps_leaves_every_commit_in_the_home(
+    filled: Path, backup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store.open(filled) as store:
+        keep(store, raw_block("since"))
+        files = {name: (filled / name).read_bytes() for name in ("ipvm.db", "ipvm.db-wal")}
+    for name, data in files.items():
+        (filled / name).write_bytes(data)
+    assert len(files["ipvm.db-wal"]) > 0
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        restore(backup, filled)
+    assert not (filled / "ipvm.db-wal").exists()
+    with Store.open(filled) as store:
+        assert store.blocks.has(raw_block("since").cid)
+
+
 def test_two_restores_in_one_second_keep_both(filled: Path, backup: Path) -> None:
     kept = [path for _ in range(3) for path in restore(backup, filled, clock=FakeClock()).kept]
     assert len(set(kept)) == 9

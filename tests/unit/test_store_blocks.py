@@ -14,7 +14,7 @@ from lite.ipld.block import Block
 from lite.ipld.cid import CID, RAW
 from lite.store import Store, adding
 from lite.store.blocks import REFRESH_S
-from tests.store_support import FakeClock, bulk, keep, node_block, raw_block, traced
+from tests.store_support import FakeClock, bulk, instruction, keep, node_block, raw_block, traced
 
 
 @pytest.fixture
@@ -65,12 +65,39 @@ def test_an_absent_block_is_not_found_and_the_hint_says_how_to_get_it(store: Sto
         assert "Add the file" in str(caught.value.hint)
 
 
-def test_bytes_that_changed_on_the_disk_are_refused_when_verified(store: Store) -> None:
+def test_bytes_that_changed_on_the_disk_are_refused(store: Store) -> None:
     cid = keep(store, raw_block("sound"))
     store._database.connection.execute("UPDATE blocks SET data = x'00'")
-    assert store.blocks.get(cid) == b"\0"
+    assert store.blocks.get(cid, verify=False) == b"\0"
+    with pytest.raises(HashMismatch, match="changed on the disk") as caught:
+        store.blocks.get(cid)
+    assert "--repair" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("damage", ["x'00'", "zeroblob(5)", "x''"])
+def test_putting_a_block_again_mends_bytes_that_changed_on_the_disk(
+    store: Store, damage: str
+) -> None:
+    block = raw_block("sound")
+    keep(store, raw_block("other"), block)
+    total = store.blocks.total_bytes()
+    store._database.connection.execute(
+        f"UPDATE blocks SET data = {damage} WHERE cid = ?", (block.cid.raw,)
+    )
+    store.check(repair=True)  # the totals count what is here
+    store.blocks.put(block)
+    assert store.blocks.get(block.cid) == b"sound"
+    assert store.blocks.total_bytes() == total
+    assert store.check(deep=True) == []
+
+
+def test_an_instruction_that_changed_on_the_disk_is_refused(store: Store) -> None:
+    asked = instruction(1)
+    store.instructions.add(asked)
+    other = instruction(2).data
+    store._database.connection.execute("UPDATE blocks SET data = ?", (other,))
     with pytest.raises(HashMismatch, match="changed on the disk"):
-        store.blocks.get(cid, verify=True)
+        store.instructions.get(asked.cid)
 
 
 def test_a_known_block_is_put_again_without_writing(store: Store) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from lite.errors import CodecError, QuotaError
+from lite.errors import CodecError, HashMismatch, QuotaError, StoreCorrupt
 from lite.ipld.cid import CID, DAG_CBOR, SHA2_512
 from lite.store import Store
 from lite.store.database import Transaction
@@ -115,8 +117,57 @@ def test_a_receipt_whose_bytes_were_damaged_answers_nothing(store: Store) -> Non
     )
     assert store.receipts.by_instruction(asked.cid) == [good]
     assert store.receipts.list() == [good]
-    with pytest.raises(CodecError):
+    with pytest.raises(HashMismatch, match=r"the receipt .* changed on the disk"):
         store.receipts.get(bad.cid)
+
+
+def test_a_receipt_in_which_one_bit_changed_answers_nothing(store: Store) -> None:
+    asked = instruction(1)
+    kept = receipt(asked, linked=node_block("value").cid)
+    store.receipts.add(kept)
+    at = kept.data.index(node_block("value").cid.raw) + 20
+    flipped = kept.data[:at] + bytes([kept.data[at] ^ 1]) + kept.data[at + 1 :]
+    store._database.connection.execute("UPDATE receipts SET data = ?", (flipped,))
+    assert store.receipts.by_instruction(asked.cid) == []
+    assert store.receipts.by_output(node_block("value").cid) == []
+    assert store.receipts.list() == []
+    with pytest.raises(HashMismatch):
+        store.receipts.get(kept.cid)
+
+
+def test_a_column_of_another_type_is_a_damaged_database(home: Path) -> None:
+    asked = instruction(1)
+    with Store.open(home, durability="normal") as store:
+        store.commit_run(asked, receipt(asked), [raw_block("a")])
+    strict = (
+        "UPDATE sqlite_schema SET sql = replace(sql, ?, ?) WHERE name IN ('receipts', 'blocks')"
+    )
+    for steps in (
+        [(strict, (") STRICT", ") /*CT*/"))],
+        [
+            ("UPDATE receipts SET data = 'text'", ()),
+            ("UPDATE blocks SET data = 5", ()),
+            (strict, (") /*CT*/", ") STRICT")),
+        ],
+    ):
+        with closing(sqlite3.connect(home / "ipvm.db")) as database:
+            database.execute("PRAGMA writable_schema = ON")
+            for step in steps:
+                assert database.execute(*step).rowcount > 0
+            database.commit()
+    with Store.open(home, durability="normal") as store:
+        for read in (
+            store.receipts.list,
+            lambda: store.receipts.get(receipt(asked).cid),
+            lambda: store.receipts.by_instruction(asked.cid),
+            lambda: store.blocks.get(raw_block("a").cid),
+            lambda: store.instructions.get(asked.cid),
+        ):
+            with pytest.raises(StoreCorrupt, match="for bytes"):
+                read()
+        found = {problem.code for problem in store.check(deep=True, repair=True)}
+        assert {"damaged-block", "damaged-receipt"} <= found
+        assert store.check(deep=True) == []
 
 
 def test_receipts_are_found_by_a_piece_of_their_cid(store: Store) -> None:
@@ -183,6 +234,7 @@ def test_a_run_is_kept_whole(store: Store) -> None:
 
 
 def test_a_run_is_one_transaction_of_few_statements(store: Store) -> None:
+    store.commit_run(instruction(0), receipt(instruction(0)), [])
     seen = traced(store)
     store.commit_run(instruction(1), receipt(instruction(1)), [])
     assert sum(statement.startswith(("BEGIN", "COMMIT")) for statement in seen) == 2

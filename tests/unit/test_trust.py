@@ -79,6 +79,26 @@ def test_among_equals_the_lowest_digest_answers() -> None:
     assert answer.receipt.cid.digest == min(one.cid.digest for one in many)
 
 
+@pytest.mark.parametrize(
+    ("used", "limit", "wanted", "answers"),
+    [
+        (1000, 2000, 9000, True),  # half: what it was refused would have fitted
+        (1001, 2000, 2000, True),
+        (1001, 2000, 2001, False),
+        (1001, 2000, 1999, False),
+        (None, 2000, 9000, True),
+        (1001, None, 9000, True),
+    ],
+)
+def test_a_success_near_its_memory_limit_answers_only_under_the_same_limit(
+    used: int | None, limit: int | None, wanted: int, answers: bool
+) -> None:
+    meta: dict[str, Any] = {"limits": {} if limit is None else {**LIMITS, "memory": limit}}
+    if used is not None:
+        meta["memory_bytes"] = used
+    assert (choose(ok(SELF, meta=meta), memory_bytes=wanted) is not None) == answers
+
+
 def test_only_the_same_mode_answers() -> None:
     plain, homestar = ok(SELF), ok(SELF, "42", mode="homestar")
     for mode, expected in (("", plain), ("homestar", homestar)):

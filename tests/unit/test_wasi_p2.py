@@ -324,3 +324,13 @@ def test_what_a_component_imports_is_forgotten_with_it() -> None:
         del code
         gc.collect()
         assert len(wasmtime_component._hosted) == before
+
+
+@pytest.mark.parametrize("end", ["(i32.const 0)", "(call $exit (i32.const 0)) unreachable"])
+def test_a_command_needs_less_than_its_fuel(end: str) -> None:
+    text = world(f"{write('stdout')} {end}", result="run", data=HELLO)
+    fuel = run(text, "_start").usage.fuel
+    assert fuel is not None
+    assert run(text, "_start", limits=replace(LIMITS, fuel=fuel)).code == "out-of-fuel"
+    just = run(text, "_start", limits=replace(LIMITS, fuel=fuel + 1))
+    assert (just.value, just.usage.fuel) == (b"hello", fuel)

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from lite.errors import EngineUnavailable
 from lite.frozen import replace
 from lite.limits import Limits
 from tests.engine_support import CAPS, HOST, LIMITS, NUMBERS, engine, run, wat
+from tests.wat_guests import ODD_RESULTS_A, ODD_RESULTS_B, command
 
 TRAPS = """(module
   (memory (export "memory") 1) (table 3 funcref) (elem (i32.const 1) $one)
@@ -86,13 +88,41 @@ def test_fuel_is_counted_and_equal_in_every_run() -> None:
     assert 1000 < fuel < 20_000
 
 
-def test_fuel_suffices_exactly() -> None:
+def test_a_run_needs_less_than_its_fuel_so_that_what_it_used_is_always_the_same() -> None:
     fuel = run(NUMBERS, "work", 1000).usage.fuel
     assert fuel is not None
-    assert run(NUMBERS, "work", 1000, limits=replace(LIMITS, fuel=fuel)).value == 1000
+    enough = run(NUMBERS, "work", 1000, limits=replace(LIMITS, fuel=fuel + 1))
+    assert (enough.value, enough.usage.fuel) == (1000, fuel)
+    assert run(NUMBERS, "work", 1000, limits=replace(LIMITS, fuel=fuel)).code == "out-of-fuel"
     short = replace(LIMITS, fuel=fuel // 2)
     ran = run(NUMBERS, "work", 1000, limits=short)
     assert (ran.code, ran.usage.fuel) == ("out-of-fuel", fuel // 2)
+
+
+@pytest.mark.parametrize(
+    ("wasm", "func", "args"),
+    [
+        pytest.param(wat(NUMBERS), "sub", (3, 1), id="core"),
+        pytest.param(wat(TRAPS), "unreachable", (), id="trap"),
+        pytest.param(wat(ODD_RESULTS_A), "same", ("a",), id="path A"),
+        pytest.param(wat(ODD_RESULTS_B), "same", ("a",), id="path B"),
+        pytest.param(command("(drop (i32.const 1))"), "_start", (), id="command"),
+        pytest.param(command("(call $exit (i32.const 0))"), "_start", (), id="exit"),
+        pytest.param(command("(call $exit (i32.const 7))"), "_start", (), id="exit 7"),
+    ],
+)
+def test_fuel_that_is_not_looked_at_in_the_middle_counts_at_the_end(
+    wasm: bytes, func: str, args: tuple[Any, ...]
+) -> None:
+    guest = engine().compile(wasm, CAPS)
+    full = run(guest, func, *args)
+    fuel = full.usage.fuel
+    assert fuel is not None
+    assert full.code != "out-of-fuel"
+    for less in range(fuel + 1):
+        assert run(guest, func, *args, limits=replace(LIMITS, fuel=less)).code == "out-of-fuel"
+    just = run(guest, func, *args, limits=replace(LIMITS, fuel=fuel + 1))
+    assert (just.code, just.usage.fuel) == (full.code, fuel)
 
 
 def test_a_guest_out_of_time_stops_soon_after_its_deadline() -> None:

@@ -21,11 +21,12 @@ RUST_OUT_OF_MEMORY = "memory allocation of 4096 bytes failed\n"
     [
         ("compile", -signal.SIGXCPU, "", "compile-limit"),
         ("load", -signal.SIGXCPU, "", "compile-limit"),
-        ("compile", -signal.SIGKILL, "", "compile-limit"),
+        ("compile", -signal.SIGPROF, "", "compile-limit"),
+        ("compile", -signal.SIGKILL, "", "engine-crash"),
         ("compile", -signal.SIGABRT, RUST_OUT_OF_MEMORY, "compile-limit"),
         ("compile", -signal.SIGSEGV, "", "engine-crash"),
         ("run", -signal.SIGABRT, RUST_OUT_OF_MEMORY, "memory-limit"),
-        ("run", -signal.SIGKILL, "", "memory-limit"),
+        ("run", -signal.SIGKILL, "", "engine-crash"),
         ("run", -signal.SIGSEGV, "", "engine-crash"),
         ("run", -signal.SIGABRT, "thread panicked", "engine-crash"),
         ("run", 1, "MemoryError", "memory-limit"),
@@ -36,6 +37,17 @@ def test_death_has_its_code(phase: death.Phase, status: int, stderr: str, code: 
     failure = death.died(phase, status, stderr, LIMITS, CAPS)
     assert failure.code == code
     assert failure.code not in MEMOISABLE_ERRORS
+
+
+@pytest.mark.parametrize(("phase", "code"), [("compile", "compile-limit"), ("run", "memory-limit")])
+def test_sigkill_is_a_want_of_memory_only_when_the_kernel_killed(
+    phase: death.Phase, code: str
+) -> None:
+    status = -signal.SIGKILL
+    assert death.died(phase, status, "", LIMITS, CAPS, kernel_killed=True).code == code
+    assert death.died(phase, -signal.SIGSEGV, "", LIMITS, CAPS, kernel_killed=True).code == (
+        "engine-crash"
+    )
 
 
 def test_crash_says_the_signal_and_the_last_line() -> None:

@@ -1,0 +1,356 @@
+"""Authority: what this node may do for whom, what it lets others do, and what it takes back.
+
+`lite.gate` judges what comes in; here are the things that need the node's key or change its store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from lite.clock import Clock, ClockState
+from lite.errors import NotFoundError, UsageError
+from lite.frozen import frozen
+from lite.gate import Gate, Kind, Verdict, clock_wrong, read_delegation
+from lite.ipld.cid import CID
+from lite.keys import Key
+from lite.model.receipt import Receipt
+from lite.parcel import Parcel
+from lite.store import Store
+from lite.ucan import chains, container
+from lite.ucan import command as commands
+from lite.ucan.authorised import Authorised, first_revoked
+from lite.ucan.checks import Place, check_signature, read
+from lite.ucan.delegation import Delegation
+from lite.ucan.invocation import Invocation
+from lite.ucan.proofs import Claim
+from lite.ucan.refusals import (
+    MalformedToken,
+    NoProofs,
+)
+from lite.ucan.revocation import Revocation, revokers
+from lite.ucan.show import moment, short
+
+__all__ = ["Authority", "Imported", "Issued", "Kind", "Stored", "Verdict"]
+
+
+@frozen
+class Issued:
+    """A delegation that this node signed, and the chain that it ends, the subject's own first."""
+
+    token: Delegation
+    chain: list[Delegation]
+
+
+@frozen
+class Imported:
+    """A token that was taken in, and what to know of it in one line; often empty."""
+
+    kind: Kind
+    cid: CID
+    note: str
+
+
+@frozen
+class Stored:
+    """A token in the store."""
+
+    cid: CID
+    kind: Literal["delegation", "revocation"]
+    token: Delegation | Revocation
+
+
+class Authority:
+    """The tokens of one node, what it makes of them, and what it signs."""
+
+    def __init__(self, store: Store, key: Key, clock: Clock) -> None:
+        self._store = store
+        self._key = key
+        self._clock = clock
+        self._tokens = store.tokens
+        self._gate = Gate(store, clock)
+
+    # Giving and taking.
+
+    def delegate(
+        self,
+        to: str,
+        command: str,
+        *,
+        policy: Sequence[Any] = (),
+        expires_in_s: int | None,
+        subject: str | None = None,
+        powerline: bool = False,
+    ) -> Issued:
+        """Sign and keep a delegation.
+
+        Args:
+            to: the DID that gets the right.
+            command: e.g. `/wasm/run`.
+            policy: statements that the arguments must meet.
+            expires_in_s: for how long; None: for ever, or as long as the chain before it.
+            subject: whom it is about. None: this node. Another: the right that this node was given
+                is passed on, or less of it.
+            powerline: it passes on whatever this node may do, about any subject.
+
+        Raises:
+            UsageError: a DID, command, policy or time is not of the form that the spec asks for.
+            NoProofs: this node holds nothing about the subject that covers the command.
+            ClockWrong: it is to expire, and the clock cannot be right.
+        """
+        _check_command(command)
+        expires_at = self._expiry(expires_in_s)
+        chain: tuple[Delegation, ...] = ()
+        if subject is not None and subject != self._key.did:
+            if powerline:
+                raise UsageError("a powerline is about any subject; leave the subject out")
+            chain = self._own_chain(subject, command)
+            token = chains.extend(
+                chain,
+                self._key,
+                audience=to,
+                command=command,
+                policy=list(policy),
+                expires_at=expires_at,
+            )
+        else:
+            token = Delegation.issue(
+                self._key,
+                audience=to,
+                subject=None if powerline else self._key.did,
+                command=command,
+                policy=list(policy),
+                expires_at=expires_at,
+            )
+        self._tokens.add([token])
+        return Issued(token, [*chain, token])
+
+    def invoke(
+        self,
+        subject: str,
+        command: str,
+        args: Mapping[str, Any],
+        *,
+        nonce: bytes | None = None,
+        expires_in_s: int | None = 300,
+    ) -> list[bytes]:
+        """Sign an invocation, with the best chain that this node holds for it.
+
+        Args:
+            nonce: 12 random bytes when absent.
+
+        Returns:
+            The invocation and its proofs, for `lite.ucan.container.write`.
+
+        Raises:
+            UsageError, NoProofs, ClockWrong: as `delegate` does.
+        """
+        _check_command(command)
+        expires_at = self._expiry(expires_in_s)
+        chain = self._own_chain(subject, command, dict(args))
+        invocation = Invocation.issue(
+            self._key,
+            subject=subject,
+            command=command,
+            args=args,
+            expires_at=expires_at,
+            proofs=[link.cid for link in chain],
+            issued_at=self._clock.now(),
+            nonce=nonce,
+        )
+        return [invocation.data, *(link.data for link in chain)]
+
+    def revoke(self, cid: CID) -> Revocation:
+        """Take back a delegation that this node issued, or one below it, for good.
+
+        Returns:
+            The signed revocation, to be handed to all who may meet the delegation.
+
+        Raises:
+            NotFoundError: there is no such delegation here.
+            NoProofs: this node issued neither it nor one above it.
+        """
+        data = self._tokens.delegation(cid)
+        if data is None:
+            raise NotFoundError(
+                f"there is no delegation {cid} here",
+                hint="import it first; `ipvm ucan list` shows those that are here",
+            )
+        delegation = Delegation.parse(data)
+        path = self._path_to(delegation)
+        if path is None:
+            raise NoProofs(
+                f"{short(cid)} was issued by {short(delegation.issuer)}, and this node issued "
+                "nothing above it, so it cannot take it back",
+                token=cid,
+            )
+        revocation = Revocation.issue(
+            self._key,
+            revoked=cid,
+            subject=delegation.subject or self._key.did,
+            path=[link.cid for link in path],
+        )
+        self._tokens.add(revocations=[(revocation, [self._key.did])])
+        self._gate.memo.forget(cid)
+        return revocation
+
+    def import_(self, data: bytes) -> list[Imported]:
+        """Take in a token or a container in any form; all that is in it, or nothing.
+
+        Signatures are checked, times are not: what has expired is kept as well. Revocations are
+        kept before their delegation comes, receipts with the other receipts. Invocations are only
+        looked at: `Node.run_invocation` does them.
+
+        Raises:
+            Refusal: something in it is not a token, or not signed by its issuer.
+            IntegrityError: a receipt in it is not one.
+        """
+        parcel = Parcel.read(data)
+        found = [read_delegation(token) for token in parcel.delegations.values()]
+        taken = [self._revocation(token, parcel) for token in parcel.revocations]
+        asked = [_invocation(token) for token in parcel.invocations]
+        receipts = [Receipt.parse(token) for token in parcel.receipts]
+        self._tokens.add(found, taken)
+        for revocation, _ in taken:
+            self._gate.memo.forget(revocation.revoked)
+        for receipt in receipts:
+            self._store.receipts.add(receipt)
+        return [
+            *(Imported("delegation", one.cid, self._note(one)) for one in found),
+            *(Imported("revocation", one.cid, f"of {one.revoked}") for one, _ in taken),
+            *(Imported("invocation", one.cid, "not kept: it is to be run") for one in asked),
+            *(Imported("receipt", one.cid, "") for one in receipts),
+        ]
+
+    # Looking.
+
+    def get(self, cid: CID) -> bytes | None:
+        """The bytes of a delegation or revocation here, or None."""
+        return self._tokens.get(cid)
+
+    def tokens(self) -> list[Stored]:
+        """All delegations, then all revocations, each in the order in which they came."""
+        return [
+            *(Stored(one.cid, "delegation", one) for one in self._tokens.delegations()),
+            *(Stored(one.cid, "revocation", one) for one in self._tokens.revocations()),
+        ]
+
+    def find_chain(
+        self,
+        *,
+        subject: str,
+        audience: str,
+        command: str,
+        args: dict[str, Any] | None = None,
+    ) -> list[Delegation] | None:
+        """The shortest chain here that authorises something, of equally short ones the one that
+        lasts longest; empty when the audience is the subject, None when there is none."""
+        return self._gate.find(subject, audience, command, args, {})
+
+    def container(self, cids: Iterable[CID]) -> bytes:
+        """A container of tokens that are here, as base64 text.
+
+        Raises:
+            NotFoundError: one of them is not.
+        """
+        tokens = []
+        for cid in cids:
+            data = self._tokens.get(cid)
+            if data is None:
+                raise NotFoundError(f"there is no token {cid} here")
+            tokens.append(data)
+        return container.write(tokens)
+
+    # Judging.
+
+    def clock_state(self) -> ClockState:
+        """What the clock shows, and whether it can be right."""
+        return self._gate.clock_state()
+
+    def verify(self, data: bytes, *, executor: str | None = None) -> Verdict:
+        """Whether a token or a container holds now: see `Gate.verify`."""
+        return self._gate.verify(data, executor=executor)
+
+    def authorise(
+        self,
+        data: bytes,
+        *,
+        executor: str | None,
+        proofs_with_it: Mapping[CID, bytes],
+        claim: Claim | None,
+    ) -> Authorised:
+        """The only way in for the invocations of others: see `Gate.authorise`."""
+        return self._gate.authorise(
+            data, executor=executor, proofs_with_it=proofs_with_it, claim=claim
+        )
+
+    def _expiry(self, expires_in_s: int | None) -> int | None:
+        if expires_in_s is None:
+            return None
+        state = self.clock_state()
+        if state.suspicious is not None:
+            raise clock_wrong(state, None)
+        return state.now + expires_in_s
+
+    def _own_chain(
+        self, subject: str, command: str, args: dict[str, Any] | None = None
+    ) -> tuple[Delegation, ...]:
+        found = self._gate.find(subject, self._key.did, command, args, {})
+        if found is None:
+            raise NoProofs(
+                f"no delegation here gives this node the right to {command} about "
+                f"{short(subject)} now",
+                details={"sub": subject, "cmd": command},
+                hint="import the delegations that do; `ipvm ucan list` shows those that are here",
+            )
+        return tuple(found)
+
+    def _path_to(self, delegation: Delegation) -> list[Delegation] | None:
+        """Links from one that this node issued down to a delegation, or None."""
+        paths = [[delegation]]
+        seen = {delegation.issuer}
+        for path in paths:
+            top = path[0]
+            if top.issuer == self._key.did:
+                return path
+            if len(path) >= chains.LINKS_MAX:
+                continue
+            for above in self._tokens.given_to(top.issuer, delegation.subject or ""):
+                if above.issuer not in seen:
+                    seen.add(above.issuer)
+                    paths.append([above, *path])
+        return None
+
+    def _revocation(self, data: bytes, parcel: Parcel) -> tuple[Revocation, frozenset[str]]:
+        return revokers(
+            data,
+            now=self.clock_state().sure_now,
+            resolve=lambda cid: parcel.delegations.get(cid) or self._tokens.delegation(cid),
+            revoked_by=self._tokens.revoked_by,
+        )
+
+    def _note(self, delegation: Delegation) -> str:
+        """What to know of a delegation that was just taken in."""
+        revoked = first_revoked([delegation], self._tokens.revoked_by)
+        if revoked is not None:
+            return f"revoked by {short(revoked[1])}"
+        ends = delegation.expires_at
+        if ends is None:
+            return ""
+        if ends < self.clock_state().sure_now:
+            return f"expired at {moment(ends)}"
+        return f"until {moment(ends)}"
+
+
+def _invocation(data: bytes) -> Invocation:
+    place = Place(None)
+    invocation = read(Invocation.parse, data, place)
+    check_signature(invocation.token, place)
+    return invocation
+
+
+def _check_command(command: str) -> None:
+    try:
+        commands.check(command)
+    except MalformedToken as error:
+        raise UsageError(str(error)) from None

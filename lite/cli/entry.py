@@ -1,0 +1,40 @@
+"""Where the console script begins: what has to hold before anything else is imported."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+
+def _interrupted(_signal: int, _frame: FrameType | None) -> NoReturn:
+    os.write(2, b"ipvm: interrupted\n")
+    os._exit(130)
+
+
+def entry() -> NoReturn:
+    """Run the command line of this process."""
+    open_closed_streams()
+    # Until the command itself takes over, there is nothing to clean up and nobody to catch.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupted)
+    from lite.cli import main
+
+    main.entry()
+
+
+def open_closed_streams() -> None:
+    """Put /dev/null where the caller closed a standard stream.
+
+    Otherwise the next file that is opened, a database perhaps, would get its number.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is not None:
+            continue
+        opened = os.open(os.devnull, os.O_RDONLY if mode == "r" else os.O_WRONLY)
+        if opened != number:
+            os.dup2(opened, number)
+            os.close(opened)
+        setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115

@@ -1,0 +1,244 @@
+"""`ipvm ucan inspect` and `ipvm ucan verify`: what tokens say, and whether it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lite.cli.command import verb
+from lite.cli.shell import Shell
+from lite.errors import CodecError, UsageError
+
+if TYPE_CHECKING:
+    from lite.cli.ucan_items import Branch, Item
+    from lite.gate import Verdict
+    from lite.ipld.cid import CID
+    from lite.node import Node
+    from lite.ucan.delegation import Delegation
+    from lite.ucan.invocation import Invocation
+
+LABEL_CHARS = 7
+
+
+@verb(
+    "inspect",
+    example="""
+    ipvm ucan inspect laptop.ucan
+    ipvm ucan inspect q4wz7ka
+    ipvm ucan inspect - --json < laptop.ucan
+    """,
+)
+@click.argument("token", metavar="FILE|TEXT|CID|-")
+@click.pass_obj
+def inspect(shell: Shell, token: str) -> None:
+    """Show the tokens of a file as a tree: who may do what, if what, until when, and does it hold.
+
+    A token stands below the one that gave its issuer the right. Nothing is stored.
+    """
+    from lite.cli.ucan_items import forest, read, walk
+    from lite.cli.ucan_source import load
+    from lite.ucan import container
+
+    node = shell.node()
+    items = [read(data) for data in container.read_any(load(node, token))]
+    trees = forest(items)
+    known = {item.cid: item for item in items}
+    if shell.json:
+        shell.emit({"tokens": [_as_json(one, judge(node, one, known)) for one in walk(trees)]})
+        return
+    for tree in trees:
+        for line in _lines(tree, node, known, "", ""):
+            shell.line(line)
+
+
+def judge(node: Node, branch: Branch, beside_it: dict[CID, Item]) -> Verdict:
+    """Whether the token holds now, with what came beside it and what is in the store."""
+    from lite.gate import Verdict
+    from lite.ucan import container
+    from lite.ucan.invocation import Invocation
+    from lite.ucan.refusals import Refusal
+
+    beside = branch.above
+    token = branch.item.token
+    if branch.item.kind == "invocation" and isinstance(token, Invocation):
+        beside = tuple(beside_it[cid] for cid in token.proofs if cid in beside_it)
+    parts = [branch.item.data, *(item.data for item in beside)]
+    try:
+        return node.authority.verify(container.write(parts))
+    except UsageError as error:  # what gave the right goes round in a circle
+        return Verdict("delegation", False, None, Refusal(str(error)), [])
+
+
+def _lines(
+    branch: Branch, node: Node, known: dict[CID, Item], first: str, rest: str
+) -> Iterator[str]:
+    """`first` leads the token's own line, `rest` those below it."""
+    yield f"{first}{branch.item.kind}  {branch.item.cid}"
+    bar = rest + ("│ " if branch.below else "  ")
+    for label, text in _facts(branch, node, known):
+        yield f"{bar}{label:<{LABEL_CHARS}} {text}"
+    for i, child in enumerate(branch.below):
+        last = i == len(branch.below) - 1
+        lead, under = ("└─ ", "   ") if last else ("├─ ", "│  ")
+        yield from _lines(child, node, known, rest + lead, rest + under)
+
+
+def _facts(branch: Branch, node: Node, known: dict[CID, Item]) -> Iterator[tuple[str, str]]:
+    from lite.cli.ucan_words import ends
+    from lite.ucan.delegation import Delegation
+    from lite.ucan.show import moment
+
+    token = branch.item.token
+    if token is None:
+        yield "broken", branch.item.problem
+        return
+    yield "from", _who(token.issuer, node)
+    if isinstance(token, Delegation):
+        yield from _delegated(token, node)
+    else:
+        yield from _invoked(branch.item, token, node)
+    if token.not_before is not None:
+        yield "since", moment(token.not_before)
+    yield "until", ends(token.expires_at, node.clock.now())
+    verdict = judge(node, branch, known)
+    yield "now", "it holds" if verdict.holds else f"it does not hold: {verdict.refusal}"
+
+
+def _delegated(token: Delegation, node: Node) -> Iterator[tuple[str, str]]:
+    from lite.cli.ucan_words import conditions
+
+    yield "to", _who(token.audience, node)
+    subject = "anything that it may do itself" if token.subject is None else None
+    yield "may", f"do {_command(token.command)}"
+    yield "at", subject or _who(str(token.subject), node)
+    for number, text in enumerate(conditions(token.policy)):
+        yield "and if" if number else "if", text
+
+
+def _invoked(item: Item, token: Invocation, node: Node) -> Iterator[tuple[str, str]]:
+    from lite.ucan.show import value as shown
+
+    if item.kind == "revocation":
+        yield "revokes", str(token.args.get("revoke"))
+        return
+    if item.kind == "receipt":
+        yield "says", f"{shown(token.args.get('ins'))} gave {shown(token.args.get('out'))}"
+        return
+    yield "asks", _who(token.executor, node)
+    if token.subject != token.executor:
+        yield "about", _who(token.subject, node)
+    yield "to do", shown(token.command)[1:-1]
+    yield "with", shown(token.args, 400)
+    yield "by", _count(len(token.proofs), "proof")
+
+
+def _who(did: str, node: Node) -> str:
+    from lite.ucan.show import printable
+
+    return f"{printable(did)} (this node)" if did == node.did else printable(did)
+
+
+def _count(number: int, what: str) -> str:
+    return f"no {what}s" if not number else f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _as_json(branch: Branch, verdict: Verdict) -> dict[str, Any]:
+    item, token = branch.item, branch.item.token
+    fields: dict[str, Any] = {
+        "cid": str(item.cid),
+        "kind": item.kind,
+        "above": [str(one.cid) for one in branch.above],
+        "holds": verdict.holds,
+        "until": verdict.until,
+        "reason": None if verdict.refusal is None else str(verdict.refusal),
+    }
+    if token is None:
+        return {**fields, "reason": item.problem}
+    return {**fields, **token_fields(token)}
+
+
+def token_fields(token: Delegation | Invocation) -> dict[str, Any]:
+    """What a token says, for `--json`."""
+    from lite.cli.ucan_words import conditions
+    from lite.ucan.delegation import Delegation
+
+    fields: dict[str, Any] = {
+        "iss": token.issuer,
+        "sub": token.subject,
+        "cmd": token.command,
+        "nbf": token.not_before,
+        "exp": token.expires_at,
+        "meta": token.meta,
+    }
+    if isinstance(token, Delegation):
+        policy = {"pol": token.policy.value(), "policy": conditions(token.policy)}
+        return {**fields, "aud": token.audience, **policy}
+    proofs = [str(cid) for cid in token.proofs]
+    return {**fields, "aud": token.executor, "args": token.args, "prf": proofs}
+
+
+@verb(
+    "verify",
+    example="""
+    ipvm ucan verify laptop.ucan
+    ipvm ucan verify job.ucan --executor did:key:z6Mk…
+    """,
+)
+@click.argument("token", metavar="FILE|TEXT|CID|-")
+@click.option("--executor", metavar="DID", help="The node that is to execute an invocation.")
+@click.pass_obj
+def verify(shell: Shell, token: str, executor: str | None) -> None:
+    """Check a delegation or an invocation as a node would that is asked now.
+
+    Proofs come from beside it or from this home. Says what it allows, or ends with 4 and the
+    reason. Nothing is stored and nothing is done; that an invocation was used before is no fault.
+    """
+    from lite.cli.ucan_source import load
+    from lite.ucan.refusals import MalformedToken
+
+    node = shell.node()
+    try:
+        data = load(node, token)
+        verdict = node.authority.verify(data, executor=executor)
+    except CodecError as error:
+        raise MalformedToken(str(error), hint=error.hint) from None
+    if verdict.refusal is not None:
+        raise verdict.refusal
+    if shell.json:
+        shell.emit(
+            {
+                "holds": True,
+                "kind": verdict.kind,
+                "until": verdict.until,
+                "chain": [{"cid": str(d.cid), **token_fields(d)} for d in verdict.chain],
+            }
+        )
+        return
+    for line in _allows(node, verdict):
+        shell.line(line)
+
+
+def _allows(node: Node, verdict: Verdict) -> Iterator[str]:
+    """What the chain lets whom do, under the policies of all its links."""
+    from lite.cli.ucan_words import conditions, ends
+
+    now = node.clock.now()
+    links = _count(len(verdict.chain), "delegation")
+    yield f"✓ the {verdict.kind} holds, by {links}, until {ends(verdict.until, now)}"
+    if not verdict.chain:
+        return
+    narrowest = max((link.command for link in verdict.chain), key=len)
+    yield f"  {'who':<{LABEL_CHARS}} {_who(verdict.chain[-1].audience, node)}"
+    yield f"  {'may':<{LABEL_CHARS}} do {_command(narrowest)}"
+    yield f"  {'at':<{LABEL_CHARS}} {_who(verdict.chain[0].issuer, node)}"
+    for link in verdict.chain:
+        for text in conditions(link.policy):
+            yield f"  {'if':<{LABEL_CHARS}} {text}"
+
+
+def _command(command: str) -> str:
+    from lite.ucan.show import value as shown
+
+    return "anything" if command == "/" else f"{shown(command)[1:-1]} and all below it"

@@ -1,0 +1,136 @@
+"""`ipvm ucan invoke` and `ipvm ucan run`: asking another node to run something, and doing it."""
+
+from __future__ import annotations
+
+import click
+
+from lite.cli.command import verb
+from lite.cli.results import as_json, exit_status, show_trace, show_value, summary
+from lite.cli.run import RunCommand, end_queued, make_instruction
+from lite.cli.shell import Shell, TaskEnded
+from lite.errors import QueuedError, UsageError
+
+COMMAND = "/wasm/run"
+
+EXAMPLE = """
+ipvm ucan invoke --subject did:key:z6Mk… add.wasm:add 2 40 > job.ucan
+ipvm ucan invoke --subject did:key:z6Mk… --fuel 1M imaging.wasm:blur @photo.png 2
+"""
+
+
+@click.command("invoke", cls=RunCommand, example=EXAMPLE)
+@click.argument("words", metavar="MODULE[:FUNC] [ARGS]...", nargs=-1)
+@click.option("--subject", metavar="DID", required=True, help="The node that is to run it.")
+@click.option("--exp", metavar="TIME", default="1h", show_default=True, help="Until when: 5m, 1h.")
+@click.option("--fuel", metavar="N", help="Fuel it may use, where policies can see it.")
+@click.option("--memory", metavar="SIZE", help="Memory it may use, where policies can see it.")
+@click.option("--time", metavar="TIME", help="Time it may take, where policies can see it.")
+@click.option("--env", metavar="K=V", multiple=True, help="Environment of a command; repeatable.")
+@click.option("--stdin", metavar="FILE", help="Standard input of a command; - passes on ours.")
+@click.option("--args", is_flag=True, help="What follows are arguments, whatever it looks like.")
+@click.pass_obj
+def invoke(
+    shell: Shell,
+    words: tuple[str, ...],
+    subject: str,
+    exp: str,
+    fuel: str | None,
+    memory: str | None,
+    time: str | None,
+    env: tuple[str, ...],
+    stdin: str | None,
+    args: bool,
+) -> None:
+    """Ask another node to run something: an invocation with its proofs, on stdout.
+
+    The call is written as for `ipvm run`; the module is named by its CID, so the other node needs
+    its bytes, and those of large inputs, before it can run it. The proofs are delegations of this
+    home. `ipvm ucan run` does what is asked, once.
+    """
+    from lite.cli.target import find_target
+    from lite.cli.ucan_delegate import lasting
+    from lite.cli.ucan_source import did
+    from lite.invocations import args_of, nonce_for
+    from lite.ucan import container
+    from lite.ucan.invocation import Invocation
+
+    if not words:
+        raise UsageError("`ipvm ucan invoke` needs a module", hint="For example: add.wasm:add 2 40")
+    limits = _limits(fuel, memory, time)
+    at = did(subject, "--subject")
+    seconds = lasting(exp)
+    node = shell.node()
+    try:
+        target = find_target(node, words[0])
+        instruction = make_instruction(node, target, words[1:], env, stdin)
+    except QueuedError as queued:
+        end_queued(shell, words[0], str(queued), queued.hint)
+    tokens = node.authority.invoke(
+        at,
+        COMMAND,
+        args_of(instruction, limits),
+        nonce=nonce_for(instruction),  # the same call has the same Task ID each time
+        expires_in_s=seconds,
+    )
+    text = container.write(tokens).decode()
+    if shell.json:
+        invocation = Invocation.parse(tokens[0])
+        shell.emit(
+            {
+                "cid": str(invocation.cid),
+                "ins": str(instruction.cid),
+                "sub": invocation.subject,
+                "exp": invocation.expires_at,
+                "prf": [str(cid) for cid in invocation.proofs],
+                "token": text,
+            }
+        )
+    else:
+        shell.line(text)
+
+
+def _limits(fuel: str | None, memory: str | None, time: str | None) -> dict[str, int]:
+    from lite.quantities import parse_duration_ms, parse_fuel, parse_size
+
+    read = {"fuel": (fuel, parse_fuel), "memory": (memory, parse_size)}
+    read["time"] = (time, parse_duration_ms)
+    return {name: parse(text) for name, (text, parse) in read.items() if text is not None}
+
+
+@verb(
+    "run",
+    example="""
+    ipvm ucan run job.ucan
+    ssh phone cat job.ucan | ipvm ucan run - --json
+    """,
+)
+@click.argument("token", metavar="FILE|TEXT|-")
+@click.option("--out", metavar="FILE", help="Write the value there instead of to stdout.")
+@click.pass_obj
+def run(shell: Shell, token: str, out: str | None) -> None:
+    """Do what another asks this node to do, if its proofs allow it; else end with 4.
+
+    Prints what `ipvm run` prints. An invocation counts once: sent again, it is answered from the
+    receipt of the first time.
+    """
+    from lite.cli.outfile import check_folder
+    from lite.cli.ucan_source import load
+
+    if out is not None:
+        check_folder(out)
+    if out == "-" and shell.json:
+        raise UsageError("--json and --out - both want stdout", hint="Give --out a file.")
+    node = shell.node()
+    try:
+        answer = node.run_invocation(load(node, token))
+    except QueuedError as queued:
+        end_queued(shell, "invocation", str(queued), queued.hint)
+    show_trace(shell, node, answer.receipt)
+    label = str(answer.receipt.meta.get("func") or "invocation")
+    shell.note(summary(shell, node, answer, label))
+    if shell.json:
+        invocation = answer.receipt.invocation
+        shell.emit({**as_json(answer), "inv": None if invocation is None else str(invocation)})
+    show_value(shell, node, answer, out)
+    if status := exit_status(answer.receipt):
+        raise TaskEnded(status)

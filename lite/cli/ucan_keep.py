@@ -1,0 +1,94 @@
+"""`ipvm ucan import` and `ipvm ucan list`: the tokens that this node keeps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lite.cli.command import verb
+from lite.cli.present import visible
+from lite.cli.shell import Shell
+
+if TYPE_CHECKING:
+    from lite.cli.ucan_items import Item
+    from lite.gate import Verdict
+    from lite.node import Node
+
+
+@verb(
+    "import",
+    example="""
+    ipvm ucan import laptop.ucan
+    ssh pi ipvm ucan delegate --to "$(ipvm id)" --cmd /wasm/run | ipvm ucan import -
+    """,
+)
+@click.argument("token", metavar="FILE|TEXT|-")
+@click.pass_obj
+def import_(shell: Shell, token: str) -> None:
+    """Keep delegations and revocations that another made. Every signature is checked first."""
+    from lite.cli.ucan_source import load
+
+    node = shell.node()
+    imported = node.authority.import_(load(node, token))
+    if shell.json:
+        rows = [{"cid": str(one.cid), "kind": one.kind, "note": one.note} for one in imported]
+        shell.emit({"imported": rows})
+        return
+    for one in imported:
+        shell.line(f"{one.cid}  {one.kind}  {visible(one.note)}".rstrip())
+
+
+@verb("list", example="ipvm ucan list\nipvm ucan list --json")
+@click.pass_obj
+def list_(shell: Shell) -> None:
+    """List the delegations and revocations kept here: from whom, to whom, what, until when."""
+    from lite.cli.ucan_items import read
+
+    node = shell.node()
+    items = [read(entry.token.data) for entry in node.authority.tokens()]
+    rows = [(item, node.authority.verify(item.data)) for item in items]
+    if shell.json:
+        shell.emit({"tokens": [_row(item, verdict) for item, verdict in rows]})
+        return
+    for item, verdict in rows:
+        shell.line(_line(node, item, verdict))
+
+
+def _row(item: Item, verdict: Verdict) -> dict[str, Any]:
+    from lite.cli.ucan_inspect import token_fields
+
+    fields: dict[str, Any] = {
+        "cid": str(item.cid),
+        "kind": item.kind,
+        "holds": verdict.holds,
+        "until": verdict.until,
+        "reason": None if verdict.refusal is None else str(verdict.refusal),
+    }
+    return fields if item.token is None else {**fields, **token_fields(item.token)}
+
+
+def _line(node: Node, item: Item, verdict: Verdict) -> str:
+    from lite.cli.ucan_words import ends
+    from lite.ucan.delegation import Delegation
+    from lite.ucan.show import value as shown
+
+    token = item.token
+    if token is None:
+        return f"✗ {item.cid}  {item.kind}: {item.problem}"
+    mark = "✓" if verdict.holds else "✗"
+    issuer = _who(token.issuer, node)
+    if not isinstance(token, Delegation):
+        return f"{mark} {item.cid}  {item.kind} by {issuer} of {token.args.get('revoke')}"
+    what = f"{issuer} → {_who(token.audience, node)}  {shown(token.command)[1:-1]}"
+    if token.subject != token.issuer:
+        about = "anything of theirs" if token.subject is None else _who(token.subject, node)
+        what += f" at {about}"
+    why = "" if verdict.refusal is None else f"  ({verdict.refusal})"
+    return f"{mark} {item.cid}  {what}, until {ends(token.expires_at, node.clock.now())}{why}"
+
+
+def _who(did: str, node: Node) -> str:
+    from lite.ucan.show import short
+
+    return "this node" if did == node.did else short(did)

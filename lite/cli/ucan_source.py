@@ -1,0 +1,135 @@
+"""Where the tokens of `ipvm ucan` come from: a file, text, standard input, or the store."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lite.cli.present import one_line
+from lite.errors import CidError, CodecError, NotFoundError, UsageError
+from lite.ipld.cid import CID
+
+if TYPE_CHECKING:
+    from lite.node import Node
+
+PIECE_CHARS_MIN = 4
+TEXT_CHARS_MIN = 64  # no token is shorter; a shorter word is a name or a piece of a CID
+
+
+def load(node: Node, text: str) -> bytes:
+    """The bytes that FILE|TEXT|CID|- stands for: a token or a container, as they came.
+
+    Raises:
+        NotFoundError: no such file or token.
+        CodecError: text that begins like a container and is none.
+        UsageError: a folder, a piece of several CIDs, or too much input.
+    """
+    if text == "-":
+        return _bounded(sys.stdin.buffer.read(_bytes_max() + 1), "standard input")
+    path = Path(text)
+    if _exists(path):
+        return _from_file(path)
+    if len(text) >= TEXT_CHARS_MIN and not _is_cid(text) and text.isascii():
+        from lite.ucan import container
+
+        container.read_any(text.encode())
+        return text.encode()
+    return stored(node, find(node, text))
+
+
+def find(node: Node, text: str) -> CID:
+    """The token here whose CID is `text`, or begins or ends with it.
+
+    Raises:
+        NotFoundError: there is none.
+        UsageError: there are several.
+    """
+    try:
+        return CID.parse(text)
+    except CidError:
+        piece = text.replace("…", "").lower()
+    found = []
+    if len(piece) >= PIECE_CHARS_MIN and piece.isalnum():
+        known = [entry.cid for entry in node.authority.tokens()] + node.store.receipts.find(piece)
+        found = [cid for cid in dict.fromkeys(known) if _fits(str(cid), piece)]
+    if not found:
+        raise NotFoundError(
+            f"there is no file {one_line(text, 60)}, and no token here is called that",
+            hint="Give a file, the text of a token, - for standard input, or a CID of "
+            "`ipvm ucan list`.",
+        )
+    if len(found) > 1:
+        raise UsageError(
+            f"“{piece}” fits {len(found)} tokens: {', '.join(map(str, found[:5]))}",
+            hint="Give more characters.",
+        )
+    return found[0]
+
+
+def stored(node: Node, cid: CID) -> bytes:
+    """The bytes of a token in the store. Raises NotFoundError."""
+    data = node.authority.get(cid)
+    if data is not None:
+        return data
+    receipt = node.store.receipts.get(cid)
+    if receipt is None:
+        raise NotFoundError(
+            f"there is no token {cid} here", hint="`ipvm ucan list` shows those that are."
+        )
+    return receipt.data
+
+
+def did(text: str, flag: str) -> str:
+    """A DID that the user wrote. Raises UsageError."""
+    from lite.ucan.payload import principal
+    from lite.ucan.refusals import MalformedToken
+
+    try:
+        return principal(text)
+    except MalformedToken as error:
+        raise UsageError(
+            f"{flag}: {error}", hint="It looks like did:key:z6Mk…; `ipvm id` prints a node's own."
+        ) from None
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long for a name, or with a zero byte in it
+        return False
+
+
+def _from_file(path: Path) -> bytes:
+    from lite.files import open_file
+
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder", hint="Name a file in it.")
+    with open_file(str(path)) as file:
+        return _bounded(file.read(_bytes_max() + 1), str(path))
+
+
+def _bounded(data: bytes, name: str) -> bytes:
+    if len(data) > _bytes_max():
+        raise UsageError(f"{name} has more than {_bytes_max()} bytes, too many for tokens")
+    if not data.strip():
+        raise CodecError(f"{name} is empty, not a token")
+    return data
+
+
+def _bytes_max() -> int:
+    from lite.ucan.container import CONTAINER_BYTES_MAX
+
+    return 2 * CONTAINER_BYTES_MAX  # as base64, with its line ends
+
+
+def _is_cid(text: str) -> bool:
+    try:
+        CID.parse(text)
+    except CidError:
+        return False
+    return True
+
+
+def _fits(cid: str, piece: str) -> bool:
+    return cid.startswith(piece) or cid.endswith(piece)

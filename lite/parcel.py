@@ -1,0 +1,80 @@
+"""Tokens that came in one piece, sorted by what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lite.errors import CodecError
+from lite.frozen import frozen
+from lite.ipld.cid import CID, DAG_CBOR
+from lite.model.receipt_shape import COMMAND as RECEIPT_COMMAND
+from lite.ucan import container, envelope
+from lite.ucan.envelope import Token
+from lite.ucan.refusals import MalformedToken
+from lite.ucan.revocation import COMMAND as REVOKE_COMMAND
+
+_DELEGATION = b"ucan/dlg@"
+_TAG_WITHIN = 256  # bytes from the start of a token; the tag comes after signature and header
+_SPECIAL = (RECEIPT_COMMAND.encode(), REVOKE_COMMAND.encode())
+
+
+@frozen
+class Parcel:
+    """Tokens by kind, in the order in which they came. Nothing of them is checked.
+
+    Attributes:
+        invocations: those that are neither revocations nor receipts.
+        delegations: by CID.
+    """
+
+    invocations: tuple[bytes, ...]
+    delegations: Mapping[CID, bytes]
+    revocations: tuple[bytes, ...]
+    receipts: tuple[bytes, ...]
+
+    @staticmethod
+    def read(data: bytes) -> Parcel:
+        """Sort what is in a container, or a token by itself, in any form that is read here.
+
+        Raises:
+            MalformedToken: neither, or with something in it that is no token at all.
+        """
+        try:
+            tokens = container.read_any(data)
+        except CodecError as error:
+            raise MalformedToken(str(error), step="1") from None
+        delegations: dict[CID, bytes] = {}
+        others: dict[str, list[bytes]] = {"invocation": [], "revocation": [], "receipt": []}
+        for token in tokens:
+            if _DELEGATION in token[:_TAG_WITHIN]:
+                delegations[CID.of(token, DAG_CBOR)] = token
+            else:
+                others[_kind(token)].append(token)
+        return Parcel(
+            tuple(others["invocation"]),
+            delegations,
+            tuple(others["revocation"]),
+            tuple(others["receipt"]),
+        )
+
+
+def _kind(data: bytes) -> str:
+    """What an invocation asks for, as far as that makes a token special."""
+    if not any(command in data for command in _SPECIAL):
+        return "invocation"
+    try:
+        token = envelope.parse(data)
+    except CodecError:
+        return "invocation"  # whoever checks it will say what is wrong
+    return kind(token)
+
+
+def kind(token: Token) -> str:
+    """`delegation`, `invocation`, `revocation` or `receipt`."""
+    if token.tag in envelope.DELEGATION_TAGS:
+        return "delegation"
+    payload: dict[str, Any] = token.payload
+    kinds = {RECEIPT_COMMAND: "receipt", REVOKE_COMMAND: "revocation"}
+    command = payload.get("cmd")
+    return kinds.get(command, "invocation") if type(command) is str else "invocation"

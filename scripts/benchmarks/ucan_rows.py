@@ -1,0 +1,230 @@
+"""The rows about authority: judging invocations, the same ones again, and hostile ones."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from measure import Effort, repeated
+from rows import Sides, row
+
+if TYPE_CHECKING:
+    from lite.gate import Gate
+    from lite.keys import Key
+    from lite.ucan.delegation import Delegation
+
+NOW = 1_800_000_000
+RUN = "/wasm/run"
+ARGS = {"rsc": "ipfs://bafkqaaa", "input": {"func": "add", "args": [1, 2]}, "limits": {"fuel": 9}}
+POLICY = [["like", ".rsc", "ipfs://*"], ["<=", ".limits.fuel", 100_000]]
+
+
+class Clock:
+    def now(self) -> int:
+        return NOW
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+def keys() -> list[Key]:
+    from lite.keys import Key
+
+    return [Key.from_seed(bytes([number] * 32)) for number in range(1, 5)]
+
+
+def links(people: list[Key], **told: Any) -> list[Delegation]:
+    """From the first, who is the subject, to the last."""
+    from lite.ucan.delegation import Delegation
+
+    fields = {"subject": people[0].did, "command": RUN, "policy": POLICY, "expires_at": NOW + 9}
+    return [
+        Delegation.issue(giver, audience=taker.did, **{**fields, **told})
+        for giver, taker in itertools.pairwise(people)
+    ]
+
+
+def asking(people: list[Key], chain: list[Delegation], **told: Any) -> bytes:
+    from lite.ucan.invocation import Invocation
+
+    fields = {"subject": people[0].did, "command": RUN, "args": ARGS, "expires_at": NOW + 9}
+    fields["proofs"] = [link.cid for link in chain]
+    return Invocation.issue(people[-1], **{**fields, **told}).data
+
+
+def gate_in(folder: Path, chain: list[Delegation]) -> Gate:
+    from lite.gate import Gate
+    from lite.store import Store
+
+    store = Store.open(folder / "home", durability="normal", clock=Clock())
+    store.tokens.add(chain)
+    return Gate(store, Clock())
+
+
+def judging(gate: Gate, data: bytes, chain: list[Delegation]) -> Callable[[], object]:
+    """At the subject, with proofs that came along."""
+    proofs = {link.cid: link.data for link in chain}
+    executor = keys()[0].did
+    return lambda: gate.authorise(data, executor=executor, proofs_with_it=proofs, claim=None)
+
+
+def forgetful(gate: Gate, data: bytes, chain: list[Delegation]) -> Callable[[], object]:
+    """The first time, each time."""
+    from lite.ucan.memo import Memo
+
+    judge = judging(gate, data, chain)
+
+    def first() -> object:
+        gate.memo = Memo()
+        return judge()
+
+    return first
+
+
+@row("ucan.verify", "an invocation with 3 proofs", "us", 1.0, "1.5 x 4 verifies + parsing")
+def verify(folder: Path, effort: Effort) -> Iterator[Sides]:
+    from nacl.bindings import crypto_sign_open
+
+    from lite.ucan import envelope
+    from lite.ucan.delegation import Delegation
+    from lite.ucan.invocation import Invocation
+
+    people = keys()
+    chain = links(people)
+    data = asking(people, chain)
+    tokens = [envelope.parse(one) for one in (data, *(link.data for link in chain))]
+    signed = [
+        (token.signature + token.signed, key.public)
+        for token, key in zip(tokens, [people[-1], *people], strict=False)
+    ]
+
+    def verifies() -> None:
+        for message, public in signed:
+            crypto_sign_open(message, public)
+
+    def parses() -> None:
+        Invocation.parse(data)
+        for link in chain:
+            Delegation.parse(link.data)
+
+    raw, parsing = repeated(verifies, effort), repeated(parses, effort)
+    ours = forgetful(gate_in(folder, []), data, chain)
+    yield Sides(repeated(ours, effort), lambda: 1.5 * raw() + parsing())
+
+
+@row("ucan.again", "the same invocation again", "us", 1 / 20, "the first time")
+def again(folder: Path, effort: Effort) -> Iterator[Sides]:
+    people = keys()
+    chain = links(people)
+    data = asking(people, chain)
+    gate = gate_in(folder, [])
+    first = forgetful(gate_in(folder, []), data, chain)
+    yield Sides(repeated(judging(gate, data, chain), effort), repeated(first, effort))
+
+
+@row("ucan.hostile", "the slowest of the hostile invocations to refuse", "ms", 10.0)
+def hostile(folder: Path, effort: Effort) -> Iterator[Sides]:
+    people = keys()
+    chain = links(people, policy=[])
+    gate = gate_in(folder, chain)
+    cases = {**malformed(people), **forbidden(people, chain, gate)}
+    yield Sides(lambda: slowest(cases, gate, people[0].did))
+
+
+def slowest(cases: dict[str, bytes], gate: Gate, executor: str) -> float:
+    """Seconds that the slowest case takes; every one must be refused."""
+    from lite.ucan.memo import Memo
+    from lite.ucan.refusals import Refusal
+
+    worst = 0.0
+    for name, data in cases.items():
+        best = 1.0
+        for _ in range(5):
+            gate.memo = Memo()
+            started = time.perf_counter()
+            try:
+                gate.authorise(data, executor=executor, proofs_with_it={}, claim=gate._tokens.claim)
+            except Refusal:
+                best = min(best, time.perf_counter() - started)
+            else:
+                raise AssertionError(f"{name} was let in")
+        worst = max(worst, best)
+    return worst
+
+
+def forged(key: Key, payload: dict[str, Any], tag: str = "ucan/inv@1.0.0-rc.1") -> bytes:
+    """A token of any size and payload, signed."""
+    from lite.ipld import dag_cbor
+
+    header = bytes.fromhex("3401ed01ed011371")
+    return as_is(key, dag_cbor.encode({"h": header, tag: {"iss": key.did, **payload}}))
+
+
+def as_is(key: Key, signed: bytes) -> bytes:
+    return b"\x82\x58\x40" + key.sign(signed) + signed
+
+
+def malformed(people: list[Key]) -> dict[str, bytes]:
+    """What is not a token of the spec."""
+    from lite.ipld.cid import CID
+    from lite.ucan import envelope
+
+    me = people[0]
+    fields = {"sub": me.did, "cmd": RUN, "args": {}, "prf": [], "exp": NOW + 9, "nonce": b""}
+    plain = envelope.parse(forged(me, fields)).signed
+    at = plain.index(b"\x73ucan/inv")
+    exp = b"\x1a" + (NOW + 9).to_bytes(4, "big")
+    wide: Any = 0
+    for _ in range(10):
+        wide = [wide] * 3
+    deep: Any = 0
+    for _ in range(250):
+        deep = [deep]
+    return {
+        "wide nesting": forged(me, {**fields, "args": {"x": wide}}),
+        "deep nesting": forged(me, {**fields, "prf": deep}),
+        "unclosed nesting": b"\x82" * 16_000,
+        "10,000 proofs": forged(me, {**fields, "prf": [CID.of(b"", 0x71)] * 10_000}),
+        "300 proofs": forged(me, {**fields, "prf": [CID.of(b"", 0x71)] * 300}),
+        "1 MB": bytes(1_000_000),
+        "a 1 MB policy": forged(me, {**fields, "pol": [["==", ".a", "x" * 1_000_000]]}),
+        "unsorted": as_is(me, plain[:1] + plain[at:] + plain[1:at]),
+        "a key twice": as_is(me, plain.replace(b"\xa7\x63cmd", b"\xa8\x63cmd\x61/\x63cmd", 1)),
+        "a long integer": as_is(me, plain.replace(exp, b"\x1b\0\0\0\0" + exp[1:], 1)),
+        "exp beyond 2^53": forged(me, {**fields, "exp": 2**53}),
+        "an empty segment": forged(me, {**fields, "cmd": "/wasm//run"}),
+    }
+
+
+def forbidden(people: list[Key], chain: list[Delegation], gate: Gate) -> dict[str, bytes]:
+    """What is a token, and gives no right."""
+    from lite.ucan.revocation import Revocation
+
+    narrow = links(people, command="/wasm", policy=[])
+    root = links(people, subject=None, policy=[])
+    costly: Any = ["==", ".x", 0]
+    for _ in range(30):
+        costly = ["any", ".rows", costly]
+    slow = links(people, policy=[costly])
+    rows = {"rows": [[0] * 20] * 20, **ARGS}
+    gone = links(people, policy=[])
+    back = Revocation.issue(people[1], revoked=gone[1].cid, subject=people[0].did)
+    gate._tokens.add([*narrow, *root, *slow, *gone], [(back, [people[1].did])])
+    gate.authorise(
+        replayed := asking(people, chain),
+        executor=people[0].did,
+        proofs_with_it={},
+        claim=gate._tokens.claim,
+    )
+    return {
+        "replayed": replayed,
+        "/wasm for /wasmedge": asking(people, narrow, command="/wasmedge"),
+        "a powerline at the root": asking(people, root),
+        "expired by 61 s": asking(people, chain, expires_at=NOW - 61),
+        "a policy of many steps": asking(people, slow, args=rows),
+        "revoked mid-chain": asking(people, gone),
+        "a missing proof": asking(people, links(people)),
+    }

@@ -1,0 +1,159 @@
+"""Giving, taking back and judging tokens, and what a wrong clock does to them."""
+
+from __future__ import annotations
+
+import pytest
+
+from lite import Node
+from lite.clock import EARLIEST_S
+from lite.errors import NotFoundError, UsageError
+from lite.ucan import container
+from lite.ucan.invocation import Invocation
+from lite.ucan.refusals import (
+    ClockWrong,
+    Expired,
+    InvalidSignature,
+    NoProofs,
+    Revoked,
+    TooEarly,
+    UnavailableProof,
+)
+from tests.authority_support import DAY, Opener, add, ask, give
+from tests.store_support import START, FakeClock
+
+# Clocks.
+
+
+def test_a_clock_behind_the_newest_own_receipt_is_named_and_nothing_called_expired(
+    pi: Node, phone: Node, clock: FakeClock
+) -> None:
+    give(pi, phone)
+    data = ask(phone, pi, add(pi))
+    answer = pi.run(add(pi))
+    clock.seconds = 1_000
+    state = pi.authority.clock_state()
+    assert state.high_water == START
+    assert state.suspicious is not None
+    assert str(answer.receipt.cid)[-7:] in state.suspicious
+    with pytest.raises(ClockWrong, match="1970-01-01 00:16:40Z") as refused:
+        pi.run_invocation(data)
+    assert (refused.value.code, refused.value.exit_code) == ("ucan-clock", 4)
+    with pytest.raises(ClockWrong):
+        pi.authority.delegate(phone.did, "/wasm/run", expires_in_s=60)
+    assert isinstance(pi.authority.verify(data).refusal, ClockWrong)
+    assert pi.run(add(pi)).source == "cached"
+    clock.seconds = START + 1
+    assert pi.run_invocation(data).out.unwrap() == 42
+
+
+def test_without_time_bounds_a_wrong_clock_does_not_matter(
+    pi: Node, phone: Node, clock: FakeClock
+) -> None:
+    pi.run(add(pi))
+    clock.seconds = 1_000
+    give(pi, phone, expires_in_s=None)
+    data = ask(phone, pi, add(pi), expires_in_s=None)
+    assert pi.run_invocation(data).out.unwrap() == 42
+
+
+def test_a_new_node_with_the_clock_at_zero_says_so(pi: Node, clock: FakeClock) -> None:
+    assert pi.authority.clock_state().suspicious is None
+    clock.seconds = 0
+    state = pi.authority.clock_state()
+    assert state.high_water == EARLIEST_S
+    assert state.suspicious is not None
+    assert "before this program was written" in state.suspicious
+
+
+def test_a_good_clock_says_too_early_and_expired_with_what_it_shows(
+    pi: Node, phone: Node, clock: FakeClock
+) -> None:
+    give(pi, phone)
+    data = ask(phone, pi, add(pi))
+    clock.seconds = START + 2 * DAY
+    verdict = pi.authority.verify(data)
+    assert isinstance(verdict.refusal, Expired)
+    assert "the clock here shows" in str(verdict.refusal)
+    later = Invocation.issue(pi.key, subject=pi.did, command="/wasm/run", args={}, expires_at=None)
+    assert not isinstance(pi.authority.verify(later.data).refusal, TooEarly)
+
+
+# Keeping and judging tokens.
+
+
+def test_delegate_finds_the_own_chain_and_never_outlives_it(
+    pi: Node, laptop: Node, phone: Node
+) -> None:
+    give(pi, laptop, "/wasm", expires_in_s=100)
+    issued = laptop.authority.delegate(phone.did, "/wasm/run", expires_in_s=DAY, subject=pi.did)
+    assert [link.issuer for link in issued.chain] == [pi.did, laptop.did]
+    assert issued.token == issued.chain[-1]
+    assert issued.token.expires_at == START + 100
+    with pytest.raises(NoProofs, match="/crud/read"):
+        laptop.authority.delegate(phone.did, "/crud/read", expires_in_s=1, subject=pi.did)
+    with pytest.raises(UsageError, match="not a DID"):
+        pi.authority.delegate("phone", "/wasm/run", expires_in_s=1)
+    with pytest.raises(UsageError, match="upper-case"):
+        pi.authority.delegate(phone.did, "/Wasm", expires_in_s=1)
+    with pytest.raises(UsageError):
+        pi.authority.delegate(phone.did, "/wasm", expires_in_s=1, policy=[["no", 1]])
+
+
+def test_a_powerline_passes_on_what_comes_later(pi: Node, laptop: Node, phone: Node) -> None:
+    give(laptop, phone, powerline=True)
+    give(pi, laptop)
+    given = pi.authority.find_chain(subject=pi.did, audience=laptop.did, command="/wasm/run")
+    assert given is not None
+    phone.authority.import_(given[0].data)
+    assert pi.run_invocation(ask(phone, pi, add(pi))).out.unwrap() == 42
+
+
+def test_import_takes_all_or_nothing(pi: Node, phone: Node) -> None:
+    good = pi.authority.delegate(phone.did, "/wasm/run", expires_in_s=1).token.data
+    receipt = pi.run(add(pi)).receipt
+    forged = bytearray(good)
+    forged[20] ^= 1
+    with pytest.raises(InvalidSignature):
+        phone.authority.import_(container.write([good, bytes(forged)]))
+    assert phone.authority.tokens() == []
+    found = phone.authority.import_(container.write([good, receipt.data]))
+    assert [one.kind for one in found] == ["delegation", "receipt"]
+    assert phone.store.receipts.get(receipt.cid) == receipt
+    assert [(one.kind, one.token.data) for one in phone.authority.tokens()] == [
+        ("delegation", good)
+    ]
+
+
+def test_an_imported_invocation_is_looked_at_and_not_kept(pi: Node, phone: Node) -> None:
+    give(pi, phone)
+    data = ask(phone, pi, add(pi))
+    found = pi.authority.import_(data)
+    assert [one.kind for one in found] == ["delegation", "invocation"]
+    assert pi.run_invocation(data).source == "ran"
+
+
+def test_a_delegation_is_judged_with_the_chain_above_it(
+    pi: Node, laptop: Node, phone: Node, opened: Opener
+) -> None:
+    root = give(pi, laptop, expires_in_s=100)
+    low = give(laptop, phone, subject=pi.did)
+    data = phone.authority.container([root, low])
+    verdict = opened("tablet").authority.verify(data)
+    assert (verdict.kind, verdict.holds, verdict.until) == ("delegation", True, START + 100)
+    assert [link.cid for link in verdict.chain] == [root, low]
+    alone = phone.authority.get(low)
+    assert alone is not None
+    assert phone.authority.verify(alone).holds
+    assert isinstance(opened("tv").authority.verify(alone).refusal, UnavailableProof)
+    phone.authority.import_(pi.authority.revoke(root).data)
+    gone = phone.authority.verify(data)
+    assert isinstance(gone.refusal, Revoked)
+    assert gone.refusal.position == 0
+
+
+def test_only_who_issued_something_above_may_revoke(pi: Node, laptop: Node, phone: Node) -> None:
+    root = give(pi, laptop)
+    with pytest.raises(NoProofs, match="cannot take it back"):
+        laptop.authority.revoke(root)
+    with pytest.raises(NotFoundError):
+        phone.authority.revoke(root)
