@@ -15,19 +15,19 @@ from lite.content import Links, StoreFiles
 from lite.engine.base import Outcome
 from lite.engine.job import UNRESOLVED
 from lite.errors import NotFoundError, QueuedError, UsageError
-from lite.frozen import frozen
+from lite.frozen import frozen, replace
 from lite.ipld import dag_cbor
 from lite.ipld.block import Block
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.keys import Key
-from lite.limits import EngineCaps, Limits
+from lite.limits import INLINE_BYTES_MAX, EngineCaps, Limits
 from lite.model.instruction import Instruction
 from lite.model.promise import Await, BranchMismatch
 from lite.model.receipt import Receipt
 from lite.model.result import Result
 from lite.model.trust import TrustPolicy, choose_answer
 from lite.ops.base import Op, Ready
-from lite.outputs import Linked, link_large
+from lite.outputs import Linked, link_bytes, link_large
 from lite.store import Store
 
 HOMESTAR = "homestar"
@@ -138,6 +138,8 @@ class Executor:
         reified, failure = self._reify(instruction, limits, mode)
         if failure is not None:
             return self._settle(instruction, instruction, Outcome(error=failure), limits, mode)
+        if mode != HOMESTAR:  # which passes links inside of values on as text
+            reified = self._thin(reified)
         if reified.cid != instruction.cid and not fresh:
             known = self.lookup(reified.cid, limits, mode)
             if known is not None:
@@ -237,6 +239,17 @@ class Executor:
             return instruction.substitute(values), None
         except UsageError as fault:  # a value that reads as an await itself
             return instruction, {"code": "bad-argument", "message": str(fault)}
+
+    def _thin(self, instruction: Instruction) -> Instruction:
+        """The instruction with large byte strings as links to files, which are stored."""
+        if len(instruction.data) <= INLINE_BYTES_MAX:
+            return instruction
+        blocks: list[Block] = []
+        thin = link_bytes(instruction.input, blocks)
+        if not blocks:
+            return instruction
+        self._store.blocks.put_many(blocks)
+        return replace(instruction, input=thin)
 
     def _whole(self, receipt: Receipt) -> Result:
         """A result as an await sees it: a linked value by its link, a linked error in full."""

@@ -64,6 +64,21 @@ def link_large(outcome: Outcome) -> Linked:
     return Linked(Result.of_error(value), kind, str(error.get("code", "")), trace, blocks)
 
 
+def link_bytes(value: Any, blocks: list[Block]) -> Any:
+    """`value` with every byte string that is too large for it replaced by a link to a file.
+
+    An input follows the same constant as a result, so that the memo key does not depend on the way
+    in which bytes came in.
+    """
+    if isinstance(value, bytes):
+        return link_value(value, blocks)[0]
+    if isinstance(value, dict):
+        return {key: link_bytes(item, blocks) for key, item in value.items()}
+    if isinstance(value, list):
+        return [link_bytes(item, blocks) for item in value]
+    return value
+
+
 def link_value(value: Any, blocks: list[Block]) -> tuple[Any, LinkKind | None]:
     """`value` itself when it is small, else a link to it; new blocks are appended to `blocks`.
 

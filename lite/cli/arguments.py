@@ -28,9 +28,9 @@ from lite.ipld import dag_cbor
 from lite.ipld.cid import CID
 from lite.limits import BLOCK_BYTES_MAX, INLINE_BYTES_MAX, INTEGER_MAX, INTEGER_MIN
 
-_INTEGER = re.compile(r"[+-]?\d{1,30}")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,30}")
 _HEX = re.compile(r"[+-]?0[xX][0-9a-fA-F]{1,30}")
-_DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _CID_LIKE = re.compile(r"Qm[1-9A-HJ-NP-Za-km-z]{44}|b[a-z2-7]{50,}|[zkfF][0-9A-Za-z]{45,}")
 _CORE = frozenset({"i32", "i64", "f32", "f64"})
 

@@ -17,7 +17,7 @@ from typing import Any
 from lite.engine.base import GuestFailure
 from lite.engine.from_wit import FromWit
 from lite.engine.refusal import Refused, expected, shorten
-from lite.engine.to_wit import Context, Load, ToWit
+from lite.engine.to_wit import FLOAT_EXACT_MAX, Context, Load, ToWit
 from lite.engine.wit import BYTES, FuncType, Prim, ResultOf, WitType, render_func
 
 CORE_RANGES = {"i32": (-(2**31), 2**31 - 1), "i64": (-(2**63), 2**63 - 1)}
@@ -160,6 +160,8 @@ def _core_value(context: Context, arg: Any, kinds: list[str]) -> Any:
     if kind not in CORE_RANGES:
         raise Refused(f"a {kind} cannot be passed as data")
     low, high = CORE_RANGES[kind]
+    if isinstance(arg, float) and FLOAT_EXACT_MAX < abs(arg) < math.inf:
+        raise Refused(f"{arg} may not be the number that was meant: write an integer")
     if not float(arg).is_integer() or not low <= arg <= high:
         raise Refused(f"{arg} is not an {kind}: {low} to {high}")
     return int(arg)

@@ -301,11 +301,16 @@ def _bool(context: Context, value: Any) -> Any:
     return value
 
 
+FLOAT_EXACT_MAX = 2**53  # beyond it a float stands for several integers
+
+
 def _integer(name: str) -> Converter:
     low, high = INTEGER_RANGES[name]
 
     def convert(context: Context, value: Any) -> Any:
         if isinstance(value, float) and value.is_integer():
+            if abs(value) > FLOAT_EXACT_MAX:
+                raise Refused(f"{value} may not be the number that was meant: write an integer")
             value = int(value)
         if type(value) is not int:
             raise expected(name, value)

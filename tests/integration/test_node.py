@@ -113,6 +113,22 @@ def test_an_error_too_large_for_a_receipt_keeps_its_code(node: Node) -> None:
     assert (error["code"], error["truncated"]) == ("exit", True)
 
 
+def test_the_memo_key_does_not_depend_on_how_bytes_came_in(node: Node) -> None:
+    echo, data = module(node, TYPED), bytes(range(256)) * 20
+    first = node.run(wasm(echo, "echo", node.add(data)))
+    again = node.run(wasm(echo, "echo", data))
+    assert (again.source, again.receipt.cid) == ("cached", first.receipt.cid)
+    assert node.run(wasm(echo, "echo", data)).source == "cached"
+
+
+def test_a_float_too_large_to_be_exact_is_no_integer(node: Node) -> None:
+    tools = module(node, ADD)
+    assert node.run(wasm(tools, "add", 2.0, 1)).out.unwrap() == 3
+    inexact = """(module (func (export "same") (param i64) (result i64) local.get 0))"""
+    result = node.run(wasm(module(node, inexact), "same", 9007199254740994.0)).out
+    assert result.error_code == "bad-argument"
+
+
 def test_one_name_cannot_stand_for_another_cid(node: Node) -> None:
     one, other = node.add(b"one"), node.add(b"other")
     with pytest.raises(UsageError, match="always means itself"):
