@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -96,7 +97,7 @@ def _add_folder(folder: Path, put: Put, profile: unixfs.Profile) -> tuple[CID, i
     """
     entries: list[tuple[str, CID, int]] = []
     for path in sorted(folder.iterdir()):
-        if path.is_symlink() or not (path.is_dir() or path.is_file()):
+        if _is_left_out(path):
             continue
         if path.is_dir():
             cid, size = _add_folder(path, put, profile)
@@ -109,6 +110,15 @@ def _add_folder(folder: Path, put: Put, profile: unixfs.Profile) -> tuple[CID, i
     counted = _Counted(put)
     cid = unixfs.write_directory(entries, counted)
     return cid, counted.bytes + sum(size for _, _, size in entries)
+
+
+def _is_left_out(path: Path) -> bool:
+    return path.is_symlink() or not (path.is_dir() or path.is_file())
+
+
+def left_out(folder: Path) -> int:
+    """How many symbolic links and special files adding a folder leaves out."""
+    return sum(_is_left_out(path) for path in folder.rglob("*"))
 
 
 class _Counted:
@@ -133,8 +143,14 @@ def is_file(text: str) -> bool:
 
 
 def open_file(path: str | Path) -> BinaryIO:
-    """Open a file that the user named, with errors that a person understands."""
+    """Open a file that the user named, with errors that a person understands.
+
+    Devices are refused, because most of them have no end; a pipe ends with its writer.
+    """
     try:
+        mode = Path(path).stat().st_mode
+        if (stat.S_ISCHR(mode) or stat.S_ISBLK(mode)) and str(path) != os.devnull:
+            raise UsageError(f"{path} is a device, not a file", hint="Pass its content with -.")
         return Path(path).open("rb")
     except FileNotFoundError:
         raise NotFoundError(f"no such file: {path}") from None

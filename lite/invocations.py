@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from lite.authority import Authority
-from lite.errors import UsageError
+from lite.errors import CidError, UsageError
 from lite.executor import Executor, Settled, Warrant
 from lite.ipld.cid import CID
 from lite.limits import Limits
@@ -33,6 +33,7 @@ from lite.ucan.invocation import Invocation
 from lite.ucan.refusals import Replayed
 
 NONCE_BYTES: Final = 12
+IPFS = "ipfs://"
 _ARGS: Final = frozenset({"rsc", "input", "nnc", "limits"})
 
 
@@ -119,6 +120,7 @@ def instruction_of(invocation: Invocation) -> Instruction:
     if "rsc" not in args:
         raise UsageError("args: rsc is missing")
     rsc: Any = args["rsc"]
+    _check_spelling(rsc)
     fields = (Await.from_value(rsc) or rsc, invocation.command[1:], args.get("input", {}))
     told = args.get("nnc")
     if told is not None:
@@ -130,6 +132,22 @@ def instruction_of(invocation: Invocation) -> Instruction:
     if not nonce or nonce == nonce_for(plain):
         return plain
     return Instruction(*fields, nonce)
+
+
+def _check_spelling(rsc: Any) -> None:
+    """One module, one spelling: policies compare `rsc` as text."""
+    if type(rsc) is not str or not rsc.startswith(IPFS):
+        return
+    root, slash, path = rsc.removeprefix(IPFS).partition("/")
+    whole = all(part not in ("", ".", "..") for part in path.split("/")) and "%" not in path
+    try:
+        usual = str(CID.parse(root)) == root
+    except CidError:
+        return  # the instruction will say what is wrong with it
+    if not usual or (slash and not whole):
+        raise UsageError(
+            "args: rsc has to be written as ipfs://CID[/path] with the CID in its usual form"
+        )
 
 
 def nonce_for(instruction: Instruction) -> bytes:

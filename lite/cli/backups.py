@@ -9,6 +9,17 @@ import click
 from lite.cli.command import verb
 from lite.cli.present import size, visible
 from lite.cli.shell import Shell
+from lite.errors import UsageError
+
+
+def _check_regular(file: str) -> None:
+    """A backup is one regular file: it is written beside its place and then moved there whole."""
+    path = Path(file)
+    if file == "-" or (path.exists() and not path.is_file()):
+        raise UsageError(
+            f"{visible(file)} is not a regular file, and a backup has to be one",
+            hint="Name a file, for example home.backup.",
+        )
 
 
 @verb("backup", example="ipvm backup /media/usb/ipvm.backup")
@@ -19,6 +30,7 @@ def backup(shell: Shell, file: str) -> None:
 
     The file holds the secret key: keep it to yourself.
     """
+    _check_regular(file)
     size_bytes = shell.node().store.backup(Path(file))
     if shell.json:
         shell.emit({"file": file, "bytes": size_bytes})
@@ -32,6 +44,7 @@ def restore(shell: Shell, file: str) -> None:
     """Put a backup in place of the home. It is checked first; what was there is kept aside."""
     from lite.store import restore as put_in_place
 
+    _check_regular(file)
     home = shell.home_path()
     done = put_in_place(Path(file), home)
     kept = [str(path) for path in done.kept]

@@ -62,9 +62,15 @@ def _add_any(shell: Shell, node: Node, path: str, profile: str | None) -> CID:
     if path == "-":
         with metered(shell, sys.stdin.buffer, "add -") as stream:
             return node.add(stream, profile=profile)
+    from lite.files import left_out, open_file
+
     if Path(path).is_dir():
-        return node.add(path, profile=profile)
-    from lite.files import open_file
+        cid = node.add(path, profile=profile)
+        if missing := left_out(Path(path)):
+            shell.note(
+                f"ipvm: {visible(path)}: left out {missing} symbolic links and special files"
+            )
+        return cid
 
     with (
         open_file(path) as file,

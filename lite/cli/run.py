@@ -290,7 +290,7 @@ class NodeSources:
     def open(self, path: str) -> BinaryIO | None:
         from lite.files import open_file
 
-        if not path or not Path(path).exists():
+        if not path or not _exists(path):
             return None
         self._opened.append(open_file(path))
         return self._opened[-1]
@@ -309,3 +309,10 @@ class NodeSources:
 
     def link(self, text: str) -> CID:
         return self._node.resolve(text)
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # too long for a path, or with a NUL
+        return False

@@ -70,6 +70,8 @@ def _kind(label: str) -> str:
     """What a path is here; text that cannot be a path is nothing."""
     path = Path(label)
     try:
+        if not label:
+            return ""
         return "folder" if path.is_dir() else "file" if path.exists() else ""
     except (OSError, ValueError):
         return ""

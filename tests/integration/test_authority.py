@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -264,6 +265,7 @@ def test_what_could_not_be_run_may_be_sent_again(pi: Node, phone: Node) -> None:
 
 CLAIM = """
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from lite.ipld.cid import CID
 from lite.store import Store
@@ -391,3 +393,15 @@ def test_arguments_of_no_instruction_are_the_requester_s_fault(
     for _ in range(2):
         with pytest.raises(UsageError, match=match):
             pi.run_invocation(sent)
+
+
+@pytest.mark.parametrize("spell", [lambda cid: f"{cid}/", lambda cid: cid.encode("base16")])
+def test_one_module_has_one_spelling_in_an_invocation(
+    pi: Node, phone: Node, spell: Callable[[CID], str]
+) -> None:
+    job = add(pi)
+    assert job.module is not None
+    give(pi, phone, policy=[["!=", ".rsc", job.rsc]])
+    other = Instruction(f"ipfs://{spell(job.module)}", job.op, job.input)
+    with pytest.raises(UsageError, match="usual form"):
+        pi.run_invocation(ask(phone, pi, other))

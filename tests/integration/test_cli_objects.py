@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -282,3 +283,25 @@ def test_global_options_stand_before_and_after_any_verb(ipvm: Ipvm, here: Path) 
     assert ipvm("version", "--json").json["version"] == "0.1.0"
     for args in (("-h",), ("receipt", "-h"), ("receipt", "list", "--help")):
         assert ipvm(*args).text.startswith("Usage: ipvm")
+
+
+def test_a_backup_is_written_to_regular_files_only(ipvm: Ipvm, here: Path) -> None:
+    os.mkfifo(here / "pipe")
+    for target in ("pipe", "-", os.devnull):
+        for verb in ("backup", "restore"):
+            ended = ipvm(verb, target)
+            assert (ended.status, "regular file" in ended.err) == (2, True), (verb, target)
+    assert (here / "pipe").is_fifo()
+
+
+def test_what_a_folder_leaves_out_is_said(ipvm: Ipvm, here: Path) -> None:
+    (here / "folder").mkdir()
+    (here / "folder" / "a").write_text("a")
+    (here / "folder" / "link").symlink_to("a")
+    assert "left out 1" in ipvm("add", "folder").err
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="this system has no /dev/zero")
+def test_a_device_is_no_file(ipvm: Ipvm) -> None:
+    for words in (("add", "/dev/zero"), ("run", "/dev/zero:f"), ("import", "/dev/zero")):
+        assert ipvm(*words).status == 2, words
