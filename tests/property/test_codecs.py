@@ -165,9 +165,10 @@ def test_any_bytes_are_a_cid_of_one_form_or_a_cid_error(raw: bytes) -> None:
 @given(st.text(max_size=70))
 def test_any_text_is_a_cid_or_a_cid_error(text: str) -> None:
     try:
-        CID.parse(text)
+        found = CID.parse(text)
     except CidError:
         return
+    assert CID.parse(str(found)) == found
 
 
 @given(st.integers(0, 2**63 - 1))
