@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeVar
 
 from lite.clock import Clock, ClockState
-from lite.errors import NotFoundError, UsageError
+from lite.delegations import Searches, read_delegation
+from lite.errors import IpvmError, NotFoundError, UsageError
 from lite.frozen import frozen
-from lite.gate import Gate, Kind, Verdict, clock_wrong, read_delegation
-from lite.ipld.cid import CID
+from lite.gate import Gate, Kind, Verdict, clock_wrong
+from lite.ipld.cid import CID, DAG_CBOR
 from lite.keys import Key
 from lite.model.receipt import Receipt
 from lite.parcel import Parcel
@@ -31,7 +32,9 @@ from lite.ucan.refusals import (
 from lite.ucan.revocation import Revocation, revokers
 from lite.ucan.show import moment, short
 
-__all__ = ["Authority", "Imported", "Issued", "Kind", "Stored", "Verdict"]
+__all__ = ["Authority", "Imported", "Imports", "Issued", "Kind", "Refused", "Stored", "Verdict"]
+
+T = TypeVar("T")
 
 
 @frozen
@@ -49,6 +52,23 @@ class Imported:
     kind: Kind
     cid: CID
     note: str
+
+
+@frozen
+class Refused:
+    """A token that was not taken in, and why; its CID is that of its bytes, whatever they are."""
+
+    kind: Kind
+    cid: CID
+    error: IpvmError
+
+
+@frozen
+class Imports:
+    """What an import took in, and what it refused."""
+
+    taken: list[Imported]
+    refused: list[Refused]
 
 
 @frozen
@@ -194,33 +214,46 @@ class Authority:
         self._gate.memo.forget(cid)
         return revocation
 
-    def import_(self, data: bytes) -> list[Imported]:
-        """Take in a token or a container in any form; all that is in it, or nothing.
+    def import_(self, data: bytes) -> Imports:
+        """Take in a token, or what is good of a container, in any form.
 
-        Signatures are checked, times are not: what has expired is kept as well. Revocations are
+        Signatures are checked, ends are not: what has expired is kept as well. Revocations are
         kept before their delegation comes, receipts with the other receipts. Invocations are only
         looked at: `Node.run_invocation` does them.
 
         Raises:
-            Refusal: something in it is not a token, or not signed by its issuer.
-            IntegrityError: a receipt in it is not one.
+            MalformedToken: the data are neither a token nor a container.
+            QuotaError: see `Tokens.add`; nothing was kept.
         """
         parcel = Parcel.read(data)
-        found = [read_delegation(token) for token in parcel.delegations.values()]
-        taken = [self._revocation(token, parcel) for token in parcel.revocations]
-        asked = [_invocation(token) for token in parcel.invocations]
-        receipts = [Receipt.parse(token) for token in parcel.receipts]
+        refused: list[Refused] = []
+
+        def good(kind: Kind, tokens: Iterable[bytes], read: Callable[[bytes], T]) -> list[T]:
+            found = []
+            for token in tokens:
+                try:
+                    found.append(read(token))
+                except IpvmError as error:
+                    refused.append(Refused(kind, CID.of(token, DAG_CBOR), error))
+            return found
+
+        found = good("delegation", parcel.delegations.values(), read_delegation)
+        at_hand = {one.cid: one.data for one in found}
+        taken = good("revocation", parcel.revocations, lambda one: self._revocation(one, at_hand))
+        asked = good("invocation", parcel.invocations, _invocation)
+        receipts = good("receipt", parcel.receipts, Receipt.parse)
         self._tokens.add(found, taken)
         for revocation, _ in taken:
             self._gate.memo.forget(revocation.revoked)
         for receipt in receipts:
             self._store.receipts.add(receipt)
-        return [
+        imported = [
             *(Imported("delegation", one.cid, self._note(one)) for one in found),
             *(Imported("revocation", one.cid, f"of {one.revoked}") for one, _ in taken),
             *(Imported("invocation", one.cid, "not kept: it is to be run") for one in asked),
             *(Imported("receipt", one.cid, "") for one in receipts),
         ]
+        return Imports(imported, refused)
 
     # Looking.
 
@@ -267,9 +300,15 @@ class Authority:
         """What the clock shows, and whether it can be right."""
         return self._gate.clock_state()
 
-    def verify(self, data: bytes, *, executor: str | None = None) -> Verdict:
+    def searches(self) -> Searches:
+        """What several calls of `verify` may share: see `Gate.verify`."""
+        return self._gate.searches()
+
+    def verify(
+        self, data: bytes, *, executor: str | None = None, searches: Searches | None = None
+    ) -> Verdict:
         """Whether a token or a container holds now: see `Gate.verify`."""
-        return self._gate.verify(data, executor=executor)
+        return self._gate.verify(data, executor=executor, searches=searches)
 
     def authorise(
         self,
@@ -315,17 +354,19 @@ class Authority:
                 return path
             if len(path) >= chains.LINKS_MAX:
                 continue
-            for above in self._tokens.given_to(top.issuer, delegation.subject or ""):
+            for above in self._tokens.all_given_to(top.issuer, delegation.subject or ""):
                 if above.issuer not in seen:
                     seen.add(above.issuer)
                     paths.append([above, *path])
         return None
 
-    def _revocation(self, data: bytes, parcel: Parcel) -> tuple[Revocation, frozenset[str]]:
+    def _revocation(
+        self, data: bytes, at_hand: Mapping[CID, bytes]
+    ) -> tuple[Revocation, frozenset[str]]:
         return revokers(
             data,
             now=self.clock_state().sure_now,
-            resolve=lambda cid: parcel.delegations.get(cid) or self._tokens.delegation(cid),
+            resolve=lambda cid: at_hand.get(cid) or self._tokens.delegation(cid),
             revoked_by=self._tokens.revoked_by,
         )
 

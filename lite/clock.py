@@ -10,6 +10,11 @@ from lite.frozen import frozen
 EARLIEST_S: Final = 1_767_225_600  # 2026-01-01: this program was not written before
 CLOCK_BACK_MAX_S: Final = 60  # a clock may be set back by as much without a word
 _YEAR_10000: Final = 253_402_300_800
+_SET: Final = "Set the clock, or let the network set it"
+_AHEAD: Final = (
+    ". If it is right now and was ahead at {}: `ipvm receipt forget {}` drops that receipt, and the"
+    " newest one left counts then; nothing revoked or used up comes back"
+)
 
 
 class Clock(Protocol):
@@ -41,11 +46,13 @@ class ClockState:
         high_water: a time that has passed for sure: the newest receipt that this node signed, but
             at least the writing of this program. It may be a minute short of the truth.
         suspicious: why the clock cannot be right, in one line; None when it may be.
+        hint: what to do about it, in one line; None when there is nothing to do.
     """
 
     now: int
     high_water: int
     suspicious: str | None
+    hint: str | None = None
 
     @staticmethod
     def of(now: int, signed_at: int, receipt: str = "") -> ClockState:
@@ -53,17 +60,18 @@ class ClockState:
 
         Args:
             signed_at: when this node signed its newest receipt; 0: never.
-            receipt: its name, for the text.
+            receipt: its CID, for the texts.
         """
-        reason = None
+        reason, hint = None, None
         if now + CLOCK_BACK_MAX_S < signed_at:
-            named = f" ({receipt})" if receipt else ""
+            named = f" (…{receipt[-7:]})" if receipt else ""
             reason = f"but this node signed a receipt{named} at {moment(signed_at)}"
+            hint = _SET + (_AHEAD.format(moment(signed_at), receipt) if receipt else "")
         elif now < EARLIEST_S:
-            reason = "before this program was written"
+            reason, hint = "before this program was written", _SET
         if reason is not None:
             reason = f"the clock here shows {moment(now)}, {reason}"
-        return ClockState(now, max(signed_at, EARLIEST_S), reason)
+        return ClockState(now, max(signed_at, EARLIEST_S), reason, hint)
 
     @property
     def sure_now(self) -> int:

@@ -7,19 +7,20 @@ nothing to a node whose clock is known to be wrong, so then whatever has one is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from lite.clock import Clock, ClockState
+from lite.delegations import Searches, Source
 from lite.errors import UsageError
 from lite.frozen import frozen
-from lite.ipld.cid import CID, DAG_CBOR
+from lite.ipld.cid import CID
 from lite.parcel import Parcel
 from lite.store import Store
 from lite.ucan import chains, proofs, twins
 from lite.ucan.authorised import Authorised, RevokedBy, first_revoked
 from lite.ucan.chains import Wanted
-from lite.ucan.checks import Place, check_signature, check_time, read
+from lite.ucan.checks import Place, check_time
 from lite.ucan.delegation import Delegation
 from lite.ucan.memo import Memo
 from lite.ucan.proofs import Claim
@@ -32,9 +33,12 @@ from lite.ucan.refusals import (
     UnavailableProof,
 )
 from lite.ucan.show import short
+from lite.ucan.upward import Upward
+
+INVOCATION_COST: Final = 5_000  # looks: its policies may take many steps
+REVOCATION_COST: Final = 200
 
 Kind = Literal["delegation", "invocation", "revocation", "receipt"]
-CLOCK_HINT: Final = "set the clock, or let the network set it; `ipvm doctor` shows what is known"
 
 
 @frozen
@@ -65,15 +69,13 @@ class Gate:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._clock = clock
         self._tokens = store.tokens
-        self._store = store
         self.memo = Memo()
 
     def clock_state(self) -> ClockState:
         """What the clock shows, and whether it can be right."""
         now, latest = self._clock.now(), self._tokens.latest()
         behind = latest.receipt is not None and now < latest.signed_at
-        receipt = short(latest.receipt) if behind else ""
-        return ClockState.of(now, latest.signed_at, receipt)
+        return ClockState.of(now, latest.signed_at, str(latest.receipt) if behind else "")
 
     def authorise(
         self,
@@ -103,7 +105,13 @@ class Gate:
                 raise clock_wrong(state, found.invocation.cid)
         return self._check(data, executor, state.sure_now, proofs_with_it, claim)
 
-    def verify(self, data: bytes, *, executor: str | None = None) -> Verdict:
+    def searches(self) -> Searches:
+        """What several calls of `verify` may share: their work is bounded together."""
+        return Searches(self._tokens)
+
+    def verify(
+        self, data: bytes, *, executor: str | None = None, searches: Searches | None = None
+    ) -> Verdict:
         """Whether a token holds now: a delegation, or an invocation with its proofs, which may be
         in the same container or here. It changes nothing and does not count as a use.
 
@@ -111,6 +119,8 @@ class Gate:
 
         Args:
             executor: the DID that is to act; None: do not ask to whom it is addressed.
+            searches: shared with other calls. When they are exhausted, what is said not to hold
+                for want of a chain may still hold.
 
         Raises:
             MalformedToken: there is neither token nor container in the data.
@@ -119,10 +129,12 @@ class Gate:
         parcel = Parcel.read(data)
         single = [*parcel.invocations, *parcel.revocations, *parcel.receipts]
         if len(single) == 1:
+            if searches is not None:
+                searches.spend(INVOCATION_COST if parcel.invocations else REVOCATION_COST)
             return self._verify_invocation(single[0], executor, parcel)
         if single:
             raise UsageError(f"there are {len(single)} invocations in it: verify them one by one")
-        return self._verify_delegation(parcel)
+        return self._verify_delegation(parcel, searches or self.searches())
 
     def _verify_invocation(self, data: bytes, executor: str | None, parcel: Parcel) -> Verdict:
         kind: Kind = (
@@ -140,17 +152,13 @@ class Gate:
             return Verdict(kind, False, None, refusal, [])
         return Verdict(kind, True, found.expires_at, None, list(found.chain))
 
-    def _verify_delegation(self, parcel: Parcel) -> Verdict:
+    def _verify_delegation(self, parcel: Parcel, searches: Searches) -> Verdict:
         state = self.clock_state()
         chain: list[Delegation] = []
         try:
-            leaf = _leaf(parcel)
-            chain = self._chain_of(leaf, state, parcel)
-            revoked = first_revoked(chain, self._tokens.revoked_by)
-            if revoked is not None:
-                position, revoker = revoked
-                place = Place(chain[position].cid, position, len(chain))
-                raise place.refused(Revoked(f"revoked by {short(revoker)}"), "7j")
+            leaf = _leaf(parcel, searches)
+            chain = self._chain_of(leaf, state, parcel, searches)
+            self._check_chain(chain, state)
             ends = [link.expires_at for link in chain if link.expires_at is not None]
             begins = any(link.not_before is not None for link in chain)
             if state.suspicious is not None and (ends or begins):
@@ -159,27 +167,72 @@ class Gate:
             return Verdict("delegation", False, None, refusal, chain)
         return Verdict("delegation", True, min(ends) if ends else None, None, chain)
 
-    def _chain_of(self, leaf: Delegation, state: ClockState, parcel: Parcel) -> list[Delegation]:
-        """The chain that a delegation ends, each link of which holds by its time."""
+    def _chain_of(
+        self, leaf: Delegation, state: ClockState, parcel: Parcel, searches: Searches
+    ) -> list[Delegation]:
+        """The chain that a delegation ends: one that holds, else the nearest to that.
+
+        Raises:
+            UnavailableProof: there is none; or the time is not that of the delegation itself.
+        """
+        with_it = {cid: data for cid, data in parcel.delegations.items() if cid != leaf.cid}
+        if leaf.is_root or (leaf.subject is None and not with_it):
+            return [leaf]  # a powerline by itself: whatever its issuer may do
+        source = Source(searches, with_it)
+        subjects = [leaf.subject] if leaf.subject else source.subjects()
+        nearest: chains.Chain | None = None
+        for subject in subjects:
+            above = self._find(subject, leaf.issuer, leaf.command, None, source, heed=True)
+            if above is not None:
+                return [*above, leaf]
+            upward = Upward.of(leaf, subject, source)
+            # Without asking who has revoked what, the second time: then the link can be named.
+            for heed in (True, False):
+                for command in upward.commands:
+                    above = self._find(subject, leaf.issuer, command, None, source, heed=heed)
+                    if above is not None:
+                        return [*above, leaf]
+            nearest = nearest or upward.chain
+        if nearest is not None:
+            return list(nearest)
         place = Place(leaf.cid, 0)
         self._timed(state, lambda: check_time(leaf, state.sure_now, place))
-        if leaf.is_root or leaf.subject is None:
-            return [leaf]
-        # Without asking who has revoked what: that is to be said of a link, not of a gap.
-        with_it = {cid: data for cid, data in parcel.delegations.items() if cid != leaf.cid}
-        above = self.find(
-            leaf.subject, leaf.issuer, leaf.command, None, with_it, heed_revocations=True
-        ) or self.find(
-            leaf.subject, leaf.issuer, leaf.command, None, with_it, heed_revocations=False
-        )
-        if above is None:
-            missing = UnavailableProof(
-                f"issued by {short(leaf.issuer)}, and no chain from {short(leaf.subject)} that "
-                "would give the right to that is at hand now",
-                hint="import the delegations before it, or verify them together in one container",
+        whom = "its subject" if leaf.subject is None else short(leaf.subject)
+        if searches.exhausted:
+            cut_off = UnavailableProof(
+                f"issued by {short(leaf.issuer)}, and there are so many delegations that the "
+                f"search for a chain from {whom} was cut off",
+                hint="verify it together with its chain in one container",
             )
-            raise place.refused(missing, "7a")
-        return [*above, leaf]
+            raise place.refused(cut_off, "7a")
+        missing = UnavailableProof(
+            f"issued by {short(leaf.issuer)}, and no chain from {whom} that would give the right "
+            "to that is at hand now",
+            hint="import the delegations before it, or verify them together in one container",
+        )
+        raise place.refused(missing, "7a")
+
+    def _check_chain(self, chain: Sequence[Delegation], state: ClockState) -> None:
+        """What an invocation through the chain would be told, whatever its arguments."""
+        narrowest = max((link.command for link in chain), key=len)
+        subject = chain[0].subject
+        if subject is None:
+            place = Place(chain[0].cid, 0)
+            self._timed(state, lambda: check_time(chain[0], state.sure_now, place))
+            revoked = first_revoked(chain, self._tokens.revoked_by)
+            if revoked is not None:
+                raise place.refused(Revoked(f"revoked by {short(revoked[1])}"), "7j")
+            return
+        self._timed(
+            state,
+            lambda: proofs.check_chain(
+                chain,
+                subject=subject,
+                command=narrowest,
+                now=state.sure_now,
+                revoked_by=self._tokens.revoked_by,
+            ),
+        )
 
     def _check(
         self,
@@ -225,33 +278,30 @@ class Gate:
         command: str,
         args: dict[str, Any] | None,
         with_it: Mapping[CID, bytes],
-        *,
-        heed_revocations: bool = True,
     ) -> list[Delegation] | None:
+        source = Source(self.searches(), with_it)
+        return self._find(subject, audience, command, args, source, heed=True)
+
+    def _find(
+        self,
+        subject: str,
+        audience: str,
+        command: str,
+        args: dict[str, Any] | None,
+        source: Source,
+        *,
+        heed: bool,
+    ) -> list[Delegation] | None:
+        """`chains.find`; `heed` revocations or not."""
         wanted = Wanted(subject, audience, command, self.clock_state().sure_now, args)
-        source = _Source(self._store, with_it)
-        revoked_by = self._tokens.revoked_by if heed_revocations else _nobody
+        revoked_by = source.searches.revoked_by if heed else _nobody
         found = chains.find(source, wanted, revoked_by=revoked_by)
         return None if found is None else list(found)
 
 
-class _Source:
-    """Delegations that came along, before those in the store."""
-
-    def __init__(self, store: Store, with_it: Mapping[CID, bytes]) -> None:
-        self._tokens = store.tokens
-        self._with_it = [read_delegation(data) for data in with_it.values()]
-
-    def given_to(self, audience: str, subject: str) -> Iterator[Delegation]:
-        for one in self._with_it:
-            if one.audience == audience and one.subject in (None, subject):
-                yield one
-        yield from self._tokens.given_to(audience, subject)
-
-
-def _leaf(parcel: Parcel) -> Delegation:
+def _leaf(parcel: Parcel, searches: Searches) -> Delegation:
     """The one delegation of a parcel that no other goes on from."""
-    found = [read_delegation(data) for data in parcel.delegations.values()]
+    found = [searches.read(cid, data) for cid, data in parcel.delegations.items()]
     if not found:
         raise UsageError("there is no token in it")
     passed_on = {one.issuer for one in found if not one.is_root}
@@ -263,19 +313,12 @@ def _leaf(parcel: Parcel) -> Delegation:
     return leaves[0]
 
 
-def read_delegation(data: bytes) -> Delegation:
-    place = Place(CID.of(data, DAG_CBOR), 0)
-    delegation = read(Delegation.parse, data, place)
-    check_signature(delegation.token, place)
-    return delegation
-
-
 def clock_wrong(state: ClockState, token: CID | None) -> ClockWrong:
     return ClockWrong(
         f"{state.suspicious}; nothing that begins or ends at a time can be judged or signed",
         token=token,
         details={"now": state.now, "high_water": state.high_water},
-        hint=CLOCK_HINT,
+        hint=state.hint,
     )
 
 

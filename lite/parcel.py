@@ -9,9 +9,9 @@ from lite.errors import CodecError
 from lite.frozen import frozen
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.model.receipt_shape import COMMAND as RECEIPT_COMMAND
-from lite.ucan import container, envelope
+from lite.ucan import envelope
+from lite.ucan.checks import unpack
 from lite.ucan.envelope import Token
-from lite.ucan.refusals import MalformedToken
 from lite.ucan.revocation import COMMAND as REVOKE_COMMAND
 
 _DELEGATION = b"ucan/dlg@"
@@ -38,12 +38,9 @@ class Parcel:
         """Sort what is in a container, or a token by itself, in any form that is read here.
 
         Raises:
-            MalformedToken: neither, or with something in it that is no token at all.
+            MalformedToken: neither, or one beyond the bounds.
         """
-        try:
-            tokens = container.read_any(data)
-        except CodecError as error:
-            raise MalformedToken(str(error), step="1") from None
+        tokens = unpack(data)
         delegations: dict[CID, bytes] = {}
         others: dict[str, list[bytes]] = {"invocation": [], "revocation": [], "receipt": []}
         for token in tokens:

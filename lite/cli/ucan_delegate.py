@@ -199,10 +199,10 @@ def _revoked(node: Node, text: str) -> CID:
     """The CID of the delegation that is meant; what came in a file is stored first."""
     from lite.cli.ucan_items import forest, leaves, read
     from lite.cli.ucan_source import load
-    from lite.ucan import container
+    from lite.ucan.checks import unpack
 
     data = load(node, text)
-    items = [read(token) for token in container.read_any(data)]
+    items = [read(token) for token in unpack(data)]
     found = [branch.item.cid for branch in leaves(forest(items))]
     if not found:
         raise NotFoundError(f"there is no delegation in {one_line(text, 60)}")
@@ -213,5 +213,7 @@ def _revoked(node: Node, text: str) -> CID:
             hint="Name one by its CID.",
         )
     if any(item.token and node.authority.get(item.cid) is None for item in items):
-        node.authority.import_(data)
+        bad = [one for one in node.authority.import_(data).refused if one.cid == found[0]]
+        if bad:
+            raise bad[0].error
     return found[0]

@@ -9,12 +9,11 @@ import click
 
 from lite.cli.command import verb
 from lite.cli.shell import Shell
-from lite.errors import CodecError, UsageError
 
 if TYPE_CHECKING:
     from lite.cli.ucan_items import Branch, Item
+    from lite.cli.ucan_judge import Judge, Judged
     from lite.gate import Verdict
-    from lite.ipld.cid import CID
     from lite.node import Node
     from lite.ucan.delegation import Delegation
     from lite.ucan.invocation import Invocation
@@ -38,54 +37,37 @@ def inspect(shell: Shell, token: str) -> None:
     A token stands below the one that gave its issuer the right. Nothing is stored.
     """
     from lite.cli.ucan_items import forest, read, walk
+    from lite.cli.ucan_judge import Judge
     from lite.cli.ucan_source import load
-    from lite.ucan import container
+    from lite.ucan.checks import unpack
 
     node = shell.node()
-    items = [read(data) for data in container.read_any(load(node, token))]
+    items = [read(data) for data in unpack(load(node, token))]
     trees = forest(items)
-    known = {item.cid: item for item in items}
+    judge = Judge(node, items)
     if shell.json:
-        shell.emit({"tokens": [_as_json(one, judge(node, one, known)) for one in walk(trees)]})
+        shell.emit({"tokens": [_as_json(one, judge.branch(one)) for one in walk(trees)]})
         return
     for tree in trees:
-        for line in _lines(tree, node, known, "", ""):
+        for line in _lines(tree, node, judge, "", ""):
             shell.line(line)
+    if judge.skipped:
+        shell.line(judge.left_out())
 
 
-def judge(node: Node, branch: Branch, beside_it: dict[CID, Item]) -> Verdict:
-    """Whether the token holds now, with what came beside it and what is in the store."""
-    from lite.gate import Verdict
-    from lite.ucan import container
-    from lite.ucan.invocation import Invocation
-    from lite.ucan.refusals import Refusal
-
-    beside = branch.above
-    token = branch.item.token
-    if branch.item.kind == "invocation" and isinstance(token, Invocation):
-        beside = tuple(beside_it[cid] for cid in token.proofs if cid in beside_it)
-    parts = [branch.item.data, *(item.data for item in beside)]
-    try:
-        return node.authority.verify(container.write(parts))
-    except UsageError as error:  # what gave the right goes round in a circle
-        return Verdict("delegation", False, None, Refusal(str(error)), [])
-
-
-def _lines(
-    branch: Branch, node: Node, known: dict[CID, Item], first: str, rest: str
-) -> Iterator[str]:
+def _lines(branch: Branch, node: Node, judge: Judge, first: str, rest: str) -> Iterator[str]:
     """`first` leads the token's own line, `rest` those below it."""
     yield f"{first}{branch.item.kind}  {branch.item.cid}"
     bar = rest + ("│ " if branch.below else "  ")
-    for label, text in _facts(branch, node, known):
+    for label, text in _facts(branch, node, judge):
         yield f"{bar}{label:<{LABEL_CHARS}} {text}"
     for i, child in enumerate(branch.below):
         last = i == len(branch.below) - 1
         lead, under = ("└─ ", "   ") if last else ("├─ ", "│  ")
-        yield from _lines(child, node, known, rest + lead, rest + under)
+        yield from _lines(child, node, judge, rest + lead, rest + under)
 
 
-def _facts(branch: Branch, node: Node, known: dict[CID, Item]) -> Iterator[tuple[str, str]]:
+def _facts(branch: Branch, node: Node, judge: Judge) -> Iterator[tuple[str, str]]:
     from lite.cli.ucan_words import ends
     from lite.ucan.delegation import Delegation
     from lite.ucan.show import moment
@@ -102,8 +84,8 @@ def _facts(branch: Branch, node: Node, known: dict[CID, Item]) -> Iterator[tuple
     if token.not_before is not None:
         yield "since", moment(token.not_before)
     yield "until", ends(token.expires_at, node.clock.now())
-    verdict = judge(node, branch, known)
-    yield "now", "it holds" if verdict.holds else f"it does not hold: {verdict.refusal}"
+    judged = judge.branch(branch)
+    yield "now", "it holds" if judged.holds else judged.reason
 
 
 def _delegated(token: Delegation, node: Node) -> Iterator[tuple[str, str]]:
@@ -144,15 +126,15 @@ def _count(number: int, what: str) -> str:
     return f"no {what}s" if not number else f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _as_json(branch: Branch, verdict: Verdict) -> dict[str, Any]:
+def _as_json(branch: Branch, judged: Judged) -> dict[str, Any]:
     item, token = branch.item, branch.item.token
     fields: dict[str, Any] = {
         "cid": str(item.cid),
         "kind": item.kind,
         "above": [str(one.cid) for one in branch.above],
-        "holds": verdict.holds,
-        "until": verdict.until,
-        "reason": None if verdict.refusal is None else str(verdict.refusal),
+        "holds": judged.holds,
+        "until": judged.until,
+        "reason": judged.refusal,
     }
     if token is None:
         return {**fields, "reason": item.problem}
@@ -196,14 +178,9 @@ def verify(shell: Shell, token: str, executor: str | None) -> None:
     reason. Nothing is stored and nothing is done; that an invocation was used before is no fault.
     """
     from lite.cli.ucan_source import load
-    from lite.ucan.refusals import MalformedToken
 
     node = shell.node()
-    try:
-        data = load(node, token)
-        verdict = node.authority.verify(data, executor=executor)
-    except CodecError as error:
-        raise MalformedToken(str(error), hint=error.hint) from None
+    verdict = node.authority.verify(load(node, token), executor=executor)
     if verdict.refusal is not None:
         raise verdict.refusal
     if shell.json:

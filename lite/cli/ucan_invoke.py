@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from lite.cli.command import verb
 from lite.cli.results import as_json, exit_status, show_trace, show_value, summary
 from lite.cli.run import RunCommand, end_queued, make_instruction
 from lite.cli.shell import Shell, TaskEnded
-from lite.errors import QueuedError, UsageError
+from lite.cli.sources import NodeSources
+from lite.errors import AuthorityError, QueuedError, UsageError
 
 COMMAND = "/wasm/run"
 
@@ -52,7 +55,6 @@ def invoke(
     from lite.cli.ucan_source import did
     from lite.invocations import args_of, nonce_for
     from lite.ucan import container
-    from lite.ucan.invocation import Invocation
 
     if not words:
         raise UsageError("`ipvm ucan invoke` needs a module", hint="For example: add.wasm:add 2 40")
@@ -62,9 +64,16 @@ def invoke(
     node = shell.node()
     try:
         target = find_target(node, words[0])
-        instruction = make_instruction(node, target, words[1:], env, stdin)
+        with NodeSources(node) as sources:
+            instruction = make_instruction(node, sources, target, words[1:], env, stdin)
     except QueuedError as queued:
         end_queued(shell, words[0], str(queued), queued.hint)
+    if sources.secret or node.store.secrets.is_secret(instruction.cid):
+        what = ", ".join(sources.secret) or "this call"
+        raise AuthorityError(
+            f"the invocation would let out what was marked secret: {what}",
+            hint="Give the other the file in a way of your own, and name it by its CID.",
+        )
     tokens = node.authority.invoke(
         at,
         COMMAND,
@@ -74,19 +83,21 @@ def invoke(
     )
     text = container.write(tokens).decode()
     if shell.json:
-        invocation = Invocation.parse(tokens[0])
-        shell.emit(
-            {
-                "cid": str(invocation.cid),
-                "ins": str(instruction.cid),
-                "sub": invocation.subject,
-                "exp": invocation.expires_at,
-                "prf": [str(cid) for cid in invocation.proofs],
-                "token": text,
-            }
-        )
+        shell.emit({"ins": str(instruction.cid), "token": text, **_invocation(tokens[0])})
     else:
         shell.line(text)
+
+
+def _invocation(data: bytes) -> dict[str, Any]:
+    from lite.ucan.invocation import Invocation
+
+    invocation = Invocation.parse(data)
+    return {
+        "cid": str(invocation.cid),
+        "sub": invocation.subject,
+        "exp": invocation.expires_at,
+        "prf": [str(cid) for cid in invocation.proofs],
+    }
 
 
 def _limits(fuel: str | None, memory: str | None, time: str | None) -> dict[str, int]:

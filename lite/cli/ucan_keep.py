@@ -8,11 +8,12 @@ import click
 
 from lite.cli.command import verb
 from lite.cli.present import visible
-from lite.cli.shell import Shell
+from lite.cli.shell import Shell, TaskEnded, complain
 
 if TYPE_CHECKING:
+    from lite.authority import Imports
     from lite.cli.ucan_items import Item
-    from lite.gate import Verdict
+    from lite.cli.ucan_judge import Judged
     from lite.node import Node
 
 
@@ -26,17 +27,41 @@ if TYPE_CHECKING:
 @click.argument("token", metavar="FILE|TEXT|-")
 @click.pass_obj
 def import_(shell: Shell, token: str) -> None:
-    """Keep delegations and revocations that another made. Every signature is checked first."""
+    """Keep delegations and revocations that another made. Every signature is checked first.
+
+    What is bad in a container is named and left out; the exit status is then that of the first one.
+    """
     from lite.cli.ucan_source import load
 
     node = shell.node()
-    imported = node.authority.import_(load(node, token))
+    found = node.authority.import_(load(node, token))
     if shell.json:
-        rows = [{"cid": str(one.cid), "kind": one.kind, "note": one.note} for one in imported]
-        shell.emit({"imported": rows})
-        return
-    for one in imported:
-        shell.line(f"{one.cid}  {one.kind}  {visible(one.note)}".rstrip())
+        shell.emit(_import_fields(found))
+    else:
+        for one in found.taken:
+            shell.line(f"{one.cid}  {one.kind}  {visible(one.note)}".rstrip())
+        for bad in found.refused:
+            complain(f"{bad.cid}  {bad.kind}, not taken in: {bad.error}", bad.error.hint)
+    if found.refused:
+        raise TaskEnded(found.refused[0].error.exit_code)
+
+
+def _import_fields(found: Imports) -> dict[str, Any]:
+    return {
+        "imported": [
+            {"cid": str(one.cid), "kind": one.kind, "note": one.note} for one in found.taken
+        ],
+        "refused": [
+            {
+                "cid": str(one.cid),
+                "kind": one.kind,
+                "code": one.error.code,
+                "reason": str(one.error),
+                "hint": one.error.hint,
+            }
+            for one in found.refused
+        ],
+    }
 
 
 @verb("list", example="ipvm ucan list\nipvm ucan list --json")
@@ -44,31 +69,35 @@ def import_(shell: Shell, token: str) -> None:
 def list_(shell: Shell) -> None:
     """List the delegations and revocations kept here: from whom, to whom, what, until when."""
     from lite.cli.ucan_items import read
+    from lite.cli.ucan_judge import Judge
 
     node = shell.node()
     items = [read(entry.token.data) for entry in node.authority.tokens()]
-    rows = [(item, node.authority.verify(item.data)) for item in items]
+    judge = Judge(node)
+    rows = [(item, judge.data(item.data)) for item in items]
     if shell.json:
-        shell.emit({"tokens": [_row(item, verdict) for item, verdict in rows]})
+        shell.emit({"tokens": [_row(item, judged) for item, judged in rows]})
         return
-    for item, verdict in rows:
-        shell.line(_line(node, item, verdict))
+    for item, judged in rows:
+        shell.line(_line(node, item, judged))
+    if judge.skipped:
+        shell.line(judge.left_out())
 
 
-def _row(item: Item, verdict: Verdict) -> dict[str, Any]:
+def _row(item: Item, judged: Judged) -> dict[str, Any]:
     from lite.cli.ucan_inspect import token_fields
 
     fields: dict[str, Any] = {
         "cid": str(item.cid),
         "kind": item.kind,
-        "holds": verdict.holds,
-        "until": verdict.until,
-        "reason": None if verdict.refusal is None else str(verdict.refusal),
+        "holds": judged.holds,
+        "until": judged.until,
+        "reason": judged.refusal,
     }
     return fields if item.token is None else {**fields, **token_fields(item.token)}
 
 
-def _line(node: Node, item: Item, verdict: Verdict) -> str:
+def _line(node: Node, item: Item, judged: Judged) -> str:
     from lite.cli.ucan_words import ends
     from lite.ucan.delegation import Delegation
     from lite.ucan.show import value as shown
@@ -76,7 +105,7 @@ def _line(node: Node, item: Item, verdict: Verdict) -> str:
     token = item.token
     if token is None:
         return f"✗ {item.cid}  {item.kind}: {item.problem}"
-    mark = "✓" if verdict.holds else "✗"
+    mark = {True: "✓", False: "✗", None: "?"}[judged.holds]
     issuer = _who(token.issuer, node)
     if not isinstance(token, Delegation):
         return f"{mark} {item.cid}  {item.kind} by {issuer} of {token.args.get('revoke')}"
@@ -84,7 +113,7 @@ def _line(node: Node, item: Item, verdict: Verdict) -> str:
     if token.subject != token.issuer:
         about = "anything of theirs" if token.subject is None else _who(token.subject, node)
         what += f" at {about}"
-    why = "" if verdict.refusal is None else f"  ({verdict.refusal})"
+    why = "" if not judged.refusal or judged.holds is None else f"  ({judged.refusal})"
     return f"{mark} {item.cid}  {what}, until {ends(token.expires_at, node.clock.now())}{why}"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lite.cli.present import one_line
-from lite.errors import CidError, CodecError, NotFoundError, UsageError
+from lite.errors import CidError, NotFoundError, UsageError
 from lite.ipld.cid import CID
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def load(node: Node, text: str) -> bytes:
 
     Raises:
         NotFoundError: no such file or token.
-        CodecError: text that begins like a container and is none.
+        MalformedToken: text that is no token or container, or nothing at all.
         UsageError: a folder, a piece of several CIDs, or too much input.
     """
     if text == "-":
@@ -31,9 +31,9 @@ def load(node: Node, text: str) -> bytes:
     if _exists(path):
         return _from_file(path)
     if len(text) >= TEXT_CHARS_MIN and not _is_cid(text) and text.isascii():
-        from lite.ucan import container
+        from lite.ucan.checks import unpack
 
-        container.read_any(text.encode())
+        unpack(text.encode())
         return text.encode()
     return stored(node, find(node, text))
 
@@ -113,7 +113,9 @@ def _bounded(data: bytes, name: str) -> bytes:
     if len(data) > _bytes_max():
         raise UsageError(f"{name} has more than {_bytes_max()} bytes, too many for tokens")
     if not data.strip():
-        raise CodecError(f"{name} is empty, not a token")
+        from lite.ucan.refusals import MalformedToken
+
+        raise MalformedToken(f"{name} is empty, not a token", step="1")
     return data
 
 

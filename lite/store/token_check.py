@@ -1,56 +1,104 @@
-"""Looking for damage in the tokens of a store."""
+"""Looking for damage in the tokens of a store, and in what stands beside them to look them up."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
+from lite.clock import Clock
 from lite.errors import CidError, IntegrityError, IpvmError
 from lite.ipld.cid import CID
 from lite.store import sql
-from lite.store.database import Database
-from lite.store.tokens import pages
+from lite.store.database import Database, Row
+from lite.store.tokens import Tokens, columns, pages
 from lite.ucan import envelope
 from lite.ucan.delegation import Delegation
-from lite.ucan.envelope import Token
-from lite.ucan.revocation import Revocation
+from lite.ucan.refusals import Refusal
+from lite.ucan.revocation import Revocation, revokers
+
+_COLUMNS = ("audience", "subject", "command", "end")
 
 
-def damaged_tokens(database: Database, *, repair: bool) -> Iterator[str]:
-    """Verify every delegation and revocation again; a line about each that is damaged.
+def damaged_tokens(database: Database, clock: Clock, *, repair: bool) -> Iterator[str]:
+    """Verify every delegation and revocation again, and compare what stands beside them in the
+    tables with what they say; a line about each that is damaged.
+
+    That a delegation is revoked although no revocation here says so is no damage: the revocation
+    may have been damaged and dropped.
 
     Args:
-        repair: drop them, so that they can be imported again. What a damaged revocation took back
-            stays revoked.
+        repair: drop damaged tokens, so that they can be imported again, and set right what stands
+            beside the others. What a damaged revocation took back stays revoked.
     """
-    for after, delete, read in (
-        (sql.DELEGATIONS_AFTER, sql.DELEGATION_DELETE, _delegation),
-        (sql.REVOCATIONS_AFTER, sql.REVOCATION_DELETE, _revocation),
-    ):
-        for row, raw, data in pages(database, after):
-            fault = _fault(raw, data, read)
-            if fault is None:
-                continue
-            if repair:
-                with database.write() as transaction:
-                    transaction.execute(delete, (row,))
+    check = _TokenCheck(database, clock, repair)
+    for row in pages(database, sql.DELEGATIONS_CHECKED):
+        yield from check.delegation(row)
+    for row in pages(database, sql.REVOCATIONS_CHECKED):
+        yield from check.revocation(row)
+
+
+class _TokenCheck:
+    def __init__(self, database: Database, clock: Clock, repair: bool) -> None:
+        self._database = database
+        self._tokens = Tokens(database, clock)
+        self._now = clock.now()
+        self._repair = repair
+
+    def delegation(self, row: Row) -> Iterator[str]:
+        number, raw, data, *kept = row
+        try:
+            delegation = Delegation.parse(data)
+            _check(delegation.token, raw)
+        except IpvmError as fault:
+            self._mend(sql.DELEGATION_DELETE, (number,))
             yield f"token {_name(raw)}: {fault}"
+            return
+        right = columns(delegation)
+        wrong = [what for what, a, b in zip(_COLUMNS, kept, right, strict=True) if a != b]
+        if wrong:
+            self._mend(sql.DELEGATION_MEND, (*right, number))
+            yield f"token {delegation.cid}: is filed under another {' and '.join(wrong)}"
+
+    def revocation(self, row: Row) -> Iterator[str]:
+        number, raw, data, kept = row
+        try:
+            revocation = Revocation.parse(data)
+            _check(revocation.invocation.token, raw)
+        except IpvmError as fault:
+            self._mend(sql.REVOCATION_DELETE, (number,))
+            yield f"token {_name(raw)}: {fault}"
+            return
+        revoked = revocation.revoked
+        if kept != revoked.raw:
+            self._mend(sql.REVOCATION_MEND, (revoked.raw, number))
+            yield f"token {revocation.cid}: is filed as revoking something else than {revoked}"
+        listed = {name for (name,) in self._database.rows(sql.REVOKERS, (revoked.raw,))}
+        for name in sorted(self._names(revocation) - listed):
+            self._mend(sql.REVOKER_ADD, (revoked.raw, name))
+            yield f"token {revocation.cid}: {revoked} is not listed as revoked by {name}"
+
+    def _names(self, revocation: Revocation) -> frozenset[str]:
+        """In whose name it counts, as far as can be told now; its proofs may have expired since."""
+        try:
+            _, names = revokers(
+                revocation.data,
+                now=self._now,
+                resolve=self._tokens.delegation,
+                revoked_by=self._tokens.revoked_by,
+            )
+        except Refusal:  # not yet valid for this clock; it was when it came in
+            return frozenset({revocation.invocation.issuer})
+        return names
+
+    def _mend(self, statement: str, values: tuple[object, ...]) -> None:
+        if self._repair:
+            with self._database.write() as transaction:
+                transaction.execute(statement, values)
 
 
-def _fault(raw: bytes, data: bytes, read: Callable[[bytes], Token]) -> str | None:
-    try:
-        token = read(data)
-        envelope.verify(token)
-    except IpvmError as error:
-        return str(error)
-    return None if token.cid.raw == raw else "its bytes hash to another CID"
-
-
-def _delegation(data: bytes) -> Token:
-    return Delegation.parse(data).token
-
-
-def _revocation(data: bytes) -> Token:
-    return Revocation.parse(data).invocation.token
+def _check(token: envelope.Token, raw: bytes) -> None:
+    envelope.verify(token)
+    if token.cid.raw != raw:
+        raise IntegrityError("its bytes hash to another CID")
 
 
 def _name(raw: bytes) -> str:

@@ -2,32 +2,47 @@
 
 Everything here was verified before it came in; `lite.authority` sees to that. Revocations are kept
 also when the delegation that they name is not here: it may come later.
+
+No clock makes a revocation or an accepted invocation be forgotten: a clock that once ran ahead
+would do so for good. Revocations stay. Of claims and of delegations those that ended first go when
+there are more than `CLAIMS_KEPT` or `DELEGATIONS_KEPT`; an invocation that ended no later than a
+forgotten claim is not accepted any more, whatever the clock shows then.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Literal
 
 from lite.clock import Clock
+from lite.errors import QuotaError
 from lite.frozen import frozen
 from lite.ipld.cid import CID
 from lite.limits import TIME_MAX_S
 from lite.model.receipt import Receipt
 from lite.store import sql
-from lite.store.database import Database, Transaction
+from lite.store.database import Database, Row, Transaction
 from lite.store.faults import stored_cid
 from lite.store.receipts import stored_receipt
+from lite.ucan import command as commands
 from lite.ucan import envelope
 from lite.ucan.authorised import CLOCK_BUFFER_S
-from lite.ucan.chains import FANOUT_MAX
+from lite.ucan.chains import FANOUT_MAX, LOOKED_AT_MAX
 from lite.ucan.delegation import Delegation
 from lite.ucan.revocation import Revocation
 
-__all__ = ["EXPIRED_KEPT_S", "Latest", "Tokens", "evict", "pages", "sure_now"]
+__all__ = ["EXPIRED_KEPT_S", "Claimed", "Latest", "Tokens", "columns", "evict", "pages"]
 
-EXPIRED_KEPT_S = 30 * 86_400  # delegations with their revocations, after they have expired
+EXPIRED_KEPT_S = 30 * 86_400  # delegations, after they have expired, however many there are
 CLAIMS_KEPT_S = 3_600
+DELEGATIONS_KEPT = 10_000
+CLAIMS_KEPT = 1_000_000  # about 100 bytes each, a fraction of the receipt that answers it
+REVOCATIONS_EARLY_MAX = 100_000  # with so many here, only those of delegations that are here
 _PAGE = 256
+
+Claimed = Literal["new", "open", "answered", "forgotten"]
+"""What a claim found: nothing before it; an earlier one without an answer; one with an answer; or
+an invocation so old that it is not known any more whether there was one."""
 
 
 @frozen
@@ -61,6 +76,9 @@ class Tokens:
 
         Args:
             durable: False when it may be lost with the power, because it can come again.
+
+        Raises:
+            QuotaError: too many revocations are here to keep one of an unknown delegation.
         """
         new = [
             one for one in delegations if self._database.row(sql.DELEGATION, (_raw(one),)) is None
@@ -89,12 +107,24 @@ class Tokens:
         found = self._database.row(sql.DELEGATION, (cid.raw,))
         return found[0] if found else None
 
-    def given_to(self, audience: str, subject: str) -> Iterator[Delegation]:
-        """Delegations to an audience, about the subject or about any; those that last longest
-        first, the expired ones left out."""
+    def given_to(self, audience: str, subject: str, command: str) -> Iterator[Delegation]:
+        """Delegations of a command to an audience, about the subject or about any; those that last
+        longest first, the expired ones left out. They are read as they are wanted."""
+        wanted = commands.above(command)
+        query = sql.DELEGATIONS_GIVEN.format(",".join(["(?)"] * len(wanted)))
         since = self._clock.now() - CLOCK_BUFFER_S
-        values = (audience, subject, since, audience, since, FANOUT_MAX)
-        for raw, data, _ in self._database.rows(sql.DELEGATIONS_GIVEN, values):
+        for start in range(0, LOOKED_AT_MAX, _PAGE):
+            values = (*wanted, audience, subject, since, audience, since, _PAGE, start)
+            rows = self._database.rows(query, values)
+            for raw, data, _ in rows:
+                yield _delegation(raw, data)
+            if len(rows) < _PAGE:
+                return
+
+    def all_given_to(self, audience: str, subject: str) -> Iterator[Delegation]:
+        """The same, of any command."""
+        values = (audience, subject, self._clock.now() - CLOCK_BUFFER_S, FANOUT_MAX)
+        for raw, data, _ in self._database.rows(sql.DELEGATIONS_TO, values):
             yield _delegation(raw, data)
 
     def delegations(self) -> Iterator[Delegation]:
@@ -109,11 +139,13 @@ class Tokens:
 
     def revoked_by(self, delegation: CID, issuers: Sequence[str]) -> str | None:
         """The first of the issuers that revoked the delegation, or None."""
+        names = self.revokers(delegation)
+        return next((issuer for issuer in issuers if issuer in names), None) if names else None
+
+    def revokers(self, delegation: CID) -> frozenset[str]:
+        """In whose names the delegation is revoked."""
         rows = self._database.rows(sql.REVOKERS, (delegation.raw,))
-        if not rows:
-            return None
-        names = {name for (name,) in rows}
-        return next((issuer for issuer in issuers if issuer in names), None)
+        return frozenset(name for (name,) in rows)
 
     def any_revoked(self, delegations: Sequence[CID]) -> bool:
         """Whether anybody revoked any of the delegations: one query for a chain."""
@@ -122,17 +154,20 @@ class Tokens:
 
     # Accepted invocations.
 
-    def claim(self, cid: CID, until: int | None) -> bool:
-        """Remember an invocation until a time (None: for ever); whether it was new.
+    def claim(self, cid: CID, until: int | None) -> Claimed:
+        """Remember an invocation that can be accepted until a time (None: for ever).
 
-        Of two callers at once, in whatever process, one is told so. Durable when it returns.
+        Of two callers at once, in whatever process, one is told that it is new. Durable when it
+        returns.
         """
         with self._database.write() as transaction:
-            transaction.execute(
-                sql.INVOCATIONS_EVICT, (sure_now(self._database, self._clock) - CLAIMS_KEPT_S,)
-            )
-            values = (cid.raw, until)
-            return transaction.execute(sql.INVOCATION_CLAIM, values).rowcount > 0
+            earlier = transaction.row(sql.INVOCATION, (cid.raw,))
+            if earlier is not None:
+                return "open" if earlier[0] is None else "answered"
+            if until is not None and until <= self._database.number(sql.CLAIMS_FORGOTTEN):
+                return "forgotten"
+            transaction.execute(sql.INVOCATION_CLAIM, (cid.raw, until))
+        return "new"
 
     def release(self, cid: CID) -> None:
         """Take a claim back: the invocation led to nothing. One that was answered stays."""
@@ -156,45 +191,59 @@ class Tokens:
         return Latest(at, None if raw is None else stored_cid(raw))
 
 
-def sure_now(database: Database, clock: Clock) -> int:
-    """A time that has passed for sure, so that a clock that runs ahead for an hour makes nobody
-    forget what was revoked or accepted."""
-    return min(clock.now(), database.number(sql.LATEST))
-
-
 def evict(database: Database, clock: Clock) -> None:
-    """Forget delegations that have long expired, with their revocations, and expired claims."""
-    now = sure_now(database, clock)
+    """Of more delegations and claims than are kept, forget those that ended first."""
+    now = min(clock.now(), database.number(sql.LATEST))
     with database.write(durable=False) as transaction:
-        for statement in sql.AUTHORITY_EVICT:
-            transaction.execute(statement, (now - EXPIRED_KEPT_S,))
-        transaction.execute(sql.INVOCATIONS_EVICT, (now - CLAIMS_KEPT_S,))
+        over = database.number(sql.DELEGATIONS_COUNT) - DELEGATIONS_KEPT
+        if over > 0:
+            transaction.execute(sql.DELEGATIONS_EVICT, (now - EXPIRED_KEPT_S, over))
+        over = database.number(sql.CLAIMS_COUNT) - CLAIMS_KEPT
+        if over > 0:
+            transaction.execute(sql.CLAIMS_FORGET, (now - CLAIMS_KEPT_S, over))
+            transaction.execute(sql.CLAIMS_EVICT)
 
 
 def _write_delegation(transaction: Transaction, delegation: Delegation, now: int) -> None:
+    values = (_raw(delegation), *columns(delegation), now, delegation.data)
+    transaction.execute(sql.DELEGATION_ADD, values)
+
+
+def columns(delegation: Delegation) -> tuple[str, str | None, str, int]:
+    """What stands beside a delegation, to look it up: audience, subject, command, end."""
     ends = delegation.expires_at
-    values = (
-        _raw(delegation),
+    return (
         delegation.audience,
         delegation.subject,
+        delegation.command,
         TIME_MAX_S if ends is None else ends,
-        now,
-        delegation.data,
     )
-    transaction.execute(sql.DELEGATION_ADD, values)
 
 
 def _write_revocation(
     transaction: Transaction, revocation: Revocation, names: Collection[str], now: int
 ) -> None:
     revoked = revocation.revoked.raw
+    if transaction.row(sql.REVOCATION, (revocation.cid.raw,)) is None:
+        _check_room(transaction, revocation)
     transaction.execute(sql.REVOCATION_ADD, (revocation.cid.raw, revoked, now, revocation.data))
     for name in sorted(names):
         transaction.execute(sql.REVOKER_ADD, (revoked, name))
 
 
-def pages(database: Database, query: str) -> Iterator[tuple[int, bytes, bytes]]:
-    """The rows (row number, CID, token) of a query for those after a row, a page at a time."""
+def _check_room(transaction: Transaction, revocation: Revocation) -> None:
+    if transaction.row(sql.DELEGATION, (revocation.revoked.raw,)) is not None:
+        return
+    counted = transaction.row(sql.REVOCATIONS_COUNT)
+    if counted is not None and counted[0] >= REVOCATIONS_EARLY_MAX:
+        raise QuotaError(
+            f"{counted[0]} revocations are here, too many to keep one of a delegation that is not",
+            hint=f"import the delegation first: {revocation.revoked}",
+        )
+
+
+def pages(database: Database, query: str) -> Iterator[Row]:
+    """The rows (row number, CID, token…) of a query for those after a row, a page at a time."""
     last = 0
     while rows := database.rows(query, (last, _PAGE)):
         yield from rows

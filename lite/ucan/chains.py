@@ -16,18 +16,20 @@ from typing import Any, Final, Protocol
 from lite.errors import UsageError
 from lite.ipld.cid import CID
 from lite.keys import Key
-from lite.limits import TIME_MAX_S
+from lite.limits import PROOFS_MAX, TIME_MAX_S
 from lite.ucan import command as commands
 from lite.ucan.authorised import CLOCK_BUFFER_S, RevokedBy, first_revoked, revoker_of
 from lite.ucan.delegation import Delegation
 from lite.ucan.evaluate import STEPS_MAX, Meter
 from lite.ucan.payload import principal
 from lite.ucan.policy import Policy
+from lite.ucan.refusals import TooManyProofs
 from lite.ucan.show import short
 from lite.ucan.show import value as shown
 
-LINKS_MAX: Final = 8
-FANOUT_MAX: Final = 256
+LINKS_MAX: Final = PROOFS_MAX
+FANOUT_MAX: Final = 256  # delegations that fit, for each principal
+LOOKED_AT_MAX: Final = 4_096  # for each principal, to find them
 PARTIALS_MAX: Final = 2_000
 SEARCH_STEPS_MAX: Final = 10 * STEPS_MAX  # for all policies that are looked at
 SAME_PLACE_MAX: Final = 8  # partial chains of one length that stop at one principal
@@ -38,11 +40,11 @@ Chain = tuple[Delegation, ...]
 class Delegations(Protocol):
     """Where delegations are kept."""
 
-    def given_to(self, audience: str, subject: str) -> Iterable[Delegation]:
+    def given_to(self, audience: str, subject: str, command: str) -> Iterable[Delegation]:
         """Verified delegations to an audience, about the subject or about any (powerlines).
 
-        Those that last longest come first; only the first `FANOUT_MAX` are looked at. DIDs have no
-        fragments. It may leave out what has expired.
+        Those that last longest come first; only the first `LOOKED_AT_MAX` are looked at. DIDs have
+        no fragments. It may leave out what has expired, and what does not cover the command.
         """
 
 
@@ -107,10 +109,14 @@ class _Search:
         """Put each delegation to the audience in front of the chain."""
         if len(chain) >= LINKS_MAX:
             return
-        found = islice(self._source.given_to(audience, self._subject), FANOUT_MAX)
-        for delegation in found:
-            if self._fits(delegation) and not _loops(delegation, chain):
-                self._add((delegation, *chain))
+        found = self._source.given_to(audience, self._subject, self._wanted.command)
+        fitting = (
+            one
+            for one in islice(found, LOOKED_AT_MAX)
+            if self._fits(one) and not _loops(one, chain)
+        )
+        for delegation in islice(fitting, FANOUT_MAX):
+            self._add((delegation, *chain))
 
     def _add(self, chain: Chain) -> None:
         place = (len(chain), chain[0].issuer)
@@ -166,9 +172,16 @@ def extend(
 
     Raises:
         UsageError: the chain does not end at the key, or does not cover the command.
+        TooManyProofs: with one more link it would have more than is followed.
     """
     if not chain or chain[-1].audience != key.did:
         raise UsageError(f"the chain does not give anything to {short(key.did)}")
+    if len(chain) >= LINKS_MAX:
+        raise TooManyProofs(
+            f"the chain has {len(chain)} delegations, at most {LINKS_MAX} are followed",
+            hint="ask one further up the chain to delegate directly",
+            details={"proofs": len(chain) + 1},
+        )
     narrowest = max((link.command for link in chain), key=len)
     command = narrowest if command is None else command
     uncovered = [link for link in chain if not commands.covers(link.command, command)]

@@ -4,19 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 
-from lite.errors import CodecError, SignatureError
+from lite.errors import CodecError, Rule, SignatureError
 from lite.ipld.cid import CID
-from lite.ucan import envelope
+from lite.ucan import container, envelope
 from lite.ucan.authorised import CLOCK_BUFFER_S
 from lite.ucan.delegation import Delegation
 from lite.ucan.envelope import Token
 from lite.ucan.invocation import Invocation
-from lite.ucan.refusals import Expired, InvalidSignature, MalformedToken, Refusal, TooEarly
+from lite.ucan.refusals import (
+    ContainerTooLarge,
+    Expired,
+    InvalidSignature,
+    KeysUnsorted,
+    KeyTwice,
+    MalformedToken,
+    NotShortest,
+    PolicyTooLarge,
+    Refusal,
+    TokenTooLarge,
+    TooDeep,
+    TooEarly,
+    TooManyProofs,
+    TooManyTokens,
+)
 from lite.ucan.show import moment, short, span
 
 Parsed = TypeVar("Parsed", Delegation, Invocation)
+
+_REFUSALS: Final[dict[Rule, type[Refusal]]] = {
+    "container-bytes": ContainerTooLarge,
+    "container-tokens": TooManyTokens,
+    "key-duplicate": KeyTwice,
+    "keys-unsorted": KeysUnsorted,
+    "nesting": TooDeep,
+    "not-shortest": NotShortest,
+    "policy-size": PolicyTooLarge,
+    "proofs": TooManyProofs,
+    "token-bytes": TokenTooLarge,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +68,31 @@ class Place:
         return of_invocation if self.position is None else of_proof
 
 
+def malformed(error: CodecError) -> Refusal:
+    """The refusal of bytes that are no token or container, by the rule that they break."""
+    return _REFUSALS.get(error.rule, MalformedToken)(str(error), hint=error.hint)
+
+
+def unpack(data: bytes) -> tuple[bytes, ...]:
+    """The tokens in a container, or a token by itself: see `container.read_any`.
+
+    Raises:
+        MalformedToken: there is neither in the data; one of its kinds, step 1.
+    """
+    try:
+        return container.read_any(data)
+    except CodecError as error:
+        refusal = malformed(error)
+        refusal.step = "1"
+        raise refusal from None
+
+
 def read(parse: Callable[[bytes], Parsed], data: bytes, place: Place) -> Parsed:
     """Step 1 or 7b: the bytes as a token of the spec.
 
     Raises:
         MalformedToken: one of its kinds.
+        TooManyProofs: so many that the token is too large for any other look.
         InvalidSignature: the signature has a length that no scheme known here has.
     """
     step = place.step("1", "7b")
@@ -54,7 +101,7 @@ def read(parse: Callable[[bytes], Parsed], data: bytes, place: Place) -> Parsed:
     except MalformedToken as error:
         raise place.refused(error, step) from None
     except CodecError as error:
-        raise place.refused(MalformedToken(str(error)), step) from None
+        raise place.refused(malformed(error), step) from None
     except SignatureError as error:
         raise place.refused(InvalidSignature(str(error)), step) from None
 

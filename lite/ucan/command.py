@@ -46,5 +46,12 @@ def covers(broad: str, narrow: str) -> bool:
     return narrow.startswith(broad) and narrow[len(broad)] == "/"
 
 
+def above(command: str) -> list[str]:
+    """All commands that cover one, the broadest first, itself last."""
+    ends = [at for at, letter in enumerate(command) if letter == TOP and at]
+    narrower = [command[:end] for end in ends] + ([command] if command != TOP else [])
+    return [TOP, *narrower]
+
+
 def _bad(command: str, problem: str) -> InvalidCommand:
     return InvalidCommand(f"command {shown(command)} {problem}", details={"cmd": command})

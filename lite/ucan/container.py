@@ -8,6 +8,8 @@ then perhaps gzip, then perhaps base64, then one ASCII letter in front that says
 
 Without any letter it is the body of an HTTP request. Only the forms without gzip are written; all
 are read, also unsorted ones, as those of others are. A container holds no CIDs: they are computed.
+What is read is bounded before it is built: the bytes while they are inflated, the number of tokens
+by the head of their list.
 Source: UCAN Container 0.1.0.
 """
 
@@ -20,13 +22,17 @@ from typing import Final, Literal
 from lite.errors import CodecError, LimitError
 from lite.ipld import dag_cbor
 from lite.limits import MIB
+from lite.ucan.heads import BYTES, LIST, head
 
-CONTAINER_BYTES_MAX: Final = 4 * MIB  # of the CBOR, before base64 and after gunzip
+CONTAINER_BYTES_MAX: Final = 4 * MIB  # of the CBOR, before base64
+INFLATED_BYTES_MAX: Final = MIB  # of the CBOR behind gzip: 4 KB can grow to 4 MiB, in over 10 ms
 TOKENS_MAX: Final = 4096
 
 Form = Literal["raw", "base64", "base64url", "bare"]
 
 _KEY = "ctn-v1"
+_OPENING = b"\xa1\x66ctn-v1"  # a map of one pair, and its key
+_FIRST_BYTES = 32
 _LETTERS: Final[dict[str, bytes]] = {"raw": b"@", "base64": b"B", "base64url": b"C", "bare": b""}
 # Letter -> whether the rest is text, and whether gzip is below that.
 _FORMS: Final = {
@@ -44,6 +50,7 @@ _BARE = b"\xa1"  # a CBOR map of one pair
 _TOKEN = b"\x82"  # a CBOR list of two items
 _TOKEN_IN_BASE64 = b"gl"  # that list, then the head of a byte string
 _URL_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
+_SPACE = b" \t\n\r\v\f"
 _STANDARD_TO_URL = bytes.maketrans(b"+/", b"-_")
 
 
@@ -72,7 +79,8 @@ def read(data: bytes) -> tuple[bytes, ...]:
     In the text forms white space, the alphabet and padding of base64 do not matter.
 
     Raises:
-        CodecError: not a container, or one beyond the bounds; it says why.
+        CodecError: not a container, or one beyond the bounds; it says why, and its rule is then
+            "container-bytes" or "container-tokens".
     """
     if data[:1] == _BARE:
         return _tokens(data)
@@ -80,8 +88,8 @@ def read(data: bytes) -> tuple[bytes, ...]:
     if letter not in _FORMS:
         raise CodecError(f"not a container: none begins with {data[:1]!r}")
     text, zipped = _FORMS[letter]
-    body = _from_base64(b"".join(data.split())[1:]) if text else data[1:]
-    return _tokens(_gunzip(body) if zipped else body)
+    body = _from_base64(data.translate(None, _SPACE)[1:]) if text else data[1:]
+    return _tokens(_inflated(body) if zipped else body)
 
 
 def read_any(data: bytes) -> tuple[bytes, ...]:
@@ -92,7 +100,7 @@ def read_any(data: bytes) -> tuple[bytes, ...]:
     """
     if data[:1] == _TOKEN:
         return (data,)
-    text = b"".join(data.split())
+    text = data.translate(None, _SPACE)
     if text[:2] == _TOKEN_IN_BASE64:
         return (_from_base64(text),)
     return read(data)
@@ -100,16 +108,40 @@ def read_any(data: bytes) -> tuple[bytes, ...]:
 
 def _tokens(data: bytes) -> tuple[bytes, ...]:
     if len(data) > CONTAINER_BYTES_MAX:
-        raise CodecError(f"a container of {len(data)} bytes, at most {CONTAINER_BYTES_MAX}")
-    value = dag_cbor.decode(data)
-    if type(value) is not dict or value.keys() != {_KEY} or type(value[_KEY]) is not list:
+        raise _too_large(f"a container of {len(data)} bytes, at most {CONTAINER_BYTES_MAX}")
+    try:
+        count, at = _count(data)
+        tokens: dict[bytes, None] = {}
+        for _ in range(count):
+            major, size, start = head(data, at)
+            if major != BYTES:
+                raise CodecError("not a container: an item of its list is not bytes")
+            at = start + size
+            tokens[data[start:at]] = None
+    except IndexError:
+        at = len(data) + 1
+    if at > len(data):
+        raise CodecError("the container is truncated: it ends early")
+    if at < len(data):
+        raise CodecError(f"{len(data) - at} trailing bytes after the container")
+    return tuple(tokens)
+
+
+def _count(data: bytes) -> tuple[int, int]:
+    """How many tokens there are to be, and where the first begins; raises IndexError when the data
+    end before."""
+    opening = data[: len(_OPENING)]
+    if opening != _OPENING:
+        if _OPENING.startswith(opening):
+            raise IndexError
         raise CodecError(f'not a container: a map of "{_KEY}" to a list, and nothing else')
-    tokens = value[_KEY]
-    if len(tokens) > TOKENS_MAX:
-        raise CodecError(f"a container of {len(tokens)} tokens, at most {TOKENS_MAX}")
-    if any(type(token) is not bytes for token in tokens):
-        raise CodecError("not a container: an item of its list is not bytes")
-    return tuple(dict.fromkeys(tokens))
+    major, count, at = head(data, len(_OPENING))
+    if major != LIST:
+        raise CodecError(f'not a container: a map of "{_KEY}" to a list, and nothing else')
+    if count > TOKENS_MAX:
+        text = f"a container of {count} tokens, at most {TOKENS_MAX}"
+        raise CodecError(text, rule="container-tokens")
+    return count, at
 
 
 def _to_base(data: bytes, form: Form) -> bytes:
@@ -122,7 +154,7 @@ def _to_base(data: bytes, form: Form) -> bytes:
 
 def _from_base64(text: bytes) -> bytes:
     if len(text) > 2 * CONTAINER_BYTES_MAX:
-        raise CodecError(f"base64 text of {len(text)} characters, too much for a container")
+        raise _too_large(f"base64 text of {len(text)} characters, too much for a container")
     digits = text.rstrip(b"=").translate(_URL_TO_STANDARD)
     padded = digits + b"=" * (-len(digits) % 4)
     try:
@@ -134,19 +166,27 @@ def _from_base64(text: bytes) -> bytes:
     return data
 
 
-def _gunzip(data: bytes) -> bytes:
+def _inflated(data: bytes) -> bytes:
     import zlib
 
     machine = zlib.decompressobj(wbits=31)
     try:
+        # First so much that it shows whether it is a container, and of how many tokens.
+        plain = machine.decompress(data, _FIRST_BYTES)
+        if len(plain) == _FIRST_BYTES:
+            _count(plain)
         # One byte more than may be: enough to see that it is too much, however much it would be.
-        plain = machine.decompress(data, CONTAINER_BYTES_MAX + 1)
+        more = machine.decompress(machine.unconsumed_tail, INFLATED_BYTES_MAX + 1 - len(plain))
     except zlib.error:
         raise CodecError("the container is not gzip, as its letter says") from None
-    if len(plain) > CONTAINER_BYTES_MAX:
-        raise CodecError(f"a container of more than {CONTAINER_BYTES_MAX} bytes")
+    if len(plain) + len(more) > INFLATED_BYTES_MAX:
+        raise _too_large(f"a container of more than {INFLATED_BYTES_MAX} bytes, unpacked")
     if not machine.eof:
         raise CodecError("the gzip of the container ends early")
     if machine.unused_data:
         raise CodecError(f"{len(machine.unused_data)} bytes after the gzip of the container")
-    return plain
+    return plain + more
+
+
+def _too_large(text: str) -> CodecError:
+    return CodecError(text, rule="container-bytes")

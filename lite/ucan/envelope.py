@@ -87,11 +87,14 @@ def parse(data: bytes) -> Token:
     """Read a token from outside. Its signature is not checked: see `verify`.
 
     Raises:
-        CodecError: not the canonical bytes of an envelope, too large, or an unknown tag.
+        CodecError: not the canonical bytes of an envelope, an unknown tag, or too large; then its
+            rule says in what.
         SignatureError: no signature that is known here has that length.
     """
     if len(data) > TOKEN_BYTES_MAX:
-        raise CodecError(f"a token of {len(data)} bytes, at most {TOKEN_BYTES_MAX}")
+        from lite.ucan import oversize
+
+        raise oversize.complaint(data)
     return _token(data, CID.of(data, DAG_CBOR), dag_cbor.decode(data))
 
 

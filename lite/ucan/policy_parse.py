@@ -16,7 +16,7 @@ from math import isfinite
 from typing import Any, Final
 
 from lite.ucan.glob import Glob
-from lite.ucan.refusals import InvalidPolicy
+from lite.ucan.refusals import InvalidPolicy, PolicyTooLarge
 from lite.ucan.selector import Selector
 from lite.ucan.show import value as shown
 from lite.ucan.statement import Statement
@@ -36,6 +36,7 @@ def parse(value: Any) -> tuple[Statement, ...]:
 
     Raises:
         InvalidPolicy: it says which statement, counted from 1, and what is wrong there.
+        PolicyTooLarge: over `STATEMENTS_MAX` statements, or `STATEMENT_DEPTH_MAX` levels.
     """
     if type(value) is not list:
         raise InvalidPolicy(f"a policy is a list of statements, not {shown(value)}")
@@ -50,7 +51,7 @@ class _Reader:
 
     def statements(self, value: list[Any], where: str, depth: int) -> tuple[Statement, ...]:
         if len(value) > STATEMENTS_MAX:
-            raise InvalidPolicy(f"{where}s: more than {STATEMENTS_MAX}")
+            raise PolicyTooLarge(f"{where}s: more than {STATEMENTS_MAX}")
         return tuple(
             self.statement(item, f"{where} {number}", depth) for number, item in enumerate(value, 1)
         )
@@ -58,9 +59,9 @@ class _Reader:
     def statement(self, value: Any, where: str, depth: int) -> Statement:
         self.count += 1
         if self.count > STATEMENTS_MAX:
-            raise InvalidPolicy(f"{where}: more than {STATEMENTS_MAX} statements in all")
+            raise PolicyTooLarge(f"{where}: more than {STATEMENTS_MAX} statements in all")
         if depth >= STATEMENT_DEPTH_MAX:
-            raise InvalidPolicy(
+            raise PolicyTooLarge(
                 f"policy statements nested deeper than {STATEMENT_DEPTH_MAX} levels"
             )
         if type(value) is not list or not value or type(value[0]) is not str:

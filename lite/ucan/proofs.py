@@ -3,7 +3,7 @@
 `check` goes through these steps and stops at the first that fails. The proofs are read from the
 root, which the subject issued, to the one that reached the invoker.
 
-     1  form        the bytes are one canonical invocation token       MalformedToken
+     1  form        the bytes are one canonical invocation token       MalformedToken, its kinds
                     commands, times and policies have their form       InvalidCommand, InvalidTime
      2  signature   the issuer signed, and the header fits its key     InvalidSignature
      3  executor    `aud`, or else `sub`, is this node                 WrongExecutor
@@ -36,12 +36,13 @@ of the spec since 2026.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from lite.ipld.cid import CID, DAG_CBOR
-from lite.ucan import command, twins
+from lite.limits import PROOFS_MAX
+from lite.ucan import command as commands
+from lite.ucan import twins
 from lite.ucan.authorised import CLOCK_BUFFER_S, Authorised, RevokedBy, revoker_of
 from lite.ucan.checks import Place, check_signature, check_time, read
 from lite.ucan.delegation import Delegation
@@ -69,8 +70,6 @@ from lite.ucan.refusals import (
 )
 from lite.ucan.show import short
 from lite.ucan.show import value as shown
-
-PROOFS_MAX: Final = 16
 
 Resolve = Callable[[CID], "bytes | None"]
 Claim = Callable[[CID, "int | None"], bool]
@@ -143,6 +142,25 @@ def check_delegation(data: bytes, *, now: int) -> Delegation:
     return delegation
 
 
+def check_chain(
+    chain: Sequence[Delegation], *, subject: str, command: str, now: int, revoked_by: RevokedBy
+) -> None:
+    """Steps 6 and 7d to 7j, without 7i, on delegations in a row, the subject's own first: what an
+    invocation of the command through all of them would be told.
+
+    Raises:
+        Refusal: of the class that the step names.
+    """
+    count = len(chain)
+    _check_number(count, Place(chain[-1].cid, count - 1))
+    for position, delegation in enumerate(chain):
+        place = Place(delegation.cid, position, count if count > 1 else 0)
+        above = chain[:position]
+        check_time(delegation, now, place)
+        _check_link(subject, command, above, delegation, place)
+        _check_revocation(chain[: position + 1], place, revoked_by)
+
+
 def _walk(data: bytes, request: _Request) -> Authorised:
     invocation = read(Invocation.parse, data, Place(None))
     place = Place(invocation.cid)
@@ -150,20 +168,16 @@ def _walk(data: bytes, request: _Request) -> Authorised:
     _check_address(invocation, request)
     check_time(invocation, request.now, place)
     count = len(invocation.proofs)
-    if count > PROOFS_MAX:
-        many = TooManyProofs(
-            f"{count} proofs, at most {PROOFS_MAX} are followed", details={"proofs": count}
-        )
-        raise place.refused(many, "6")
+    _check_number(count, place)
     chain: list[Delegation] = []
     for position, cid in enumerate(invocation.proofs):
         place = Place(cid, position, count)
         delegation = _proof(cid, place, request)
         check_time(delegation, request.now, place)
-        _check_link(invocation, chain, delegation, place)
+        _check_link(invocation.subject, invocation.command, chain, delegation, place)
         _check_policy(invocation, delegation, place, request.meter)
         chain.append(delegation)
-        _check_revocation(chain, place, request)
+        _check_revocation(chain, place, request.revoked_by, request.memo)
     _check_invoker(invocation, chain)
     return Authorised.of(invocation, chain)
 
@@ -208,20 +222,29 @@ def _proof(cid: CID, place: Place, request: _Request) -> Delegation:
     return delegation
 
 
+def _check_number(count: int, place: Place) -> None:
+    """Step 6."""
+    if count > PROOFS_MAX:
+        many = TooManyProofs(
+            f"{count} proofs, at most {PROOFS_MAX} are followed", details={"proofs": count}
+        )
+        raise place.refused(many, "6")
+
+
 def _check_link(
-    invocation: Invocation, chain: list[Delegation], delegation: Delegation, place: Place
+    subject: str, wanted: str, chain: Sequence[Delegation], delegation: Delegation, place: Place
 ) -> None:
-    """Steps 7e to 7h: how a proof fits the invocation and the chain before it."""
+    """Steps 7e to 7h: how a proof fits what is wanted of whom, and the chain before it."""
     if not chain and delegation.subject is None:
         root = PowerlineRoot("a powerline (sub null) cannot be the first proof")
         raise place.refused(root, "7e")
-    if delegation.subject not in (None, invocation.subject):
+    if delegation.subject not in (None, subject):
         other = InvalidSubject(
-            f"about {short(delegation.subject)}, the invocation about {short(invocation.subject)}",
+            f"about {short(delegation.subject)}, the invocation about {short(subject)}",
             details={"sub": delegation.subject},
         )
         raise place.refused(other, "7f")
-    expected = chain[-1].audience if chain else invocation.subject
+    expected = chain[-1].audience if chain else subject
     if delegation.issuer != expected:
         before = f"proof {len(chain)} gave the right to" if chain else "the right belongs to"
         gap = InvalidAudience(
@@ -229,9 +252,9 @@ def _check_link(
             details={"iss": delegation.issuer, "expected": expected},
         )
         raise place.refused(gap, "7g")
-    if not command.covers(delegation.command, invocation.command):
+    if not commands.covers(delegation.command, wanted):
         narrow = CommandNotCovered(
-            f"for {shown(delegation.command)}, which does not cover {shown(invocation.command)}",
+            f"for {shown(delegation.command)}, which does not cover {shown(wanted)}",
             details={"cmd": delegation.command},
         )
         raise place.refused(narrow, "7h")
@@ -252,14 +275,16 @@ def policy_refusal(failure: Failure) -> Refusal:
     return kind(failure.reason, details={"statement": failure.statement, "policy": failure.source})
 
 
-def _check_revocation(chain: list[Delegation], place: Place, request: _Request) -> None:
+def _check_revocation(
+    chain: Sequence[Delegation], place: Place, revoked_by: RevokedBy, memo: Memo | None = None
+) -> None:
     """Step 7j, on the last of the chain so far."""
     issuers = [delegation.issuer for delegation in chain]
-    revoker = revoker_of(chain[-1].token, issuers, request.revoked_by)
+    revoker = revoker_of(chain[-1].token, issuers, revoked_by)
     if revoker is None:
         return
-    if request.memo is not None:
-        request.memo.forget(chain[-1].cid)
+    if memo is not None:
+        memo.forget(chain[-1].cid)
     revoked = Revoked(
         f"revoked by {short(revoker)}", details={"revoker": revoker}, hint="ask for a new one"
     )

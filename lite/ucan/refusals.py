@@ -5,7 +5,15 @@
         ├── MalformedToken   ucan-malformed          ParseError        not the form of the spec
         │   ├── InvalidCommand  ucan-command-invalid ParseError        e.g. `//` in a command
         │   ├── InvalidTime     ucan-time-invalid    ParseError        e.g. exp beyond 2^53
-        │   └── InvalidPolicy   ucan-policy-invalid  ParseError        not a policy
+        │   ├── InvalidPolicy   ucan-policy-invalid  ParseError        not a policy
+        │   │   └── PolicyTooLarge ucan-policy-too-large ParseError    statements, levels or bytes
+        │   ├── TokenTooLarge   ucan-token-too-large ParseError        over 16 KiB
+        │   ├── TooDeep         ucan-too-deep        ParseError        nested over 256 levels
+        │   ├── KeysUnsorted    ucan-keys-unsorted   ParseError        a map in another order
+        │   ├── KeyTwice        ucan-key-twice       ParseError        a key twice in a map
+        │   ├── NotShortest     ucan-not-shortest    ParseError        a number in too many bytes
+        │   ├── ContainerTooLarge ucan-container-too-large ParseError  over 4 MiB, unpacked
+        │   └── TooManyTokens   ucan-tokens-too-many ParseError        over 4,096 in a container
         ├── InvalidSignature ucan-signature          InvalidSignature  not signed by its issuer
         ├── WrongExecutor    ucan-executor           InvalidAudience   addressed to another node
         ├── ForeignSubject   ucan-subject-foreign    InvalidSubject    about somebody else
@@ -23,6 +31,7 @@
         ├── PolicyTooCostly  ucan-policy-steps       MatchError        too many steps to decide
         ├── Revoked          ucan-revoked            Revoked
         ├── Replayed         ucan-replayed           Replayed          accepted once already
+        │   └── InDoubt      ucan-in-doubt           Replayed          and perhaps done, perhaps not
         └── ClockWrong       ucan-clock              Unauthorized      the clock here is behind
 
 The names on the wire are those of the fixtures of the UCAN 1.0 spec and, where it has none, of
@@ -102,6 +111,38 @@ class InvalidTime(MalformedToken):
 
 class InvalidPolicy(MalformedToken):
     code = "ucan-policy-invalid"
+
+
+class PolicyTooLarge(InvalidPolicy):
+    code = "ucan-policy-too-large"
+
+
+class TokenTooLarge(MalformedToken):
+    code = "ucan-token-too-large"
+
+
+class TooDeep(MalformedToken):
+    code = "ucan-too-deep"
+
+
+class KeysUnsorted(MalformedToken):
+    code = "ucan-keys-unsorted"
+
+
+class KeyTwice(MalformedToken):
+    code = "ucan-key-twice"
+
+
+class NotShortest(MalformedToken):
+    code = "ucan-not-shortest"
+
+
+class ContainerTooLarge(MalformedToken):
+    code = "ucan-container-too-large"
+
+
+class TooManyTokens(MalformedToken):
+    code = "ucan-tokens-too-many"
 
 
 class InvalidSignature(Refusal):
@@ -187,6 +228,10 @@ class Revoked(Refusal):
 class Replayed(Refusal):
     code = "ucan-replayed"
     wire_name = "Replayed"
+
+
+class InDoubt(Replayed):
+    code = "ucan-in-doubt"
 
 
 class ClockWrong(Refusal):

@@ -21,6 +21,7 @@ from lite.model.receipt import Receipt
 from lite.ucan import container
 from lite.ucan.invocation import Invocation
 from lite.ucan.refusals import (
+    ClockWrong,
     CommandNotCovered,
     Expired,
     MalformedToken,
@@ -37,6 +38,7 @@ from tests.guests import ADD
 from tests.store_support import START, FakeClock
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+YEAR = 365 * 86_400
 SPIN = '(module (func (export "spin") (result i32) (loop br 0) i32.const 1))'
 
 
@@ -181,7 +183,7 @@ def test_a_delegation_revoked_in_the_middle_stops_all_below_it(
     middle = give(laptop, phone, subject=pi.did)
     assert pi.run_invocation(ask(phone, pi, add(pi, 1, 1))).out.unwrap() == 2
     revocation = laptop.authority.revoke(middle)
-    assert [one.kind for one in pi.authority.import_(revocation.data)] == ["revocation"]
+    assert [one.kind for one in pi.authority.import_(revocation.data).taken] == ["revocation"]
     with pytest.raises(Revoked, match="proof 2 of 2"):
         pi.run_invocation(ask(phone, pi, add(pi, 1, 2)))
 
@@ -245,12 +247,40 @@ def test_the_same_invocation_again_is_answered_by_the_first_receipt(
     assert opened("pi").run_invocation(data).receipt == first.receipt
 
 
-def test_a_claimed_invocation_without_an_answer_is_a_replay(pi: Node, phone: Node) -> None:
+def test_an_invocation_whose_receipt_was_forgotten_is_a_replay(pi: Node, phone: Node) -> None:
     give(pi, phone)
     data = ask(phone, pi, add(pi))
-    assert pi.store.tokens.claim(invocation_in(data).cid, None)
-    with pytest.raises(Replayed):
+    pi.store.receipts.forget(pi.run_invocation(data).receipt.cid)
+    with pytest.raises(Replayed, match="accepted once already"):
         pi.run_invocation(data)
+
+
+def test_a_clock_that_was_ahead_lets_nothing_be_run_again(
+    pi: Node, phone: Node, clock: FakeClock
+) -> None:
+    link = give(pi, phone)
+    used, unused = (ask(phone, pi, add(pi, 1, n)) for n in (1, 2))
+    pi.run_invocation(used)
+    used_receipt = pi.store.receipts.list()[0].cid
+    pi.authority.revoke(link)
+    clock.seconds = START + 20 * YEAR
+    pi.run(add(pi, 3, 3))
+    pi.store.gc(grace_s=0)
+    clock.seconds = START + 10
+    with pytest.raises(ClockWrong) as behind:
+        pi.run_invocation(used)
+    mark = pi.store.tokens.latest().receipt
+    assert mark is not None
+    assert f"`ipvm receipt forget {mark}`" in (behind.value.hint or "")
+    pi.store.receipts.forget(mark)
+    pi.store.receipts.forget(used_receipt)
+    pi.authority.import_(unused)
+    for data in (used, unused):
+        with pytest.raises(Revoked):
+            pi.run_invocation(data)
+    again = give(pi, phone)
+    assert again != link
+    assert pi.store.tokens.claim(invocation_in(used).cid, None) == "answered"
 
 
 def test_what_could_not_be_run_may_be_sent_again(pi: Node, phone: Node) -> None:
@@ -273,7 +303,7 @@ with Store.open(Path(sys.argv[1])) as store:
     print("ready", flush=True)
     sys.stdin.readline()
     won = [store.tokens.claim(CID.of(bytes([n]), 0x71), None) for n in range(20)]
-    print(*(int(one) for one in won), flush=True)
+    print(*(int(one == "new") for one in won), flush=True)
 """
 
 

@@ -7,12 +7,13 @@ import pytest
 from lite import Node
 from lite.clock import EARLIEST_S
 from lite.errors import NotFoundError, UsageError
+from lite.ipld import dag_cbor
+from lite.ipld.cid import CID, DAG_CBOR
 from lite.ucan import container
 from lite.ucan.invocation import Invocation
 from lite.ucan.refusals import (
     ClockWrong,
     Expired,
-    InvalidSignature,
     NoProofs,
     Revoked,
     TooEarly,
@@ -20,6 +21,7 @@ from lite.ucan.refusals import (
 )
 from tests.authority_support import DAY, Opener, add, ask, give
 from tests.store_support import START, FakeClock
+from tests.ucan_support import invocation_token
 
 # Clocks.
 
@@ -108,27 +110,49 @@ def test_a_powerline_passes_on_what_comes_later(pi: Node, laptop: Node, phone: N
     assert pi.run_invocation(ask(phone, pi, add(pi))).out.unwrap() == 42
 
 
-def test_import_takes_all_or_nothing(pi: Node, phone: Node) -> None:
+def test_import_takes_what_is_good_and_names_the_rest(pi: Node, phone: Node) -> None:
     good = pi.authority.delegate(phone.did, "/wasm/run", expires_in_s=1).token.data
     receipt = pi.run(add(pi)).receipt
     forged = bytearray(good)
     forged[20] ^= 1
-    with pytest.raises(InvalidSignature):
-        phone.authority.import_(container.write([good, bytes(forged)]))
-    assert phone.authority.tokens() == []
-    found = phone.authority.import_(container.write([good, receipt.data]))
-    assert [one.kind for one in found] == ["delegation", "receipt"]
+    nothing = dag_cbor.encode(["no", "token"])
+    parts = [good, bytes(forged), nothing, receipt.data, receipt.data[:-1]]
+    found = phone.authority.import_(container.write(parts))
+    assert [(one.kind, one.cid) for one in found.taken] == [
+        ("delegation", CID.of(good, DAG_CBOR)),
+        ("receipt", receipt.cid),
+    ]
+    assert {one.cid: one.error.code for one in found.refused} == {
+        CID.of(bytes(forged), DAG_CBOR): "ucan-signature",
+        CID.of(nothing, DAG_CBOR): "ucan-malformed",
+        CID.of(receipt.data[:-1], DAG_CBOR): "ucan-malformed",
+    }
     assert phone.store.receipts.get(receipt.cid) == receipt
     assert [(one.kind, one.token.data) for one in phone.authority.tokens()] == [
         ("delegation", good)
     ]
 
 
+def test_a_revocation_that_expired_counts_and_one_of_the_future_stops_nothing_else(
+    pi: Node, laptop: Node, phone: Node
+) -> None:
+    link, other = give(pi, phone), give(pi, laptop)
+    fields = {"sub": pi.did, "cmd": "/ucan/revoke", "nonce": b"", "prf": []}
+    late = invocation_token(pi.key, **fields, args={"revoke": link}, exp=START - DAY)
+    early = invocation_token(pi.key, **fields, args={"revoke": other}, exp=None, nbf=START + DAY)
+    found = phone.authority.import_(container.write([late.data, early.data]))
+    assert [(one.cid, one.note) for one in found.taken] == [(late.cid, f"of {link}")]
+    assert [(one.cid, type(one.error)) for one in found.refused] == [(early.cid, TooEarly)]
+    (held,) = (one for one in phone.authority.tokens() if one.kind == "delegation")
+    assert isinstance(phone.authority.verify(held.token.data).refusal, Revoked)
+
+
 def test_an_imported_invocation_is_looked_at_and_not_kept(pi: Node, phone: Node) -> None:
     give(pi, phone)
     data = ask(phone, pi, add(pi))
     found = pi.authority.import_(data)
-    assert [one.kind for one in found] == ["delegation", "invocation"]
+    assert found.refused == []
+    assert [one.kind for one in found.taken] == ["delegation", "invocation"]
     assert pi.run_invocation(data).source == "ran"
 
 

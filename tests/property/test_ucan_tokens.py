@@ -234,7 +234,7 @@ class Held:
     def __init__(self, held: list[Delegation]) -> None:
         self.held = sorted(held, key=lambda one: -(one.expires_at or 2**53))
 
-    def given_to(self, audience: str, subject: str) -> list[Delegation]:
+    def given_to(self, audience: str, subject: str, command: str) -> list[Delegation]:
         return [one for one in self.held if one.audience == audience]
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from lite.errors import QuotaError
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.limits import TIME_MAX_S
-from lite.store import Store, restore, schema, sql
+from lite.store import Store, restore, schema, sql, tokens
 from lite.store.tokens import EXPIRED_KEPT_S
+from lite.ucan import command as commands
 from lite.ucan.delegation import Delegation
 from lite.ucan.revocation import Revocation
 from tests.store_support import START, FakeClock, instruction, receipt, traced
@@ -74,6 +76,36 @@ def test_a_store_of_the_first_schema_is_upgraded_after_a_backup(
         assert list(again.tokens.delegations()) == []
 
 
+FORMER = schema.MIGRATIONS[:2]
+FORMER_ADD = """
+INSERT INTO delegations (cid, audience, subject, ends_at, added_at, data) VALUES (?, ?, ?, ?, ?, ?)
+"""
+
+
+def test_the_commands_of_delegations_are_filled_in_when_a_store_is_upgraded(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = [lasting(DAY), lasting(DAY, command="/crud/read"), lasting(None, command="/")]
+    with monkeypatch.context() as earlier:
+        earlier.setattr(schema, "MIGRATIONS", FORMER)
+        with Store.open(home, clock=FakeClock()) as old:
+            execute = old._database.connection.execute
+            for one in held:
+                audience, subject, _, ends_at = tokens.columns(one)
+                values = (one.cid.raw, audience, subject, ends_at, START, one.data)
+                execute(FORMER_ADD, values)
+            execute(FORMER_ADD, (b"\x01", LAPTOP.did, PI.did, NEVER, START, b"damaged"))
+            execute("INSERT INTO invocations VALUES (?, ?, NULL)", (held[0].cid.raw, START))
+    with Store.open(home, clock=FakeClock()) as store:
+        rows = store._database.rows("SELECT command FROM delegations ORDER BY rowid")
+        assert [command for (command,) in rows] == ["/wasm/run", "/crud/read", "/", ""]
+        found = list(store.tokens.given_to(LAPTOP.did, PI.did, "/wasm/run"))
+        assert found == [held[2], held[0]]
+        assert store.tokens.claim(held[0].cid, START) == "open"
+        assert [one.code for one in store.check(deep=True)] == ["damaged-token"]
+    assert len(list((home / "backups").iterdir())) == 1
+
+
 def test_tokens_come_back_as_they_were_signed_and_are_counted(store: Store) -> None:
     links = three_links()
     store.tokens.add(links, [(revocation(links[0]), [PI.did])])
@@ -91,16 +123,42 @@ def test_those_that_last_longest_are_found_first_and_the_expired_not_at_all(stor
     kept = [lasting(DAY), lasting(None), lasting(2 * DAY, subject=None), lasting(-61)]
     others = [lasting(DAY, subject=PHONE.did), delegation(PI, PHONE, expires_at=None)]
     store.tokens.add([*kept, *others])
-    found = list(store.tokens.given_to(LAPTOP.did, PI.did))
+    found = list(store.tokens.given_to(LAPTOP.did, PI.did, "/wasm/run"))
     assert found == [kept[1], kept[2], kept[0]]
+    assert list(store.tokens.all_given_to(LAPTOP.did, PI.did)) == found
 
 
-def test_looking_up_what_was_given_uses_the_index(store: Store) -> None:
-    query = f"EXPLAIN QUERY PLAN {sql.DELEGATIONS_GIVEN}"
-    steps = [row[3] for row in store._database.rows(query, ("a", "s", 0, "a", 0, 9))]
-    searches = [step for step in steps if step.startswith(("SEARCH", "SCAN"))]
+def test_only_what_covers_a_command_is_found_and_nothing_hides_it(store: Store) -> None:
+    others = [
+        lasting(None, command=f"/{name}/run", nonce=bytes([number, kind] * 6), subject=subject)
+        for number in range(150)
+        for kind, name, subject in ((0, "crud", PI.did), (1, "wasmedge", None))
+    ]
+    wide = [lasting(DAY - n, command=c) for n, c in enumerate(commands.above("/wasm/run"))]
+    powerline = lasting(1, subject=None)
+    store.tokens.add([*others, *wide, powerline, lasting(DAY, command="/wasm/run/fast")])
+    given = list(store.tokens.given_to(LAPTOP.did, PI.did, "/wasm/run"))
+    assert given == [*wide, powerline]
+    assert [one.command for one in wide] == ["/", "/wasm", "/wasm/run"]
+    assert list(store.tokens.given_to(LAPTOP.did, PI.did, "/")) == wide[:1]
+
+
+@pytest.mark.parametrize(
+    ("query", "values"),
+    [
+        (sql.DELEGATIONS_TO, ("a", "s", 0, 9)),
+        (sql.DELEGATIONS_GIVEN.format("(?),(?)"), ("/", "/c", "a", "s", 0, "a", 0, 9, 0)),
+    ],
+)
+def test_looking_up_what_was_given_uses_the_index(
+    store: Store, query: str, values: tuple[str | int, ...]
+) -> None:
+    steps = [row[3] for row in store._database.rows(f"EXPLAIN QUERY PLAN {query}", values)]
+    searches = [step for step in steps if "delegations" in step or step.startswith("SEARCH d ")]
     assert len(searches) == 2
-    assert all("USING INDEX delegations_given" in step for step in searches)
+    assert all("USING INDEX delegations_given (audience=" in step for step in searches)
+    if "wanted" in query:
+        assert all("command=?" in step for step in searches)
 
 
 def test_a_revocation_counts_before_its_delegation_comes(store: Store) -> None:
@@ -113,10 +171,10 @@ def test_a_revocation_counts_before_its_delegation_comes(store: Store) -> None:
 
 def test_an_invocation_is_claimed_once_also_after_a_restart(home: Path, store: Store) -> None:
     cid = lasting(1).cid
-    assert store.tokens.claim(cid, None)
-    assert not store.tokens.claim(cid, None)
+    assert store.tokens.claim(cid, None) == "new"
+    assert store.tokens.claim(cid, None) == "open"
     with Store.open(home) as again:
-        assert not again.tokens.claim(cid, START)
+        assert again.tokens.claim(cid, START) == "open"
 
 
 def test_a_claim_that_led_to_nothing_can_be_made_again_and_an_answered_one_cannot(
@@ -125,49 +183,95 @@ def test_a_claim_that_led_to_nothing_can_be_made_again_and_an_answered_one_canno
     cid, asked = lasting(1).cid, instruction(1)
     store.tokens.claim(cid, START + 60)
     store.tokens.release(cid)
-    assert store.tokens.claim(cid, START + 60)
+    assert store.tokens.claim(cid, START + 60) == "new"
     assert store.tokens.receipt_of(cid) is None
     store.commit_run(asked, receipt(asked), [], claim=cid)
     store.tokens.release(cid)
-    assert not store.tokens.claim(cid, START + 60)
+    assert store.tokens.claim(cid, START + 60) == "answered"
     assert store.tokens.receipt_of(cid) == receipt(asked)
 
 
-def test_claims_go_some_time_after_they_could_be_used(store: Store, clock: FakeClock) -> None:
-    old, young = lasting(1).cid, lasting(2).cid
-    store.tokens.claim(old, START)
-    store.tokens.claim(young, None)
+def cids(count: int) -> list[CID]:
+    return [CID.of(bytes([number]), DAG_CBOR) for number in range(count)]
+
+
+def test_of_too_many_claims_the_first_to_end_go_and_are_not_accepted_again(
+    store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "CLAIMS_KEPT", 3)
+    *timed, lasting_one, late = cids(6)
+    for number, cid in enumerate(timed):
+        store.tokens.claim(cid, START + number)
+    store.tokens.claim(lasting_one, None)
     signed_at(store, clock, START + DAY)
-    store.tokens.claim(lasting(3).cid, None)
-    rows = store._database.rows("SELECT cid FROM invocations ORDER BY cid")
-    assert {raw for (raw,) in rows} == {young.raw, lasting(3).cid.raw}
+    store.gc()
+    # Whatever the clock shows from now on.
+    clock.seconds = START
+    found = [store.tokens.claim(cid, START + number) for number, cid in enumerate(timed)]
+    assert found == ["forgotten", "forgotten", "open", "open"]
+    assert store.tokens.claim(lasting_one, None) == "open"
+    assert store.tokens.claim(late, START + 1) == "forgotten"
+    assert store.tokens.claim(late, START + 2) == "new"
 
 
-def test_gc_evicts_what_has_long_expired_with_its_revocation(
-    store: Store, clock: FakeClock
+def test_claims_of_what_may_still_come_stay_however_many_they_are(
+    store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gone, stays, unknown = lasting(0), lasting(DAY), lasting(None, nonce=b"elsewhere...")
-    store.tokens.add([gone, stays], [(revocation(one), [PI.did]) for one in (gone, stays, unknown)])
-    signed_at(store, clock, START + EXPIRED_KEPT_S + 1)
+    monkeypatch.setattr(tokens, "CLAIMS_KEPT", 1)
+    signed_at(store, clock, START + DAY)
+    for cid in cids(3):
+        store.tokens.claim(cid, START + DAY)
+    store.gc()
+    assert [store.tokens.claim(cid, START + DAY) for cid in cids(3)] == ["open"] * 3
+
+
+def test_of_too_many_delegations_the_first_that_expired_go_and_their_revocations_stay(
+    store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "DELEGATIONS_KEPT", 2)
+    gone, expired, stays = lasting(0), lasting(1), lasting(DAY)
+    links = [gone, expired, stays]
+    store.tokens.add(links, [(revocation(one), [PI.did]) for one in links])
+    signed_at(store, clock, START + EXPIRED_KEPT_S + DAY)
     store.gc(dry_run=True)
-    assert store.stats().delegations == 2
+    assert store.stats().delegations == 3
     store.gc()
-    assert list(store.tokens.delegations()) == [stays]
-    assert {one.revoked for one in store.tokens.revocations()} == {stays.cid, unknown.cid}
-    assert store.tokens.revoked_by(gone.cid, [PI.did]) is None
-    assert store.tokens.revoked_by(unknown.cid, [PI.did]) == PI.did
+    assert list(store.tokens.delegations()) == [expired, stays]
+    assert {one.revoked for one in store.tokens.revocations()} == {one.cid for one in links}
+    assert store.tokens.revoked_by(gone.cid, [PI.did]) == PI.did
 
 
-def test_a_clock_that_runs_ahead_makes_gc_forget_no_revocation(
+def test_a_clock_that_was_years_ahead_makes_nothing_be_accepted_again(
     store: Store, clock: FakeClock
 ) -> None:
-    link = lasting(DAY)
+    link, used = lasting(DAY), cids(1)[0]
     store.tokens.add([link], [(revocation(link), [PI.did])])
-    store.tokens.claim(link.cid, START)
-    clock.seconds = START + 100 * 365 * DAY
+    store.tokens.claim(used, START + 60)
+    signed_at(store, clock, START + 100 * 365 * DAY)
     store.gc()
+    store.tokens.claim(CID.of(b"another", DAG_CBOR), None)
+    # The clock is set right, and the mark is lowered.
+    clock.seconds = START
+    wrong = store.tokens.latest().receipt
+    assert wrong is not None
+    store.receipts.forget(wrong)
+    store.tokens.add([link])
     assert store.tokens.revoked_by(link.cid, [PI.did]) == PI.did
-    assert not store.tokens.claim(link.cid, START)
+    assert store.tokens.claim(used, START + 60) == "open"
+
+
+def test_with_very_many_revocations_only_those_of_known_delegations_are_kept(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "REVOCATIONS_EARLY_MAX", 1)
+    known, unknown, another = lasting(DAY), lasting(1), lasting(2)
+    store.tokens.add(revocations=[(revocation(unknown), [PI.did])])
+    with pytest.raises(QuotaError, match="1 revocations are here") as refused:
+        store.tokens.add([known], [(revocation(another), [PI.did])])
+    assert str(another.cid) in (refused.value.hint or "")
+    assert store.stats().delegations == 0
+    store.tokens.add([known], [(revocation(known), [PI.did]), (revocation(unknown), [PI.did])])
+    assert store.stats().revocations == 2
 
 
 def test_the_latest_time_is_written_once_a_minute_and_never_goes_back(
@@ -192,6 +296,8 @@ def test_forgetting_a_receipt_of_a_wrong_time_heals_the_latest_time(
     assert wrong is not None
     store.receipts.forget(wrong)
     assert store.tokens.latest().signed_at == START
+    signed_at(store, clock, START + 60)
+    assert store.tokens.latest().signed_at == START + 60
 
 
 def test_a_deep_check_names_damaged_tokens_and_repair_drops_them_but_revokes_on(
@@ -214,6 +320,44 @@ def test_a_deep_check_names_damaged_tokens_and_repair_drops_them_but_revokes_on(
     assert store.check(deep=True) == []
     assert store.stats().delegations == 2
     assert store.tokens.revoked_by(links[0].cid, [PI.did]) == PI.did
+
+
+def test_a_deep_check_compares_how_tokens_are_filed_and_repair_files_them_again(
+    store: Store,
+) -> None:
+    links = three_links()
+    by_right = delegation(PI, PHONE, command="/ucan/revoke", expires_at=None)
+    for_pi = Revocation.issue(PHONE, revoked=links[1].cid, subject=PI.did, proofs=[by_right.cid])
+    revoked = [(revocation(links[0]), [PI.did]), (for_pi, [PHONE.did, PI.did])]
+    store.tokens.add([*links, by_right], revoked)
+    assert store.check(deep=True) == []
+    execute = store._database.connection.execute
+    execute("UPDATE delegations SET audience = 'x', ends_at = 1 WHERE cid = ?", (links[0].cid.raw,))
+    execute("UPDATE delegations SET subject = NULL WHERE cid = ?", (links[1].cid.raw,))
+    execute("UPDATE delegations SET command = '/' WHERE cid = ?", (links[2].cid.raw,))
+    execute("UPDATE revocations SET revoked = x'00' WHERE cid = ?", (revoked[0][0].cid.raw,))
+    execute("DELETE FROM revokers WHERE revoker = ?", (PI.did,))
+    assert store.check() == []
+    texts = [one.text for one in store.check(deep=True)]
+    assert all(one.code == "damaged-token" for one in store.check(deep=True))
+    assert [text.rpartition(": ")[2] for text in texts[:3]] == [
+        "is filed under another audience and end",
+        "is filed under another subject",
+        "is filed under another command",
+    ]
+    assert sorted("as revoking something else" in text for text in texts[3:]) == [
+        False,
+        False,
+        True,
+    ]
+    assert sorted(f"revoked by {PI.did}" in text for text in texts[3:]) == [False, True, True]
+    store.check(deep=True, repair=True)
+    assert store.check(deep=True) == []
+    assert store.tokens.revoked_by(links[0].cid, [PI.did]) == PI.did
+    assert store.tokens.revoked_by(links[1].cid, [PI.did]) == PI.did
+    query = "SELECT audience, subject, command, ends_at FROM delegations ORDER BY rowid"
+    rows = store._database.rows(query)
+    assert rows == [tokens.columns(one) for one in [*links, by_right]]
 
 
 def test_a_backup_holds_the_tokens(home: Path, tmp_path: Path, store: Store) -> None:

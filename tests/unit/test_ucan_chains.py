@@ -14,6 +14,7 @@ from lite.keys import Key
 from lite.ucan import chains
 from lite.ucan.chains import LINKS_MAX, Chain, Wanted
 from lite.ucan.delegation import Delegation
+from lite.ucan.refusals import TooManyProofs
 from lite.ucan.revocation import Revocations
 from tests.ucan_support import (
     HOUR,
@@ -37,7 +38,7 @@ class Held:
         self.held = sorted(held, key=lambda one: -(one.expires_at or 2**53))
         self.questions = 0
 
-    def given_to(self, audience: str, subject: str) -> Iterable[Delegation]:
+    def given_to(self, audience: str, subject: str, command: str) -> Iterable[Delegation]:
         self.questions += 1
         return [
             one for one in self.held if one.audience == audience and one.subject in (None, subject)
@@ -176,6 +177,26 @@ def test_a_chain_may_have_so_many_links_and_no_more() -> None:
     assert find(chain, audience=row[-1]) == tuple(chain)
     longer = delegation(row[-1], TABLET)
     assert find([*chain, longer], audience=TABLET) is None
+
+
+def test_a_link_that_nothing_could_use_is_not_signed() -> None:
+    row = [PI, *people(LINKS_MAX)]
+    chain = [delegation(giver, taker) for giver, taker in pairwise(row)]
+    with pytest.raises(TooManyProofs, match="at most 16 are followed") as caught:
+        chains.extend(chain, row[-1], audience=TABLET.did)
+    assert "further up" in (caught.value.hint or "")
+    last = chains.extend(chain[:-1], row[-2], audience=TABLET.did)
+    Gate().hold([*chain, last]).check(invocation(TABLET, [*chain[:-1], last]).data)
+
+
+@pytest.mark.parametrize("fields", [{"policy": [["==", ".x", 1]]}, {"not_before": NOW + 600}])
+def test_links_that_do_not_fit_cannot_hide_one_that_does(fields: dict[str, Any]) -> None:
+    unfit = [
+        delegation(PI, TABLET, expires_at=NOW + HOUR + n, **fields)
+        for n in range(chains.FANOUT_MAX + 50)
+    ]
+    good = delegation(PI, TABLET, expires_at=NOW + 600)
+    assert find([*unfit, good], args={"x": 2}) == (good,)
 
 
 def test_the_search_is_bounded_where_everybody_trusts_everybody() -> None:

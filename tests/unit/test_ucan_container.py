@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 import zlib
 from base64 import b64encode, urlsafe_b64encode
 from typing import get_args
@@ -12,13 +13,14 @@ import pytest
 from lite.errors import CodecError, LimitError
 from lite.ipld import dag_cbor
 from lite.ucan import container
-from lite.ucan.container import CONTAINER_BYTES_MAX, TOKENS_MAX, Form
+from lite.ucan.container import CONTAINER_BYTES_MAX, INFLATED_BYTES_MAX, TOKENS_MAX, Form
 from tests.ucan_support import TABLET, invocation, three_links
 
 CHAIN = three_links()
 TOKENS = tuple(sorted([invocation(TABLET, CHAIN).data, *(link.data for link in CHAIN)]))
 CBOR = dag_cbor.encode({"ctn-v1": list(TOKENS)})
 ZIPPED = gzip.compress(CBOR, mtime=0)
+OPENING = b"\xa1\x66ctn-v1"
 
 
 @pytest.mark.parametrize("form", get_args(Form))
@@ -50,6 +52,18 @@ def test_white_space_in_text_does_not_matter() -> None:
     text = container.write(TOKENS).decode()
     lines = "\n".join(text[at : at + 64] for at in range(0, len(text), 64))
     assert container.read(f"\r\n {lines}\n".encode()) == TOKENS
+
+
+def test_text_that_is_mostly_white_space_costs_no_more_memory_than_it_has() -> None:
+    text = b"B" + b" A" * 2_000_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(CodecError, match="not a container"):
+            container.read_any(text)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 4 * len(text)
 
 
 def test_unsorted_and_repeated_tokens_are_read_once_and_in_their_order() -> None:
@@ -92,6 +106,16 @@ def test_an_empty_container_is_one() -> None:
         (b"M" + ZIPPED + b"x", "1 bytes after the gzip"),
         (b"M" + zlib.compress(CBOR), "not gzip"),
         (b"M", "ends early"),
+        (b"M" + gzip.compress(b"", mtime=0), "truncated"),
+        (b"M" + gzip.compress(OPENING, mtime=0), "truncated"),
+        (b"M" + gzip.compress(OPENING + bytes(40), mtime=0), "not a container"),
+        (OPENING, "truncated"),
+        (OPENING[:4], "truncated"),
+        (OPENING + b"\x81\x5a\xff\xff\xff\xff", "truncated"),
+        (OPENING + b"\x9f\x40\xff", "indefinite"),
+        (OPENING + b"\x9c\x40\xff", "reserved"),
+        (OPENING + b"\x81\x58\x01\x40", "shortest form"),
+        (OPENING + b"\x81\x5f\x40\xff", "indefinite"),
     ],
 )
 def test_anything_else_is_refused_with_its_reason(data: bytes, problem: str) -> None:
@@ -102,19 +126,54 @@ def test_anything_else_is_refused_with_its_reason(data: bytes, problem: str) -> 
 
 
 def test_a_small_container_cannot_grow_without_bound() -> None:
-    bomb = gzip.compress(bytes(64 << 20))
+    bomb = gzip.compress(OPENING + b"\x81\x5a\x04\0\0\0" + bytes(64 << 20))
     assert len(bomb) < 100_000
-    with pytest.raises(CodecError, match="more than 4194304 bytes"):
-        container.read(b"M" + bomb)
-    with pytest.raises(CodecError, match="more than 4194304 bytes"):
-        container.read(b"O" + b64encode(bomb))
+    for data in (b"M" + bomb, b"O" + b64encode(bomb)):
+        with pytest.raises(CodecError, match="more than 1048576 bytes, unpacked") as caught:
+            container.read(data)
+        assert caught.value.rule == "container-bytes"
+    just = dag_cbor.encode({"ctn-v1": [bytes(INFLATED_BYTES_MAX - 14)]})
+    assert len(just) == INFLATED_BYTES_MAX
+    assert container.read(b"M" + gzip.compress(just)) == (bytes(INFLATED_BYTES_MAX - 14),)
+
+
+def millions(count: int, item: bytes, before: bytes = b"") -> bytes:
+    return OPENING + before + b"\x9a" + count.to_bytes(4, "big") + item * count
+
+
+@pytest.mark.parametrize(
+    ("data", "rule", "problem"),
+    [
+        (millions(4_000_000, b"\x40"), "container-tokens", "4000000 tokens, at most 4096"),
+        (millions(1_000_000, b"\x40", b"\x81"), "", "not bytes"),
+        (millions(1_000_000, b"\x80", b"\xa1\x61a"), "", "not a container"),
+        (OPENING + b"\x9b" + b"\xff" * 8, "container-tokens", "at most 4096"),
+        (b"\xa1\x66ctn-v2" + bytes(8_000_000), "", "not a container"),
+    ],
+)
+def test_the_items_are_counted_before_there_are_any(data: bytes, rule: str, problem: str) -> None:
+    zipped = b"M" + gzip.compress(data)
+    assert len(zipped) < 10_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(CodecError, match=problem) as caught:
+            container.read_any(zipped)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert caught.value.rule == rule
+    assert peak_bytes < 3 * INFLATED_BYTES_MAX
+    if len(data) <= CONTAINER_BYTES_MAX:
+        with pytest.raises(CodecError, match=problem):
+            container.read_any(b"@" + data)
 
 
 def test_what_is_too_large_is_neither_read_nor_written() -> None:
     large = dag_cbor.encode({"ctn-v1": [bytes(CONTAINER_BYTES_MAX)]})
     for data in (large, b"@" + large, b"B" + b64encode(large), b"B" + b"A" * 9_000_000):
-        with pytest.raises(CodecError, match=r"a container of|too much for a container"):
+        with pytest.raises(CodecError, match=r"a container of|too much for a container") as caught:
             container.read(data)
+        assert caught.value.rule == "container-bytes"
     with pytest.raises(LimitError):
         container.write([bytes(CONTAINER_BYTES_MAX)])
     many = [n.to_bytes(2, "big") for n in range(TOKENS_MAX + 1)]

@@ -96,7 +96,7 @@ def test_it_counts_in_the_name_of_a_subject_that_gave_the_right_to_revoke() -> N
     assert PI.did not in names(issued(STRANGER, CHAIN[1], proofs=[given.cid]))
 
 
-def test_a_forged_or_expired_revocation_is_refused() -> None:
+def test_a_forged_revocation_is_refused_and_an_expired_one_counts_for_its_issuer() -> None:
     one = bytearray(issued(PI, CHAIN[0]).data)
     one[40] ^= 1
     none = Revocations().revoked_by
@@ -104,8 +104,13 @@ def test_a_forged_or_expired_revocation_is_refused() -> None:
         revocation.revokers(bytes(one), now=NOW, resolve=Gate().resolve, revoked_by=none)
     args = {"revoke": CHAIN[0].cid}
     late = invocation(PI, [], command="/ucan/revoke", args=args, expires_at=NOW - 61)
-    with pytest.raises(refusals.Expired):
-        revocation.revokers(late.data, now=NOW, resolve=Gate().resolve, revoked_by=none)
+    _, names = revocation.revokers(late.data, now=NOW, resolve=Gate().resolve, revoked_by=none)
+    assert names == {PI.did}
+    given = delegation(PI, STRANGER, command="/ucan/revoke")
+    late = invocation(STRANGER, [given], command="/ucan/revoke", args=args, expires_at=NOW - 61)
+    gate = Gate().hold([given])
+    _, names = revocation.revokers(late.data, now=NOW, resolve=gate.resolve, revoked_by=none)
+    assert names == {STRANGER.did}
 
 
 def test_a_revocation_that_comes_first_counts_when_the_delegation_comes() -> None:
