@@ -36,9 +36,10 @@ class Answer:
             NotFoundError: the output's blocks were collected or never came here.
         """
         receipt = self.receipt
-        link = receipt.out.body
+        out = receipt.out
+        link = out.body
         if receipt.linked is None or not isinstance(link, CID):
-            return receipt.out
+            return out
         get = self.store.blocks.get
         if receipt.linked == "file":
             value: Any = b"".join(unixfs.read_file(link, get))

@@ -97,11 +97,12 @@ LIMIT_ERRORS = frozenset(
 
 @frozen
 class Usage:
-    """What a run used: fuel units (None where not counted), milliseconds, peak linear memory."""
+    """What a run used: fuel units, milliseconds, peak linear memory in bytes. None: not counted by
+    the engine, or not known of a guest that did not end by itself."""
 
     fuel: int | None = None
     time_ms: float = 0.0
-    memory_bytes: int = 0
+    memory_bytes: int | None = None
 
 
 @frozen
@@ -114,6 +115,8 @@ class Outcome:
         trace: captured log lines and stderr, bounded by `limits.TRACE_BYTES_MAX`.
         path: "core", "A" (canonical ABI over the core module), "B" (the engine's own
             components) or "wasi".
+        fx: what the result asks for, as IPLD: a list of instructions, and one or None
+            (`lite.model.effects`).
     """
 
     ok: Any = None
@@ -122,6 +125,7 @@ class Outcome:
     trace: bytes = b""
     path: str = ""
     engine: str = ""
+    fx: tuple[list[Any], Any] | None = None
 
 
 class Code(Protocol):

@@ -24,10 +24,7 @@ from lite.engine.base import Code, Engine, GuestFailure
 from lite.engine.module import ModuleInfo, describe
 from lite.frozen import frozen, replace
 from lite.ipld.cid import CID
-from lite.limits import GIB, MIB, EngineCaps
-
-CACHE_BYTES = 512 * MIB
-"""Default bound on the compiled modules in one folder."""
+from lite.limits import CACHE_BYTES, GIB, MIB, EngineCaps
 
 MEMORY_CODES_MAX = 32
 MEMORY_WASM_BYTES_MAX = 64 * MIB
@@ -203,6 +200,10 @@ class CodeCache:
         """Why compiled code is not kept, or None."""
         return self._disk.note if self._disk is not None else None
 
+    def __contains__(self, module: CID) -> bool:
+        """Whether it is in memory."""
+        return module in self._loaded
+
     def get(
         self,
         engine: Engine,
@@ -219,6 +220,7 @@ class CodeCache:
         """
         found = self._loaded.get(module)
         if found is not None:
+            check_size(found.wasm_bytes, caps)
             self._loaded.move_to_end(module)
             return found
         wasm = load_wasm()

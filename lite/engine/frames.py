@@ -8,6 +8,7 @@ encoded. Measured against shared memory files: the socket is as fast for 1 MiB a
 
 from __future__ import annotations
 
+import math
 import struct
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ import cbor2
 from lite.limits import MIB
 
 if TYPE_CHECKING:
+    import select
     import socket
 
 BLOB_BYTES_MIN = 32 * 1024
@@ -25,6 +27,12 @@ BLOB_BYTES_MIN = 32 * 1024
 
 SOCKET_BUFFER_BYTES = MIB
 READ_BYTES = 8 * 1024
+
+RESTS_MAX = 256
+"""How many waits an eager end may sleep through after it looked in vain: where others use the
+processors, whoever looks again and again only keeps the other end from running."""
+
+_POLL_MS_MAX = 2**30
 
 _length = struct.Struct("<Q")
 
@@ -44,13 +52,30 @@ def frame(message: Any, blobs: Sequence[bytes] = ()) -> bytes:
 
 
 class Channel:
-    """One end of the connection. Not thread-safe: each side speaks in turn."""
+    """One end of the connection. Not thread-safe: each side speaks in turn.
+
+    Attributes:
+        eager_s: look again and again for what comes next for so long before going to sleep, if it
+            came within that time when it was waited for last. To wake up takes 30 to 60 µs, and
+            about as much is lost until the processor is as fast again as before: a chain of short
+            tasks gains a fifth. Whoever has nothing to do soon sleeps.
+    """
 
     def __init__(
         self, sock: socket.socket, *, before_large: Callable[[], None] = lambda: None
     ) -> None:
         """`before_large` is called before memory is taken for more than a few kilobytes."""
+        from select import POLLIN, POLLOUT, poll
+
+        sock.setblocking(False)
         self._sock = sock
+        self._input, self._room = poll(), poll()
+        self._input.register(sock, POLLIN)
+        self._room.register(sock, POLLOUT)
+        self.eager_s = 0.0
+        self._was_quick = False  # the last time that it had to wait
+        self._rests = 0  # how many waits still to sleep through
+        self._rests_next = 1
         self._ahead = b""  # read, but not asked for yet
         self._before_large = before_large
 
@@ -77,13 +102,20 @@ class Channel:
     ) -> None:
         """Send what `frame` made, and its blobs. Raises as `send`."""
         try:
-            self._end_by(deadline)
-            self._sock.sendall(made)
+            self._send_all(made, deadline)
             for blob in blobs:
-                self._end_by(deadline)
-                self._sock.sendall(blob)
+                self._send_all(blob, deadline)
         except (BrokenPipeError, ConnectionResetError) as error:
             raise Closed from error
+
+    def _send_all(self, data: bytes, deadline: float | None) -> None:
+        with memoryview(data) as view:
+            sent = 0
+            while sent < len(data):
+                try:
+                    sent += self._sock.send(view[sent:])
+                except BlockingIOError:
+                    _sleep(self._room, deadline)
 
     def receive(self, *, bytes_max: int, deadline: float | None = None) -> tuple[Any, list[bytes]]:
         """Receive one frame: its message and its blobs.
@@ -116,15 +148,38 @@ class Channel:
 
     def _more(self, ahead: bytes, size: int, deadline: float | None) -> bytes:
         while len(ahead) < size:
-            self._end_by(deadline)
             try:
                 chunk = self._sock.recv(READ_BYTES)
+            except BlockingIOError:
+                self._await_input(deadline)
+                continue
             except ConnectionResetError as error:
                 raise Closed from error
             if not chunk:
                 raise Closed
             ahead += chunk
         return ahead
+
+    def _await_input(self, deadline: float | None) -> None:
+        """Return when there is something to read, or earlier. Raises TimeoutError."""
+        began = time.monotonic()
+        if self._was_quick and self._looks(began + self.eager_s):
+            return
+        _sleep(self._input, deadline)
+        self._was_quick = time.monotonic() - began < self.eager_s
+
+    def _looks(self, until: float) -> bool:
+        """Look for input until then; whether there is some."""
+        if self._rests:
+            self._rests -= 1
+            return False
+        while time.monotonic() < until:
+            if self._input.poll(0):
+                self._rests_next = max(1, self._rests_next // 2)
+                return True
+        self._rests = self._rests_next
+        self._rests_next = min(4 * self._rests_next, RESTS_MAX)
+        return False
 
     def _large(self, ahead: bytes, size: int, deadline: float | None) -> bytes:
         self._before_large()
@@ -133,9 +188,11 @@ class Channel:
         buffer[:got] = ahead
         with memoryview(buffer) as view:
             while got < size:
-                self._end_by(deadline)
                 try:
                     count = self._sock.recv_into(view[got:])
+                except BlockingIOError:
+                    _sleep(self._input, deadline)
+                    continue
                 except ConnectionResetError as error:
                     raise Closed from error
                 if count == 0:
@@ -143,13 +200,13 @@ class Channel:
                 got += count
         return bytes(buffer)
 
-    def _end_by(self, deadline: float | None) -> None:
-        """Make the next socket call end by the deadline."""
-        if deadline is None:
-            if self._sock.gettimeout() is not None:
-                self._sock.settimeout(None)
-            return
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self._sock.settimeout(left)
+
+def _sleep(until: select.poll, deadline: float | None) -> None:
+    """Return when the socket is ready, or earlier. Raises TimeoutError at the deadline."""
+    if deadline is None:
+        until.poll()
+        return
+    left_s = deadline - time.monotonic()
+    if left_s <= 0:
+        raise TimeoutError
+    until.poll(min(math.ceil(left_s * 1000), _POLL_MS_MAX))

@@ -40,6 +40,10 @@ class Inside:
         """Why compiled code is not kept, or None."""
         return self._codes.note
 
+    def has(self, module: CID) -> bool:
+        """Whether the module is compiled and in memory."""
+        return module in self._codes
+
     def run(self, job: Job, load_wasm: Callable[[], bytes]) -> Outcome:
         with self._lock:
             return execute(self._engine, self._codes, job, load_wasm)

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, TypeVar
 
 from lite.engine.base import GuestFailure, Outcome
 from lite.engine.job import Content, Job, failed
+from lite.engine.stop import Stop
 from lite.errors import BugError, EngineUnavailable, Interrupted
 from lite.frozen import replace
 from lite.ipld.cid import CID
-from lite.limits import GIB, MIB, WORKER_IDLE_S, EngineCaps
+from lite.limits import CACHE_BYTES, GIB, WORKER_IDLE_S, EngineCaps, ram_bytes
 
 if TYPE_CHECKING:
     from lite.engine.inside import Inside
     from lite.engine.module import ModuleInfo
     from lite.engine.process import Worker
 
-CACHE_BYTES = 512 * MIB
 SIZE_MAX = 4
 LoadWasm = Callable[[], bytes]
 T = TypeVar("T")
@@ -34,8 +34,15 @@ T = TypeVar("T")
 
 def default_size() -> int:
     """One worker a processor up to four; one on a small board, where two would swap."""
-    ram_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return 1 if ram_bytes < 2 * GIB else min(os.cpu_count() or 1, SIZE_MAX)
+    return 1 if ram_bytes(unknown=2 * GIB) < 2 * GIB else min(os.cpu_count() or 1, SIZE_MAX)
+
+
+def _processors() -> int:
+    """How many this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        return os.cpu_count() or 1
 
 
 class Workers:
@@ -81,6 +88,7 @@ class Workers:
         self._closed = False
         self._inside: Inside | None = None
         self._in_process = in_process
+        self._spare = _processors() > 1  # so that waiting eagerly takes none from the worker
         self.started = 0
         self.note: str | None = None
 
@@ -90,10 +98,18 @@ class Workers:
         with self._slot_freed:
             return [worker.pid for worker, _ in self._idle] + [w.pid for w in self._working]
 
-    def run(self, job: Job, load_wasm: LoadWasm) -> Outcome:
+    def has(self, module: CID) -> bool:
+        """Whether a module was given before and is still in memory, as far as can be told."""
+        if self._inside is not None:
+            return self._inside.has(module)
+        with self._slot_freed:
+            return any(module in worker.modules for worker, _ in self._idle)
+
+    def run(self, job: Job, load_wasm: LoadWasm, stop: Stop | None = None) -> Outcome:
         """Run one job within its limits.
 
         Args:
+            stop: ends it; not inside this process, where it ends by itself or by its limits.
             load_wasm: gives the module's bytes; not called when a worker still has the module.
                 What it raises is passed on.
 
@@ -102,18 +118,21 @@ class Workers:
 
         Raises:
             EngineUnavailable: no engine can be used on this machine.
-            Interrupted: `close` was called meanwhile.
+            Interrupted: `close` was called meanwhile, or `stop` asked for the end.
         """
         if job.content:
             job = replace(job, content={cid: _absolute(c) for cid, c in job.content.items()})
 
         def ask(worker: Worker, wasm: bytes | None) -> Outcome:
-            return worker.run(job, wasm, load_wasm)
+            return worker.run(job, wasm, load_wasm, eager=self._spare and self._busy == 1)
 
         try:
             if self._in_process:
-                return self._this_process().run(job, load_wasm)
-            return self._with_worker(job.module, job.caps, load_wasm, ask)
+                inside = self._this_process()
+                outcome = inside.run(job, load_wasm)
+                self.note = inside.note
+                return outcome
+            return self._with_worker(job.module, job.caps, load_wasm, ask, stop)
         except GuestFailure as failure:
             return failed(failure)
 
@@ -162,6 +181,7 @@ class Workers:
         caps: EngineCaps,
         load_wasm: LoadWasm,
         ask: Callable[[Worker, bytes | None], T],
+        stop: Stop | None = None,
     ) -> T:
         """Let a worker answer; once more with a fresh one when an old one turns out to be gone."""
         from lite.engine.cache import check_size
@@ -172,6 +192,7 @@ class Workers:
             worker = self._take(module)
             lost = True
             try:
+                _check_wanted(stop)
                 if worker is not None and module in worker.modules:
                     check_size(worker.modules[module].wasm_bytes, caps)
                 else:
@@ -179,16 +200,23 @@ class Workers:
                     check_size(len(wasm), caps)
                 worker = worker or self._start()
                 known = module in worker.modules
+                if stop is not None:
+                    stop.enter(worker.kill)
                 answer = ask(worker, None if known else wasm)
                 self._check_open(worker)
-                lost = False
+                if worker.ended:  # what a killed one has to say means nothing
+                    _check_wanted(stop)
+                lost = stop is not None and stop.asked
             except (GuestFailure, EngineUnavailable):
                 lost = False
                 self._check_open(worker)
+                _check_wanted(stop)
                 raise
             except WorkerLost:
                 continue
             finally:
+                if stop is not None and worker is not None:
+                    stop.leave(worker.kill)
                 self._give_back(worker, lost=lost)
             self.note = worker.note
             return answer
@@ -269,6 +297,12 @@ class Workers:
 
                 self._inside = Inside(self._engine, self._cache_dir, self._cache_bytes)
             return self._inside
+
+
+def _check_wanted(stop: Stop | None) -> None:
+    """What a worker that was killed on demand has to say about its job means nothing."""
+    if stop is not None and stop.asked:
+        raise Interrupted("the run was asked to stop")
 
 
 def _absolute(content: Content) -> Content:

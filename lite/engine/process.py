@@ -39,6 +39,9 @@ COMPILE_GRACE_MS = KILL_GRACE_MS // 2
 LOST_WITHIN_S = 0.1
 """A worker that is killed from outside within this time of being asked was killed while idle."""
 
+EAGER_S = 0.0002
+"""How long a node looks for the answer to a job before it sleeps, see `Channel`."""
+
 STDERR_BYTES_MAX = 64 * 1024
 MODULES_REMEMBERED_MAX = 256
 _NO_RUN = Limits(fuel=0, memory_bytes=0, time_ms=0, output_bytes=16 * MIB)
@@ -118,12 +121,20 @@ class Worker:
         """Whether `close` was called, here or because of how a job ended."""
         return self._lifeline < 0
 
-    def run(self, job: Job, wasm: bytes | None, load_wasm: Callable[[], bytes]) -> Outcome:
+    def run(
+        self,
+        job: Job,
+        wasm: bytes | None,
+        load_wasm: Callable[[], bytes],
+        *,
+        eager: bool = False,
+    ) -> Outcome:
         """Run a job. Whatever the guest does to the worker, the answer is an outcome.
 
         Args:
             wasm: the module, or None when the worker should still have it.
             load_wasm: called when it has not.
+            eager: both ends may give a processor to waiting for each other, see `Channel`.
 
         Raises:
             WorkerLost: nothing happened yet; try another worker.
@@ -132,8 +143,10 @@ class Worker:
         task = _Task(job.limits, job.caps, "load" if known is None else "run")
         task.path = "" if known is None else known.path
         blobs = Blobs()
+        self._channel.eager_s = EAGER_S if eager else 0.0
         try:
             message = _message(job, blobs)
+            message["eager"] = eager
             reply, parts = self._ask(task, message, blobs, job.module, wasm, load_wasm)
         except GuestFailure as failure:
             run_ms = (time.monotonic() - task.began) * 1000 if task.phase == "run" else 0.0

@@ -173,8 +173,10 @@ class WasmerRun:
         return memoryview(b"") if self._memory is None else memoryview(self._memory.buffer)
 
     def usage(self) -> Usage:
-        size = 0 if self._memory is None else self._memory.data_size
-        return Usage(None, self._time_ms, size)
+        return Usage(None, self._time_ms, self._memory_bytes())
+
+    def _memory_bytes(self) -> int:
+        return 0 if self._memory is None else int(self._memory.data_size)
 
     def trace(self) -> bytes:
         return self._world.trace.bytes()
@@ -249,7 +251,7 @@ class WasmerRun:
             failure = GuestFailure(*_TRAPS[cause])
             # An allocator that gets no memory often ends in one of these (as in wasmtime_core).
             if failure.code in ("unreachable", "memory-out-of-bounds") and (
-                self.usage().memory_bytes + PAGE_BYTES > self._limits.memory_bytes
+                self._memory_bytes() + PAGE_BYTES > self._limits.memory_bytes
             ):
                 failure = self._limit("memory-limit")
         elif cause.startswith("Error while importing"):

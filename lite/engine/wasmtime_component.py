@@ -190,7 +190,7 @@ class ComponentRun:
             finally:
                 self._store.end()
                 # wasmtime does not tell how much memory the parts of a component have.
-                self._usage = self._store.usage(memory_bytes=0)
+                self._usage = self._store.usage(memory_bytes=None)
 
     def usage(self) -> Usage:
         return self._usage

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from abc import ABC, abstractmethod
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ from lite.engine.base import Code, GuestFailure, Host, Kind, Run
 from lite.engine.wit import FuncType
 from lite.errors import EngineUnavailable
 from lite.frozen import replace
-from lite.limits import GIB, KIB, MIB, EngineCaps, Limits
+from lite.limits import GIB, KIB, MIB, EngineCaps, Limits, ram_bytes
 
 if TYPE_CHECKING:
     import wasmtime
@@ -265,7 +264,8 @@ def _make_engine(stack_bytes: int) -> tuple[wasmtime.Engine, str]:
             profile.append(f"{name}={value:d}")
     config.cranelift_opt_level = "speed"
     config.max_wasm_stack = stack_bytes
-    config.parallel_compilation = _ram_bytes() >= PARALLEL_COMPILE_RAM_BYTES
+    ram = ram_bytes(unknown=PARALLEL_COMPILE_RAM_BYTES)
+    config.parallel_compilation = ram >= PARALLEL_COMPILE_RAM_BYTES
     digest = hashlib.sha256(" ".join(sorted(profile)).encode()).hexdigest()
     return wasmtime.Engine(config), digest[:12]
 
@@ -288,13 +288,6 @@ def _set(config: wasmtime.Config, name: str, value: bool, *, optional: bool) -> 
     setter.argtypes = [ctypes.c_void_p, ctypes.c_bool]
     setter(config.ptr(), value)
     return True
-
-
-def _ram_bytes() -> int:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError, AttributeError):
-        return PARALLEL_COMPILE_RAM_BYTES
 
 
 def _core_of(wasm: bytes, info: ModuleInfo) -> tuple[CoreModule, int, int]:

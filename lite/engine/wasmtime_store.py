@@ -121,7 +121,7 @@ class RunStore:
         if self.deadline is not None and time.monotonic() >= self.deadline:
             raise self._limit("time-limit")
 
-    def usage(self, memory_bytes: int) -> Usage:
+    def usage(self, memory_bytes: int | None) -> Usage:
         """What the run used. Fuel is not known of a guest that was stopped in a loop."""
         if self._stopped_inside:
             return Usage(None, self._time_ms, memory_bytes)

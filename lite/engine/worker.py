@@ -43,6 +43,8 @@ from lite.limits import EngineCaps, Limits
 
 FRAME_BYTES_MAX = 2**62  # what the node sends is bounded by the node
 LIFELINE_FD = 0
+EAGER_S = 0.0006
+"""How long to look for the next job before sleeping: the node signs and syncs in between."""
 
 
 def main(argv: list[str]) -> None:
@@ -110,6 +112,7 @@ class _Server:
                 self._channel.send({"at": "bug", "text": traceback.format_exc()})
 
     def _run(self, message: dict[str, Any], blobs: Blobs) -> None:
+        self._channel.eager_s = EAGER_S if message["eager"] else 0.0
         job = job_from(message, blobs)
         phases = _Announced(self._channel, job.caps, job.limits, sum(map(len, blobs)))
         load_wasm = partial(self._wasm, message, blobs, phases)

@@ -290,10 +290,15 @@ class _Parts:
         return codec, hash_code, length, at
 
 
+_new = object.__new__
+_set_raw: Callable[[CID, bytes], None] = CID.__dict__["raw"].__set__
+_set_text: Callable[[CID, str | None], None] = CID.__dict__["_text"].__set__
+
+
 def _make(raw: bytes) -> CID:
-    cid = object.__new__(CID)
-    object.__setattr__(cid, "raw", raw)
-    object.__setattr__(cid, "_text", None)
+    cid = _new(CID)
+    _set_raw(cid, raw)
+    _set_text(cid, None)
     return cid
 
 

@@ -1,22 +1,23 @@
 """DAG-CBOR: one canonical byte string for every value of the IPLD data model.
 
 A value is None, bool, int, float, str, bytes, list, dict with str keys, or `CID`, of exactly those
-types. `encode` writes through cbor2. `decode` is for bytes from outside: it takes only what
-`encode` would have written, so that bytes and value stand for each other, and says which rule was
-broken. `decode_trusted` is for bytes that this node has already checked.
+types. `encode` writes the bytes itself: to lower a value to what cbor2 would write takes twice as
+long. `decode` is for bytes from outside: it takes only what `encode` would have written, so that
+bytes and value stand for each other, and says which rule was broken. `decode_trusted` reads bytes
+that this node has already checked, through cbor2.
 Source: the DAG-CBOR spec of IPLD.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import isfinite
 from typing import Any, Final
 
 import cbor2
 
-from lite.errors import CidError, CodecError
+from lite.errors import CidError, CodecError, Rule
 from lite.ipld.cid import CID
 from lite.limits import INTEGER_MAX, INTEGER_MIN, NESTING_MAX
 
@@ -27,20 +28,36 @@ _KINDS = ("integer", "integer", "byte string", "text", "list", "map", "tag", "va
 _OTHERS: Final = {0xF4: False, 0xF5: True, 0xF6: None}
 _SHORTEST_FROM = {24: 24, 25: 2**8, 26: 2**16, 27: 2**32}
 _float64 = struct.Struct(">d").unpack_from
+_FLOAT: Final = struct.Struct(">Bd").pack
+_UINT16: Final = struct.Struct(">BH").pack
+_UINT32: Final = struct.Struct(">BI").pack
+_UINT64: Final = struct.Struct(">BQ").pack
+
+_SHAPES_MAX = 512
+_SHAPE_KEYS_MAX = 32
+_SHAPE_BYTES_MAX = 512
+_STR = frozenset({str})
+_MAY_LINK = frozenset({CID, dict, list})
+_shapes: dict[tuple[str, ...], Sequence[tuple[bytes, str]]] = {}
 
 
-def encode(value: object) -> bytes:
+def encode(value: object, *, depth: int = 0) -> bytes:
     """The canonical bytes of a value.
+
+    Args:
+        depth: how many lists and maps the caller will put around it.
 
     Raises:
         CodecError: some part is outside the data model; it says which, and the path to it.
     """
+    parts: list[bytes] = []
     try:
-        return cbor2.dumps(_lower(value, 0))
+        _put(value, parts.append, depth)
     except _Refused as refused:
         raise CodecError(
             f"cannot be written as DAG-CBOR: {refused.reason} {refused.where}"
         ) from None
+    return b"".join(parts)
 
 
 def decode(data: bytes) -> Any:
@@ -72,15 +89,16 @@ def decode_trusted(data: bytes) -> Any:
 
 def links(value: object) -> Iterator[CID]:
     """Every CID inside a decoded value, in the order of the bytes, repeats included."""
-    pending = [value]
+    pending: list[Any] = [value]
     while pending:
         part = pending.pop()
-        if isinstance(part, CID):
+        kind = type(part)
+        if kind is CID:
             yield part
-        elif isinstance(part, dict):
-            pending.extend(reversed(part.values()))
-        elif isinstance(part, list):
-            pending.extend(reversed(part))
+        elif kind is dict:
+            pending += [item for item in reversed(part.values()) if type(item) in _MAY_LINK]
+        elif kind is list:
+            pending += [item for item in reversed(part) if type(item) in _MAY_LINK]
 
 
 class _Refused(Exception):
@@ -100,87 +118,140 @@ class _Refused(Exception):
         return f"at {'/…' if len(self.path) > 12 else ''}/{'/'.join(parts)}"
 
 
-def _lower(value: Any, depth: int) -> Any:
-    """The same value with sorted maps and links as tags, checked part by part."""
+def _put(value: Any, out: Callable[[bytes], object], depth: int) -> None:
+    """Give the bytes of a value to `out`, piece by piece, each part checked as it comes."""
     kind = type(value)
     if kind is str:
-        _check_text(value)
+        out(_text_of(value))
     elif kind is int:
         if not INTEGER_MIN <= value <= INTEGER_MAX:
             raise _Refused("integer outside -2^64 … 2^64-1")
+        out(_head(_UNSIGNED, value) if value >= 0 else _head(_NEGATIVE, -1 - value))
     elif kind is dict:
-        return _lower_map(value, depth)
+        _put_map(value, out, depth)
     elif kind is list:
-        return _lower_list(value, depth)
+        _put_list(value, out, depth)
     elif kind is CID:
-        return cbor2.CBORTag(LINK_TAG, b"\0" + value.raw)
+        raw = value.raw
+        out(_LINK_36 if len(raw) == 36 else _link_head(len(raw)))
+        out(raw)
+    elif kind is bytes:
+        out(_head(_BYTES, len(value)))
+        out(value)
     elif kind is float:
         if not isfinite(value):
             raise _Refused("NaN and infinities are not allowed")
-    elif value is not None and kind is not bytes and kind is not bool:
+        out(_FLOAT(0xFB, value))
+    elif value is None:
+        out(b"\xf6")
+    elif kind is bool:
+        out(b"\xf5" if value else b"\xf4")
+    else:
         raise _Refused(f"{kind.__name__} is not in the IPLD data model")
-    return value
 
 
-def _lower_list(value: list[Any], depth: int) -> list[Any]:
-    _check_depth(depth)
-    lowered = []
-    for item in value:
-        try:
-            lowered.append(_lower(item, depth + 1))
-        except _Refused as refused:
-            refused.path.append(str(len(lowered)))
-            raise
-    return lowered
-
-
-def _lower_map(value: dict[Any, Any], depth: int) -> dict[str, Any]:
-    _check_depth(depth)
-    lowered = {}
-    for key in _sorted_keys(value):
-        item = value[key]
-        if type(item) is str and item.isascii():  # most leaves; a call for each costs more
-            lowered[key] = item
-            continue
-        try:
-            lowered[key] = _lower(item, depth + 1)
-        except _Refused as refused:
-            refused.path.append(key)
-            raise
-    return lowered
-
-
-def _sorted_keys(value: dict[Any, Any]) -> list[str]:
-    """Keys in canonical order: the shorter UTF-8 first, then bytewise."""
-    if len(value) < 2 or set(map(type, value)) != {str}:
-        for key in value:
-            if type(key) is not str:
-                raise _Refused(f"map key {key!r} is not a string")
-            _check_text(key)
-        return list(value)
-    if "".join(value).isascii():
-        return sorted(sorted(value), key=len)  # the same order, and all of it in C
-    for key in value:
-        _check_text(key)
-    return sorted(value, key=_key_order)
-
-
-def _key_order(key: str) -> tuple[int, bytes]:
-    raw = key.encode()
-    return len(raw), raw
-
-
-def _check_text(text: str) -> None:
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise _Refused("text with a lone surrogate has no UTF-8 form") from None
-
-
-def _check_depth(depth: int) -> None:
+def _put_list(value: list[Any], out: Callable[[bytes], object], depth: int) -> None:
+    size = len(value)
     if depth >= NESTING_MAX:
-        raise _Refused(f"nested deeper than {NESTING_MAX} levels")
+        raise _too_deep()
+    out(_LIST_HEADS[size] if size < 24 else _head(_LIST, size))
+    depth += 1
+    at = 0
+    try:
+        for at, item in enumerate(value):  # noqa: B007
+            _put(item, out, depth)
+    except _Refused as refused:
+        refused.path.append(str(at))
+        raise
+
+
+def _put_map(value: dict[Any, Any], out: Callable[[bytes], object], depth: int) -> None:
+    size = len(value)
+    if depth >= NESTING_MAX:
+        raise _too_deep()
+    out(_MAP_HEADS[size] if size < 24 else _head(_MAP, size))
+    order = _shape(value)
+    depth += 1
+    key = ""
+    try:
+        for encoded, key in order:
+            out(encoded)
+            item = value[key]
+            if type(item) is str and item.isascii():  # most leaves; calls for each cost more
+                size = len(item)
+                out(_TEXT_HEADS[size] if size < 24 else _head(_TEXT, size))
+                out(item.encode())
+            else:
+                _put(item, out, depth)
+    except _Refused as refused:
+        refused.path.append(key)
+        raise
+
+
+def _shape(value: dict[Any, Any]) -> Sequence[tuple[bytes, str]]:
+    """The encoded keys of a map in canonical order, each with its key.
+
+    Nearly all maps have one of a few sets of keys, so these are remembered.
+    """
+    if len(value) > _SHAPE_KEYS_MAX:
+        return _ordered(value)
+    keys = tuple(value)
+    found = _shapes.get(keys)
+    # Equal is not the same: True and a subclass of str are no keys.
+    if found is not None and set(map(type, keys)) <= _STR:
+        return found
+    made = _ordered(keys)
+    if sum(len(encoded) for encoded, _ in made) <= _SHAPE_BYTES_MAX:
+        if len(_shapes) >= _SHAPES_MAX:
+            _shapes.clear()
+        _shapes[keys] = made
+    return made
+
+
+def _ordered(keys: Iterable[Any]) -> Sequence[tuple[bytes, str]]:
+    for key in keys:
+        if type(key) is not str:
+            raise _Refused(f"map key {key!r} is not a string")
+    # Heads are in shortest form, so encoded keys sort as the rule wants it: length first.
+    return sorted((_text_of(key), key) for key in keys)
+
+
+def _text_of(text: str) -> bytes:
+    try:
+        raw = text.encode()
+    except UnicodeEncodeError:
+        raise _Refused("text with a lone surrogate has no UTF-8 form") from None
+    size = len(raw)
+    return (_TEXT_HEADS[size] if size < 24 else _head(_TEXT, size)) + raw
+
+
+def _head(major: int, argument: int) -> bytes:
+    """The initial byte of an item and the shortest form of its argument."""
+    if argument < 24:
+        return _HEADS[major][argument]
+    if argument < 2**8:
+        return bytes((major << 5 | 24, argument))
+    if argument < 2**16:
+        return _UINT16(major << 5 | 25, argument)
+    if argument < 2**32:
+        return _UINT32(major << 5 | 26, argument)
+    return _UINT64(major << 5 | 27, argument)
+
+
+def _link_head(size: int) -> bytes:
+    """What stands before the binary form of a CID of `size` bytes."""
+    return b"".join((_head(_TAG, LINK_TAG), _head(_BYTES, size + 1), b"\0"))
+
+
+def _too_deep() -> _Refused:
+    return _Refused(f"nested deeper than {NESTING_MAX} levels")
+
+
+_HEADS: Final = [[bytes((major << 5 | number,)) for number in range(24)] for major in range(7)]
+_TEXT_HEADS: Final = _HEADS[_TEXT]
+_LIST_HEADS: Final = _HEADS[_LIST]
+_MAP_HEADS: Final = _HEADS[_MAP]
+_LINK_36: Final = _link_head(36)
 
 
 def _lift_link(first: Any, second: Any) -> CID:
@@ -191,8 +262,8 @@ def _lift_link(first: Any, second: Any) -> CID:
     return CID.from_bytes(tag.value[1:])
 
 
-def _bad(rule: str, at: int) -> CodecError:
-    return CodecError(f"not canonical DAG-CBOR: {rule} (byte {at})")
+def _bad(problem: str, at: int, rule: Rule = "") -> CodecError:
+    return CodecError(f"not canonical DAG-CBOR: {problem} (byte {at})", rule=rule)
 
 
 def _item(data: bytes, at: int, depth: int) -> tuple[Any, int]:
@@ -233,7 +304,7 @@ def _argument(data: bytes, at: int) -> tuple[int, int]:
     number = int.from_bytes(_take(data, at + 1, size), "big")
     if number < _SHORTEST_FROM[info]:
         what = {"integer": "integer", "tag": "tag number"}.get(kind, f"length of a {kind}")
-        raise _bad(f"{what} not in shortest form", at)
+        raise _bad(f"{what} not in shortest form", at, "not-shortest")
     return number, end
 
 
@@ -274,8 +345,9 @@ def _map(data: bytes, pos: int, count: int, depth: int) -> tuple[dict[str, Any],
         # Heads are in shortest form, so encoded keys compare as the rule wants it: length first.
         encoded = data[at:pos]
         if encoded <= previous:
-            rule = "duplicate map key" if encoded == previous else "map keys not sorted"
-            raise _bad(f"{rule}: {key!r}", at)
+            if encoded == previous:
+                raise _bad(f"duplicate map key: {key!r}", at, "key-duplicate")
+            raise _bad(f"map keys not sorted: {key!r}", at, "keys-unsorted")
         previous = encoded
         pairs[key], pos = _item(data, pos, depth)
     return pairs, pos
@@ -284,7 +356,7 @@ def _map(data: bytes, pos: int, count: int, depth: int) -> tuple[dict[str, Any],
 def _check_count(data: bytes, pos: int, items: int, depth: int) -> None:
     """Refuse a container before any work on it: too deep, or longer than what is left."""
     if depth >= NESTING_MAX:
-        raise _bad(f"nested deeper than {NESTING_MAX} levels", pos)
+        raise _bad(f"nested deeper than {NESTING_MAX} levels", pos, "nesting")
     if items > len(data) - pos:
         raise IndexError
 

@@ -27,7 +27,12 @@ NONCE_CHARS_MAX: Final = 128
 
 _IPFS = "ipfs://"
 _MODULES_CACHED = 64
+_URI_CHARS_CACHED = 256
 _KEYS = frozenset({"rsc", "op", "input", "nnc"})
+_LEAVES = frozenset({str, int, bytes, CID, float, bool, type(None)})
+_AWAIT = b"await/"  # in the bytes of every await
+_OP_KEY_BYTES = len(dag_cbor.encode("op"))
+_NNC_KEY_BYTES = len(dag_cbor.encode("nnc"))
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s\x00-\x1f\x7f]+")
 _OP = re.compile(r"[a-z0-9_.-]+(/[a-z0-9_.-]+)+")
 
@@ -57,18 +62,14 @@ class Instruction:
     cid: CID = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        _check_rsc(self.rsc)
-        if type(self.op) is not str or len(self.op) > OP_CHARS_MAX or not _OP.fullmatch(self.op):
-            raise UsageError("op: an ability like wasm/run is needed, in lower case")
-        if type(self.nnc) not in (str, bytes) or len(self.nnc) > NONCE_CHARS_MAX:
-            raise UsageError(f"nnc: text or bytes, at most {NONCE_CHARS_MAX} long")
+        head = _head(self.rsc, self.op, self.nnc)
         if type(self.input) is not dict:
             raise UsageError("input: a map is needed")
         object.__setattr__(self, "input", _plain(self.input, 0))
         try:
-            data = dag_cbor.encode(self.value())
-        except CodecError as error:
-            raise UsageError(f"the instruction {error}") from None
+            data = head + dag_cbor.encode(self.input, depth=1)
+        except CodecError:
+            raise _unfit(self.value()) from None
         if len(data) > BLOCK_BYTES_MAX:
             raise UsageError(
                 f"input: the instruction has {len(data)} bytes, at most {BLOCK_BYTES_MAX}",
@@ -144,7 +145,7 @@ class Instruction:
     def module(self) -> CID | None:
         """The CID in an `ipfs://` resource, else None."""
         parts = self._ipfs_parts
-        return _parsed(parts[0]) if parts else None
+        return parsed_cid(parts[0]) if parts else None
 
     @property
     def module_path(self) -> str:
@@ -171,8 +172,20 @@ class Instruction:
 
     def awaits(self) -> list[Await]:
         """Every distinct await in `rsc` and `input`, in the order of the encoded form."""
+        if _AWAIT not in self.data:
+            return []
         found = [part for part in leaves(self.value()) if type(part) is Await]
         return list(dict.fromkeys(found))
+
+    @property
+    def args_data(self) -> bytes:
+        """The DAG-CBOR of the arguments of a UCAN task: `{rsc, input}`, and `nnc` when that is
+        text. In the bytes of the instruction these are the last keys, in the same order."""
+        at = 1 + _OP_KEY_BYTES + len(dag_cbor.encode(self.op))
+        if type(self.nnc) is str and self.nnc:
+            return b"\xa3" + self.data[at:]
+        at += _NNC_KEY_BYTES + len(dag_cbor.encode(self.nnc))
+        return b"\xa2" + self.data[at:]
 
     def links(self) -> list[CID]:
         """Every distinct link in `input` to content, which awaits are not."""
@@ -234,7 +247,41 @@ def wasm(
 
 
 # A node runs few modules many times, and reads the CID of each on every run.
-_parsed = lru_cache(_MODULES_CACHED)(CID.parse)
+parsed_cid = lru_cache(_MODULES_CACHED)(CID.parse)
+
+
+def _head(rsc: Any, op: Any, nnc: Any) -> bytes:
+    """The bytes of an instruction up to the value of its last key, `input`; checks the rest."""
+    plain = type(rsc) is type(op) is type(nnc) is str
+    if plain and not nnc and len(rsc) <= _URI_CHARS_CACHED:
+        return _known_head(rsc, op)
+    return _checked_head(rsc, op, nnc)
+
+
+def _checked_head(rsc: Any, op: Any, nnc: Any = "") -> bytes:
+    _check_rsc(rsc)
+    if type(op) is not str or len(op) > OP_CHARS_MAX or not _OP.fullmatch(op):
+        raise UsageError("op: an ability like wasm/run is needed, in lower case")
+    if type(nnc) not in (str, bytes) or len(nnc) > NONCE_CHARS_MAX:
+        raise UsageError(f"nnc: text or bytes, at most {NONCE_CHARS_MAX} long")
+    rsc = rsc.value() if type(rsc) is Await else rsc
+    value = {"op": op, "nnc": nnc, "rsc": rsc, "input": None}
+    try:
+        return dag_cbor.encode(value)[:-1]  # without the null
+    except CodecError:
+        raise _unfit(value) from None
+
+
+_known_head = lru_cache(_MODULES_CACHED)(_checked_head)
+
+
+def _unfit(value: dict[str, Any]) -> UsageError:
+    """What to say of an instruction that has no bytes."""
+    try:
+        dag_cbor.encode(value)
+    except CodecError as error:
+        return UsageError(f"the instruction {error}")
+    raise BugError("an instruction whose parts have no bytes has some")
 
 
 def _check_rsc(rsc: Any) -> None:
@@ -245,7 +292,7 @@ def _check_rsc(rsc: Any) -> None:
     if not rsc.startswith(_IPFS):
         return
     try:
-        _parsed(rsc[len(_IPFS) :].partition("/")[0])
+        parsed_cid(rsc[len(_IPFS) :].partition("/")[0])
     except CidError as error:
         raise CidError(f"rsc: {error}") from None
 
@@ -255,10 +302,14 @@ def _plain(value: Any, depth: int) -> Any:
     if depth > NESTING_MAX:
         raise UsageError(f"input: nested deeper than {NESTING_MAX} levels")
     kind = type(value)
+    depth += 1
     if kind is dict:
-        return {key: _plain(item, depth + 1) for key, item in value.items()}
+        return {
+            key: item if type(item) in _LEAVES else _plain(item, depth)
+            for key, item in value.items()
+        }
     if kind is list or kind is tuple:
-        return [_plain(item, depth + 1) for item in value]
+        return [item if type(item) in _LEAVES else _plain(item, depth) for item in value]
     if kind is Await:
         return value.value()
     if kind is Instruction:

@@ -14,6 +14,7 @@ other than the usual ones. A receipt is stored and shared as the bytes of its to
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 from lite import keys
@@ -28,11 +29,11 @@ from lite.model.instruction import Instruction
 from lite.model.result import Result
 from lite.ucan import envelope
 from lite.ucan.envelope import Token
-from lite.ucan.task import task_id
 
 Linked = Literal["file", "dag-cbor"]
 
 COMMAND: Final = receipt_shape.COMMAND
+_NONCE_KEY = dag_cbor.encode("nonce")
 
 
 @frozen
@@ -264,15 +265,21 @@ class Receipt:
 
 
 def own_task_id(did: str, instruction: Instruction) -> CID:
-    """The UCAN Task ID of an instruction that nobody invoked: the executor is its own subject."""
-    value = instruction.value()
-    args = {"rsc": value["rsc"], "input": value["input"]}
-    nonce = b""
-    if isinstance(instruction.nnc, bytes):
-        nonce = instruction.nnc
-    elif instruction.nnc:
-        args["nnc"] = instruction.nnc
-    return task_id(did, f"/{instruction.op}", args, nonce)
+    """The UCAN Task ID of an instruction that nobody invoked: the executor is its own subject.
+
+    It is what `lite.ucan.task.task_id` gives for it, put together from the instruction's own bytes.
+    """
+    nonce = instruction.nnc if isinstance(instruction.nnc, bytes) else b""
+    head = _task_head(did, instruction.op)
+    data = b"".join((head, instruction.args_data, _NONCE_KEY, dag_cbor.encode(nonce)))
+    return CID.of(data, DAG_CBOR)
+
+
+@lru_cache(maxsize=16)
+def _task_head(did: str, op: str) -> bytes:
+    """How the bytes of `{cmd, sub, args, nonce}` begin, up to the value of `args`."""
+    pairs = ("cmd", f"/{op}", "sub", did, "args")
+    return b"\xa4" + b"".join(map(dag_cbor.encode, pairs))
 
 
 def _given(**fields: Any) -> dict[str, Any]:

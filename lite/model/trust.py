@@ -29,6 +29,11 @@ class TrustPolicy:
     issuers: frozenset[str] = frozenset()
     confirmations: int = 1
 
+    @property
+    def named(self) -> frozenset[str]:
+        """Everybody whose receipts count."""
+        return self.issuers | {self.self_did}
+
 
 @frozen
 class Answer:
@@ -61,10 +66,11 @@ def choose_answer(
         mode: value rules other than the usual ones.
         now: seconds since 1970.
     """
+    named = policy.named
     counting = [
         receipt
         for receipt in receipts
-        if (receipt.issuer == policy.self_did or receipt.issuer in policy.issuers)
+        if receipt.issuer in named
         and receipt.mode == mode
         and (receipt.expires_at is None or now <= receipt.expires_at)
         and _holds(receipt, fuel, memory_bytes)

@@ -146,7 +146,11 @@ def in_pairs(ours: Side, other: Side, effort: Effort) -> Pairs:
 
 
 def repeated(operation: Callable[[], object], effort: Effort) -> Side:
-    """A side that runs `operation` as often as fills its time, and gives seconds for one."""
+    """A side that runs `operation` as often as fills its time, and gives seconds for one.
+
+    The first call may start a worker: it must not tell how often fills the time.
+    """
+    operation()
     count = 1
     while True:
         started = time.perf_counter()

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
@@ -99,8 +100,10 @@ with Node.open(sys.argv[1]) as node:
 """
 
 
-def library_memory(folder: Path, *, with_worker: bool) -> Side:
-    """Resident memory of a program that opened a node and ran one guest."""
+def library_memory(
+    folder: Path, *, with_worker: bool, of: Callable[[int], int] | None = None
+) -> Side:
+    """Memory of a program that opened a node and ran one guest; resident, or as `of` counts."""
     turn = count()
 
     def side() -> float:
@@ -117,7 +120,7 @@ def library_memory(folder: Path, *, with_worker: bool) -> Side:
         )
         assert process.stdin is not None and process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
-        used = sum(map(resident_bytes, [process.pid, *children(process.pid)]))
+        used = sum(map(of or resident_bytes, [process.pid, *children(process.pid)]))
         process.stdin.close()
         process.wait()
         return used / MB
@@ -132,6 +135,14 @@ def children(pid: int) -> list[int]:
         for child in map(int, task.read_text().split()):
             found += [child, *children(child)]
     return found
+
+
+def proportional_bytes(pid: int) -> int:
+    """Resident memory; a page that several processes have counts a part for each."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("this kernel does not tell what processes share")
 
 
 def resident_bytes(pid: int) -> int:

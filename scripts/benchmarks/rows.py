@@ -210,3 +210,9 @@ def memory_library(folder: Path, effort: Effort) -> Iterator[Sides]:
 @row("P7.worker", "memory after one run, with its warm worker", "MB", None)
 def memory_worker(folder: Path, effort: Effort) -> Iterator[Sides]:
     yield Sides(processes.library_memory(folder, with_worker=True))
+
+
+@row("P7.worker-shared", "the same, with what both share counted once", "MB", None)
+def memory_worker_shared(folder: Path, effort: Effort) -> Iterator[Sides]:
+    of = processes.proportional_bytes
+    yield Sides(processes.library_memory(folder, with_worker=True, of=of))

@@ -14,7 +14,7 @@ class Result:
 
     Attributes:
         ratios: one a pair that counts, ascending; empty where there is no other side.
-        met: whether the target holds; None where there is none.
+        met: whether the target holds; None where there is none, or nothing can be said.
         fsyncs: fsync calls an operation; None where strace is missing or it was not asked.
         foreign: largest share of one processor that others used during a pair that counts.
     """

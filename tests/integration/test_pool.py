@@ -93,7 +93,9 @@ def test_nothing_starts_before_the_first_job(workers: Workers, tmp_path: Path) -
 
 
 def test_second_job_goes_to_the_same_worker_without_the_module(workers: Workers) -> None:
+    assert not workers.has(ADD_CID)
     assert add(workers).ok == 42
+    assert workers.has(ADD_CID)
     pids = workers.pids
 
     def never() -> bytes:
@@ -217,6 +219,7 @@ def test_dying_worker_is_an_outcome_and_the_next_job_runs(
         outcome = running.result()
     assert outcome.error is not None and outcome.error["code"] == code
     assert outcome.usage.time_ms > 0
+    assert outcome.usage.memory_bytes is None  # nobody could ask it any more
     assert add(workers).ok == 42
 
 

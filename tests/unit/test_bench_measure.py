@@ -71,3 +71,20 @@ def test_own_work_is_not_taken_for_others(measure: Any) -> None:
     before = measure.own_s()
     sum(number * number for number in range(3_000_000))
     assert measure.own_s() > before
+
+
+def test_what_the_first_call_starts_does_not_count(
+    measure: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, calls = 0.0, 0
+
+    def operation() -> None:
+        nonlocal now, calls
+        now += 0.001 if calls else 5.0
+        calls += 1
+
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: now)
+    side = measure.repeated(operation, measure.Effort(repeat_s=0.4))
+    before = calls
+    assert side() == pytest.approx(0.001)
+    assert 300 <= calls - before <= 500

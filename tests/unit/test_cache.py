@@ -318,3 +318,13 @@ def test_module_over_the_bound_is_refused_before_anything_else() -> None:
         CodeCache(None).get(engine, cid, lambda: EMPTY_MODULE, caps, lambda: None)
     assert failure.value.code == "module-too-large"
     assert engine.compiled == 0
+
+
+def test_the_bound_also_holds_for_a_module_in_memory() -> None:
+    codes, cid = CodeCache(None), CID.of(EMPTY_MODULE, RAW)
+    codes.get(FakeEngine(), cid, lambda: EMPTY_MODULE, EngineCaps(), lambda: None)
+    assert cid in codes
+    caps = EngineCaps(module_bytes=len(EMPTY_MODULE) - 1)
+    with pytest.raises(GuestFailure) as failure:
+        codes.get(FakeEngine(), cid, lambda: EMPTY_MODULE, caps, lambda: None)
+    assert failure.value.code == "module-too-large"

@@ -10,6 +10,7 @@ import pytest
 from lite.errors import CodecError
 from lite.ipld import dag_cbor
 from lite.ipld.cid import CID, DAG_CBOR, RAW
+from lite.limits import NESTING_MAX
 
 LINK = CID.of(b"linked", RAW)
 LINK_HEX = "d82a582500" + LINK.raw.hex()
@@ -275,3 +276,35 @@ def test_damaged_stored_bytes_are_a_codec_error() -> None:
     for data in (b"", b"\x82\x01", bytes.fromhex("d82a4100"), bytes.fromhex("d82a6161")):
         with pytest.raises(CodecError, match="stored bytes"):
             dag_cbor.decode_trusted(data)
+
+
+class Named(str):
+    """Equal to a string, and none."""
+
+
+def test_a_key_that_equals_a_known_one_is_not_taken_for_it() -> None:
+    for known in ({"a": 1, "b": 2}, {"b": 2, "a": 1}):
+        assert dag_cbor.encode(known) == bytes.fromhex("a2616101616202")
+    with pytest.raises(CodecError, match="map key 'a' is not a string"):
+        dag_cbor.encode({Named("a"): 1, "b": 2})
+
+
+def test_what_is_remembered_of_maps_is_bounded() -> None:
+    many = [f"key {number}" for number in range(2 * dag_cbor._SHAPES_MAX)]
+    for key in many:
+        dag_cbor.encode({key: 0})
+    wide = dict.fromkeys(many, 0)
+    assert dag_cbor.decode(dag_cbor.encode(wide)) == wide
+    dag_cbor.encode({"long" * dag_cbor._SHAPE_BYTES_MAX: 0})
+    assert len(dag_cbor._shapes) <= dag_cbor._SHAPES_MAX
+    assert all(len(keys) <= dag_cbor._SHAPE_KEYS_MAX for keys in dag_cbor._shapes)
+    assert sum(map(len, map("".join, dag_cbor._shapes))) < 20 * dag_cbor._SHAPES_MAX
+
+
+def test_levels_around_a_value_count() -> None:
+    value: Any = 0
+    for _ in range(NESTING_MAX - 1):
+        value = [value]
+    assert dag_cbor.encode([value]) == b"\x81" + dag_cbor.encode(value, depth=1)
+    with pytest.raises(CodecError, match="nested deeper"):
+        dag_cbor.encode(value, depth=2)

@@ -108,3 +108,29 @@ def test_blobs_stand_for_what_was_put(parts: list[bytes]) -> None:
     blobs = Blobs()
     placed = [blobs.put(part) for part in parts]
     assert [blobs.get(place) for place in placed] == parts
+
+
+def test_an_eager_end_gets_answers_and_keeps_its_deadline(ends: Ends) -> None:
+    ours, theirs, _, _ = ends
+    ours.eager_s = 0.05
+    for number in range(3):
+        later = threading.Timer(0.0 if number else 0.001, theirs.send, [{"n": number}])
+        later.start()
+        answer = ours.receive(bytes_max=MIB, deadline=time.monotonic() + 30)
+        assert answer == ({"n": number}, [])
+        later.join()
+    ours._was_quick = True
+    with pytest.raises(TimeoutError):
+        ours.receive(bytes_max=MIB, deadline=time.monotonic() + 0.01)
+
+
+def test_an_eager_end_sleeps_once_it_has_waited_for_long(ends: Ends) -> None:
+    ours, theirs, _, _ = ends
+    ours.eager_s, ours._was_quick = 0.002, True
+    later = threading.Timer(0.2, theirs.send, [{}])
+    later.start()
+    used = time.thread_time()
+    ours.receive(bytes_max=MIB)
+    assert time.thread_time() - used < 0.1
+    later.join()
+    assert not ours._was_quick
