@@ -1,7 +1,8 @@
 """`wasm/run`: call a function of a WebAssembly module.
 
 `rsc` is `ipfs://CID[/path]` of the module; `input` is `{func, args}` as Homestar writes it, and for
-commands also `env` (a map of strings) and `stdin` (bytes, text, or a link to a file).
+commands also `env` (a map of strings) and `stdin` (bytes, text, or a link to a file). With `fx`
+true the result also says what is to be run because of it (`lite.ops.wasm_effects`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from lite.errors import NotFoundError
 from lite.ipld.cid import CID
 from lite.ops.base import Level, Ready
 
-INPUT_KEYS = frozenset({"func", "args", "env", "stdin"})
+INPUT_KEYS = frozenset({"func", "args", "env", "stdin", "fx"})
 
 
 class WasmRun:
@@ -23,17 +24,21 @@ class WasmRun:
 
     name = "wasm/run"
     level: Level = "pure"
+    needs: frozenset[str] = frozenset()
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
 
     def missing(self, ready: Ready) -> str | None:
-        """Why the module is not at hand, or None. Reads the path to it and its first block."""
+        """Why the module is not at hand, or None. Reads the path to it and its first block, unless
+        a worker has it."""
         module = ready.instruction.module
         if module is None:
             return None  # not an ipfs:// resource: `run` says so in an error receipt
         try:
-            ready.files.size(ready.files.resolve(module, ready.instruction.module_path))
+            module = ready.files.resolve(module, ready.instruction.module_path)
+            if not self._workers.has(module):
+                ready.files.size(module)
         except NotFoundError as absent:
             return f"the module is not here: {absent}"
         return None
@@ -41,12 +46,16 @@ class WasmRun:
     def run(self, ready: Ready) -> Outcome:
         try:
             job = _job(ready)
-            _check_size(ready, job.module)
         except GuestFailure as failure:
             return Outcome(
                 error={"code": failure.code, "message": failure.message, **failure.detail}
             )
-        return self._workers.run(job, lambda: ready.files.read(job.module))
+        outcome = self._workers.run(job, lambda: _read(ready, job.module), ready.stop)
+        if ready.instruction.input.get("fx") and outcome.error is None:
+            from lite.ops.wasm_effects import with_effects
+
+            return with_effects(outcome)
+        return outcome
 
 
 def _job(ready: Ready) -> Job:
@@ -58,15 +67,17 @@ def _job(ready: Ready) -> Job:
             "bad-argument", f"wasm/run needs an ipfs:// resource, not {instruction.rsc!r}"
         )
     given = instruction.input
-    unknown = sorted(set(given) - INPUT_KEYS)
-    if unknown:
-        raise GuestFailure("bad-argument", f"wasm/run has no input named {', '.join(unknown)}")
+    if not INPUT_KEYS.issuperset(given):
+        unknown = ", ".join(sorted(set(given) - INPUT_KEYS))
+        raise GuestFailure("bad-argument", f"wasm/run has no input named {unknown}")
     func = given.get("func")
     if func is not None and not isinstance(func, str):
         raise GuestFailure("bad-argument", "input.func must be a string")
     args = given.get("args", [])
     if not isinstance(args, list):
         raise GuestFailure("bad-argument", "input.args must be a list")
+    if not isinstance(given.get("fx", False), bool):
+        raise GuestFailure("bad-argument", "input.fx must be true or false")
     return Job(
         module=ready.files.resolve(module, instruction.module_path),
         func=func,
@@ -83,13 +94,14 @@ def _job(ready: Ready) -> Job:
     )
 
 
-def _check_size(ready: Ready, module: CID) -> None:
-    """Refuse a module over the node's bound before a byte of it is read."""
+def _read(ready: Ready, module: CID) -> bytes:
+    """The module; one over the node's bound is refused before a byte of it is read."""
     size, bound = ready.files.size(module), ready.caps.module_bytes
     if size > bound:
         raise GuestFailure(
             "module-too-large", f"the module has {size} bytes; this node takes at most {bound}"
         )
+    return ready.files.read(module)
 
 
 def _env(env: Any) -> tuple[tuple[str, str], ...]:

@@ -1,0 +1,277 @@
+"""What a workflow's awaits say about it: order, dependencies, duplicates, safety.
+
+Pure, and the same on every node. Awaits are matched with steps under every hash function that they
+use, so a workflow whose awaits are sha3-256, as Homestar writes them, is one graph. An await on
+an instruction that is no step waits for a receipt from elsewhere.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from lite.errors import CidError, UsageError
+from lite.frozen import frozen
+from lite.ipld.cid import CID, DAG_CBOR, IDENTITY, SHA2_256, hash_digest
+from lite.model.instruction import Instruction
+from lite.model.promise import Await, AwaitBranch
+from lite.model.safety import LEVELS, Level, is_mutation
+from lite.model.workflow import Workflow
+
+_RANKS: Final = {"pure": 0, "query": 0, "idempotent-mutation": 1, "mutation": 2}
+
+
+@frozen
+class Edge:
+    """A step needs another one: `label` is the awaited step, `branch` what of its result."""
+
+    label: str
+    branch: AwaitBranch
+
+
+@frozen
+class Graph:
+    """The dependencies of a workflow.
+
+    Attributes:
+        order: every label once, each behind all that it needs; mutations as late as that allows,
+            those that may be repeated before those that may not, else as they were written.
+        needs: for each label, the steps that it awaits, without repetition. An await on one of
+            several equal steps names the first of them.
+        external: for each label that has some, the awaits that no step answers.
+        waiting: those of `external` whose receipt is not here.
+        duplicates: labels of steps that are equal to an earlier one, and that one; they run once.
+        levels: for each label.
+        volatile: labels of steps that are not pure, or have such a step among their ancestors.
+            Their receipts may not be taken from the memo under the awaiting address, nor put there.
+        force: labels of the mutations that need consent: all when there are several, or the one
+            when other steps depend on it; else empty.
+        safety: "pure", "query", "one mutation at the end: atomic", "needs --force: a, b".
+        critical_path: labels of a longest chain of steps, in order.
+    """
+
+    order: tuple[str, ...]
+    needs: dict[str, tuple[Edge, ...]]
+    external: dict[str, tuple[Await, ...]]
+    waiting: dict[str, tuple[Await, ...]]
+    duplicates: dict[str, str]
+    levels: dict[str, Level]
+    volatile: frozenset[str]
+    force: tuple[str, ...]
+    safety: str
+    critical_path: tuple[str, ...]
+
+
+def analyse(
+    workflow: Workflow,
+    level_of: Callable[[Instruction], Level],
+    known: Callable[[CID], bool] = lambda _: False,
+) -> Graph:
+    """Find out what depends on what.
+
+    Args:
+        level_of: the safety level of an instruction, by its operation.
+        known: whether a receipt of an instruction is here, asked for awaits on no step.
+
+    Raises:
+        UsageError: the steps await each other in a circle; it names them.
+    """
+    duplicates = _duplicates(workflow)
+    needs, external = _edges(workflow)
+    levels = {step.label: level_of(step.instruction) for step in workflow}
+    order = _order(needs, levels, duplicates)
+    force = _force(order, needs, levels, duplicates)
+    return Graph(
+        order=order,
+        needs=needs,
+        external=external,
+        waiting=_unknown(external, known),
+        duplicates=duplicates,
+        levels=levels,
+        volatile=_volatile(order, needs, levels),
+        force=force,
+        safety=_safety(levels, force),
+        critical_path=_critical_path(order, needs),
+    )
+
+
+def ordered(needs: Mapping[str, Mapping[str, object] | list[str] | tuple[str, ...]]) -> list[str]:
+    """Labels so that each comes behind all that it needs, else as given.
+
+    Args:
+        needs: for each label, the labels that it needs, all of which are keys.
+
+    Raises:
+        UsageError: there is a circle; it names the labels on it.
+    """
+    done: list[str] = []
+    state: dict[str, bool] = {}  # False: being visited, True: done
+    for start in needs:
+        path = [(start, iter(needs[start]))] if start not in state else []
+        state.setdefault(start, False)
+        while path:
+            label, rest = path[-1]
+            following = next(rest, None)
+            if following is None:
+                state[label] = True
+                done.append(label)
+                path.pop()
+            elif following not in state:
+                state[following] = False
+                path.append((following, iter(needs[following])))
+            elif not state[following]:
+                names = [entry[0] for entry in path]
+                raise _circle(names[names.index(following) :])
+    return done
+
+
+def _circle(labels: list[str]) -> UsageError:
+    shown = [*labels, labels[0]]
+    if len(shown) > 12:
+        shown = [*shown[:10], f"… ({len(labels) - 10} more)", labels[0]]
+    if len(labels) == 1:
+        return UsageError(f"steps.{labels[0]} awaits itself")
+    return UsageError(
+        f"steps await each other in a circle: {' → '.join(shown)}",
+        hint="Each of them awaits the next one: take one of these awaits out.",
+    )
+
+
+def _duplicates(workflow: Workflow) -> dict[str, str]:
+    first: dict[bytes, str] = {}
+    found: dict[str, str] = {}
+    for step in workflow:
+        earlier = first.setdefault(step.instruction.data, step.label)
+        if earlier != step.label:
+            found[step.label] = earlier
+    return found
+
+
+def _edges(
+    workflow: Workflow,
+) -> tuple[dict[str, tuple[Edge, ...]], dict[str, tuple[Await, ...]]]:
+    awaits = {step.label: step.instruction.awaits() for step in workflow}
+    names = {wait.instruction for waits in awaits.values() for wait in waits}
+    labels = _by_cid(workflow, {cid.hash_code for cid in names})
+    needs: dict[str, tuple[Edge, ...]] = {}
+    external: dict[str, tuple[Await, ...]] = {}
+    for label, waits in awaits.items():
+        inside = [
+            Edge(labels[wait.instruction], wait.branch)
+            for wait in waits
+            if wait.instruction in labels
+        ]
+        needs[label] = tuple(dict.fromkeys(inside))
+        outside = tuple(wait for wait in waits if wait.instruction not in labels)
+        if outside:
+            external[label] = outside
+    return needs, external
+
+
+def _by_cid(workflow: Workflow, hash_codes: set[int]) -> dict[CID, str]:
+    """The first label of each instruction, under each of these hash functions that we have."""
+    found: dict[CID, str] = {}
+    for code in sorted(hash_codes - {IDENTITY}):
+        try:
+            hash_digest(code, b"")
+        except CidError:
+            continue  # no step can be named so; it is an await on something elsewhere
+        for step in workflow:
+            instruction = step.instruction
+            cid = instruction.cid if code == SHA2_256 else CID.of(instruction.data, DAG_CBOR, code)
+            found.setdefault(cid, step.label)
+    return found
+
+
+def _order(
+    needs: Mapping[str, tuple[Edge, ...]],
+    levels: Mapping[str, Level],
+    duplicates: Mapping[str, str],
+) -> tuple[str, ...]:
+    """Of the steps that could be next, always the first of the lowest rank."""
+    position = {label: at for at, label in enumerate(needs)}
+    behind: dict[str, list[str]] = {label: [] for label in needs}
+    missing: dict[str, int] = {}
+    for label, edges in needs.items():
+        before = {edge.label for edge in edges} | {duplicates.get(label, label)} - {label}
+        missing[label] = len(before)
+        for earlier in before:
+            behind[earlier].append(label)
+    ready = [
+        (_RANKS[levels[label]], position[label], label) for label in needs if not missing[label]
+    ]
+    heapq.heapify(ready)
+    order: list[str] = []
+    while ready:
+        label = heapq.heappop(ready)[2]
+        order.append(label)
+        for later in behind[label]:
+            missing[later] -= 1
+            if not missing[later]:
+                heapq.heappush(ready, (_RANKS[levels[later]], position[later], later))
+    if len(order) < len(needs):
+        ordered({label: [edge.label for edge in edges] for label, edges in needs.items()})
+    return tuple(order)
+
+
+def _volatile(
+    order: tuple[str, ...],
+    needs: Mapping[str, tuple[Edge, ...]],
+    levels: Mapping[str, Level],
+) -> frozenset[str]:
+    found: set[str] = set()
+    for label in order:
+        if levels[label] != "pure" or any(edge.label in found for edge in needs[label]):
+            found.add(label)
+    return frozenset(found)
+
+
+def _force(
+    order: tuple[str, ...],
+    needs: Mapping[str, tuple[Edge, ...]],
+    levels: Mapping[str, Level],
+    duplicates: Mapping[str, str],
+) -> tuple[str, ...]:
+    mutations = tuple(
+        label for label in order if is_mutation(levels[label]) and label not in duplicates
+    )
+    awaited = {edge.label for edges in needs.values() for edge in edges}
+    return mutations if len(mutations) > 1 or awaited.intersection(mutations) else ()
+
+
+def _safety(levels: Mapping[str, Level], force: tuple[str, ...]) -> str:
+    if force:
+        return f"needs --force: {', '.join(force)}"
+    highest = max(levels.values(), key=LEVELS.index)
+    return "one mutation at the end: atomic" if is_mutation(highest) else highest
+
+
+def _critical_path(
+    order: tuple[str, ...], needs: Mapping[str, tuple[Edge, ...]]
+) -> tuple[str, ...]:
+    depth: dict[str, int] = {}
+    before: dict[str, str] = {}
+    for label in order:
+        longest = max(needs[label], key=lambda edge: depth[edge.label], default=None)
+        depth[label] = depth[longest.label] + 1 if longest else 1
+        if longest:
+            before[label] = longest.label
+    last: str | None = max(order, key=depth.__getitem__)
+    path: list[str] = []
+    while last is not None:
+        path.append(last)
+        last = before.get(last)
+    return tuple(reversed(path))
+
+
+def _unknown(
+    external: Mapping[str, tuple[Await, ...]], known: Callable[[CID], bool]
+) -> dict[str, tuple[Await, ...]]:
+    answers = {wait.instruction for waits in external.values() for wait in waits}
+    here = {cid for cid in answers if known(cid)}
+    found = {
+        label: tuple(wait for wait in waits if wait.instruction not in here)
+        for label, waits in external.items()
+    }
+    return {label: waits for label, waits in found.items() if waits}

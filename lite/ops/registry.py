@@ -1,0 +1,214 @@
+"""Which operations there are: those built in, then those of installed distributions.
+
+A distribution adds an operation by an entry point in the group `ipvm.ops`: its name is the
+operation's, its object is called with the node's `Config` and gives the operation. Nothing of it
+is looked for or loaded before an instruction names an operation that is not built in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from lite.config import Config
+from lite.engine.pool import Workers
+from lite.errors import IpvmError, QueuedError
+from lite.model.instruction import Instruction
+from lite.model.safety import LEVELS
+from lite.ops.base import InDoubt, Level, Op, Outcome, Ready
+from lite.ops.wasm import WasmRun
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+GROUP: Final = "ipvm.ops"
+
+BUILT_IN: Final[Mapping[str, tuple[str, str]]] = {
+    "crud/destroy": ("lite.ops.crud", "Destroy"),
+    "crud/read": ("lite.ops.crud", "Read"),
+    "crud/update": ("lite.ops.crud", "Update"),
+    "exec/run": ("lite.ops.exec", "ExecRun"),
+    "http/delete": ("lite.ops.http", "HttpDelete"),
+    "http/get": ("lite.ops.http", "HttpGet"),
+    "http/post": ("lite.ops.http", "HttpPost"),
+    "http/put": ("lite.ops.http", "HttpPut"),
+    "msg/send": ("lite.ops.msg", "MsgSend"),
+}
+"""Module and class, by name; `wasm/run` is always loaded."""
+
+
+class Ops(Mapping[str, Op]):
+    """The operations of a node by name. Each is made when it is first asked for.
+
+    An operation that cannot be used (switched off, or of a distribution that is broken) is there
+    as well: it says why it cannot run, and all others stay as they are. Thread-safe.
+    """
+
+    def __init__(self, config: Config, workers: Workers) -> None:
+        self._config = config
+        self._off: tuple[str, ...] = config["ops.off"]
+        self._plugins: dict[str, list[EntryPoint]] | None = None
+        self._made: dict[str, Op] = {}
+        if WasmRun.name in self._off:
+            self._made[WasmRun.name] = _switched_off(WasmRun.name, WasmRun.level)
+        else:
+            self._made[WasmRun.name] = WasmRun(workers)
+
+    def __getitem__(self, name: str) -> Op:
+        op = self._made.get(name)
+        if op is None:
+            op = self._made[name] = self._make(name)
+        return op
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted({WasmRun.name, *BUILT_IN, *self._found()}))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def _make(self, name: str) -> Op:
+        if name in BUILT_IN:
+            from importlib import import_module
+
+            module, kind = BUILT_IN[name]
+            made: Any = getattr(import_module(module), kind)
+            return _switched_off(name, made.level) if name in self._off else made(self._config)
+        points = self._found().get(name)
+        if not points:
+            raise KeyError(name)
+        if name in self._off:
+            return _switched_off(name, "mutation")
+        return _plugin(name, points, self._config)
+
+    def _found(self) -> dict[str, list[EntryPoint]]:
+        if self._plugins is None:
+            from importlib.metadata import entry_points
+
+            found: dict[str, list[EntryPoint]] = {}
+            for point in entry_points(group=GROUP):
+                found.setdefault(point.name, []).append(point)
+            self._plugins = found
+        return self._plugins
+
+
+class Unusable:
+    """An operation that is known by name and cannot run here; it says why.
+
+    Its level is the highest where nothing is known of it, so that no old receipt stands for it.
+    """
+
+    needs: frozenset[str] = frozenset()
+
+    def __init__(self, name: str, level: Level, reason: str, hint: str) -> None:
+        self.name = name
+        self.level = level
+        self._reason = reason
+        self._hint = hint
+
+    def missing(self, ready: Ready) -> str | None:
+        raise QueuedError(self._reason, hint=self._hint)
+
+    def run(self, ready: Ready) -> Outcome:
+        raise QueuedError(self._reason, hint=self._hint)
+
+
+def _switched_off(name: str, level: Level) -> Op:
+    hint = "`ipvm config get ops.off` shows the list; take it out to switch it on."
+    return Unusable(name, level, f"{name} is switched off here by the setting ops.off", hint)
+
+
+def _plugin(name: str, points: list[EntryPoint], config: Config) -> Op:
+    """The operation of an entry point, or one that says what is wrong with it."""
+    told = " and ".join(sorted(_distribution(point) for point in points))
+    hint = f"Repair or uninstall {told}."
+    if len(points) > 1:
+        return Unusable(
+            name, "mutation", f"{name} is claimed by {told}: only one may have it", hint
+        )
+    try:
+        op = points[0].load()(config)
+        wrong = _wrong(name, op)
+    except Exception as fault:  # foreign code: whatever it raises is said, with its name
+        wrong = f"{type(fault).__name__}: {fault}"
+    if wrong:
+        reason = f"{name} of {told} cannot be used: {wrong}"
+        return Unusable(name, "mutation", reason, hint)
+    return Plugin(op, told)
+
+
+def _distribution(point: EntryPoint) -> str:
+    dist = point.dist
+    return f"the distribution {dist.name} {dist.version}" if dist else f"a file ({point.value})"
+
+
+def _wrong(name: str, op: Any) -> str:
+    """What an operation lacks, or nothing."""
+    if getattr(op, "name", None) != name:
+        return f"it calls itself {getattr(op, 'name', None)!r}"
+    if getattr(op, "level", None) not in LEVELS:
+        return f"its level must be one of {', '.join(LEVELS)}"
+    if not isinstance(getattr(op, "needs", None), frozenset):
+        return "its needs must be a frozenset of texts"
+    if not callable(getattr(op, "run", None)) or not callable(getattr(op, "missing", None)):
+        return "it has no methods run and missing"
+    return ""
+
+
+class Plugin:
+    """An operation of somebody else's distribution, whose faults stay its own.
+
+    What it raises, or returns that is not IPLD, is an error receipt `op-crash` with the name of the
+    distribution; for mutations it is in doubt whether they happened.
+    """
+
+    def __init__(self, op: Op, distribution: str) -> None:
+        self._op = op
+        self._distribution = distribution
+        self.name = op.name
+        self.level = op.level
+        self.needs = op.needs
+
+    def level_of(self, instruction: Instruction) -> Level:
+        say: Callable[[Instruction], Level] | None = getattr(self._op, "level_of", None)
+        return self.level if say is None else say(instruction)
+
+    def missing(self, ready: Ready) -> str | None:
+        try:
+            return self._op.missing(ready)
+        except IpvmError:
+            raise
+        except Exception as fault:
+            raise QueuedError(
+                f"{self._crashed(fault)}, when it was asked what is missing"
+            ) from fault
+
+    def run(self, ready: Ready) -> Outcome:
+        try:
+            outcome = self._op.run(ready)
+            _check_outcome(outcome)
+        except (IpvmError, InDoubt):
+            raise
+        except Exception as fault:
+            if self.level_of(ready.instruction) == "mutation":
+                raise InDoubt(self._crashed(fault)) from fault
+            return Outcome(error={"code": "op-crash", "message": self._crashed(fault)})
+        return outcome
+
+    def _crashed(self, fault: Exception) -> str:
+        told = f"{type(fault).__name__}: {fault}"
+        return f"{self.name} of {self._distribution} crashed: {told[:500]}"
+
+
+def _check_outcome(outcome: Any) -> None:
+    from lite.errors import CodecError
+    from lite.ipld import dag_cbor
+
+    if not isinstance(outcome, Outcome):
+        raise TypeError(f"run returned {type(outcome).__name__}, not an Outcome")
+    error = outcome.error
+    if error is not None and not {"code", "message"} <= error.keys():
+        raise TypeError("an error needs code and message")
+    try:
+        dag_cbor.encode(outcome.ok if error is None else error)
+    except CodecError as fault:
+        raise TypeError(f"the result is not IPLD: {fault}") from None
