@@ -1,4 +1,4 @@
-"""Where a value comes from: receipts, instructions, code and inputs, as a tree."""
+"""Where a value comes from, and what came of it, as trees of receipts, instructions and inputs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lite.errors import NotFoundError
 from lite.frozen import frozen
 from lite.ipld import dag_cbor
 from lite.ipld.cid import CID, DAG_CBOR
-from lite.limits import PROVENANCE_DEPTH_MAX
+from lite.limits import DESCENDANTS_MAX, PROVENANCE_DEPTH_MAX
 from lite.model.instruction import Instruction
 from lite.model.receipt import Receipt
 from lite.store import Store
@@ -22,10 +22,13 @@ class Provenance:
     """One node of the tree.
 
     Attributes:
-        role: what it is to its parent ("receipt", "module", "input 0", "await/ok"…).
+        role: what it is to its parent ("receipt", "module", "input 0", "await/ok", "asked for
+            by"…), in a tree downwards what it did with it ("runs", "reads", "awaits"), or what that
+            asked for ("fork", "join").
         receipt: set where somebody computed it.
         name: a petname of the CID, or "".
         here: whether its block is in the store.
+        more: below it something was left out, or is shown elsewhere in the tree.
     """
 
     kind: Kind
@@ -36,6 +39,7 @@ class Provenance:
     receipt: Receipt | None = None
     instruction: Instruction | None = None
     children: tuple[Provenance, ...] = ()
+    more: bool = False
 
 
 Best = Callable[[CID], Receipt | None]
@@ -72,16 +76,30 @@ class _Tracer:
         self._best = best
         self._names = {cid: name for name, cid in store.names.list()}
         self._expanded: set[CID] = set()
+        self._causes = store.runs.causes()
 
     def receipt(self, receipt: Receipt, role: str, depth: int) -> Provenance:
         instruction: Instruction | None = None
         children: tuple[Provenance, ...] = ()
-        if receipt.cid not in self._expanded and depth < PROVENANCE_DEPTH_MAX:
+        more = receipt.cid in self._expanded or depth >= PROVENANCE_DEPTH_MAX
+        if not more:
             self._expanded.add(receipt.cid)
             instruction = self._load(receipt.instruction)
             if instruction is not None:
                 children = tuple(self._inputs(instruction, depth + 1))
-        return self._node("receipt", role, receipt.cid, True, receipt, instruction, children)
+            children += tuple(self._asked_by(receipt, depth + 1))
+        return self._node("receipt", role, receipt.cid, True, receipt, instruction, children, more)
+
+    def _asked_by(self, receipt: Receipt, depth: int) -> Iterator[Provenance]:
+        """The receipt whose effects asked for this one, in a run of a workflow."""
+        cause = self._causes.get(receipt.cid)
+        if cause is None:
+            return
+        asking = self._store.receipts.get(cause)
+        if asking is not None:
+            yield self.receipt(asking, "asked for by", depth)
+        else:
+            yield self._node("receipt", "asked for by", cause, False)
 
     def value(self, cid: CID, role: str, depth: int) -> Provenance:
         """A file or value; below it, the receipt that put it out, if one is known."""
@@ -122,6 +140,92 @@ class _Tracer:
         receipt: Receipt | None = None,
         instruction: Instruction | None = None,
         children: tuple[Provenance, ...] = (),
+        more: bool = False,
     ) -> Provenance:
         name = self._names.get(cid, "")
-        return Provenance(kind, role, cid, name, here, receipt, instruction, children)
+        return Provenance(kind, role, cid, name, here, receipt, instruction, children, more)
+
+
+def descend(store: Store, cid: CID, best: Best, limit: int = DESCENDANTS_MAX) -> Provenance:
+    """Everything that was computed from a module, a file, a value, an instruction or a receipt.
+
+    Below each node stand the receipts (or instructions without one) that name it: as code, as
+    input, or as what they await; and those that it asked for. Each is expanded once.
+
+    Args:
+        best: of several receipts of one instruction, the one to show.
+        limit: nodes at most, beside the first.
+    """
+    return _Descent(store, best, limit).root(cid)
+
+
+class _Descent:
+    """Walks from inputs to outputs, to a bounded depth and number of nodes."""
+
+    def __init__(self, store: Store, best: Best, limit: int) -> None:
+        self._store = store
+        self._best = best
+        self._left = limit
+        self._names = {cid: name for name, cid in store.names.list()}
+        self._expanded: set[CID] = set()
+
+    def root(self, cid: CID) -> Provenance:
+        receipt = self._store.receipts.get(cid) or self._best(cid)
+        if receipt is not None:
+            return self._node("receipt", "receipt", receipt.instruction, receipt, 0)
+        return self._node("value", "value", cid, None, 0)
+
+    def _node(
+        self, kind: Kind, role: str, cid: CID, receipt: Receipt | None, depth: int
+    ) -> Provenance:
+        """A receipt of the instruction `cid`, or `cid` itself, with what is below it."""
+        shown = cid if receipt is None else receipt.cid
+        children: list[Provenance] = []
+        more = False
+        if shown in self._expanded or depth == PROVENANCE_DEPTH_MAX:
+            more = True
+        else:
+            self._expanded.add(shown)
+            for use, instruction, found in self._users(cid, receipt):
+                if self._left == 0:
+                    more = True
+                    break
+                self._left -= 1
+                below: Kind = "instruction" if found is None else "receipt"
+                children.append(self._node(below, use, instruction, found, depth + 1))
+        name = self._names.get(shown, "")
+        here = receipt is not None or self._store.blocks.has(shown)
+        return Provenance(
+            kind, role, shown, name, here, receipt, children=tuple(children), more=more
+        )
+
+    def _users(
+        self, cid: CID, receipt: Receipt | None
+    ) -> Iterator[tuple[str, CID, Receipt | None]]:
+        """Who names it, its instruction or its result: how, the instruction, and its receipt."""
+        names = [cid]
+        if receipt is not None:
+            names += [receipt.instruction, *dag_cbor.links(receipt.out.value())]
+        seen: set[CID] = set()
+        for name in dict.fromkeys(names):
+            for instruction in self._store.instructions.using(name):
+                found = self._best(instruction)
+                shown = instruction if found is None else found.cid
+                if shown not in seen:  # written with awaits and without: one receipt
+                    seen.add(shown)
+                    yield self._use(instruction, name), instruction, found
+        if receipt is not None:
+            asked_for = [("fork", one) for one in receipt.fork]
+            asked_for += [("join", one) for one in (receipt.join,) if one is not None]
+            for role, instruction in asked_for:
+                yield role, instruction, self._best(instruction)
+
+    def _use(self, user: CID, name: CID) -> str:
+        instruction = self._store.instructions.get(user)
+        if instruction is None:
+            return "names"
+        if instruction.module == name:
+            return "runs"
+        canonical = self._store.instructions.canonical
+        awaited = {canonical(wait.instruction) for wait in instruction.awaits()}
+        return "awaits" if canonical(name) in awaited else "reads"

@@ -6,6 +6,8 @@ database.py     connection and transactions      sql.py              every state
 blocks.py  adding.py  receipts.py  instructions.py  names.py  abbreviations.py
 commits.py      group commit                     leases.py, locks.py who does what now
 gc.py, reach.py collection                       check.py  backup.py  restoring.py
+runs.py  runs_rows.py  finished.py  run_log.py  presence.py  schedules.py   runs of workflows
+uses.py  aliases.py  secrets.py                  sql_runs.py      their statements
 tokens.py       delegations, revocations, claims token_check.py
 faults.py       errors of SQLite and the system, in our words
 """
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lite.store.finished import Finished
 from lite.store.leases import Lease
 from lite.store.store import Stats, Store
 
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from lite.store.gc import GcReport
     from lite.store.restoring import Restored, restore
 
-__all__ = ["GcReport", "Lease", "Problem", "Restored", "Stats", "Store", "restore"]
+__all__ = ["Finished", "GcReport", "Lease", "Problem", "Restored", "Stats", "Store", "restore"]
 
 _LATER = {
     "GcReport": "gc",

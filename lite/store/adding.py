@@ -15,7 +15,7 @@ from types import TracebackType
 from lite.clock import Clock
 from lite.errors import StoreError, StoreFull
 from lite.ipld.block import Block
-from lite.store import sql
+from lite.store import faults, sql
 from lite.store.blocks import Ledger
 from lite.store.database import Database, Transaction
 from lite.store.leases import Adder, Leases
@@ -110,6 +110,7 @@ class Add:
         if self._lease is None:
             # Before the first look at what is here: from now on gc spares what this add relies on.
             self._lease = self._adding.leases.add()
+        faults.check_room(self._database.path, self._bytes)
         with self._database.write(durable=False) as transaction:
             new = self._write(transaction)
             name = self._lease.name
@@ -118,7 +119,8 @@ class Add:
         self._bytes = 0
 
     def _write(self, transaction: Transaction) -> list[bytes]:
-        ledger = Ledger(transaction, self._adding.clock.now())
+        name = "" if self._lease is None else self._lease.name
+        ledger = Ledger(transaction, self._adding.clock.now(), name)
         for block in self._buffer:
             ledger.put(block.cid.raw, block.data)
         ledger.close(self._adding.quota_bytes)
@@ -142,5 +144,5 @@ class Add:
             for (raw,) in found:
                 for (size,) in transaction.execute(sql.BLOCK_DELETE, (raw,)).fetchall():
                     transaction.execute(sql.TOTALS_ADD, (-1, -size))
-                transaction.execute(sql.ADDING_ADOPT, (raw,))
+                transaction.execute(sql.ADDING_ADOPT, (raw, ""))
         return len(found)

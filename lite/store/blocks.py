@@ -29,27 +29,31 @@ class Ledger:
         new: the CIDs that were not here before, in binary form.
     """
 
-    __slots__ = ("_now", "_transaction", "bytes", "new")
+    __slots__ = ("_adder", "_now", "_transaction", "bytes", "new")
 
-    def __init__(self, transaction: Transaction, now: int) -> None:
+    def __init__(self, transaction: Transaction, now: int, adder: str = "") -> None:
+        """`adder`: the add of several transactions that this is a part of."""
         self._transaction = transaction
         self._now = now
+        self._adder = adder
         self.new: list[bytes] = []
         self.bytes = 0
 
-    def put(self, raw: bytes, data: bytes) -> bool:
-        """Write one block; False when it was here. Whoever puts it again shares it: it no longer
-        goes when an unfinished add that brought it is undone. Bytes that the disk changed are
-        replaced."""
+    def put(self, raw: bytes, data: bytes, *, expect_new: bool = False) -> bool:
+        """Write one block; False when it was here. Whoever else puts it again shares it: it no
+        longer goes when the unfinished add that brought it is undone. Bytes that the disk changed
+        are replaced. `expect_new` saves a look, and costs a write where the block is known: an
+        insert takes a number before it finds that out."""
         execute = self._transaction.execute
-        found = execute(sql.BLOCK_FOUND, (data, raw)).fetchone()
+        found = None if expect_new else execute(sql.BLOCK_FOUND, (data, raw)).fetchone()
         if found is None:
-            execute(sql.BLOCK_INSERT, (raw, self._now, data))
-            self.new.append(raw)
-            self.bytes += len(data)
-            return True
-        execute(sql.ADDING_ADOPT, (raw,))
+            if execute(sql.BLOCK_INSERT, (raw, self._now, data)).rowcount:
+                self.new.append(raw)
+                self.bytes += len(data)
+                return True
+            found = execute(sql.BLOCK_FOUND, (data, raw)).fetchone()
         added_at, is_sound, size = found
+        execute(sql.ADDING_ADOPT, (raw, self._adder))
         if not is_sound:
             Block(CID.from_bytes(raw), data)  # what replaces other bytes is hashed here once more
             execute(sql.BLOCK_REPLACE, (data, raw))

@@ -30,7 +30,8 @@ class Problem:
 
     Attributes:
         code: database, foreign-row, totals, permissions, missing-block, damaged-block,
-            damaged-receipt, unindexed-receipt, damaged-token, or more (the rest was not listed).
+            damaged-receipt, unindexed-receipt, damaged-token, run, or more (the rest was not
+            listed).
         text: what, for a person.
     """
 
@@ -69,6 +70,7 @@ class _Check:
                 yield from self._blocks()
                 yield from self._receipts()
                 yield from self._tokens()
+                yield from self._runs()
             yield from self._foreign_rows()
             yield from self._totals()
             yield from self._links()
@@ -153,11 +155,18 @@ class _Check:
                 yield Problem("unindexed-receipt", text)
 
     def _tokens(self) -> Iterator[Problem]:
-        """Verify every delegation and revocation again."""
+        """Verify every delegation and revocation again, and how they are filed."""
         from lite.store.token_check import damaged_tokens
 
-        for text in damaged_tokens(self._database, repair=self._repair):
+        for text in damaged_tokens(self._database, self._clock, repair=self._repair):
             yield Problem("damaged-token", text)
+
+    def _runs(self) -> Iterator[Problem]:
+        """Compare the rows of runs with each other and with the receipts."""
+        from lite.store.run_check import run_problems
+
+        for text in run_problems(self._database, repair=self._repair):
+            yield Problem("run", text)
 
     def _receipt_rows(self) -> Iterator[Row]:
         last = 0

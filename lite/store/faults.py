@@ -18,10 +18,12 @@ from lite.errors import (
     StoreFull,
 )
 from lite.ipld.cid import CID
+from lite.limits import DISK_FREE_BYTES_MIN
 
 __all__ = [
     "SQLITE",
     "changed",
+    "check_room",
     "corrupt",
     "from_os",
     "from_sqlite",
@@ -140,6 +142,22 @@ def _full(path: Path) -> StoreFull:
         f"the disk that holds {path} is full; nothing half-written was kept",
         hint="Free some space on it (`ipvm gc` can help), then do it again.",
     )
+
+
+def check_room(path: Path, size_bytes: int) -> None:
+    """Raise StoreFull if `size_bytes` more would use up the disk that holds `path`: other programs
+    on this machine need some of it."""
+    try:
+        disk = os.statvfs(path.parent)
+    except OSError:
+        return
+    kept = min(DISK_FREE_BYTES_MIN, disk.f_blocks * disk.f_frsize // 20)
+    if disk.f_bavail * disk.f_frsize - size_bytes < kept:
+        raise StoreFull(
+            f"the disk that holds {path} would be full: {kept} bytes of it stay free; nothing of "
+            "this was kept",
+            hint="Free some space on it (`ipvm gc` can help), then do it again.",
+        )
 
 
 def _is_full(folder: Path) -> bool:

@@ -1,17 +1,19 @@
 """Garbage collection: blocks that nothing of interest reaches go, and are marked as gone.
 
 Roots are pins, names, the receipts of interest (with their instructions, those instructions'
-modules and inputs, linked results and traces), and every block added within the grace period.
+modules and inputs, linked results and traces), runs that have not ended with all that their steps
+need, the workflows of the newest of the others, and every block added within the grace period.
 Marking happens beside ordinary work. Each batch is then judged inside a write transaction, after
 marking from the roots that came since: nobody can put, pin or name anything between that look and
 the deletion. Receipts never go; delegations go a month after they have expired, with what revoked
-them.
+them. Nothing is removed by what a damaged block or receipt seems to say: what leads on is hashed
+first, and a collection that meets damage ends with an error.
 """
 
 from __future__ import annotations
 
 from lite.clock import Clock
-from lite.errors import CodecError, StoreFull
+from lite.errors import StoreFull
 from lite.frozen import frozen
 from lite.ipld import dag_cbor
 from lite.ipld.cid import CID
@@ -22,6 +24,8 @@ from lite.store.faults import stored_cid
 from lite.store.leases import Leases
 from lite.store.reach import Reach
 from lite.store.reserve import Reserve, give_back
+from lite.store.run_gc import OpenRuns, RunsKept, evict_runs, mark_ended_runs
+from lite.store.uses import forget_uses
 
 __all__ = ["GRACE_S", "GcReport", "collect"]
 
@@ -52,14 +56,17 @@ def collect(
     dry_run: bool,
     grace_s: int,
     receipts_since: int | None,
+    runs: RunsKept,
 ) -> GcReport:
     """See `Store.gc`."""
     now = clock.now()
     collection = _Collection(database, leases, reserve, now, now - grace_s, receipts_since or 0)
     collection.mark()
+    mark_ended_runs(database, collection.reach, runs)
     if dry_run:
         return collection.sweep(dry_run=True)
     report = collection.sweep(dry_run=False)
+    evict_runs(database, runs)
     _evict_tokens(database, clock)
     give_back(database, reserve)
     return report
@@ -88,13 +95,15 @@ class _Collection:
         self._now = now
         self._young_after = young_after
         self._receipts_since = receipts_since
-        self._reach = Reach(database)
+        self.reach = Reach(database, hashing=True)
+        self._open_runs = OpenRuns(database, now)
         self._last_receipt = 0
         self._last_block = self._end = database.number(sql.BLOCK_ID_MAX)
 
     def mark(self) -> None:
         """Mark from all roots."""
         self._mark_names_and_pins()
+        self._open_runs.mark(self.reach)
         self._mark_receipts()
         self._mark_blocks(0, self._young_limit() + 1)
 
@@ -117,7 +126,7 @@ class _Collection:
         """The next blocks by row number, and those of them that go."""
         rows = self._database.rows(sql.BLOCKS_TO_JUDGE, (last, self._end, self._step))
         limit = self._young_limit()
-        return rows, [row for row in rows if row[0] not in self._reach and row[2] <= limit]
+        return rows, [row for row in rows if row[0] not in self.reach and row[2] <= limit]
 
     def _judge_and_remove(self, last: int) -> tuple[list[Row], list[Row]]:
         try:
@@ -138,6 +147,7 @@ class _Collection:
         return min(self._young_after, *begun) if begun else self._young_after
 
     def _remove(self, transaction: Transaction, doomed: list[Row]) -> None:
+        forget_uses(transaction, [row[1] for row in doomed])
         for row, raw, _, size in doomed:
             transaction.execute(sql.BLOCK_DELETE_ID, (row,))
             transaction.execute(sql.GONE_INSERT, (raw, self._now, size))
@@ -149,33 +159,34 @@ class _Collection:
     def _mark_new(self) -> None:
         """Mark from the roots that came since; called with the write lock held."""
         self._mark_names_and_pins()
+        self._open_runs.mark(self.reach)
         self._mark_receipts()
         self._last_block = self._mark_blocks(self._last_block, 0)
 
     def _mark_names_and_pins(self) -> None:
         named = [raw for _, raw in self._database.rows(sql.NAMES)]
         pinned = [row[0] for row in self._database.rows(sql.PINS)]
-        self._reach.walk(stored_cid(raw) for raw in named + pinned)
+        self.reach.walk(stored_cid(raw) for raw in named + pinned)
 
     def _mark_receipts(self) -> None:
         while rows := self._database.rows(
             sql.RECEIPTS_AFTER_ADDED, (self._last_receipt, self._receipts_since, _PAGE)
         ):
-            for _, data in rows:
-                self._reach.walk(self._links(data))
+            for _, raw, data in rows:
+                self.reach.walk(self._links(raw, data))
             self._last_receipt = rows[-1][0]
 
-    def _links(self, receipt: bytes) -> list[CID]:
-        try:
-            return list(dag_cbor.links(dag_cbor.decode_trusted(receipt)))
-        except CodecError as fault:
+    def _links(self, raw: bytes, receipt: bytes) -> list[CID]:
+        cid = stored_cid(raw)
+        if not cid.matches(receipt):
             # What it refers to must not go, and cannot be known.
-            raise faults.corrupt(self._database.path, f"a receipt in it: {fault}") from fault
+            raise faults.changed(f"the receipt {cid}")
+        return list(dag_cbor.links(dag_cbor.decode_trusted(receipt)))
 
     def _mark_blocks(self, last: int, added_at_min: int) -> int:
         """Mark from every block after the row `last`; the last row there is."""
         while rows := self._database.rows(sql.BLOCKS_AFTER_ADDED, (last, added_at_min, _PAGE)):
-            self._reach.walk(stored_cid(raw) for _, raw in rows)
+            self.reach.walk(stored_cid(raw) for _, raw in rows)
             last = rows[-1][0]
         return last
 

@@ -20,11 +20,20 @@ from lite.store.database import WAL_BYTES_MAX, Database, connect
 from lite.store.locks import FileLock, FolderLock
 from lite.store.reserve import Reserve
 
-__all__ = ["DATABASE", "Opened", "exclusive", "open_home", "sync_folder"]
+__all__ = [
+    "BACKUPS",
+    "BEFORE_RESTORE",
+    "DATABASE",
+    "Opened",
+    "exclusive",
+    "open_home",
+    "sync_folder",
+]
 
 DATABASE = "ipvm.db"
 SIDE_FILES = ("-wal", "-shm", "-journal")  # what SQLite may keep beside it
 BACKUPS = "backups"
+BEFORE_RESTORE = ".before-restore-"  # and a time: what a restore found
 _NEW = "ipvm.db.new"
 _MAKING = "ipvm.db.making"
 

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from lite.clock import Clock
-from lite.ipld.cid import CID, DAG_CBOR, SHA2_256, SHA3_256
+from lite.ipld.cid import CID, DAG_CBOR, SHA3_256
 from lite.model.instruction import Instruction
 from lite.store import sql
+from lite.store.aliases import canonical
 from lite.store.blocks import Ledger
 from lite.store.commits import Commits
 from lite.store.database import Database, Transaction
-from lite.store.faults import changed, stored_bytes, stored_cid
+from lite.store.faults import changed, stored_bytes
+from lite.store.uses import using, write_uses
 
-__all__ = ["Instructions", "canonical", "write_instruction"]
-
-
-def canonical(database: Database | Transaction, cid: CID) -> CID:
-    """The sha2-256 CID of the instruction that `cid` names, or `cid` itself if it is unknown."""
-    if cid.hash_code == SHA2_256:
-        return cid
-    found = database.row(sql.ALIAS, (cid.raw,))
-    return stored_cid(found[0]) if found else cid
+__all__ = ["Instructions", "canonical", "write_instruction", "write_names"]
 
 
 def write_instruction(
@@ -29,14 +24,31 @@ def write_instruction(
     ledger: Ledger,
     instruction: Instruction,
     hash_codes: Sequence[int] = (SHA3_256,),
+    *,
+    expect_new: bool = False,
 ) -> None:
-    """Write an instruction and its other names; receipts that came under those are its own."""
-    raw = instruction.cid.raw
-    ledger.put(raw, instruction.data)
+    """Write an instruction, its other names, and what it uses; `expect_new` as in `Ledger.put`."""
+    ledger.put(instruction.cid.raw, instruction.data, expect_new=expect_new)
+    write_names(transaction, instruction.cid, instruction.data, instruction.value(), hash_codes)
+
+
+def write_names(
+    transaction: Transaction,
+    cid: CID,
+    data: bytes,
+    value: Any,
+    hash_codes: Sequence[int] = (SHA3_256,),
+) -> None:
+    """Write the other names of an instruction, and what it uses unless it had those names already.
+    Receipts that came under the names are its own."""
+    is_new = not hash_codes
     for code in hash_codes:
-        alias = CID.of(instruction.data, DAG_CBOR, code).raw
-        if transaction.execute(sql.ALIAS_INSERT, (alias, raw)).rowcount:
-            transaction.execute(sql.ALIAS_MIRROR, (raw, alias))
+        alias = CID.of(data, DAG_CBOR, code).raw
+        if transaction.execute(sql.ALIAS_INSERT, (alias, cid.raw)).rowcount:
+            transaction.execute(sql.ALIAS_MIRROR, (cid.raw, alias))
+            is_new = True
+    if is_new:
+        write_uses(transaction, cid, value)
 
 
 class Instructions:
@@ -79,3 +91,8 @@ class Instructions:
     def canonical(self, cid: CID) -> CID:
         """The sha2-256 CID of the instruction that `cid` names; `cid` itself if none is known."""
         return canonical(self._database, cid)
+
+    def using(self, cid: CID, limit: int | None = None) -> Iterator[CID]:
+        """The instructions that name `cid` as code, as input, or as one that they await (under any
+        CID of it); in the order of their bytes, at most `limit`."""
+        return using(self._database, cid, limit)

@@ -24,6 +24,7 @@ __all__ = ["Adder", "Holder", "Lease", "Leases"]
 
 FOLDER = "leases"
 RUNNING = "running"
+RUN_PREFIX = "run-"  # lite.store.presence
 _ADDER = "add-"
 
 _ROW = struct.Struct(">IqB51s")  # process id, seconds since 1970, length of the CID, the CID
@@ -68,17 +69,27 @@ class Lease:
         """Whether somebody else held it first, and so may have left the result."""
         return self._lock.waited
 
-    def __enter__(self) -> Lease:
-        self._lock.acquire()
+    def take(self, *, block: bool = True) -> bool:
+        """Take it by hand; without `block`, False when somebody holds it."""
+        if not self._lock.acquire(block=block):
+            return False
         try:
             self._sign(self._lock)
         except BaseException:
             self._lock.release()
             raise
+        return True
+
+    def release(self) -> None:
+        """Give it back, from whichever thread. Safe to call twice."""
+        self._lock.release()
+
+    def __enter__(self) -> Lease:
+        self.take()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._lock.release()
+        self.release()
 
     def _sign(self, lock: RangeLock | FileLock) -> None:
         pid, now, raw = os.getpid(), self._clock.now(), self._cid.raw
@@ -130,7 +141,9 @@ class Leases:
         """Everybody who holds one now. Removes the files that crashed holders left."""
         found = self._running()
         for name in self._names():
-            if name != RUNNING and (holder := self._holder(name)) is not None:
+            if name == RUNNING or name.startswith(RUN_PREFIX):
+                continue
+            if (holder := self._holder(name)) is not None:
                 found.append(holder)
         return found
 

@@ -140,8 +140,8 @@ class RangeLock:
         self._offset = offset
         self._descriptor = -1
 
-    def acquire(self) -> None:
-        """Take the lock, waiting for it if need be.
+    def acquire(self, *, block: bool = True) -> bool:
+        """Take the lock; without `block`, False when somebody holds it.
 
         Raises:
             StoreError: the file cannot be made.
@@ -152,11 +152,15 @@ class RangeLock:
                 fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _range(fcntl.F_WRLCK, self._offset))
             except (BlockingIOError, PermissionError):
                 self.waited = True
+                if not block:
+                    os.close(descriptor)
+                    return False
                 fcntl.fcntl(descriptor, fcntl.F_OFD_SETLKW, _range(fcntl.F_WRLCK, self._offset))
         except BaseException:
             os.close(descriptor)
             raise
         self._descriptor = descriptor
+        return True
 
     def release(self) -> None:
         """Give the lock back. Safe to call twice."""

@@ -13,11 +13,16 @@ from lite.store import sql
 from lite.store.database import Database
 from lite.store.faults import stored_cid
 
-__all__ = ["LABEL_CHARS_MAX", "NAME_CHARS_MAX", "Modules", "Names", "Pin", "Pins"]
+__all__ = ["LABEL_CHARS_MAX", "NAME_CHARS_MAX", "Modules", "Names", "Pin", "Pins", "may_be_name"]
 
 NAME_CHARS_MAX = 128
 LABEL_CHARS_MAX = 256
 _NAME = re.compile(r"[^\W_][\w.+-]*")  # letters and digits of any script; no / : @ or space
+
+
+def may_be_name(text: str) -> bool:
+    """Whether something could be called that."""
+    return len(text) <= NAME_CHARS_MAX and _NAME.fullmatch(text) is not None
 
 
 def _is_cid(name: str) -> bool:
@@ -42,7 +47,7 @@ class Names:
             UsageError: not a name: it begins with a letter or digit and goes on with letters,
                 digits, `.`, `_`, `+`, `-`.
         """
-        if len(name) > NAME_CHARS_MAX or not _NAME.fullmatch(name):
+        if not may_be_name(name):
             raise UsageError(
                 f"{name[:NAME_CHARS_MAX]!r} cannot be a name",
                 hint="Begin with a letter or digit, go on with letters, digits and . _ + - "

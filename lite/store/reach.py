@@ -10,11 +10,12 @@ from lite.ipld.cid import CID, DAG_CBOR, DAG_JSON, DAG_PB
 from lite.ipld.links import block_links
 from lite.store import sql
 from lite.store.database import Database
+from lite.store.faults import changed, stored_bytes
 from lite.store.instructions import canonical
 
-__all__ = ["Reach", "links_of"]
+__all__ = ["LINKING", "Reach", "links_of"]
 
-_LINKING = frozenset({DAG_PB, DAG_CBOR, DAG_JSON})
+LINKING = frozenset({DAG_PB, DAG_CBOR, DAG_JSON})
 _IPFS = "ipfs://"
 _RSC_KEY = b"\x63rsc"
 
@@ -26,34 +27,50 @@ class Reach:
     blocks on one path.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, hashing: bool = False) -> None:
+        """With `hashing`, a block that the disk changed ends the walk; else it leads nowhere."""
         self._database = database
+        self._hashing = hashing
         self._bits = bytearray()
+        self._kept: set[int] = set()
 
     def __contains__(self, row: int) -> bool:
-        return row >> 3 < len(self._bits) and bool(self._bits[row >> 3] & 1 << (row & 7))
+        return self._is_walked(row) or row in self._kept
+
+    def keep(self, cids: Iterable[CID]) -> None:
+        """Add single blocks, and not what is below them."""
+        for cid in cids:
+            found = self._database.row(sql.BLOCK_ID, (cid.raw,))
+            if found is not None:
+                self._kept.add(found[0])
 
     def walk(self, roots: Iterable[CID], absent: Callable[[CID], None] | None = None) -> None:
         """Add the roots and everything below them, as far as it is here.
 
         Args:
             absent: called with each CID that is linked to and not here.
+
+        Raises:
+            HashMismatch: with `hashing`, a block is not what its CID says.
         """
         todo = list(roots)
         while todo:
             cid = todo.pop()
             found = self._database.row(sql.BLOCK_ID, (cid.raw,))
             if found is not None:
-                if self._add(found[0]) and cid.codec in _LINKING:
+                if self._add(found[0]) and cid.codec in LINKING:
                     todo.extend(self._links(cid))
             elif (named := canonical(self._database, cid)) != cid:
                 todo.append(named)
             elif absent is not None:
                 absent(cid)
 
+    def _is_walked(self, row: int) -> bool:
+        return row >> 3 < len(self._bits) and bool(self._bits[row >> 3] & 1 << (row & 7))
+
     def _add(self, row: int) -> bool:
         """Whether it is new."""
-        if row in self:
+        if self._is_walked(row):
             return False
         byte = row >> 3
         if byte >= len(self._bits):
@@ -63,11 +80,16 @@ class Reach:
 
     def _links(self, cid: CID) -> list[CID]:
         found = self._database.row(sql.BLOCK, (cid.raw,))
-        return links_of(cid, found[0]) if found else []
+        if not found:
+            return []
+        if self._hashing and not cid.matches(stored_bytes(found[0])):
+            raise changed(f"the block {cid}")
+        return links_of(cid, found[0])
 
 
 def links_of(cid: CID, data: bytes) -> list[CID]:
-    """The links of a block and, when it is an instruction, its module. None if it is damaged."""
+    """The links of a block and, when it is an instruction, its module. None if its bytes are not
+    of the codec that its CID names."""
     try:
         if cid.codec != DAG_CBOR:
             return block_links(cid, data)

@@ -2,38 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 
 from lite.clock import Clock
 from lite.ipld import dag_cbor
 from lite.ipld.cid import CID, DAG_CBOR, SHA2_256
 from lite.model.receipt import Receipt
-from lite.store import abbreviations, sql
+from lite.store import abbreviations, sql, sql_runs
 from lite.store.commits import Commits
 from lite.store.database import Database, Row, Transaction
 from lite.store.faults import changed, stored_bytes, stored_cid
 from lite.store.instructions import Instructions, canonical
+from lite.store.uses import names_of
 
 __all__ = ["ANSWERS_MAX", "Receipts", "stored_receipt", "write_receipt"]
 
-ANSWERS_MAX = 256  # of one instruction, newest first, whoever else sends more
+ANSWERS_MAX = 256  # of one instruction, newest first, whoever else sends more; own ones beyond
 _OUTPUTS_MAX = 64  # links of one result that can be looked up
 _NEWEST = 2**62
 _PAGE = 256
+_AT_ONCE = 100  # instructions that one query looks up
 
 
 def write_receipt(
     transaction: Transaction, receipt: Receipt, also_under: Sequence[CID], now: int
 ) -> None:
-    """Write a receipt, unless it is here, and its index rows."""
+    """Write a receipt and its index rows, unless they are here; one that the disk changed is
+    mended."""
     execute = transaction.execute
-    found = execute(sql.RECEIPT_ID, (receipt.cid.raw,)).fetchone()
-    if found is None:
-        row = execute(sql.RECEIPT_INSERT, (receipt.cid.raw, now, receipt.token.data)).lastrowid
+    raw, data = receipt.cid.raw, receipt.token.data
+    written = execute(sql.RECEIPT_INSERT, (raw, now, data))
+    row, sound = written.lastrowid, False
+    if not written.rowcount:
+        row, sound = execute(sql.RECEIPT_FOUND, (data, raw)).fetchone()
+        if not sound:
+            execute(sql.RECEIPT_MEND, (data, row))
+    if not sound:
         for _, link in zip(range(_OUTPUTS_MAX), dag_cbor.links(receipt.out.value()), strict=False):
             execute(sql.OUTPUT_INSERT, (link.raw, row))
-    else:
-        row = found[0]
     for cid in (receipt.instruction, *also_under):
         if cid.hash_code != SHA2_256:
             execute(sql.ANSWER_INSERT, (canonical(transaction, cid).raw, row))
@@ -76,17 +83,69 @@ class Receipts:
             return None
         return stored_receipt(cid.raw, found[0])
 
-    def by_instruction(self, cid: CID) -> list[Receipt]:
-        """The receipts of an instruction, named by any CID of it; newest first."""
+    def by_instruction(self, cid: CID, issuers: Collection[str] = ()) -> list[Receipt]:
+        """The receipts of an instruction, named by any CID of it; the newest, newest first.
+
+        Args:
+            issuers: whose receipts are found also when many others are newer.
+        """
         if cid.hash_code != SHA2_256:
             cid = self._instructions.canonical(cid)
         rows = self._database.rows(sql.ANSWERS, (cid.raw, ANSWERS_MAX))
-        return _sound(rows)
+        found = _sound(rows)
+        if len(rows) == ANSWERS_MAX and issuers:
+            known = {receipt.cid for receipt in found}
+            older = (r for r in self._issued(cid, issuers) if r.cid not in known)
+            found.extend(islice(older, ANSWERS_MAX))
+        return found
+
+    def has(self, cid: CID) -> bool:
+        """Whether the receipt with this CID is here."""
+        return self._database.row(sql.RECEIPT_ID, (cid.raw,)) is not None
+
+    def has_any(self, instruction: CID) -> bool:
+        """Whether any receipt is found under this sha2-256 CID: the cheapest first question."""
+        return self._database.row(sql.ANSWERED, (instruction.raw,)) is not None
+
+    def by_instructions(
+        self, cids: Sequence[CID], issuers: Collection[str] = ()
+    ) -> dict[CID, list[Receipt]]:
+        """What `by_instruction` gives for each that has any: few queries for many of them."""
+        found: dict[CID, list[Receipt]] = {}
+        by_raw = {cid.raw: cid for cid in cids}
+        names = list(by_raw)
+        for at in range(0, len(names), _AT_ONCE):
+            some = names[at : at + _AT_ONCE]
+            query = sql.ANSWERS_OF_MANY.format(",".join("?" * len(some)))
+            rows = self._database.rows(query, (*some, ANSWERS_MAX))
+            if len(rows) == ANSWERS_MAX:  # somebody sends many: each by itself
+                single = {by_raw[raw]: self.by_instruction(by_raw[raw], issuers) for raw in some}
+                found.update((cid, known) for cid, known in single.items() if known)
+                continue
+            for raw, *row in rows:
+                found.setdefault(by_raw[raw], []).extend(_sound([tuple(row)]))
+        return found
+
+    def _issued(self, cid: CID, issuers: Collection[str]) -> Iterator[Receipt]:
+        """All receipts of an instruction by these issuers, newest first."""
+        names = [issuer.encode() for issuer in issuers]
+        before = _NEWEST
+        while rows := self._database.rows(sql.ANSWERS_BEFORE, (cid.raw, before, _PAGE)):
+            before = rows[-1][0]
+            named = [row[1:] for row in rows if any(name in row[2] for name in names)]
+            yield from (receipt for receipt in _sound(named) if receipt.issuer in issuers)
 
     def by_output(self, cid: CID) -> list[Receipt]:
         """The receipts whose result links to `cid`; newest first."""
         rows = self._database.rows(sql.OUTPUTS, (cid.raw, ANSWERS_MAX))
         return _sound(rows)
+
+    def using(self, cid: CID, limit: int = ANSWERS_MAX) -> list[Receipt]:
+        """The receipts of the instructions that name `cid` as code, as input, or as one that they
+        await; newest first, at most `limit`."""
+        names = [name.raw for name in names_of(self._database, cid)]
+        query = sql_runs.RECEIPTS_USING.format(",".join("?" * len(names)))
+        return _sound([row[1:] for row in self._database.rows(query, (*names, limit))])
 
     def __iter__(self) -> Iterator[Receipt]:
         """All receipts, newest first, a page of rows at a time."""
@@ -123,8 +182,8 @@ class Receipts:
         return found
 
     def _is_known(self, receipt: Receipt, also_under: Sequence[CID]) -> bool:
-        found = self._database.row(sql.RECEIPT_ID, (receipt.cid.raw,))
-        return found is not None and all(
+        found = self._database.row(sql.RECEIPT_FOUND, (receipt.token.data, receipt.cid.raw))
+        return (found is not None and found[1] == 1) and all(
             self._database.row(sql.ANSWER_EXISTS, (cid.raw, found[0]))
             for cid in (receipt.instruction, *also_under)
         )

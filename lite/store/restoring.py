@@ -22,7 +22,7 @@ from lite.limits import BUSY_TIMEOUT_MS, KIB
 from lite.store import faults, schema
 from lite.store.backup import HOME_FILES, LAYOUT, MANIFEST, digest
 from lite.store.database import connect
-from lite.store.home import DATABASE, SIDE_FILES, exclusive, sync_folder
+from lite.store.home import BEFORE_RESTORE, DATABASE, SIDE_FILES, exclusive, sync_folder
 
 __all__ = ["Restored", "restore"]
 
@@ -164,7 +164,7 @@ def _empty_log(path: Path) -> None:
 def _swap(stage: Path, home: Path, names: tuple[str, ...], clock: Clock) -> tuple[Path, ...]:
     """Keep the old files aside and put the new ones in their places."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(clock.now()))
-    suffix = _free_suffix(home, f".before-restore-{stamp}", names)
+    suffix = _free_suffix(home, f"{BEFORE_RESTORE}{stamp}", names)
     kept: list[Path] = []
     for name in (f"{DATABASE}-wal", f"{DATABASE}-journal", *names):
         if (home / name).exists():

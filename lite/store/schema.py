@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lite.errors import BugError
+from lite.errors import BugError, IpvmError
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["APPLICATION_ID", "MIGRATIONS", "migrate"]
 
 APPLICATION_ID = 0x4950564D  # "IPVM", so that `file` and we know a store from other databases
-MIGRATIONS: tuple[str, ...] = ("0001_store", "0002_authority")
+MIGRATIONS: tuple[str, ...] = (
+    "0001_store",
+    "0002_authority",
+    "0003_commands_and_claims",
+    "0004_runs",
+)
 
 _FOLDER = Path(__file__).with_name("schema")
 
@@ -37,7 +42,28 @@ def migrate(connection: sqlite3.Connection, names: Sequence[str]) -> None:
     migrations = Migrations("ipvm")
     for number, name in enumerate(names, 1):
         migrations(name=name)(_step(number, name))
+    connection.create_function("delegated_command", 1, _delegated_command, deterministic=True)
+    connection.create_function("used_json", 1, _used_json, deterministic=True)
+    connection.create_function("from_hex", 1, bytes.fromhex, deterministic=True)
     migrations.apply(Database(connection, execute_plugins=False))
+
+
+def _delegated_command(data: bytes) -> str:
+    """For migrations: the command of a stored delegation, or "" when it cannot be read."""
+    from lite.ucan import envelope
+    from lite.ucan.delegation import Delegation
+
+    try:
+        return Delegation.of(envelope.parse_trusted(data)).command
+    except IpvmError:
+        return ""
+
+
+def _used_json(data: object) -> str:
+    """For migrations: what a stored instruction uses."""
+    from lite.store.uses import used_json
+
+    return used_json(data)
 
 
 def _step(number: int, name: str) -> Callable[[Database], None]:

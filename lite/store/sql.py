@@ -7,7 +7,9 @@ BLOCK = "SELECT data FROM blocks WHERE cid = ?"
 BLOCK_EXISTS = "SELECT 1 FROM blocks WHERE cid = ?"
 BLOCK_SIZE = "SELECT length(data) FROM blocks WHERE cid = ?"
 BLOCK_FOUND = "SELECT added_at, data IS ?, coalesce(length(data), 0) FROM blocks WHERE cid = ?"
-BLOCK_INSERT = "INSERT INTO blocks (cid, added_at, data) VALUES (?, ?, ?)"
+BLOCK_INSERT = """
+INSERT INTO blocks (cid, added_at, data) VALUES (?, ?, ?) ON CONFLICT (cid) DO NOTHING
+"""
 BLOCK_REPLACE = "UPDATE blocks SET data = ? WHERE cid = ?"
 BLOCK_REFRESH = "UPDATE blocks SET added_at = ? WHERE cid = ?"
 BLOCK_DELETE = "DELETE FROM blocks WHERE cid = ? RETURNING length(data)"
@@ -27,7 +29,7 @@ TOTALS_COUNTED = "SELECT count(*), coalesce(sum(length(data)), 0) FROM blocks"
 
 # Adds of several transactions.
 ADDING_INSERT = "INSERT OR IGNORE INTO adding (cid, adder) VALUES (?, ?)"
-ADDING_ADOPT = "DELETE FROM adding WHERE cid = ?"
+ADDING_ADOPT = "DELETE FROM adding WHERE cid = ? AND adder <> ?"
 ADDING_DONE = "DELETE FROM adding WHERE adder = ?"
 ADDING_BATCH = "SELECT cid FROM adding WHERE adder = ? LIMIT ?"
 ADDERS = "SELECT DISTINCT adder FROM adding"
@@ -43,12 +45,16 @@ INSERT OR IGNORE INTO answers (instruction, receipt)
 # Receipts.
 RECEIPT = "SELECT data FROM receipts WHERE cid = ?"
 RECEIPT_ID = "SELECT id FROM receipts WHERE cid = ?"
-RECEIPT_INSERT = "INSERT INTO receipts (cid, added_at, data) VALUES (?, ?, ?)"
+RECEIPT_FOUND = "SELECT id, data IS ? FROM receipts WHERE cid = ?"
+RECEIPT_MEND = "UPDATE receipts SET data = ? WHERE id = ?"
+RECEIPT_INSERT = """
+INSERT INTO receipts (cid, added_at, data) VALUES (?, ?, ?) ON CONFLICT (cid) DO NOTHING
+"""
 RECEIPT_DELETE = "DELETE FROM receipts WHERE id = ?"
 RECEIPTS_NEWEST = "SELECT id, cid, data FROM receipts WHERE id < ? ORDER BY id DESC LIMIT ?"
 RECEIPTS_AFTER = "SELECT id, cid, data FROM receipts WHERE id > ? ORDER BY id LIMIT ?"
 RECEIPTS_AFTER_ADDED = """
-SELECT id, data FROM receipts WHERE id > ? AND added_at >= ? ORDER BY id LIMIT ?
+SELECT id, cid, data FROM receipts WHERE id > ? AND added_at >= ? ORDER BY id LIMIT ?
 """
 RECEIPTS_COUNT = "SELECT count(*) FROM receipts"
 RECEIPTS_BETWEEN = "SELECT cid FROM receipts WHERE cid >= ? AND cid < ? ORDER BY cid LIMIT ?"
@@ -57,6 +63,15 @@ RECEIPTS_ODD = "SELECT cid FROM receipts WHERE length(cid) <> 36 ORDER BY cid"
 ANSWERS = """
 SELECT r.cid, r.data FROM answers AS a JOIN receipts AS r ON r.id = a.receipt
     WHERE a.instruction = ? ORDER BY a.receipt DESC LIMIT ?
+"""
+ANSWERS_BEFORE = """
+SELECT a.receipt, r.cid, r.data FROM answers AS a JOIN receipts AS r ON r.id = a.receipt
+    WHERE a.instruction = ? AND a.receipt < ? ORDER BY a.receipt DESC LIMIT ?
+"""
+ANSWERED = "SELECT 1 FROM answers WHERE instruction = ? LIMIT 1"
+ANSWERS_OF_MANY = """
+SELECT a.instruction, r.cid, r.data FROM answers AS a JOIN receipts AS r ON r.id = a.receipt
+    WHERE a.instruction IN ({}) ORDER BY a.receipt DESC LIMIT ?
 """
 ANSWER_INSERT = "INSERT OR IGNORE INTO answers (instruction, receipt) VALUES (?, ?)"
 ANSWER_EXISTS = "SELECT 1 FROM answers WHERE instruction = ? AND receipt = ?"
@@ -104,14 +119,33 @@ SELECT (SELECT count(*) FROM receipts), (SELECT count(DISTINCT instruction) FROM
 # Authority.
 DELEGATION = "SELECT data FROM delegations WHERE cid = ?"
 DELEGATION_ADD = """
-INSERT OR IGNORE INTO delegations (cid, audience, subject, ends_at, added_at, data)
-    VALUES (?, ?, ?, ?, ?, ?)
+INSERT OR IGNORE INTO delegations (cid, audience, subject, command, ends_at, added_at, data)
+    VALUES (?, ?, ?, ?, ?, ?, ?)
 """
-DELEGATIONS_GIVEN = """
-SELECT cid, data, ends_at FROM delegations WHERE audience = ? AND subject = ? AND ends_at >= ?
+DELEGATIONS_TO = """
+SELECT cid, data, ends_at FROM delegations
+    WHERE audience = ?1 AND subject = ?2 AND ends_at >= ?3
 UNION ALL
-SELECT cid, data, ends_at FROM delegations WHERE audience = ? AND subject IS NULL AND ends_at >= ?
-    ORDER BY ends_at DESC, cid LIMIT ?
+SELECT cid, data, ends_at FROM delegations
+    WHERE audience = ?1 AND subject IS NULL AND ends_at >= ?3
+    ORDER BY ends_at DESC, cid LIMIT ?4
+"""
+# To be filled in with a `?` for each command.
+DELEGATIONS_GIVEN = """
+WITH wanted (command) AS (VALUES {})
+SELECT cid, data, ends_at FROM wanted CROSS JOIN delegations AS d
+    WHERE d.audience = ? AND d.subject = ? AND d.command = wanted.command AND d.ends_at >= ?
+UNION ALL
+SELECT cid, data, ends_at FROM wanted CROSS JOIN delegations AS d
+    WHERE d.audience = ? AND d.subject IS NULL AND d.command = wanted.command AND d.ends_at >= ?
+    ORDER BY ends_at DESC, cid LIMIT ? OFFSET ?
+"""
+DELEGATIONS_CHECKED = """
+SELECT rowid, cid, data, audience, subject, command, ends_at FROM delegations
+    WHERE rowid > ? ORDER BY rowid LIMIT ?
+"""
+DELEGATION_MEND = """
+UPDATE delegations SET (audience, subject, command, ends_at) = (?, ?, ?, ?) WHERE rowid = ?
 """
 DELEGATIONS_AFTER = (
     "SELECT rowid, cid, data FROM delegations WHERE rowid > ? ORDER BY rowid LIMIT ?"
@@ -124,27 +158,44 @@ INSERT OR IGNORE INTO revocations (cid, revoked, added_at, data) VALUES (?, ?, ?
 REVOCATIONS_AFTER = (
     "SELECT rowid, cid, data FROM revocations WHERE rowid > ? ORDER BY rowid LIMIT ?"
 )
+REVOCATIONS_CHECKED = """
+SELECT rowid, cid, data, revoked FROM revocations WHERE rowid > ? ORDER BY rowid LIMIT ?
+"""
+REVOCATION_MEND = "UPDATE revocations SET revoked = ? WHERE rowid = ?"
+REVOCATIONS_COUNT = "SELECT count(*) FROM revocations"
 REVOCATION_DELETE = "DELETE FROM revocations WHERE rowid = ?"
 REVOKERS = "SELECT revoker FROM revokers WHERE revoked = ?"
 ANY_REVOKED = "SELECT 1 FROM revokers WHERE revoked IN ({}) LIMIT 1"
 REVOKER_ADD = "INSERT OR IGNORE INTO revokers (revoked, revoker) VALUES (?, ?)"
-INVOCATION_CLAIM = "INSERT OR IGNORE INTO invocations (cid, until) VALUES (?, ?)"
+INVOCATION = "SELECT receipt FROM invocations WHERE cid = ?"
+INVOCATION_CLAIM = "INSERT INTO invocations (cid, until) VALUES (?, ?)"
 INVOCATION_RELEASE = "DELETE FROM invocations WHERE cid = ? AND receipt IS NULL"
 INVOCATION_ANSWERED = "UPDATE invocations SET receipt = ? WHERE cid = ?"
 INVOCATION_RECEIPT = """
 SELECT r.cid, r.data FROM invocations AS i JOIN receipts AS r ON r.cid = i.receipt WHERE i.cid = ?
 """
-INVOCATIONS_EVICT = "DELETE FROM invocations WHERE until < ?"
-# A revocation goes before the delegation that it names, when that has long expired.
-AUTHORITY_EVICT = (
-    """
-DELETE FROM revokers WHERE revoked IN (SELECT cid FROM delegations WHERE ends_at < ?)
-""",
-    """
-DELETE FROM revocations WHERE revoked IN (SELECT cid FROM delegations WHERE ends_at < ?)
-""",
-    "DELETE FROM delegations WHERE ends_at < ?",
-)
+# Of more than so many, those go that ended first. Revocations stay for good.
+DELEGATIONS_COUNT = "SELECT count(*) FROM delegations"
+DELEGATIONS_EVICT = """
+DELETE FROM delegations WHERE ends_at <= (SELECT max(ends_at) FROM (
+    SELECT ends_at FROM delegations WHERE ends_at < ? ORDER BY ends_at LIMIT ?))
+"""
+# What is forgotten of claims is noted in the same transaction, so that it cannot be used.
+CLAIMS_COUNT = "SELECT count(*) FROM invocations"
+CLAIMS_FORGOTTEN = "SELECT claims_until FROM forgotten"
+CLAIMS_FORGET = """
+UPDATE forgotten SET claims_until = max(claims_until, coalesce((SELECT max(until) FROM (
+    SELECT until FROM invocations WHERE until < ? ORDER BY until LIMIT ?)), -1))
+"""
+CLAIMS_EVICT = "DELETE FROM invocations WHERE until <= (SELECT claims_until FROM forgotten)"
+# The sequences remember that there were blocks or receipts, also when all are gone.
+WAS_USED = """
+SELECT EXISTS (SELECT 1 FROM sqlite_sequence) OR EXISTS (SELECT 1 FROM gone)
+    OR EXISTS (SELECT 1 FROM names) OR EXISTS (SELECT 1 FROM pins)
+    OR EXISTS (SELECT 1 FROM modules) OR EXISTS (SELECT 1 FROM delegations)
+    OR EXISTS (SELECT 1 FROM revocations) OR EXISTS (SELECT 1 FROM invocations)
+    OR EXISTS (SELECT 1 FROM latest WHERE signed_at > 0)
+"""
 LATEST = "SELECT signed_at, receipt FROM latest"
 LATEST_RAISE = "UPDATE latest SET signed_at = ?, receipt = ? WHERE signed_at <= ?"
 LATEST_AGAIN = """

@@ -18,21 +18,30 @@ from lite.store.adding import Add, Adding
 from lite.store.blocks import Blocks, Ledger
 from lite.store.commits import Commits
 from lite.store.database import Transaction
-from lite.store.home import DATABASE, Opened, open_home
-from lite.store.instructions import Instructions, write_instruction
+from lite.store.finished import Entry, Finished
+from lite.store.home import BACKUPS, BEFORE_RESTORE, DATABASE, Opened, open_home
+from lite.store.instructions import Instructions
 from lite.store.leases import Holder, Lease, Leases
 from lite.store.names import Modules, Names, Pins
-from lite.store.receipts import Receipts, write_receipt
+from lite.store.receipts import Receipts
 from lite.store.reserve import Reserve
 
 if TYPE_CHECKING:
     from lite.store.check import Problem
     from lite.store.gc import GcReport
+    from lite.store.run_gc import RunsKept
+    from lite.store.run_log import RunLog
+    from lite.store.runs import Runs
+    from lite.store.schedules import Schedules
+    from lite.store.secrets import Secrets
     from lite.store.tokens import Tokens
 
 __all__ = ["Stats", "Store"]
 
 LATEST_STEP_S = 60
+# What only a home with a key has: a key that was replaced, what a restore found there, backups made
+# by an upgrade, compiled code.
+_TRACES = ("key-*.old", f"*{BEFORE_RESTORE}*", f"{BACKUPS}/*", "cache/*")
 
 
 @frozen
@@ -62,12 +71,6 @@ class Stats:
     delegations: int
     revocations: int
 
-    @property
-    def is_unused(self) -> bool:
-        """Whether nothing was ever kept here."""
-        kept = self.blocks, self.gone, self.receipts, self.names, self.pins, self.modules
-        return not any((*kept, self.delegations, self.revocations))
-
 
 class Store:
     """One home, opened. A context manager; safe to share between threads.
@@ -96,6 +99,8 @@ class Store:
         self.pins = Pins(database, clock)
         self.modules = Modules(database)
         self._tokens: Tokens | None = None
+        self._runs: Runs | None = None
+        self._secrets: Secrets | None = None
         self._latest = 0  # a time that `latest` is known to have, so that few runs write it
 
     @classmethod
@@ -149,6 +154,37 @@ class Store:
             self._tokens = Tokens(self._database, self._clock)
         return self._tokens
 
+    @property
+    def runs(self) -> Runs:
+        """Runs of workflows, with their steps."""
+        if self._runs is None:
+            from lite.store.runs import Runs
+
+            self._runs = Runs(self._database, self._commits, self.home, self._clock)
+        return self._runs
+
+    def run_log(self, run: str) -> RunLog:
+        """What happened in a run: output of its guests, and the states of its steps."""
+        from lite.store.run_log import RunLog
+
+        return RunLog(self.home, run, self._clock)
+
+    @property
+    def secrets(self) -> Secrets:
+        """What has to stay on this node."""
+        if self._secrets is None:
+            from lite.store.secrets import Secrets
+
+            self._secrets = Secrets(self._database)
+        return self._secrets
+
+    @property
+    def schedules(self) -> Schedules:
+        """Workflows that are to be run at set times."""
+        from lite.store.schedules import Schedules
+
+        return Schedules(self._database, self._clock)
+
     # Writing.
 
     def adding(self) -> Add:
@@ -178,22 +214,30 @@ class Store:
         Raises:
             QuotaError, StoreFull: the blocks do not fit; nothing of all this is kept.
         """
+        self.commit_runs((Finished(instruction, receipt, blocks, also_under, claim),))
+
+    def commit_runs(self, batch: Sequence[Finished]) -> None:
+        """Keep several finished tasks and what belongs to them, in one transaction: all or none.
+
+        Calls from several threads at once share one sync. What a task's `step` raises ends all.
+
+        Raises:
+            QuotaError, StoreFull: the blocks do not fit; nothing of all this is kept.
+        """
         add = self._adding.start()
+        entries: list[Entry] = []
 
         def work(transaction: Transaction) -> None:
             now = self._clock.now()
             add.complete(transaction)
             ledger = Ledger(transaction, now)
-            write_instruction(transaction, ledger, instruction)
+            for entry in entries:
+                self._raise_latest(transaction, entry.write(transaction, ledger, now))
             ledger.close()
-            write_receipt(transaction, receipt, also_under, now)
-            self._raise_latest(transaction, receipt)
-            if claim is not None:
-                transaction.execute(sql.INVOCATION_ANSWERED, (receipt.cid.raw, claim.raw))
 
         try:
-            for block in blocks:
-                add.put(block)
+            for finished in batch:
+                entries.append(Entry(finished, add))
             self._commits.run(work)
         except BaseException:
             add.close(undo=True)
@@ -202,9 +246,9 @@ class Store:
 
     def _raise_latest(self, transaction: Transaction, receipt: Receipt) -> None:
         """Note the time of a receipt that this node signed, at most once a minute."""
-        earlier = receipt.issued_at - LATEST_STEP_S
-        if earlier >= self._latest:
-            values = (receipt.issued_at, receipt.cid.raw, earlier)
+        # Also after a clock was set back by more: the mark itself may have been lowered since.
+        if abs(receipt.issued_at - self._latest) >= LATEST_STEP_S:
+            values = (receipt.issued_at, receipt.cid.raw, receipt.issued_at - LATEST_STEP_S)
             transaction.execute(sql.LATEST_RAISE, values)
             self._latest = receipt.issued_at
 
@@ -230,8 +274,10 @@ class Store:
         dry_run: bool = False,
         grace_s: int | None = None,
         receipts_since: int | None = None,
+        runs: RunsKept | None = None,
     ) -> GcReport:
-        """Remove the blocks that no pin, name, receipt or recent add reaches; mark them as gone.
+        """Remove the blocks that no pin, name, receipt, run under way or recent add reaches, and
+        mark them as gone; remove the oldest runs that have ended, with their logs.
 
         Args:
             dry_run: only say what would go.
@@ -239,8 +285,10 @@ class Store:
                 another process just added and has not yet named or pinned may go.
             receipts_since: receipts kept since this time (seconds since 1970) hold their
                 instructions, modules, inputs and results; older ones stay without. Default: all.
+            runs: which runs that have ended stay; default the newest 1,000.
         """
         from lite.store.gc import GRACE_S, collect
+        from lite.store.run_gc import RunsKept
 
         return collect(
             self._database,
@@ -250,6 +298,7 @@ class Store:
             dry_run=dry_run,
             grace_s=GRACE_S if grace_s is None else grace_s,
             receipts_since=receipts_since,
+            runs=runs or RunsKept(),
         )
 
     def check(self, deep: bool = False, *, repair: bool = False) -> list[Problem]:
@@ -279,6 +328,12 @@ class Store:
         from lite.store.backup import write_backup
 
         return write_backup(self.home, path, self._clock)
+
+    def was_used(self) -> bool:
+        """Whether anything was ever kept here, as far as there are traces of it."""
+        if self._database.row(sql.WAS_USED) != (0,):
+            return True
+        return any(any(self.home.glob(pattern)) for pattern in _TRACES)
 
     def stats(self) -> Stats:
         """Counts and sizes."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lite.errors import NotFoundError, StoreCorrupt
-from lite.ipld import dag_cbor
+from lite.errors import HashMismatch, NotFoundError
+from lite.ipld import dag_cbor, dag_json, unixfs
 from lite.ipld.block import Block
 from lite.ipld.cid import DAG_CBOR, DAG_JSON, DAG_PB, SHA3_256
 from lite.store import GcReport, Store, adding, gc
@@ -172,11 +172,49 @@ def test_a_block_that_does_not_decode_has_no_links(store: Store) -> None:
 
 
 def test_a_damaged_receipt_stops_the_collection(store: Store) -> None:
-    store.commit_run(instruction(1), receipt(instruction(1)), [A])
-    store._database.connection.execute("UPDATE receipts SET data = x'ff'")
-    with pytest.raises(StoreCorrupt, match="a receipt in it"):
-        store.gc(grace_s=0)
-    assert store.blocks.has(A.cid)
+    value = node_block("value")
+    kept = receipt(instruction(1), linked=value.cid)
+    store.commit_run(instruction(1), kept, [value])
+    at = kept.data.index(value.cid.raw) + 20
+    flipped = kept.data[:at] + bytes([kept.data[at] ^ 1]) + kept.data[at + 1 :]
+    for data in (b"\xff", flipped):
+        store._database.connection.execute("UPDATE receipts SET data = ?", (data,))
+        with pytest.raises(HashMismatch, match="the receipt") as caught:
+            store.gc(grace_s=0)
+        assert "ipvm doctor --deep --repair" in str(caught.value.hint)
+        assert store.blocks.has(value.cid)
+
+
+@pytest.mark.parametrize("codec", [DAG_PB, DAG_CBOR, DAG_JSON])
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_damaged_block_that_leads_on_stops_the_collection(
+    store: Store, codec: int, dry_run: bool
+) -> None:
+    root = linking(codec)
+    keep(store, A, B, root)
+    store.pins.add(root.cid)
+    at = root.data.index(A.cid.raw if codec != DAG_JSON else str(A.cid).encode()) + 20
+    flipped = root.data[:at] + bytes([root.data[at] ^ 1]) + root.data[at + 1 :]
+    for data in (b"\xff\xff", flipped):
+        store._database.connection.execute(
+            "UPDATE blocks SET data = ? WHERE cid = ?", (data, root.cid.raw)
+        )
+        with pytest.raises(HashMismatch, match=f"the block {root.cid}") as caught:
+            store.gc(grace_s=0, dry_run=dry_run)
+        assert "ipvm doctor --deep --repair" in str(caught.value.hint)
+        assert store.blocks.has(A.cid) and store.blocks.has(B.cid)
+    keep(store, root)  # adding it again mends it
+    assert store.gc(grace_s=0).kept == 3
+
+
+def linking(codec: int) -> Block:
+    """A block of the codec that links to A and B."""
+    if codec == DAG_PB:
+        blocks: list[Block] = []
+        unixfs.write_directory([("a", A.cid, 1), ("b", B.cid, 1)], blocks.append)
+        return blocks[-1]
+    encode = dag_cbor.encode if codec == DAG_CBOR else dag_json.encode
+    return Block.make(encode([A.cid, B.cid]), codec)
 
 
 def test_the_file_gives_its_space_back(store: Store, home: Path) -> None:
@@ -286,5 +324,5 @@ def test_reachability_needs_a_bit_for_each_block_and_no_block_in_memory(store: S
     store.pins.add(root)
     collection = gc._Collection(store._database, store._leases, store._reserve, START, START, 0)
     collection.mark()
-    assert len(collection._reach._bits) < 6_000
+    assert len(collection.reach._bits) < 6_000
     assert dag_cbor.decode(store.blocks.get(root)) is not None

@@ -19,7 +19,17 @@ from lite.errors import IpvmError, StoreBusy, StoreCorrupt, StoreError, StoreToo
 from lite.limits import MIB
 from lite.store import Store, schema
 from lite.store.schema import MIGRATIONS
-from tests.store_support import FakeClock, instruction, keep, listing, raw_block, receipt
+from tests.store_support import (
+    MODULE,
+    START,
+    FakeClock,
+    instruction,
+    keep,
+    listing,
+    raw_block,
+    receipt,
+)
+from tests.ucan_support import LAPTOP, PI, delegation
 
 DATABASE, RESERVE = "ipvm.db", "ipvm.reserve"
 
@@ -397,3 +407,46 @@ def test_the_log_does_not_keep_its_largest_size(home: Path) -> None:
     with Store.open(home) as store:
         limit = store._database.number("PRAGMA journal_size_limit")
     assert 0 < limit <= 64 * MIB
+
+
+def test_a_store_knows_whether_it_was_ever_used(home: Path) -> None:
+    """Also when nothing is left of what was in it."""
+    asked = instruction(1)
+    with Store.open(home) as store:
+        assert not store.was_used()
+        store.receipts.add(receipt(asked))
+        assert store.was_used()
+        store.receipts.forget(receipt(asked).cid)
+        assert store.receipts.count() == 0
+        assert store.was_used()
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda store: keep(store, raw_block("a")),
+        lambda store: store.names.set("n", MODULE),
+        lambda store: store.pins.add(MODULE),
+        lambda store: store.modules.put(MODULE, b""),
+        lambda store: store.tokens.add([delegation(PI, LAPTOP)]),
+        lambda store: store.tokens.claim(MODULE, None),
+        lambda store: store.tokens.claim(MODULE, START + 60),
+    ],
+)
+def test_any_row_says_that_a_store_was_used(home: Path, use: Callable[[Store], object]) -> None:
+    with Store.open(home, clock=FakeClock()) as store:
+        assert not store.was_used()
+        use(store)
+        assert store.was_used()
+
+
+@pytest.mark.parametrize(
+    "name", ["key-abcdefgh.old", "ipvm.db.before-restore-20270115T080000Z", "backups/x", "cache/x"]
+)
+def test_files_beside_it_say_that_a_home_was_used(home: Path, name: str) -> None:
+    with Store.open(home) as store:
+        (home / "config.toml").touch()
+        assert not store.was_used()
+        (home / name).parent.mkdir(exist_ok=True)
+        (home / name).touch()
+        assert store.was_used()

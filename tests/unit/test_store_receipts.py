@@ -12,11 +12,17 @@ import pytest
 
 from lite.errors import CodecError, HashMismatch, QuotaError, StoreCorrupt
 from lite.ipld.cid import CID, DAG_CBOR, SHA2_512
+from lite.keys import Key
+from lite.model.instruction import Instruction
+from lite.model.receipt import Receipt
+from lite.model.result import Result
 from lite.store import Store
 from lite.store.database import Transaction
 from lite.store.receipts import ANSWERS_MAX
 from tests.store_support import (
+    KEY,
     MODULE,
+    START,
     bulk,
     instruction,
     keep,
@@ -25,6 +31,10 @@ from tests.store_support import (
     receipt,
     traced,
 )
+
+
+def issue(key: Key, asked: Instruction, value: object) -> Receipt:
+    return Receipt.issue(key, asked, Result.of_ok(value), now=START, nonce=bytes(12))
 
 
 @pytest.fixture
@@ -70,6 +80,39 @@ def test_receipts_of_one_instruction_come_newest_first_and_bounded(store: Store)
     for one in kept:
         store.receipts.add(one)
     assert store.receipts.by_instruction(asked.cid) == kept[:2:-1]
+
+
+def test_strangers_receipts_do_not_hide_those_that_count(store: Store) -> None:
+    asked = instruction(1)
+    own = [receipt(asked, number) for number in range(3)]
+    trusted, stranger = Key.from_seed(bytes(32)), Key.from_seed(b"\1" * 32)
+    friend = issue(trusted, asked, "a friend's")
+    for one in (own[0], friend, *own[1:]):
+        store.receipts.add(one)
+    # What strangers sign may name others without being theirs.
+    noise = [issue(stranger, asked, [KEY.did, number]) for number in range(1000)]
+    for one in noise:
+        store.receipts.add(one)
+    newest = noise[: -ANSWERS_MAX - 1 : -1]
+    assert store.receipts.by_instruction(asked.cid) == newest
+    assert store.receipts.by_instruction(asked.cid, {KEY.did}) == newest + own[::-1]
+    both = store.receipts.by_instruction(asked.cid, {KEY.did, trusted.did})
+    assert both == [*newest, *own[:0:-1], friend, own[0]]
+    assert store.receipts.by_instruction(asked.cid, {stranger.did})[: len(newest)] == newest
+
+
+def test_a_good_receipt_mends_a_damaged_one_with_its_index(store: Store) -> None:
+    asked, value = instruction(1), node_block("value")
+    kept = receipt(asked, linked=value.cid)
+    store.receipts.add(kept)
+    for damage in ("UPDATE receipts SET data = x'8200'", "DELETE FROM outputs"):
+        store._database.connection.execute(damage)
+    assert store.receipts.by_instruction(asked.cid) == []
+    store.receipts.add(kept)
+    assert store.receipts.get(kept.cid) == kept
+    assert store.receipts.by_instruction(asked.cid) == [kept]
+    assert store.receipts.by_output(value.cid) == [kept]
+    assert store.receipts.count() == 1
 
 
 def test_receipts_are_listed_by_arrival_newest_first(store: Store) -> None:
@@ -238,7 +281,7 @@ def test_a_run_is_one_transaction_of_few_statements(store: Store) -> None:
     seen = traced(store)
     store.commit_run(instruction(1), receipt(instruction(1)), [])
     assert sum(statement.startswith(("BEGIN", "COMMIT")) for statement in seen) == 2
-    assert len(seen) <= 10
+    assert len(seen) <= 11
 
 
 def test_looking_up_an_answer_is_one_query(store: Store) -> None:
@@ -288,7 +331,7 @@ def test_a_run_that_cannot_be_kept_takes_its_earlier_batches_back(
     def fail(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lite.store.store.write_receipt", fail)
+    monkeypatch.setattr("lite.store.finished.write_receipt", fail)
     with pytest.raises(KeyboardInterrupt):
         store.commit_run(
             instruction(1), receipt(instruction(1)), [bulk(n, 2**20) for n in range(20)]

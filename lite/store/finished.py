@@ -1,0 +1,81 @@
+"""What finished: an instruction with its receipt, and everything that is kept together with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from lite.frozen import frozen
+from lite.ipld import dag_cbor
+from lite.ipld.block import Block
+from lite.ipld.cid import CID, DAG_CBOR
+from lite.model.instruction import Instruction
+from lite.model.receipt import Receipt
+from lite.store import sql, sql_runs
+from lite.store.adding import Add
+from lite.store.blocks import Ledger
+from lite.store.database import Transaction
+from lite.store.instructions import write_instruction, write_names
+from lite.store.receipts import write_receipt
+
+__all__ = ["Entry", "Finished"]
+
+_INSTRUCTION = b"\xa4\x62op"  # how the block of an instruction begins: a map of four, first "op"
+
+
+@frozen
+class Finished:
+    """One finished task, to be kept.
+
+    Attributes:
+        blocks: of its result, and the instruction with its awaits, if it had any.
+        also_under: other instructions that the receipt answers: the one with its awaits.
+        claim: the accepted invocation that it answers, as it was claimed.
+        step: writes what belongs to it in the same transaction, such as the row of a step. It may
+            be called again when the first transaction was taken back.
+        secret: the instruction, the receipt and all blocks stay on this node.
+    """
+
+    instruction: Instruction
+    receipt: Receipt
+    blocks: Iterable[Block] = ()
+    also_under: Sequence[CID] = ()
+    claim: CID | None = None
+    step: Callable[[Transaction], None] | None = None
+    secret: bool = False
+
+
+class Entry:
+    """A finished task whose blocks were put: what is left to write of it."""
+
+    __slots__ = ("_asked", "_finished", "_secret")
+
+    def __init__(self, finished: Finished, add: Add) -> None:
+        """Put the blocks. Raises what `Add.put` raises."""
+        self._finished = finished
+        self._asked: list[Block] = []
+        self._secret: list[tuple[bytes]] = []
+        for block in finished.blocks:
+            add.put(block)
+            if block.data.startswith(_INSTRUCTION) and block.cid.codec == DAG_CBOR:
+                self._asked.append(block)
+            if finished.secret:
+                self._secret.append((block.cid.raw,))
+        if finished.secret:
+            self._secret += [(finished.instruction.cid.raw,), (finished.receipt.cid.raw,)]
+
+    def write(self, transaction: Transaction, ledger: Ledger, now: int) -> Receipt:
+        """Write everything but the blocks; the receipt."""
+        finished = self._finished
+        receipt = finished.receipt
+        write_instruction(transaction, ledger, finished.instruction, expect_new=True)
+        for block in self._asked:
+            write_names(transaction, block.cid, block.data, dag_cbor.decode_trusted(block.data))
+        write_receipt(transaction, receipt, finished.also_under, now)
+        if finished.claim is not None:
+            values = (receipt.cid.raw, finished.claim.raw)
+            transaction.execute(sql.INVOCATION_ANSWERED, values)
+        if self._secret:
+            transaction.executemany(sql_runs.SECRET_ADD, self._secret)
+        if finished.step is not None:
+            finished.step(transaction)
+        return receipt

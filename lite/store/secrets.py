@@ -1,0 +1,129 @@
+"""Secret blocks and receipts: they stay on this node unless its owner asks for them to leave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from lite.errors import AuthorityError
+from lite.ipld.cid import CID, DAG_PB
+from lite.model.instruction import Instruction
+from lite.store import sql, sql_runs
+from lite.store.aliases import canonical
+from lite.store.database import Database, Transaction
+from lite.store.reach import LINKING, links_of
+
+__all__ = ["Secrets"]
+
+_AT_ONCE = 500  # CIDs in one query
+_SHOWN = 4
+
+
+class Secrets:
+    """Which blocks and receipts of a store are secret."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def mark(self, cids: Iterable[CID]) -> None:
+        """Make blocks and receipts secret from now on, also those that are not here; the pieces of
+        a file or folder with it. Durable when it returns.
+
+        Whoever shares a piece with a secret file has that piece secret as well.
+        """
+        todo, marked = list(cids), dict[CID, None]()
+        while todo:
+            cid = todo.pop()
+            if cid in marked:
+                continue
+            marked[cid] = None
+            if cid.codec == DAG_PB and (row := self._database.row(sql.BLOCK, (cid.raw,))):
+                todo.extend(links_of(cid, row[0]))
+        if not marked:
+            return
+        with self._database.write() as transaction:
+            self.write_marks(transaction, marked)
+
+    def write_marks(self, transaction: Transaction, cids: Iterable[CID]) -> None:
+        """Mark exactly these, inside somebody else's transaction."""
+        transaction.executemany(sql_runs.SECRET_ADD, [(cid.raw,) for cid in cids])
+
+    def unmark(self, cids: Iterable[CID]) -> None:
+        """Let exactly these leave again."""
+        with self._database.write() as transaction:
+            transaction.executemany(sql_runs.SECRET_DELETE, [(cid.raw,) for cid in cids])
+
+    def is_secret(self, cid: CID) -> bool:
+        """Whether it has to stay."""
+        return self._database.row(sql_runs.SECRET, (cid.raw,)) is not None
+
+    def any_secret(self, cids: Iterable[CID]) -> set[CID]:
+        """Those of them that have to stay: one query for 500."""
+        given = iter(cids)
+        found: set[CID] = set()
+        while some := {cid.raw: cid for cid in islice(given, _AT_ONCE)}:
+            query = sql_runs.SECRETS_AMONG.format(",".join("?" * len(some)))
+            found.update(some[raw] for (raw,) in self._database.rows(query, tuple(some)))
+        return found
+
+    def is_empty(self) -> bool:
+        """Whether nothing at all is secret, so that nobody has to ask about single ones."""
+        return self._database.row(sql_runs.SECRETS_ANY) is None
+
+    def refuse(self, cids: Iterable[CID], doing: str) -> None:
+        """Stop what would let secrets out.
+
+        Args:
+            doing: what would, for the message: "the export".
+
+        Raises:
+            AuthorityError: some of them are secret; it names them.
+        """
+        kept = sorted(self.any_secret(cids), key=str)
+        if not kept:
+            return
+        names = ", ".join(map(str, kept[:_SHOWN]))
+        more = f" and {len(kept) - _SHOWN} more" if len(kept) > _SHOWN else ""
+        raise AuthorityError(
+            f"{doing} would let out what was marked secret: {names}{more}",
+            hint="Ask for it with --with-secrets if whoever gets it may know.",
+        )
+
+    def refuse_reading(self, instruction: Instruction) -> None:
+        """Stop an instruction of somebody else that would read what is secret, at any depth, or
+        whose answer is.
+
+        Raises:
+            AuthorityError: it would. The message names only what the instruction names itself.
+        """
+        if self.is_empty():
+            return
+        roots = [instruction.cid, *instruction.links()]
+        roots += [canonical(self._database, wait.instruction) for wait in instruction.awaits()]
+        if instruction.module is not None:
+            roots.append(instruction.module)
+        root = self.leading_to(roots)
+        if root is not None:
+            raise AuthorityError(
+                f"{root} is not here for others, or leads to something that is not",
+                hint="Ask the owner of this node for it.",
+            )
+
+    def leading_to(self, roots: Iterable[CID]) -> CID | None:
+        """The first of the roots that is secret or has something secret below it, or None."""
+        return next((root for root in roots if self.any_secret(self._below(root))), None)
+
+    def _below(self, root: CID) -> Iterator[CID]:
+        """A block and everything below it, as far as it is here."""
+        seen, todo = {root}, [root]
+        while todo:
+            cid = todo.pop()
+            yield cid
+            if cid.codec in LINKING and (row := self._database.row(sql.BLOCK, (cid.raw,))):
+                new = dict.fromkeys(link for link in links_of(cid, row[0]) if link not in seen)
+                seen.update(new)
+                todo.extend(new)
+
+    def count(self) -> int:
+        """How many CIDs are marked."""
+        return self._database.number(sql_runs.SECRETS_COUNT)
