@@ -28,15 +28,31 @@ def decode(block):
 
 
 def check(car):
-    need(car[:14] + car[50:59] == b":\xa2eroots\x81\xd8*X%\0gversion\x01", "not a CAR of a receipt")
-    root, at, found = car[14:50], 59, {}
+    at, head, found = 0, b"", {}
     while at != len(car):
         size = re.compile(rb"[\x80-\xff]*[\x01-\x7f]|").match(car, at)[0]
-        start = at + len(size) + 36
-        at = start - 36 + sum((byte & 127) << 7 * i for i, byte in enumerate(size))
-        cid, block = car[start - 36 : start], car[start:at]
-        need(CID.match(cid) and sha256(block).digest() == cid[4:], f"wrong hash at byte {start}")
-        found[cid] = block
+        start = at + len(size)
+        at = start + sum((byte & 127) << 7 * i for i, byte in enumerate(size))
+        need(start < at <= len(car), f"nothing sound at byte {start}")
+        cid, block = car[start : start + 36], car[start + 36 : at]
+        if head:
+            need(CID.match(cid) and sha256(block).digest() == cid[4:], f"wrong hash, byte {start}")
+            found[cid] = block
+        head = head or car[start:at]
+    roots = [link.value[1:] for link in decode(head)["roots"]]
+    again = {"roots": [cbor2.CBORTag(42, b"\0" + root) for root in roots], "version": 1}
+    need(roots and head == cbor2.dumps(again), "not a CAR of receipts")
+    said = [receipt(root, found) for root in roots]
+    parts = [cid for block in found if block[1] == ord("p") for cid in CID.findall(found[block])]
+    need(set(parts) <= set(found), "a block is missing")
+    texts = b"".join(found[cid] for cid in found if cid[1] == ord("q"))
+    code = [b32decode(i + b"======", 1) for i in re.findall(b"ipfs://b([a-z2-7]{58})", texts)]
+    links = (CID.findall(found[cid]) for cid in found if cid[1] != ord("U"))
+    need(set(found) <= set(roots + code).union(*links), "a block is linked from nowhere")
+    return "\n".join(said)
+
+
+def receipt(root, found):
     signature, signed = decode(found.get(root) or need(0, "the receipt is not in the file"))
     tag, token = max(signed.items())
     who, ins, out = token["iss"], token["args"]["ins"].value[1:], token["args"]["out"]
@@ -46,12 +62,8 @@ def check(car):
     key = sum(BASE58.index(c) * 58**i for i, c in enumerate(who.removeprefix("did:key:z")[::-1]))
     VerifyKey(key.to_bytes(34, "big").removeprefix(b"\xed\x01")).verify(found[root][67:], signature)
     need(list(decode(found.get(ins, b"\x80"))) == ["op", "nnc", "rsc", "input"], "no instruction")
-    code = (b32decode(i + b"======", 1) for i in re.findall(b"ipfs://b([a-z2-7]{58})", found[ins]))
-    parts = [cid for block in found if block[1] == ord("p") for cid in CID.findall(found[block])]
-    parts += [link.value[1:] for link in out.values() if "outl" in token["args"]]
-    need(list(out) in (["ok"], ["error"]) and set(parts) <= set(found), "a block is missing")
-    links = (CID.findall(found[cid]) for cid in found if cid[1] != ord("U"))
-    need(set(found) <= {root, *code}.union(*links), "a block is linked from nowhere")
+    large = [link.value[1:] for link in out.values() if "outl" in token["args"]]
+    need(list(out) in (["ok"], ["error"]) and set(large) <= set(found), "a block is missing")
     return f"who   {who}\nwhat  {decode(found[ins])}\nout   {out}"
 
 
