@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from lite.model.promise import Await
     from lite.model.receipt import Receipt
     from lite.model.result import Result
+    from lite.model.workflow import Workflow
     from lite.node import Node
+    from lite.workflow_run import Run, RunEvent
 
 __version__ = VERSION
 
@@ -43,6 +45,9 @@ __all__ = [
     "Node",
     "Receipt",
     "Result",
+    "Run",
+    "RunEvent",
+    "Workflow",
     "__version__",
     "wasm",
 ]
@@ -58,6 +63,9 @@ _HOMES = {
     "Node": "lite.node",
     "Receipt": "lite.model.receipt",
     "Result": "lite.model.result",
+    "Run": "lite.workflow_run",
+    "RunEvent": "lite.workflow_run",
+    "Workflow": "lite.model.workflow",
     "wasm": "lite.model.instruction",
 }
 

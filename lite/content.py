@@ -49,6 +49,7 @@ class Links:
 
     def __init__(self, store: Store, files: StoreFiles) -> None:
         self._get = store.blocks.get
+        self._receipts = store.receipts
         self._files = files
         self._folder: Path | None = None
         self._memory_bytes_left = CONTENT_MEMORY_BYTES_MAX
@@ -90,13 +91,23 @@ class Links:
                 if not skip_absent:
                     raise
                 continue
-            if here.kind == "value" and isinstance(here.data, bytes):
+            if here.kind == "value" and isinstance(here.data, bytes) and not self._is_receipt(cid):
                 todo.extend(dag_cbor.links(dag_cbor.decode_trusted(here.data)))
         return found
 
+    def _is_receipt(self, cid: CID) -> bool:
+        """Errors name the receipt that they come from. What that links to is not looked for."""
+        return cid.codec == DAG_CBOR and self._receipts.has(cid)
+
     def _one(self, cid: CID) -> Content:
         if cid.codec == DAG_CBOR:
-            return Content("value", self._get(cid))
+            try:
+                return Content("value", self._get(cid))
+            except NotFoundError:
+                receipt = self._receipts.get(cid)
+                if receipt is None:
+                    raise
+                return Content("value", receipt.data)
         if cid.codec == DAG_JSON:
             from lite.ipld import dag_json
 

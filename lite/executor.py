@@ -3,66 +3,47 @@
 The order is fixed: a known answer ends it before anything is read or started;
 what is missing queues it; everything else ends in a receipt that is committed together with its
 output blocks in one transaction.
+
+`Executor.run` does all of it. Whoever runs many steps does the parts by themselves: `lookup_many`,
+`reify`, `compute` and `sign`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from lite.clock import Clock
 from lite.content import Links, StoreFiles
 from lite.engine.base import Outcome
 from lite.engine.job import UNRESOLVED
 from lite.errors import NotFoundError, QueuedError, UsageError
-from lite.frozen import frozen, replace
+from lite.frozen import replace
 from lite.ipld import dag_cbor
 from lite.ipld.block import Block
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.keys import Key
-from lite.limits import INLINE_BYTES_MAX, EngineCaps, Limits
+from lite.limits import ANCESTORS_MAX, INLINE_BYTES_MAX, EngineCaps, Limits
+from lite.model.effects import BAD_EFFECTS, Effects
 from lite.model.instruction import Instruction
 from lite.model.promise import Await, BranchMismatch
 from lite.model.receipt import Receipt
 from lite.model.result import Result
 from lite.model.trust import TrustPolicy, choose_answer
-from lite.ops.base import Op, Ready
-from lite.outputs import Linked, link_bytes, link_large
+from lite.ops.base import Level, Op, Ready
+from lite.outputs import link_bytes, link_large, receipt_meta
+from lite.settled import Reified, Results, Settled, Warrant, Watch
 from lite.store import Store
+from lite.store.finished import Finished
+
+__all__ = ["HOMESTAR", "Executor", "Reified", "Settled", "Warrant", "Watch"]
 
 HOMESTAR = "homestar"
-FUNC_CHARS_MAX = 256  # of a function's name in a receipt's meta
+_AWAIT = b"await/"  # in the bytes of every instruction that awaits something
 
 
-@frozen
-class Settled:
-    """A receipt that answers an instruction, and how it came to be the answer.
-
-    Attributes:
-        source: "ran" just now, or "cached".
-        rule: which trust rule let a cached one in ("own receipt", "2 of 3 issuers agree"…).
-    """
-
-    receipt: Receipt
-    source: Literal["ran", "cached"]
-    rule: str
-
-
-@frozen
-class Warrant:
-    """What lets an invocation of somebody else in, and what its receipt says of it.
-
-    Attributes:
-        ran: its Task ID.
-        invocation: its CID.
-        claim: the name under which it was claimed.
-        permit: raises the refusal when the instruction, awaits filled in, is not allowed.
-    """
-
-    ran: CID
-    invocation: CID
-    claim: CID
-    permit: Callable[[Instruction], None]
+_UNWATCHED = Watch()
+_FOR_OTHERS = Watch(for_others=True)
 
 
 class Executor:
@@ -90,10 +71,28 @@ class Executor:
         self, cid: CID, limits: Limits, mode: str = "", policy: TrustPolicy | None = None
     ) -> Settled | None:
         """The receipt that answers an instruction under the trust policy, without running."""
-        known = self._store.receipts.by_instruction(cid)
+        policy = policy or self._policy
+        known = self._store.receipts.by_instruction(cid, policy.named)
+        if not known:
+            return None
+        return self._choose(known, limits, mode, policy)
+
+    def lookup_many(
+        self, wanted: Sequence[tuple[CID, Limits]], mode: str = ""
+    ) -> list[Settled | None]:
+        """What `lookup` says to each, in the same order; few queries for many instructions."""
+        known = self._store.receipts.by_instructions([cid for cid, _ in wanted], self._policy.named)
+        return [
+            self._choose(known[cid], limits, mode, self._policy) if cid in known else None
+            for cid, limits in wanted
+        ]
+
+    def _choose(
+        self, known: Sequence[Receipt], limits: Limits, mode: str, policy: TrustPolicy
+    ) -> Settled | None:
         answer = choose_answer(
             [receipt for receipt in known if self._has_output(receipt)],
-            policy or self._policy,
+            policy,
             fuel=limits.fuel,
             memory_bytes=limits.memory_bytes,
             mode=mode,
@@ -111,46 +110,53 @@ class Executor:
         """Why it would be queued now, or None when it would run. Runs nothing."""
         try:
             op = self._op(instruction)
-            reified, failure = self._reify(instruction, limits, mode)
-            if failure is None:
-                self._ready(op, reified, limits, mode).close()
+            reified = self.reify(instruction, limits, mode)
+            if reified.error is None:
+                self._ready(op, reified.instruction, limits, mode, _UNWATCHED).close()
         except QueuedError as queued:
             return str(queued)
         return None
 
     def run(
-        self, instruction: Instruction, limits: Limits, *, fresh: bool = False, mode: str = ""
+        self,
+        instruction: Instruction,
+        limits: Limits,
+        *,
+        fresh: bool = False,
+        mode: str = "",
+        watch: Watch = _UNWATCHED,
     ) -> Settled:
         """Answer an instruction from a receipt, or run it and sign one.
 
         Args:
             fresh: do not take a known receipt for an answer.
             mode: "" or "homestar"; part of what a receipt answers to.
+            watch: how it is looked after while it runs.
 
         Raises:
             QueuedError: something it needs is not here (operation, awaited result, block).
+            InDoubt: a mutation may or may not have happened.
             StoreError: the receipt could not be written; nothing half-written stays.
         """
         fresh = fresh or not self._is_pure(instruction)
-        if not fresh and (known := self.lookup(instruction.cid, limits, mode)):
+        lasting = _AWAIT not in instruction.data or not self.is_volatile(instruction)
+        if not fresh and lasting and (known := self.lookup(instruction.cid, limits, mode)):
             return known
-        op = self._op(instruction)
-        reified, failure = self._reify(instruction, limits, mode)
-        if failure is not None:
-            return self._settle(instruction, instruction, Outcome(error=failure), limits, mode)
-        if mode != HOMESTAR:  # which passes links inside of values on as text
-            reified = self._thin(reified)
-        if reified.cid != instruction.cid and not fresh:
-            known = self.lookup(reified.cid, limits, mode)
-            if known is not None:
+        self._op(instruction)
+        reified = self.reify(instruction, limits, mode)
+        if reified.error is not None:
+            return self._settle(reified, Outcome(error=reified.error), limits, mode)
+        cid = reified.instruction.cid
+        if cid != instruction.cid and not fresh and (known := self.lookup(cid, limits, mode)):
+            if lasting:
                 self._store.receipts.add(known.receipt, also_under=[instruction.cid])
-                return known
-        with self._store.lease(reified.cid):
+            return known
+        with self._store.lease(cid):
             # Somebody may have finished it between the first look and the lease.
-            if not fresh and (known := self.lookup(reified.cid, limits, mode)):
+            if not fresh and (known := self.lookup(cid, limits, mode)):
                 return known
-            outcome = self._do(op, reified, limits, mode)
-            return self._settle(instruction, reified, outcome, limits, mode)
+            outcome = self.compute(reified.instruction, limits, mode, watch)
+            return self._settle(reified, outcome, limits, mode, lasting=lasting)
 
     def run_for(self, warrant: Warrant, instruction: Instruction, limits: Limits) -> Settled:
         """Answer an instruction for somebody else, with a receipt that names the invocation.
@@ -161,23 +167,59 @@ class Executor:
             Refusal: a policy does not allow what an await became.
             QueuedError, StoreError: as `run` does.
         """
-        op = self._op(instruction)
-        reified, failure = self._reify(instruction, limits, "")
-        if failure is not None:
-            outcome = Outcome(error=failure)
-            return self._settle(instruction, instruction, outcome, limits, "", warrant)
-        if reified.cid != instruction.cid:
-            warrant.permit(reified)
-        with self._store.lease(reified.cid):
-            if known := self.lookup(reified.cid, limits, policy=self._own):
-                return self._repeat(known, instruction, reified, warrant)
-            outcome = self._do(op, reified, limits, "")
-            return self._settle(instruction, reified, outcome, limits, "", warrant)
+        self._op(instruction)
+        reified = self._filled(instruction, limits, "", None)
+        if reified.error is not None:
+            return self._settle(reified, Outcome(error=reified.error), limits, "", warrant)
+        ready = reified.instruction
+        if ready.cid != instruction.cid:
+            warrant.permit(ready)
+        lasting = _AWAIT not in instruction.data or not self.is_volatile(instruction)
+        with self._store.lease(ready.cid):
+            known = self.lookup(ready.cid, limits, policy=self._own)
+            if known is not None and self._is_pure(ready):
+                return self._repeat(known, reified, warrant, lasting)
+            outcome = self.compute(ready, limits, watch=_FOR_OTHERS)
+            return self._settle(reified, outcome, limits, "", warrant, lasting=lasting)
+
+    def may_repeat(self, instruction: Instruction) -> bool:
+        """Whether to run it once more does no harm: it is known here, and pure."""
+        return self.level_of(instruction) == "pure"
+
+    def level_of(self, instruction: Instruction) -> Level | None:
+        """Its safety level, as the operation says; None when that is not known here."""
+        op = self._ops.get(instruction.op)
+        if op is None:
+            return None
+        say: Callable[[Instruction], Level] | None = getattr(op, "level_of", None)
+        return op.level if say is None else say(instruction)
+
+    def needs_of(self, instruction: Instruction) -> frozenset[str]:
+        """What a node must have to run it, such as "network"."""
+        op = self._ops.get(instruction.op)
+        return frozenset() if op is None else op.needs
 
     def _is_pure(self, instruction: Instruction) -> bool:
         """Whether a receipt may stand for running it: not for operations that are known to act."""
-        op = self._ops.get(instruction.op)
-        return op is None or op.level == "pure"
+        return self.level_of(instruction) in (None, "pure")
+
+    def is_volatile(self, instruction: Instruction) -> bool:
+        """Whether the next run of it may get other values for its awaits: something that it depends
+        on is not pure, or not known here. Its receipt then answers only under its own name, with
+        those values filled in, never under the one with the awaits."""
+        todo = [wait.instruction for wait in instruction.awaits()]
+        seen: set[CID] = set()
+        while todo:
+            cid = todo.pop()
+            if cid in seen:
+                continue
+            seen.add(cid)
+            awaited = self._store.instructions.get(cid)
+            if awaited is None or self.level_of(awaited) != "pure" or len(seen) > ANCESTORS_MAX:
+                return True
+            if _AWAIT in awaited.data:
+                todo.extend(wait.instruction for wait in awaited.awaits())
+        return False
 
     def _op(self, instruction: Instruction) -> Op:
         op = self._ops.get(instruction.op)
@@ -188,8 +230,18 @@ class Executor:
             )
         return op
 
-    def _do(self, op: Op, instruction: Instruction, limits: Limits, mode: str) -> Outcome:
-        with self._ready(op, instruction, limits, mode) as links:
+    def compute(
+        self, instruction: Instruction, limits: Limits, mode: str = "", watch: Watch = _UNWATCHED
+    ) -> Outcome:
+        """Do what an instruction says, awaits filled in. Takes no lease and keeps nothing.
+
+        Raises:
+            QueuedError: it cannot be done now, and nothing was done.
+            InDoubt: a mutation may or may not have happened.
+            Interrupted: it was ended from outside.
+        """
+        op = self._op(instruction)
+        with self._ready(op, instruction, limits, mode, watch) as links:
             try:
                 outcome = op.run(links.ready)
             except NotFoundError as absent:
@@ -198,47 +250,82 @@ class Executor:
             raise _queued(f"an input is not here: {outcome.error['message']}")
         return outcome
 
-    def _ready(self, op: Op, instruction: Instruction, limits: Limits, mode: str) -> Links:
+    def _ready(
+        self, op: Op, instruction: Instruction, limits: Limits, mode: str, watch: Watch
+    ) -> Links:
         """Everything an operation needs, or `QueuedError` naming what is missing."""
         links = Links(self._store, self._files)
         try:
             content = links.content(instruction.input, skip_absent=mode == HOMESTAR)
+            links.ready = Ready(
+                instruction,
+                content,
+                self._files,
+                limits,
+                self._caps,
+                homestar=mode == HOMESTAR,
+                deadline=watch.deadline,
+                on_trace=watch.on_trace,
+                stop=watch.stop,
+                for_others=watch.for_others,
+            )
+            if missing := op.missing(links.ready):
+                raise _queued(missing)
         except NotFoundError as absent:
             links.close()
             raise _queued(f"an input is not here: {absent}") from absent
         except BaseException:
             links.close()
             raise
-        links.ready = Ready(
-            instruction, content, self._files, limits, self._caps, homestar=mode == HOMESTAR
-        )
-        if missing := op.missing(links.ready):
-            links.close()
-            raise _queued(missing)
         return links
 
-    def _reify(
-        self, instruction: Instruction, limits: Limits, mode: str
-    ) -> tuple[Instruction, dict[str, Any] | None]:
-        """Fill in awaited values; the second item is the error when a branch does not match."""
+    def reify(
+        self, instruction: Instruction, limits: Limits, mode: str, results: Results | None = None
+    ) -> Reified:
+        """Fill in awaited values, and put large byte strings into files.
+
+        Args:
+            results: asked first for the receipt of an awaited instruction; then the memo is.
+
+        Raises:
+            QueuedError: the result of an awaited instruction is not known here.
+        """
+        filled = self._filled(instruction, limits, mode, results)
+        if filled.error is not None or mode == HOMESTAR:  # which passes links in values on as text
+            return filled
+        thin = self._thin(filled.instruction)
+        return filled if thin is filled.instruction else replace(filled, instruction=thin)
+
+    def _filled(
+        self, instruction: Instruction, limits: Limits, mode: str, results: Results | None
+    ) -> Reified:
+        if _AWAIT not in instruction.data:
+            return Reified(instruction, instruction)
         values: dict[Await, Any] = {}
+        sources: list[Receipt] = []
         for wait in instruction.awaits():
-            known = self.lookup(self._store.instructions.canonical(wait.instruction), limits, mode)
-            if known is None:
-                raise QueuedError(
-                    f"it awaits the result of {wait.instruction}, which is not known here",
-                    hint="Run that instruction first, or import its receipt.",
-                )
+            receipt = None if results is None else results(wait.instruction)
+            receipt = receipt or self._awaited(wait.instruction, limits, mode)
+            sources.append(receipt)
             try:
-                values[wait] = wait.select(self._whole(known.receipt))
+                values[wait] = wait.select(self._whole(receipt))
             except BranchMismatch as mismatch:
-                return instruction, mismatch.to_error(known.receipt.cid)
-        if not values:
-            return instruction, None
+                error = mismatch.to_error(receipt.cid)
+                return Reified(instruction, instruction, error, tuple(sources))
         try:
-            return instruction.substitute(values), None
+            return Reified(instruction, instruction.substitute(values), None, tuple(sources))
         except UsageError as fault:  # a value that reads as an await itself
-            return instruction, {"code": "bad-argument", "message": str(fault)}
+            error = {"code": "bad-argument", "message": str(fault)}
+            return Reified(instruction, instruction, error, tuple(sources))
+
+    def _awaited(self, cid: CID, limits: Limits, mode: str) -> Receipt:
+        known = self.lookup(self._store.instructions.canonical(cid), limits, mode)
+        if known is None:
+            raise QueuedError(
+                f"it awaits the result of {cid}, which is not known here",
+                hint="Run that instruction first, or import its receipt.",
+            )
+        return known.receipt
 
     def _thin(self, instruction: Instruction) -> Instruction:
         """The instruction with large byte strings as links to files, which are stored."""
@@ -258,95 +345,120 @@ class Executor:
             return Result.of_error(error)
         return receipt.out
 
-    def _settle(
+    def sign(
         self,
-        asked: Instruction,
-        reified: Instruction,
+        reified: Reified,
         outcome: Outcome,
         limits: Limits,
-        mode: str,
+        mode: str = "",
+        *,
+        lasting: bool = True,
         warrant: Warrant | None = None,
-    ) -> Settled:
-        """Sign and commit what came out, under both addresses of the instruction."""
+        private: bool = False,
+    ) -> Finished:
+        """The receipt of an outcome, with everything that is kept with it. Keeps nothing.
+
+        Args:
+            lasting: it is found under the name with the awaits as well.
+            private: it is secret, whatever it was made from.
+        """
+        outcome, effects = _effects_of(outcome)
         linked = link_large(outcome)
         receipt = Receipt.issue(
             self._key,
-            reified,
+            reified.instruction,
             linked.out,
             linked=linked.kind,
-            meta=_meta(reified, outcome, linked, limits),
+            meta=receipt_meta(reified.instruction, outcome, linked, limits),
             mode=mode,
+            fork=[instruction.cid for instruction in effects.fork],
+            join=None if effects.join is None else effects.join.cid,
             now=self._clock.now(),
             invocation=None if warrant is None else warrant.invocation,
             ran=None if warrant is None else warrant.ran,
         )
-        self._keep(asked, reified, receipt, linked.blocks, warrant)
-        return Settled(receipt, "ran", "")
+        asked_for = [Block.make(one.data, DAG_CBOR) for one in effects.all]
+        blocks = [*linked.blocks, *asked_for] if asked_for else linked.blocks
+        secret = private or self.is_secret(reified)
+        return _finished(reified, receipt, blocks, warrant, lasting=lasting, secret=secret)
 
-    def _repeat(
-        self, known: Settled, asked: Instruction, reified: Instruction, warrant: Warrant
+    def is_secret(self, reified: Reified) -> bool:
+        """Whether anything that it was made from has to stay on this node."""
+        marks = self._store.secrets
+        if marks.is_empty():
+            return False
+        used = [reified.asked.cid, *reified.instruction.links()]
+        used += [receipt.cid for receipt in reified.sources]
+        if (module := reified.instruction.module) is not None:
+            used.append(module)
+        return bool(marks.any_secret(used))
+
+    def _settle(
+        self,
+        reified: Reified,
+        outcome: Outcome,
+        limits: Limits,
+        mode: str,
+        warrant: Warrant | None = None,
+        *,
+        lasting: bool = True,
     ) -> Settled:
+        """Sign and commit what came out."""
+        finished = self.sign(reified, outcome, limits, mode, lasting=lasting, warrant=warrant)
+        self._store.commit_runs((finished,))
+        return Settled(finished.receipt, "ran", "")
+
+    def _repeat(self, known: Settled, reified: Reified, warrant: Warrant, lasting: bool) -> Settled:
         """Say again for another invocation what an own receipt said."""
         earlier = known.receipt
         receipt = Receipt.issue(
             self._key,
-            reified,
+            reified.instruction,
             earlier.out,
             linked=earlier.linked,
             meta=earlier.meta,
+            fork=earlier.fork,
+            join=earlier.join,
             now=self._clock.now(),
             invocation=warrant.invocation,
             ran=warrant.ran,
         )
-        self._keep(asked, reified, receipt, [], warrant)
+        secret = self.is_secret(reified)
+        finished = _finished(reified, receipt, [], warrant, lasting=lasting, secret=secret)
+        self._store.commit_runs((finished,))
         return Settled(receipt, "cached", known.rule)
 
-    def _keep(
-        self,
-        asked: Instruction,
-        reified: Instruction,
-        receipt: Receipt,
-        blocks: list[Block],
-        warrant: Warrant | None,
-    ) -> None:
-        extra = [asked.cid] if asked.cid != reified.cid else []
-        blocks = [*blocks, Block.make(asked.data, DAG_CBOR)] if extra else blocks
-        claim = None if warrant is None else warrant.claim
-        self._store.commit_run(reified, receipt, blocks, also_under=extra, claim=claim)
+
+def _finished(
+    reified: Reified,
+    receipt: Receipt,
+    blocks: Sequence[Block],
+    warrant: Warrant | None,
+    *,
+    lasting: bool,
+    secret: bool,
+) -> Finished:
+    asked, instruction = reified.asked, reified.instruction
+    claim = None if warrant is None else warrant.claim
+    if asked.cid == instruction.cid:
+        return Finished(instruction, receipt, blocks, claim=claim, secret=secret)
+    blocks = [*blocks, Block.make(asked.data, DAG_CBOR)]
+    under = (asked.cid,) if lasting else ()
+    return Finished(instruction, receipt, blocks, under, claim, secret=secret)
+
+
+def _effects_of(outcome: Outcome) -> tuple[Outcome, Effects]:
+    """What a result asks for. A result whose effects cannot be read is an error."""
+    if outcome.fx is None:
+        return outcome, Effects()
+    try:
+        return outcome, Effects.of(*outcome.fx)
+    except UsageError as fault:
+        error = {"code": BAD_EFFECTS, "message": str(fault)}
+        return replace(outcome, ok=None, error=error, fx=None), Effects()
 
 
 def _queued(reason: str) -> QueuedError:
     return QueuedError(
         reason, hint="Add the file or import an archive that holds it, then run this again."
     )
-
-
-def _meta(
-    instruction: Instruction, outcome: Outcome, linked: Linked, limits: Limits
-) -> dict[str, Any]:
-    """What a receipt says about the run besides its result; never part of any key."""
-    usage = outcome.usage
-    meta: dict[str, Any] = {
-        "op": instruction.op,
-        "time_us": round(usage.time_ms * 1000),
-        "memory_bytes": usage.memory_bytes,
-        "limits": {
-            "fuel": limits.fuel,
-            "memory": limits.memory_bytes,
-            "time": limits.time_ms,
-            "output": limits.output_bytes,
-        },
-    }
-    func = instruction.input.get("func")
-    if isinstance(func, str) and len(func) <= FUNC_CHARS_MAX:
-        meta["func"] = func
-    if outcome.engine:
-        meta["engine"] = outcome.engine
-        meta["path"] = outcome.path
-    if usage.fuel is not None:
-        meta["fuel"] = usage.fuel
-    if linked.trace is not None:
-        meta["trace"] = linked.trace
-    if linked.kind is not None and linked.code:
-        meta["code"] = linked.code
-    return meta

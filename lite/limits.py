@@ -17,6 +17,7 @@ GIB = 1024 * MIB
 # Protocol constants: every node must agree on these, because CIDs depend on them.
 INLINE_BYTES_MAX = 4 * KIB  # DAG-CBOR size up to which a value stays inside a receipt or an input
 TOKEN_BYTES_MAX = 16 * KIB  # a whole signed token
+PROOFS_MAX = 16  # delegations in one chain, so also the proofs of one invocation
 CHUNK_BYTES = MIB  # UnixFS leaf under the unixfs-v1-2025 profile
 LINKS_PER_NODE = 1024  # UnixFS fan-out under the same profile
 LEGACY_CHUNK_BYTES = 256 * KIB  # the older profile, by option
@@ -34,23 +35,43 @@ TIME_MAX_S = 2**53 - 1
 # Content handles: what one run may reach through links, and what of it stays in memory.
 CONTENT_LINKS_MAX = 10_000
 CONTENT_MEMORY_BYTES_MAX = 64 * MIB
-PROVENANCE_DEPTH_MAX = 64  # steps from a value back towards its inputs
+PROVENANCE_DEPTH_MAX = 64  # steps from a value back towards its inputs, or from one to what uses it
+DESCENDANTS_MAX = 1_000  # in a tree of what was computed from something
+ANCESTORS_MAX = 10_000  # instructions that one may depend on through awaits, looked at one by one
+
+# Runs of workflows.
+EFFECTS_MAX = 1_000  # steps that the results of others may add to one run
+EFFECTS_DEPTH_MAX = 16  # results that asked for a step because a result asked for them
+BATCH_MAX = 64  # finished steps that are written at once
+BATCH_WAIT_MS = 5  # how long a finished step waits for others while there is more to run
+CANCEL_POLL_S = 1.0  # how often a run looks whether another process asked it to stop
+RETRY_ATTEMPTS = 3  # of queries and of mutations that may be repeated
+RETRY_ATTEMPTS_MAX = 100
+RETRY_BACKOFF_MS = 1_000  # before the second attempt, then twice as long each time
+RETRY_BACKOFF_MS_MAX = 60_000
 
 # The node itself.
 BUSY_TIMEOUT_MS = 10_000
 WORKER_IDLE_S = 30.0
 KILL_GRACE_MS = 1_000  # after a task's own deadline, before its worker is killed
 TRACE_BYTES_MAX = 64 * KIB  # logging and stderr kept for one run
+CACHE_BYTES = 512 * MIB  # compiled code on disk
+STREAM_BYTES_MAX = 4 * GIB  # of one pipe or device, which may have no end; files do have one
+DISK_FREE_BYTES_MIN = 100 * MIB  # what an add leaves on the disk, or a 20th of a small disk
+
+
+def ram_bytes(unknown: int) -> int:
+    """The RAM of this machine; `unknown` where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return unknown
 
 
 def _owner_memory_bytes() -> int:
     """1 GiB, or 256 MiB on a machine with less than 2 GiB of RAM, where a guest must not push the
     system into swapping."""
-    try:
-        ram_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError, AttributeError):
-        return GIB
-    return GIB if ram_bytes >= 2 * GIB else 256 * MIB
+    return GIB if ram_bytes(unknown=2 * GIB) >= 2 * GIB else 256 * MIB
 
 
 @frozen

@@ -5,15 +5,15 @@ Synchronous, opens no socket, works alone. Being offline is the normal case, not
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, overload
 
 from lite.answer import Answer
 from lite.clock import Clock, SystemClock
 from lite.config import Config
-from lite.engine.pool import Workers
-from lite.errors import NotFoundError, StoreError, UsageError
+from lite.engine.pool import Workers, default_size
+from lite.errors import ConfigError, NotFoundError, StoreError, UsageError
 from lite.executor import HOMESTAR, Executor, Settled
 from lite.files import add_source, open_file
 from lite.frozen import frozen
@@ -24,14 +24,17 @@ from lite.limits import Limits
 from lite.model.instruction import Instruction
 from lite.model.receipt import Receipt
 from lite.model.trust import TrustPolicy
-from lite.ops.wasm import WasmRun
+from lite.ops.registry import Ops
+from lite.settled import Watch
 from lite.store import Store
 
 if TYPE_CHECKING:
     from lite.archive import ImportReport, Verified
     from lite.authority import Authority
     from lite.engine.module import ModuleInfo
+    from lite.model.workflow import Workflow
     from lite.provenance import Provenance
+    from lite.workflow_run import Run, Workflows
 
 KEY_FILE = "key"
 
@@ -70,7 +73,7 @@ class Node:
         self._executor = Executor(
             store,
             key,
-            {WasmRun.name: WasmRun(workers)},
+            Ops(config, workers),
             TrustPolicy(key.did, frozenset(config.trust_issuers), config.trust_confirmations),
             config.engine_caps,
             clock,
@@ -152,7 +155,8 @@ class Node:
 
         Raises:
             UsageError: no such file, or an unknown profile.
-            LimitError: it is larger than `bytes_max`.
+            LimitError: it is larger than `bytes_max`, or a pipe or the like with more than the
+                setting `limits.stream`.
             StoreError: it does not fit or cannot be written.
         """
         chosen = unixfs.PROFILES.get(profile or self.config.unixfs_profile)
@@ -162,7 +166,7 @@ class Node:
                 hint=f"Choose one of {', '.join(unixfs.PROFILES)}.",
             )
         with self.store.adding() as put:
-            cid = add_source(source, put, chosen, bytes_max)
+            cid = add_source(source, put, chosen, bytes_max, self.config.stream_bytes)
         if name is not None:
             self.store.names.set(name, cid)
         if pin:
@@ -188,6 +192,7 @@ class Node:
 
     # Running.
 
+    @overload
     def run(
         self,
         instruction: Instruction,
@@ -195,26 +200,58 @@ class Node:
         limits: Limits | None = None,
         fresh: bool = False,
         homestar: bool = False,
-    ) -> Answer:
+        on_trace: Callable[[bytes], None] | None = None,
+    ) -> Answer: ...
+
+    @overload
+    def run(self, instruction: Workflow) -> Run: ...
+
+    def run(
+        self,
+        instruction: Instruction | Workflow,
+        *,
+        limits: Limits | None = None,
+        fresh: bool = False,
+        homestar: bool = False,
+        on_trace: Callable[[bytes], None] | None = None,
+    ) -> Answer | Run:
         """Answer an instruction: from a receipt that is known and trusted, else by running it.
 
         Args:
+            instruction: or a workflow, which goes to `workflow_run`.
             limits: what the guest may use; default from the configuration.
             fresh: run it even when the answer is known.
             homestar: Homestar's value rules; such receipts answer only such runs.
+            on_trace: gets what the guest logs and writes to standard error while it runs, in
+                pieces; of a known answer nothing. For workflows see `Workflows.begin`.
 
         Raises:
             QueuedError: it cannot run here now; the message says what is missing.
             StoreError: the receipt could not be kept.
             EngineUnavailable: no engine here can run it.
         """
+        if not isinstance(instruction, Instruction):
+            return self.workflow_run(instruction, limits=limits, fresh=fresh, homestar=homestar)
         settled = self._executor.run(
             instruction,
             limits or self.config.limits,
             fresh=fresh,
             mode=HOMESTAR if homestar else "",
+            watch=Watch(on_trace=on_trace),
         )
         return self._answer(settled)
+
+    def workflow_run(self, workflow: Workflow, **asked: Any) -> Run:
+        """Run a workflow as far as that can be done here now; see `Workflows.begin`."""
+        return self.workflows.begin(workflow, **asked).go()
+
+    @property
+    def workflows(self) -> Workflows:
+        """Runs of workflows: begin, go on, resume. What they need is loaded now."""
+        from lite.workflow_run import Workflows
+
+        workers = self.config.workers or default_size()
+        return Workflows(self._executor, self.store, self.clock, self.config.limits, workers)
 
     def run_invocation(self, data: bytes, *, limits: Limits | None = None) -> Answer:
         """Do what somebody else asks for, if their proofs allow it; the receipt names the
@@ -239,6 +276,7 @@ class Node:
             store=self.store,
             did=self.did,
             guest=limits or Limits.guest().clamp(self.config.limits),
+            ops_allowed=self.config["ops.allowed_for_others"],
         )
         return self._answer(settled)
 
@@ -257,11 +295,16 @@ class Node:
         """What `run` would do now. Runs nothing and starts nothing."""
         bounds = limits or self.config.limits
         mode = HOMESTAR if homestar else ""
-        settled = self._executor.lookup(instruction.cid, bounds, mode)
-        if settled is not None:
-            return Forecast("cached", self._answer(settled))
+        if self._executor.level_of(instruction) in (None, "pure"):  # else it runs each time
+            settled = self._executor.lookup(instruction.cid, bounds, mode)
+            if settled is not None:
+                return Forecast("cached", self._answer(settled))
         reason = self._executor.blocker(instruction, bounds, mode)
         return Forecast("run") if reason is None else Forecast("queued", reason=reason)
+
+    def needs(self, instruction: Instruction) -> frozenset[str]:
+        """What running it takes beside this node, such as "network"."""
+        return self._executor.needs_of(instruction)
 
     def info(self, module: CID) -> ModuleInfo:
         """Kind, exports with their types, and imports of a module; read once, then remembered.
@@ -294,6 +337,12 @@ class Node:
         """How many worker processes this node has started so far."""
         return self._workers.started
 
+    @property
+    def note(self) -> str | None:
+        """What the owner should know about the last run besides its answer: why compiled code could
+        not be kept."""
+        return self._workers.note
+
     def _answer(self, settled: Settled) -> Answer:
         return Answer(settled.receipt, settled.source, settled.rule, self.store)
 
@@ -313,15 +362,20 @@ class Node:
             hint="`ipvm receipt list` shows the receipts of this home.",
         )
 
+    def known(self, instruction: CID) -> Answer | None:
+        """What would answer an instruction now without running it, if anything."""
+        settled = self._executor.lookup(instruction, self.config.limits)
+        return None if settled is None else self._answer(settled)
+
     def best_receipt(self, instruction: CID) -> Receipt | None:
         """The receipt to show for an instruction: its answer, else the best of what is here.
 
         The best is a success before an error, an own one before others', the newest first.
         """
-        settled = self._executor.lookup(instruction, self.config.limits)
-        if settled is not None:
-            return settled.receipt
-        known = self.store.receipts.by_instruction(instruction)
+        answer = self.known(instruction)
+        if answer is not None:
+            return answer.receipt
+        known = self.store.receipts.by_instruction(instruction, {self.did})
         return min(
             known, key=lambda r: (not r.out.is_ok, r.issuer != self.did, -r.issued_at), default=None
         )
@@ -353,11 +407,17 @@ class Node:
         *,
         with_code: bool = False,
         with_inputs: bool = False,
+        with_secrets: bool = False,
     ) -> int:
-        """Write receipts (with instruction and outputs) or files as a CAR; bytes written."""
+        """Write receipts (with instruction and outputs) or files as a CAR; bytes written.
+
+        Raises:
+            AuthorityError: something of it was marked secret, and `with_secrets` was not given.
+        """
         from lite import archive
 
-        return archive.export(self.store, refs, out, with_code=with_code, with_inputs=with_inputs)
+        told = {"with_code": with_code, "with_inputs": with_inputs, "with_secrets": with_secrets}
+        return archive.export(self.store, refs, out, **told)
 
     def import_(self, source: str | Path | BinaryIO) -> ImportReport:
         """Take in a CAR: every block is hashed and every receipt checked before it is stored."""
@@ -365,14 +425,20 @@ class Node:
 
         if isinstance(source, (str, Path)):
             with open_file(source) as file:
-                return archive.import_(self.store, file)
-        return archive.import_(self.store, source)
+                return archive.import_(self.store, file, self.config.stream_bytes)
+        return archive.import_(self.store, source, self.config.stream_bytes)
 
     def why(self, cid: CID) -> Provenance:
         """Where a receipt, an instruction's result or a value comes from, down to its inputs."""
         from lite import provenance
 
         return provenance.trace(self.store, cid, self.best_receipt)
+
+    def came_of(self, cid: CID) -> Provenance:
+        """Everything that was computed from a module, a file, a value or a receipt."""
+        from lite import provenance
+
+        return provenance.descend(self.store, cid, self.best_receipt)
 
     # References.
 
@@ -398,12 +464,31 @@ def _identity(store: Store) -> tuple[Key, bool]:
     try:
         return Key.load(path), False
     except NotFoundError:
-        if store.stats().is_unused:
-            return Key.load_or_create(path)
+        if not store.was_used():
+            return _first_key(path)
+    except ConfigError as fault:
+        raise unusable_key(fault) from None
     try:
         return Key.load(path), False  # another process made it, then used the home
     except NotFoundError:
         raise lost_key(path) from None
+
+
+def _first_key(path: Path) -> tuple[Key, bool]:
+    try:
+        return Key.load_or_create(path)
+    except ConfigError as fault:
+        raise StoreError(str(fault), hint=fault.hint) from None
+
+
+def unusable_key(fault: ConfigError) -> StoreError:
+    """What to say about a key file of a home that is damaged, or open to others."""
+    first = f"{fault.hint}; or " if fault.hint else ""
+    return StoreError(
+        str(fault),
+        hint=f"{first}put a good one in its place with `ipvm restore BACKUP` or "
+        "`ipvm key import FILE --force`, which keep the file that is there now.",
+    )
 
 
 def lost_key(path: Path) -> StoreError:

@@ -16,10 +16,12 @@ from lite.frozen import field, frozen
 from lite.ipld import dag_cbor, unixfs
 from lite.ipld.block import Block
 from lite.ipld.cid import DAG_CBOR
-from lite.limits import BLOCK_BYTES_MAX, INLINE_BYTES_MAX
+from lite.limits import BLOCK_BYTES_MAX, INLINE_BYTES_MAX, Limits
+from lite.model.instruction import Instruction
 from lite.model.result import Result
 
 LinkKind = Literal["file", "dag-cbor"]
+FUNC_CHARS_MAX = 256  # of a function's name in a receipt's meta
 TRACE_INLINE_BYTES_MAX = 1024  # leaves room for the rest of a token
 
 
@@ -50,7 +52,7 @@ def link_large(outcome: Outcome) -> Linked:
         trace = unixfs.write_file(io.BytesIO(outcome.trace), blocks.append)
     if outcome.error is None:
         try:
-            value, kind = link_value(outcome.ok, blocks)
+            value, kind = link_value(_without_large_bytes(outcome, blocks), blocks)
             return Linked(Result.of_ok(value), kind, "", trace, blocks)
         except LimitError as limit:
             error: dict[str, Any] = {"code": "output-limit", "message": str(limit)}
@@ -62,6 +64,14 @@ def link_large(outcome: Outcome) -> Linked:
         told = {key: error[key] for key in ("code", "message") if key in error}
         value, kind = link_value({**told, "truncated": True}, blocks)
     return Linked(Result.of_error(value), kind, str(error.get("code", "")), trace, blocks)
+
+
+def _without_large_bytes(outcome: Outcome, blocks: list[Block]) -> Any:
+    """A record that an operation made, with its large byte strings (the body of an HTTP answer,
+    what a program printed) as links to files. What a guest returned stays as it is, so that links
+    in it are its own."""
+    made_here = not outcome.path and isinstance(outcome.ok, (dict, list))
+    return link_bytes(outcome.ok, blocks) if made_here else outcome.ok
 
 
 def link_bytes(value: Any, blocks: list[Block]) -> Any:
@@ -100,3 +110,35 @@ def link_value(value: Any, blocks: list[Block]) -> tuple[Any, LinkKind | None]:
     block = Block.make(data, DAG_CBOR)
     blocks.append(block)
     return block.cid, "dag-cbor"
+
+
+def receipt_meta(
+    instruction: Instruction, outcome: Outcome, linked: Linked, limits: Limits
+) -> dict[str, Any]:
+    """What a receipt says about the run besides its result; never part of any key."""
+    usage = outcome.usage
+    meta: dict[str, Any] = {
+        "op": instruction.op,
+        "time_us": round(usage.time_ms * 1000),
+        "limits": {
+            "fuel": limits.fuel,
+            "memory": limits.memory_bytes,
+            "time": limits.time_ms,
+            "output": limits.output_bytes,
+        },
+    }
+    func = instruction.input.get("func")
+    if isinstance(func, str) and len(func) <= FUNC_CHARS_MAX:
+        meta["func"] = func
+    if outcome.engine:
+        meta["engine"] = outcome.engine
+        meta["path"] = outcome.path
+    if usage.memory_bytes is not None:
+        meta["memory_bytes"] = usage.memory_bytes
+    if usage.fuel is not None:
+        meta["fuel"] = usage.fuel
+    if linked.trace is not None:
+        meta["trace"] = linked.trace
+    if linked.kind is not None and linked.code:
+        meta["code"] = linked.code
+    return meta

@@ -6,6 +6,7 @@ it speaks WIT types and neutral values (`lite.engine.wit`); all below is one lib
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -51,6 +52,8 @@ class Host:
         stdin: all of standard input.
         seed: bytes that seed the guest's random numbers (the instruction's CID).
         homestar: provide `homestar:host/helpers@0.1.1` and Homestar's value rules.
+        on_trace: gets the trace while the guest runs, see `streams.Trace`; the guest sees nothing
+            of it.
     """
 
     args: tuple[str, ...] = ()
@@ -58,6 +61,7 @@ class Host:
     stdin: bytes = b""
     seed: bytes = b""
     homestar: bool = False
+    on_trace: Callable[[bytes], None] | None = None
 
 
 class GuestFailure(Exception):

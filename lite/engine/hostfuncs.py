@@ -54,7 +54,7 @@ class World:
         check: Callable[[], None] = lambda: None,
     ) -> None:
         self.host = host
-        self.trace = Trace()
+        self.trace = Trace(tell=host.on_trace)
         self.output = None if output_bytes is None else Output(output_bytes)
         self.check = check
         self.random = Random(host.seed)

@@ -14,9 +14,11 @@ from lite.engine import select
 from lite.engine.base import Outcome
 from lite.engine.cache import CodeCache, CompileCache
 from lite.engine.execute import Phases, execute
+from lite.engine.heard import Heard
 from lite.engine.job import Job
 from lite.engine.module import ModuleInfo
 from lite.errors import EngineUnavailable
+from lite.frozen import replace
 from lite.ipld.cid import CID
 from lite.limits import EngineCaps
 
@@ -44,9 +46,17 @@ class Inside:
         """Whether the module is compiled and in memory."""
         return module in self._codes
 
-    def run(self, job: Job, load_wasm: Callable[[], bytes]) -> Outcome:
+    def run(
+        self,
+        job: Job,
+        load_wasm: Callable[[], bytes],
+        on_trace: Callable[[bytes], None] | None = None,
+    ) -> Outcome:
+        heard = Heard(on_trace)
+        if on_trace is not None:
+            job = replace(job, host=replace(job.host, on_trace=heard.take))
         with self._lock:
-            return execute(self._engine, self._codes, job, load_wasm)
+            return heard.end(execute(self._engine, self._codes, job, load_wasm))
 
     def describe(self, module: CID, wasm: bytes, caps: EngineCaps) -> ModuleInfo:
         with self._lock:

@@ -105,10 +105,18 @@ class Workers:
         with self._slot_freed:
             return any(module in worker.modules for worker, _ in self._idle)
 
-    def run(self, job: Job, load_wasm: LoadWasm, stop: Stop | None = None) -> Outcome:
+    def run(
+        self,
+        job: Job,
+        load_wasm: LoadWasm,
+        stop: Stop | None = None,
+        on_trace: Callable[[bytes], None] | None = None,
+    ) -> Outcome:
         """Run one job within its limits.
 
         Args:
+            on_trace: gets the trace of the outcome while the guest runs, in pieces, from this
+                thread. What it raises ends the guest and is passed on.
             stop: ends it; not inside this process, where it ends by itself or by its limits.
             load_wasm: gives the module's bytes; not called when a worker still has the module.
                 What it raises is passed on.
@@ -124,12 +132,13 @@ class Workers:
             job = replace(job, content={cid: _absolute(c) for cid, c in job.content.items()})
 
         def ask(worker: Worker, wasm: bytes | None) -> Outcome:
-            return worker.run(job, wasm, load_wasm, eager=self._spare and self._busy == 1)
+            eager = self._spare and self._busy == 1
+            return worker.run(job, wasm, load_wasm, eager=eager, on_trace=on_trace)
 
         try:
             if self._in_process:
                 inside = self._this_process()
-                outcome = inside.run(job, load_wasm)
+                outcome = inside.run(job, load_wasm, on_trace)
                 self.note = inside.note
                 return outcome
             return self._with_worker(job.module, job.caps, load_wasm, ask, stop)

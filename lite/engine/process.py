@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from lite.engine import death
 from lite.engine.base import GuestFailure, Outcome, Usage
 from lite.engine.frames import SOCKET_BUFFER_BYTES, Channel, Closed, FrameTooLarge
+from lite.engine.heard import Heard
 from lite.engine.job import Job, failed
 from lite.engine.wire import Blobs, describe_message, job_message, outcome_from
 from lite.errors import BugError, CodecError, EngineUnavailable
@@ -54,11 +55,18 @@ class WorkerLost(Exception):
 class _Task:
     """The job in progress: how far it is, and until when that may take."""
 
-    __slots__ = ("began", "caps", "deadline", "limits", "path", "phase")
+    __slots__ = ("began", "caps", "deadline", "heard", "limits", "path", "phase")
 
-    def __init__(self, limits: Limits, caps: EngineCaps, phase: death.Phase) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        caps: EngineCaps,
+        phase: death.Phase,
+        on_trace: Callable[[bytes], None] | None = None,
+    ) -> None:
         self.limits = limits
         self.caps = caps
+        self.heard = Heard(on_trace)
         self.path = ""
         self.enter(phase)
 
@@ -128,6 +136,7 @@ class Worker:
         load_wasm: Callable[[], bytes],
         *,
         eager: bool = False,
+        on_trace: Callable[[bytes], None] | None = None,
     ) -> Outcome:
         """Run a job. Whatever the guest does to the worker, the answer is an outcome.
 
@@ -135,12 +144,14 @@ class Worker:
             wasm: the module, or None when the worker should still have it.
             load_wasm: called when it has not.
             eager: both ends may give a processor to waiting for each other, see `Channel`.
+            on_trace: gets the trace while the guest runs. Where the engine dies, what was heard
+                until then is the trace of the outcome.
 
         Raises:
             WorkerLost: nothing happened yet; try another worker.
         """
         known = None if wasm is not None else self.modules.get(job.module)
-        task = _Task(job.limits, job.caps, "load" if known is None else "run")
+        task = _Task(job.limits, job.caps, "load" if known is None else "run", on_trace)
         task.path = "" if known is None else known.path
         blobs = Blobs()
         self._channel.eager_s = EAGER_S if eager else 0.0
@@ -150,9 +161,10 @@ class Worker:
             reply, parts = self._ask(task, message, blobs, job.module, wasm, load_wasm)
         except GuestFailure as failure:
             run_ms = (time.monotonic() - task.began) * 1000 if task.phase == "run" else 0.0
-            return failed(failure, Usage(time_ms=run_ms), path=task.path, engine=self.engine)
+            usage, heard = Usage(time_ms=run_ms), bytes(task.heard)
+            return failed(failure, usage, trace=heard, path=task.path, engine=self.engine)
         self.note = reply["note"]
-        return outcome_from(reply, parts)
+        return task.heard.end(outcome_from(reply, parts))
 
     def describe(self, module: CID, wasm: bytes, caps: EngineCaps) -> Any:
         """The description of a module as the engine sees it, as `ModuleInfo.to_data` gives it.
@@ -237,6 +249,8 @@ class Worker:
                     task.enter("run")
                     task.path = reply["path"]
                     self.modules[module] = Known(self.modules[module].wasm_bytes, task.path)
+                case "trace":
+                    task.heard.take(reply["data"])
                 case "need":
                     wasm = load_wasm()
                     self._remember(module, wasm)
@@ -313,6 +327,8 @@ def _was_lost(task: _Task, status: int) -> bool:
     """
     if task.phase == "load":
         return True
+    if task.heard:
+        return False
     at_once = time.monotonic() - task.began < LOST_WITHIN_S
     return task.phase == "run" and status == -signal.SIGKILL and at_once
 

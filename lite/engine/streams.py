@@ -6,23 +6,39 @@ Free of any engine; each object serves one run.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable
 
 from lite.engine.base import GuestFailure
 from lite.limits import TRACE_BYTES_MAX
 
 TRUNCATED = b"\n[truncated]\n"
+TELL_S = 0.02
+"""How often a trace tells at most, once it has told `TELL_AT_ONCE` times: a flood costs few
+messages, and an engine that dies takes little with it that nobody has heard."""
+TELL_AT_ONCE = 16
 _RANDOM_CHUNK_BYTES = 32 * 256
 
 
 class Trace:
-    """Log lines and stderr of one run. What exceeds the bound is dropped and said to be."""
+    """Log lines and stderr of one run. What exceeds the bound is dropped and said to be.
 
-    def __init__(self, bytes_max: int = TRACE_BYTES_MAX) -> None:
+    Args:
+        tell: gets what is written, in the order in which it comes, while the run goes on: at once
+            at first, then in pieces, at most one in `TELL_S`. The end of it may be missing.
+    """
+
+    def __init__(
+        self, bytes_max: int = TRACE_BYTES_MAX, tell: Callable[[bytes], None] | None = None
+    ) -> None:
         assert bytes_max > len(TRUNCATED)
         self._room = bytes_max - len(TRUNCATED)
         self._data = bytearray()
         self._full = False
+        self._tell = tell
+        self._told = 0  # bytes
+        self._at_once = TELL_AT_ONCE
+        self._told_at = 0.0
 
     def write(self, data: bytes | memoryview) -> None:
         if self._full:
@@ -30,10 +46,27 @@ class Trace:
         room = self._room - len(self._data)
         if len(data) <= room:
             self._data += data
+        else:
+            self._data += data[:room]
+            self._data += TRUNCATED
+            self._full = True
+        self.pass_on()
+
+    def pass_on(self) -> None:
+        """Tell what was not told yet, unless that would be too often. Called at every tick of the
+        engine's clock as well, so that a guest that falls silent is heard to its last byte."""
+        if self._tell is None or self._told == len(self._data):
             return
-        self._data += data[:room]
-        self._data += TRUNCATED
-        self._full = True
+        if self._at_once:
+            self._at_once -= 1
+        else:
+            now = time.monotonic()
+            if now - self._told_at < TELL_S:
+                return
+            self._told_at = now
+        new = bytes(self._data[self._told :])
+        self._told += len(new)
+        self._tell(new)
 
     def line(self, text: str) -> None:
         """Append `text` and a newline; lone surrogates are written as question marks."""

@@ -203,7 +203,8 @@ class RunStore:
 
 
 def _on_epoch(context: int, _data: int, ticks: ctypes._Pointer[ctypes.c_uint64], _kind: int) -> int:
-    """Called inside the guest at every tick: ends it when its time is over.
+    """Called inside the guest at every tick: ends it when its time is over, and passes on what it
+    has written.
 
     Python code runs here, so that a signal (Ctrl-C) is also served while a guest spins.
     """
@@ -211,6 +212,7 @@ def _on_epoch(context: int, _data: int, ticks: ctypes._Pointer[ctypes.c_uint64],
     store = _stores[library.wasmtime_context_get_data(context)]
     try:
         store.check()
+        store.world.trace.pass_on()
     except BaseException as error:
         store.stop_inside(error)
         error_pointer: int = library.wasmtime_error_new(b"stopped")

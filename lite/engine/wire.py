@@ -7,6 +7,7 @@ Every job crosses here, so nothing is encoded twice.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from operator import attrgetter
 from pathlib import Path
@@ -62,8 +63,10 @@ def job_message(job: Job, blobs: Blobs) -> dict[str, Any]:
     }
 
 
-def job_from(message: dict[str, Any], blobs: Blobs) -> Job:
-    """The inverse of `job_message`."""
+def job_from(
+    message: dict[str, Any], blobs: Blobs, on_trace: Callable[[bytes], None] | None = None
+) -> Job:
+    """The inverse of `job_message`; `on_trace` is of this side."""
     func, args, host_args, env = dag_cbor.decode_trusted(blobs.get(message["given"]))
     return Job(
         module=CID.from_bytes(message["module"]),
@@ -83,6 +86,7 @@ def job_from(message: dict[str, Any], blobs: Blobs) -> Job:
             stdin=blobs.get(message["stdin"]),
             seed=message["seed"],
             homestar=message["homestar"],
+            on_trace=on_trace,
         ),
     )
 

@@ -13,7 +13,9 @@ What it says to the node, each a map with `at`:
 | compile | a compilation begins, bounded by the caps          |                            |
 | run     | the guest begins, bounded by the limits; only said | path                       |
 |         | when the module had to be sent                     |                            |
-| done    | how the job ended                                  | `wire.outcome_message`     |
+| trace   | what the guest has written meanwhile; in all no    | data                       |
+|         | more than `TRACE_BYTES_MAX`                        |                            |
+| done    | how the job ended, with the whole trace            | `wire.outcome_message`     |
 | types   | a description                                      | info                       |
 | failed  | no description: the module is bad                  | code, message, detail      |
 | bug     | an exception of ours                               | text                       |
@@ -113,7 +115,7 @@ class _Server:
 
     def _run(self, message: dict[str, Any], blobs: Blobs) -> None:
         self._channel.eager_s = EAGER_S if message["eager"] else 0.0
-        job = job_from(message, blobs)
+        job = job_from(message, blobs, self._tell)
         phases = _Announced(self._channel, job.caps, job.limits, sum(map(len, blobs)))
         load_wasm = partial(self._wasm, message, blobs, phases)
         outcome, ok = run_job(self._engine, self._codes, job, load_wasm, phases)
@@ -122,6 +124,9 @@ class _Server:
         except MemoryError:
             error = failed(memory_limit(job.limits)).error
             self._answer(replace(outcome, ok=None, error=error), None)
+
+    def _tell(self, data: bytes) -> None:
+        self._channel.send({"at": "trace", "data": data})
 
     def _answer(self, outcome: Outcome, ok: bytes | None) -> None:
         parts = Blobs()

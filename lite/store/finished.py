@@ -61,7 +61,10 @@ class Entry:
             if finished.secret:
                 self._secret.append((block.cid.raw,))
         if finished.secret:
-            self._secret += [(finished.instruction.cid.raw,), (finished.receipt.cid.raw,)]
+            receipt = finished.receipt  # known before: then its blocks are not among these
+            linked = () if receipt.linked is None else dag_cbor.links(receipt.out.value())
+            cids = (finished.instruction.cid, receipt.cid, *linked)
+            self._secret += [(cid.raw,) for cid in cids]
 
     def write(self, transaction: Transaction, ledger: Ledger, now: int) -> Receipt:
         """Write everything but the blocks; the receipt."""

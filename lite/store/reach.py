@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from lite.errors import CidError, CodecError
 from lite.ipld import dag_cbor
@@ -88,21 +89,28 @@ class Reach:
 
 
 def links_of(cid: CID, data: bytes) -> list[CID]:
-    """The links of a block and, when it is an instruction, its module. None if its bytes are not
-    of the codec that its CID names."""
+    """The links of a block and, when it is an instruction or a workflow, its modules. None if its
+    bytes are not of the codec that its CID names."""
     try:
         if cid.codec != DAG_CBOR:
             return block_links(cid, data)
         value = dag_cbor.decode_trusted(data)
         links = list(dag_cbor.links(value))
         if _RSC_KEY in data and type(value) is dict:
-            links.extend(_module(value.get("rsc")))
+            links.extend(_modules(value))
     except (CodecError, CidError):
         return []
     return links
 
 
-def _module(rsc: object) -> list[CID]:
-    if type(rsc) is not str or not rsc.startswith(_IPFS):
-        return []
-    return [CID.parse(rsc[len(_IPFS) :].partition("/")[0])]
+def _modules(value: dict[str, Any]) -> Iterator[CID]:
+    """The modules that an instruction, or the tasks of a workflow, name in their `rsc`."""
+    tasks = value.get("tasks")
+    runs = [task.get("run") for task in tasks if type(task) is dict] if type(tasks) is list else []
+    for run in (value, *runs):
+        rsc = run.get("rsc") if type(run) is dict else None
+        if type(rsc) is str and rsc.startswith(_IPFS):
+            try:
+                yield CID.parse(rsc[len(_IPFS) :].partition("/")[0])
+            except CidError:
+                continue  # what else is linked to still counts

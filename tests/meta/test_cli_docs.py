@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import click
 import pytest
 
+from lite.cli.command import CONTEXT
 from lite.cli.main import EXIT_STATUSES, VARIABLES, VERBS, cli
 from lite.cli.results import STATUS_FAILED, STATUS_LIMIT
 from lite.config import SETTINGS
@@ -32,7 +33,7 @@ ALL = dict(commands())
 
 
 def help_of(path: tuple[str, ...]) -> str:
-    context = click.Context(cli, info_name="ipvm")
+    context = click.Context(cli, info_name="ipvm", **CONTEXT)
     for name in path:
         command = context.command
         assert isinstance(command, click.Group)

@@ -26,7 +26,7 @@ HEAVY = {
 if sys.version_info < (3, 11):
     HEAVY.remove("subprocess")  # click loads uuid, that loads platform, and that loads it there
 
-MODULES_MAX = {"version": 120, "cached": 250}
+MODULES_MAX = {"version": 120, "cached": 250, "workflow": 290}
 
 
 def run_ipvm(folder: Path, *arguments: str) -> tuple[str, set[str]]:
@@ -68,3 +68,13 @@ def test_a_known_answer_loads_no_engine_and_nothing_of_the_network(here: Path) -
 def test_running_a_guest_loads_no_engine_in_the_caller(here: Path) -> None:
     _, modules = run_ipvm(here, "run", "add.wasm:add", "1", "1")
     assert modules & {"wasmtime", "wasmer"} == set()
+
+
+def test_a_known_workflow_loads_no_engine_and_nothing_of_the_network(here: Path) -> None:
+    text = '{"steps": {"a": {"run": "add.wasm:add", "args": [2, 40]}}}'
+    (here / "sum.json").write_text(text)
+    first, _ = run_ipvm(here, "workflow", "run", "sum.json")
+    again, modules = run_ipvm(here, "workflow", "run", "sum.json")
+    assert first == again == "a: 42\n"
+    assert heavy(modules) == set()
+    assert len(modules) <= MODULES_MAX["workflow"]

@@ -27,6 +27,9 @@ PUBLIC = [
     "Node",
     "Receipt",
     "Result",
+    "Run",
+    "RunEvent",
+    "Workflow",
     "__version__",
     "wasm",
 ]

@@ -1,0 +1,479 @@
+"""One step: from "it may start" to what came of it, in parts between which anything may happen.
+
+    begin    fill in awaits; a branch that does not match, or a known answer, ends it here
+    claim    take the lease; look again whether somebody finished it; a step that acts is written
+             down as running, on the disk, before it acts
+    finish   compute and sign
+
+What comes out is kept by `drive`, in one transaction with others, and only then is the lease given
+back. So of all threads and processes one acts, and whoever finds a step "running" while holding its
+lease knows that the one who ran it is dead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from threading import Lock
+from typing import Final, Literal, Protocol
+
+from lite.clock import Clock
+from lite.engine.base import Outcome
+from lite.engine.stop import Stop
+from lite.errors import Interrupted, NotFoundError, QueuedError, UsageError
+from lite.frozen import frozen, replace
+from lite.ipld.cid import CID, RAW
+from lite.limits import Limits
+from lite.model.effects import BAD_EFFECTS, Effects
+from lite.model.instruction import Instruction
+from lite.model.receipt import Receipt
+from lite.ops.base import InDoubt
+from lite.scheduler.book import Book, Entry
+from lite.scheduler.effects import beyond
+from lite.scheduler.events import Stream
+from lite.scheduler.output import StepOutput
+from lite.scheduler.state import END_STATES
+from lite.settled import Reified, Results, Settled, Watch
+from lite.store import Store
+from lite.store.finished import Finished
+from lite.store.leases import Lease
+from lite.store.run_log import RunLog
+from lite.store.runs_rows import StepChange, StepRow
+
+__all__ = ["Attempts", "Claimed", "Ended", "Rules", "Runner"]
+
+Kind = Literal["done", "cached", "failed", "queued", "in-doubt", "elsewhere", "waiting"]
+
+_WOULD_TELL: Final = "a result asked for it, and it would let out what is secret, without --force"
+_ORPHAN: Final = "the process that ran it ended; it may or may not have happened"
+
+
+class Runner(Protocol):
+    """What runs a single instruction: the executor, in parts."""
+
+    def lookup(self, cid: CID, limits: Limits, mode: str = "") -> Settled | None: ...
+    def blocker(self, instruction: Instruction, limits: Limits, mode: str = "") -> str | None: ...
+    def needs_of(self, instruction: Instruction) -> frozenset[str]: ...
+    def reify(
+        self, instruction: Instruction, limits: Limits, mode: str, results: Results | None = None
+    ) -> Reified: ...
+    def compute(
+        self, instruction: Instruction, limits: Limits, mode: str = "", watch: Watch = ...
+    ) -> Outcome: ...
+    def sign(
+        self,
+        reified: Reified,
+        outcome: Outcome,
+        limits: Limits,
+        mode: str = "",
+        *,
+        lasting: bool = True,
+        private: bool = False,
+    ) -> Finished: ...
+
+
+@frozen
+class Rules:
+    """What one go at a run may do.
+
+    Attributes:
+        mode: value rules, "" or "homestar".
+        fresh: take no known receipt for an answer.
+        wait: try again what is queued, until it is done.
+        offline: leave what needs the network queued.
+        force: several mutations, or one that others await.
+        redo: labels of steps in doubt that may be done again.
+        deadline: when it has to have ended, on `time.monotonic`.
+    """
+
+    mode: str = ""
+    fresh: bool = False
+    wait: bool = False
+    offline: bool = False
+    force: bool = False
+    redo: frozenset[str] = frozenset()
+    deadline: float | None = None
+
+
+class Ended:
+    """What came of an attempt.
+
+    Attributes:
+        kind: the state of the step from now on; "waiting" as if it had not been tried.
+        reason: for people.
+        finished: what is to be kept; None: a row alone, or nothing.
+        by_name: the receipt was found under the name with the awaits.
+        pause_ms: after which it may be tried again; None: not by this run.
+        written: its row says so already.
+        leases: to be given back once it is kept.
+    """
+
+    __slots__ = (
+        "by_name",
+        "finished",
+        "kind",
+        "leases",
+        "pause_ms",
+        "position",
+        "reason",
+        "receipt",
+        "rule",
+        "source",
+        "started_at",
+        "written",
+    )
+
+    def __init__(
+        self,
+        position: int,
+        kind: Kind,
+        *,
+        receipt: Receipt | None = None,
+        source: str = "",
+        rule: str = "",
+        reason: str = "",
+        finished: Finished | None = None,
+        by_name: bool = False,
+        pause_ms: int | None = None,
+        written: bool = False,
+        started_at: int | None = None,
+        leases: Sequence[Lease] = (),
+    ) -> None:
+        self.position = position
+        self.kind: Kind = kind
+        self.receipt = receipt
+        self.source = source
+        self.rule = rule
+        self.reason = reason
+        self.finished = finished
+        self.by_name = by_name
+        self.pause_ms = pause_ms
+        self.written = written
+        self.started_at = started_at
+        self.leases = list(leases)
+
+    def release(self) -> None:
+        """Give the leases back. Safe to call twice."""
+        while self.leases:
+            self.leases.pop().release()
+
+
+@frozen
+class Claimed:
+    """A step that this process, and no other, runs now."""
+
+    position: int
+    reified: Reified
+    leases: tuple[Lease, ...]
+    started_at: int
+
+
+class Attempts:
+    """Attempts at the steps of one run. Thread-safe: the book is only read, but for the number of
+    attempts of the step at hand."""
+
+    def __init__(
+        self,
+        run: str,
+        book: Book,
+        runner: Runner,
+        store: Store,
+        clock: Clock,
+        rules: Rules,
+        stream: Stream,
+        stop: Stop,
+        log: RunLog,
+    ) -> None:
+        self._run = run
+        self._book = book
+        self._runner = runner
+        self._store = store
+        self._clock = clock
+        self._rules = rules
+        self._stream = stream
+        self._stop = stop
+        self._log = log
+        # Of the mutations of a run one goes at a time, in whatever process.
+        self._turn = CID.of(b"mutations of " + run.encode(), RAW)
+        self._asked_for = 0  # steps that results of this process have asked for
+        self._lock = Lock()
+
+    def whole(self, position: int, *, block: bool = False) -> Ended:
+        """All parts, one after the other."""
+        begun = self.begin(position)
+        if isinstance(begun, Ended):
+            return begun
+        claimed = self.claim(position, begun, block=block)
+        return claimed if isinstance(claimed, Ended) else self.finish(claimed)
+
+    # Begin.
+
+    def begin(self, position: int) -> Ended | Reified:
+        """Fill in awaits, and look whether the answer is known."""
+        entry, mode = self._book[position], self._rules.mode
+        if entry.twin is not None:
+            return self._as_twin(entry, self._book[entry.twin])
+        try:
+            reified = self._runner.reify(
+                entry.instruction, entry.limits, mode, self._book.receipt_of
+            )
+        except (QueuedError, NotFoundError) as fault:
+            return self._later(entry, str(fault))
+        if reified.error is not None:
+            return self._told_before(entry, reified) or reified
+        known = self._known(entry, reified)
+        if known is not None:
+            return known
+        needs = self._runner.needs_of(entry.instruction)
+        if self._rules.offline and "network" in needs:
+            return Ended(position, "queued", reason="it needs the network; --offline was given")
+        if "network" in needs and self._would_tell(entry, reified):
+            return Ended(position, "queued", reason=_WOULD_TELL)
+        if not entry.level or entry.mutates:
+            # Before anything is written down as begun.
+            blocker = self._runner.blocker(reified.instruction, entry.limits, mode)
+            if blocker is not None:
+                return self._later(entry, blocker)
+        return reified
+
+    def _would_tell(self, entry: Entry, reified: Reified) -> bool:
+        """Whether a result asks for something that would let out what is secret. What the workflow
+        itself says is its author's word; a guest that was shown a secret has none."""
+        if not entry.depth or self._rules.force:
+            return False
+        used = [entry.instruction.cid, *reified.instruction.links()]
+        used += [receipt.cid for receipt in reified.sources]
+        return entry.private or bool(self._store.secrets.any_secret(used))
+
+    def _as_twin(self, entry: Entry, first: Entry) -> Ended:
+        receipt = first.receipt
+        assert receipt is not None, "it waits for its twin"
+        kind: Kind = "cached" if receipt.out.is_ok else "failed"
+        rule = f"the same as {first.label}"
+        return Ended(entry.position, kind, receipt=receipt, source="cached", rule=rule)
+
+    def _told_before(self, entry: Entry, reified: Reified) -> Ended | None:
+        """The error receipt that a step whose awaits cannot be filled in has from last time, when
+        it says the same of the same cause."""
+        earlier = entry.earlier
+        if earlier is None or earlier.out.body != reified.error:
+            return None
+        return Ended(entry.position, "failed", receipt=earlier, source="cached")
+
+    def _known(self, entry: Entry, reified: Reified) -> Ended | None:
+        """What is known about an instruction under its name with the values filled in."""
+        instruction = reified.instruction
+        if self._rules.fresh or not entry.may_be_known:
+            return None
+        if entry.looked_up and instruction.cid == entry.instruction.cid:
+            return None
+        settled = self._runner.lookup(instruction.cid, entry.limits, self._rules.mode)
+        if settled is None or not self.has_effects_here(settled.receipt):
+            return None
+        return self._from_memo(entry, reified, settled)
+
+    def _from_memo(self, entry: Entry, reified: Reified, settled: Settled) -> Ended:
+        finished: Finished | None = None
+        differs = reified.instruction.cid != entry.instruction.cid
+        if differs or entry.private:
+            lasting = differs and self._book.is_lasting(entry)
+            under = (entry.instruction.cid,) if lasting else ()
+            finished = Finished(
+                reified.instruction, settled.receipt, also_under=under, secret=entry.private
+            )
+        return Ended(
+            entry.position,
+            "cached" if settled.receipt.out.is_ok else "failed",
+            receipt=settled.receipt,
+            source="cached",
+            rule=settled.rule,
+            finished=finished,
+        )
+
+    def has_effects_here(self, receipt: Receipt) -> bool:
+        """Whether all instructions that a receipt asks for are here; else it is no answer."""
+        joins = [receipt.join] if receipt.join is not None else []
+        return all(self._store.instructions.get(cid) for cid in (*receipt.fork, *joins))
+
+    # Claim.
+
+    def claim(self, position: int, reified: Reified, *, block: bool = False) -> Ended | Claimed:
+        """Take the lease and look again. With `block`, wait for whoever has it."""
+        entry = self._book[position]
+        leases: list[Lease] = []
+        acts = reified.error is None
+        wanted = [self._turn] if entry.mutates and acts else []
+        for cid in (*wanted, reified.instruction.cid):
+            lease = self._store.lease(cid)
+            if not lease.take(block=block):
+                _release(leases)
+                return Ended(position, "elsewhere")
+            leases.append(lease)
+        try:
+            ended = self._look_again(entry, reified)
+            if ended is None:
+                started_at = self._clock.now()
+                entry.attempts += 1
+                if acts:
+                    self._note_begin(entry, started_at)
+                return Claimed(position, reified, tuple(leases), started_at)
+        except BaseException:
+            _release(leases)
+            raise
+        ended.leases.extend(leases)
+        return ended
+
+    def _look_again(self, entry: Entry, reified: Reified) -> Ended | None:
+        """What somebody else made of it since this process last looked."""
+        row = self._store.runs.step(self._run, entry.row)
+        if row is not None:
+            entry.attempts = max(entry.attempts, row.attempts)
+            if row.state in END_STATES and (ended := self.from_row(entry, row)) is not None:
+                return ended
+            is_orphan = row.state == "running" and entry.level == "mutation"
+            if is_orphan or row.state == "in-doubt":
+                reason = row.reason if row.state == "in-doubt" else _ORPHAN
+                return Ended(entry.position, "in-doubt", reason=reason)
+        if self._rules.fresh or not entry.may_be_known or reified.error is not None:
+            return None
+        if not self._store.receipts.has_any(reified.instruction.cid):
+            return None
+        settled = self._runner.lookup(reified.instruction.cid, entry.limits, self._rules.mode)
+        if settled is None or not self.has_effects_here(settled.receipt):
+            return None
+        return self._from_memo(entry, reified, settled)
+
+    def from_row(self, entry: Entry, row: StepRow) -> Ended | None:
+        """What a row says of a step that has its receipt; None when the receipt is gone."""
+        receipt = None if row.receipt is None else self._store.receipts.get(row.receipt)
+        if receipt is None:
+            return None
+        kind: Kind = "failed" if row.state == "failed" else "done"
+        return Ended(
+            entry.position,
+            "cached" if row.state == "cached" else kind,
+            receipt=receipt,
+            source=row.source,
+            rule=row.rule,
+            reason=row.reason,
+            written=True,
+        )
+
+    def _note_begin(self, entry: Entry, started_at: int) -> None:
+        """Write down that it runs: on the disk before a mutation acts, so that after a power cut
+        nobody takes it for never begun."""
+        if entry.level == "pure":
+            return
+        change = StepChange("running", attempts=entry.attempts, started_at=started_at)
+        self._store.runs.set_steps(self._run, [(entry.row, change)], durable=entry.mutates)
+
+    # Finish.
+
+    def finish(self, claimed: Claimed) -> Ended:
+        """Compute and sign. Keeps nothing."""
+        entry = self._book[claimed.position]
+        try:
+            return self._finish(entry, claimed)
+        except BaseException:
+            _release(claimed.leases)
+            raise
+
+    def _finish(self, entry: Entry, claimed: Claimed) -> Ended:
+        ready = claimed.reified.instruction
+        if (error := claimed.reified.error) is not None:
+            told = Outcome(error=error)
+            return self._signed(entry, claimed.reified, told, claimed.started_at, claimed.leases)
+        output = StepOutput(self._run, entry, self._stream, self._log)
+        watch = Watch(self._rules.deadline, output, self._stop)
+        try:
+            outcome = self._runner.compute(ready, entry.limits, self._rules.mode, watch)
+        except QueuedError as fault:
+            return self._later(entry, str(fault), claimed.leases)
+        except InDoubt as doubt:
+            return self._doubtful(entry, str(doubt), claimed.leases)
+        except Interrupted as fault:
+            if entry.level == "mutation":
+                return self._doubtful(entry, str(fault), claimed.leases)
+            return Ended(entry.position, "waiting", leases=claimed.leases)
+        finally:
+            output.close()
+        if outcome.error is not None:
+            pause = entry.retry.after(outcome.error, entry.level, entry.attempts)
+            if pause is not None:
+                reason = f"{outcome.error['code']}: {outcome.error['message']}"
+                return Ended(
+                    entry.position,
+                    "queued",
+                    reason=reason,
+                    pause_ms=pause,
+                    leases=claimed.leases,
+                )
+        outcome = self._within_bounds(entry, outcome)
+        return self._signed(entry, claimed.reified, outcome, claimed.started_at, claimed.leases)
+
+    def _doubtful(self, entry: Entry, reason: str, leases: Sequence[Lease]) -> Ended:
+        """A mutation that may have happened: tried again where that does no harm."""
+        again = entry.level != "mutation" and entry.attempts < entry.retry.attempts
+        if again:
+            pause = entry.retry.pause_ms(entry.attempts)
+            return Ended(entry.position, "queued", reason=reason, pause_ms=pause, leases=leases)
+        return Ended(entry.position, "in-doubt", reason=reason, leases=leases)
+
+    def _later(self, entry: Entry, reason: str, leases: Sequence[Lease] = ()) -> Ended:
+        pause = entry.retry.pause_ms(max(entry.attempts, 1)) if self._rules.wait else None
+        return Ended(entry.position, "queued", reason=reason, pause_ms=pause, leases=leases)
+
+    def _signed(
+        self,
+        entry: Entry,
+        reified: Reified,
+        outcome: Outcome,
+        started_at: int,
+        leases: Sequence[Lease],
+    ) -> Ended:
+        finished = self._runner.sign(
+            reified,
+            outcome,
+            entry.limits,
+            self._rules.mode,
+            lasting=self._book.is_lasting(entry),
+            private=entry.private,
+        )
+        receipt = finished.receipt
+        reason = "" if receipt.out.is_ok else _said(outcome)
+        return Ended(
+            entry.position,
+            "done" if receipt.out.is_ok else "failed",
+            receipt=receipt,
+            source="ran",
+            reason=reason,
+            finished=finished,
+            started_at=started_at,
+            leases=leases,
+        )
+
+    def _within_bounds(self, entry: Entry, outcome: Outcome) -> Outcome:
+        """The outcome, or an error in its place when it asks for too many steps."""
+        if outcome.fx is None:
+            return outcome
+        try:
+            effects = Effects.of(*outcome.fx)
+        except UsageError:
+            return outcome  # `sign` says what is wrong
+        with self._lock:
+            told = max(self._asked_for, self._book.added)
+            reason = beyond(effects, entry.depth, told)
+            if reason is None:
+                self._asked_for = told + len(effects.all)
+                return outcome
+        error = {"code": BAD_EFFECTS, "message": reason}
+        return replace(outcome, ok=None, error=error, fx=None)
+
+
+def _release(leases: Sequence[Lease]) -> None:
+    for lease in leases:
+        lease.release()
+
+
+def _said(outcome: Outcome) -> str:
+    error = outcome.error or {}
+    return f"{error.get('code', 'error')}: {error.get('message', '')}"[:500]

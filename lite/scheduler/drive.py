@@ -1,0 +1,326 @@
+"""One process's share of a run: what to do next, and what becomes of it. No threads, no waiting.
+
+Whoever drives it asks `plan` what to start, makes the attempts, hands what came of them to `keep`
+(which writes, and may take its time) and then to `apply` (which only thinks). Threads are the
+affair of `runner`; the tests drive it step by step, and let it crash between any two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Final
+
+from lite.clock import Clock
+from lite.errors import QuotaError, StoreFull
+from lite.frozen import replace
+from lite.ipld.cid import CID
+from lite.model.effects import Effects
+from lite.model.instruction import Instruction
+from lite.model.receipt import Receipt
+from lite.scheduler.attempt import Attempts, Ended
+from lite.scheduler.book import Book, Entry, NewEntry
+from lite.scheduler.effects import beyond, labels
+from lite.scheduler.events import RunEvent, Stream
+from lite.scheduler.state import END_STATES, Plan, Progress, next_steps
+from lite.store import Store
+from lite.store.database import Transaction
+from lite.store.finished import Finished
+from lite.store.runs_rows import NewStep, RunRow, RunState, StepChange, StepRow, StepState
+
+__all__ = ["NEEDS_FORCE", "Drive"]
+
+NEEDS_FORCE: Final = "a result asked for it, and a second mutation needs --force"
+
+
+class Drive:
+    """The state of a run as this process sees it. `keep` may be called by one thread at a time;
+    everything else is quick and for one thread at a time as well."""
+
+    def __init__(
+        self,
+        run: RunRow,
+        book: Book,
+        progress: Progress,
+        attempts: Attempts,
+        store: Store,
+        clock: Clock,
+        stream: Stream,
+        *,
+        force: bool,
+    ) -> None:
+        self.run = run
+        self.book = book
+        self.progress = progress
+        self.attempts = attempts
+        self._store = store
+        self._clock = clock
+        self._stream = stream
+        self._force = force
+        self._last_row = max((entry.row for entry in book.entries), default=-1)
+        self.reasons: dict[int, tuple[str, str, str]] = {}  # position: source, rule, reason
+
+    # Deciding.
+
+    def plan(self, *, now_ms: int, room: int) -> Plan:
+        """What to do now; a run that has ended is not planned again."""
+        return next_steps(self.progress, now_ms=now_ms, room=room)
+
+    def started(self, position: int) -> None:
+        """An attempt at a step begins."""
+        self.progress.start(position)
+        self._tell(position, "running")
+
+    # Keeping.
+
+    def keep(self, ended: Sequence[Ended]) -> None:
+        """Write what came of some attempts, in one transaction, and give their leases back.
+
+        Raises:
+            StoreError: it could not be written. With `QuotaError` and `StoreFull` what fits was.
+        """
+        try:
+            self._write([one for one in ended if not one.written])
+        except (QuotaError, StoreFull):
+            if len(ended) == 1:
+                raise
+            self._keep_single(ended)
+        finally:
+            for one in ended:
+                one.release()
+
+    def _keep_single(self, ended: Sequence[Ended]) -> None:
+        """One by one, so that what does not fit takes no other with it."""
+        fault: QuotaError | StoreFull | None = None
+        for one in ended:
+            try:
+                self._write([] if one.written else [one])
+                one.written = True
+            except (QuotaError, StoreFull) as error:
+                fault = error
+        if fault is not None:
+            raise fault
+
+    def _write(self, ended: Sequence[Ended]) -> None:
+        rows = [(self.book[one.position].row, self._change(one)) for one in ended if _shows(one)]
+        new = [step for one in ended for step in self._effects(one)]
+        batch = [one.finished for one in ended if one.finished is not None]
+        if new and not batch:
+            batch = [
+                Finished(self.book[one.position].instruction, one.receipt)
+                for one in ended
+                if one.receipt is not None
+            ][:1]
+        runs, changed = self._store.runs, [0]
+        if batch:
+
+            def write(transaction: Transaction) -> None:
+                changed[0] = runs.write_steps(transaction, self.run.id, rows)
+                if new:
+                    runs.write_new_steps(transaction, self.run.id, new)
+
+            batch[-1] = replace(batch[-1], step=write)
+            self._store.commit_runs(batch)
+        else:
+            durable = any(one.kind == "in-doubt" for one in ended)
+            changed[0] = runs.set_steps(self.run.id, rows, durable=durable)
+        if changed[0] < len(rows):
+            for one in ended:
+                self._yield_to_row(one)
+
+    def _yield_to_row(self, one: Ended) -> None:
+        """Where another process came to an end with a step first, that end counts."""
+        entry = self.book[one.position]
+        row = self._store.runs.step(self.run.id, entry.row)
+        if row is None or row.state not in END_STATES or one.kind == "elsewhere":
+            return
+        mine = None if one.receipt is None else one.receipt.cid
+        if row.receipt != mine and (first := self.attempts.from_row(entry, row)):
+            one.kind, one.receipt, one.by_name = first.kind, first.receipt, False
+            one.source, one.rule, one.reason = first.source, first.rule, first.reason
+
+    def _change(self, one: Ended) -> StepChange:
+        now = self._clock.now()
+        entry = self.book[one.position]
+        later = None if one.pause_ms is None else now + -(-one.pause_ms // 1000)
+        return StepChange(
+            _STORED[one.kind],
+            reason=one.reason,
+            receipt=None if one.receipt is None else one.receipt.cid,
+            source=one.source,
+            rule=one.rule,
+            attempts=entry.attempts or None,
+            next_try_at=later,
+            started_at=one.started_at,
+            ended_at=now if one.kind in END_STATES else None,
+        )
+
+    def _effects(self, one: Ended) -> list[NewStep]:
+        """The steps that a receipt asks for, as rows to be added."""
+        receipt = one.receipt
+        if receipt is None or not (receipt.fork or receipt.join):
+            return []
+        entry = self.book[one.position]
+        if entry.twin is not None:
+            return []
+        effects = self._asked_for(receipt, one.finished)
+        reason = beyond(effects, entry.depth, self.book.added)
+        if reason is not None:
+            one.reason = reason
+            return []
+        meta = {key: entry.meta[key] for key in _INHERITED if key in entry.meta}
+        named = zip(labels(entry.label, effects), effects.all, strict=True)
+        return [
+            NewStep(
+                label,
+                instruction,
+                cause=receipt.cid,
+                depth=entry.depth + 1,
+                level=self.book.level_of(instruction),
+                meta=meta,
+            )
+            for label, instruction in named
+        ]
+
+    def _asked_for(self, receipt: Receipt, finished: Finished | None) -> Effects:
+        """The instructions behind the links of a receipt: here, or about to be kept with it."""
+        brought = {block.cid: block.data for block in finished.blocks} if finished else {}
+
+        def load(cid: CID) -> Instruction:
+            data = brought.get(cid)
+            if data is not None:
+                return Instruction.parse(data)
+            found = self._store.instructions.get(cid)
+            assert found is not None, "a receipt whose effects are not here is no answer"
+            return found
+
+        join = None if receipt.join is None else load(receipt.join)
+        return Effects(tuple(load(cid) for cid in receipt.fork), join)
+
+    # Applying.
+
+    def apply(self, ended: Sequence[Ended], *, now_ms: int) -> None:
+        """Take note of what was kept."""
+        grown = False
+        for one in ended:
+            self._apply(one, now_ms)
+            grown = grown or bool(one.receipt and (one.receipt.fork or one.receipt.join))
+        if grown:
+            self.adopt(self._store.runs.steps(self.run.id, after=self._last_row))
+
+    def _apply(self, one: Ended, now_ms: int) -> None:
+        position, progress = one.position, self.progress
+        self.reasons[position] = (one.source, one.rule, one.reason)
+        match one.kind:
+            case "done" | "cached" | "failed":
+                assert one.receipt is not None
+                self.book.settle(position, one.receipt, by_name=one.by_name)
+                progress.settle(position, one.kind)
+                self._wake(position)
+            case "queued":
+                later = None if one.pause_ms is None else now_ms + one.pause_ms
+                progress.queue(position, later)
+            case "in-doubt":
+                progress.doubt(position)
+            case "elsewhere":
+                progress.elsewhere(position)
+            case "waiting":
+                progress.again(position)
+        self._tell(position, one.kind, one)
+
+    def _wake(self, position: int) -> None:
+        """Let steps try again that awaited this one when it was no step of the run yet."""
+        for waiting in self.book.awaiting(self.book[position].instruction.cid):
+            if self.progress.state(waiting) == "queued":
+                self.progress.again(waiting)
+
+    def adopt(self, rows: Sequence[StepRow]) -> None:
+        """Take in steps that results have asked for, as their rows are."""
+        new: list[tuple[NewEntry, StepRow]] = []
+        for row in rows:
+            instruction = self._store.instructions.get(row.instruction)
+            if instruction is not None:
+                entry = NewEntry(row.label, instruction, row.meta, row.cause, row.depth)
+                new.append((entry, row))
+            self._last_row = max(self._last_row, row.position)
+        first = len(self.book)
+        self.progress.extend(self.book.add([entry for entry, _ in new]))
+        for position, (_, row) in enumerate(new, first):
+            self.book[position].row = row.position
+        self.hold(first)
+
+    def hold(self, first: int = 0) -> None:
+        """Keep back mutations that results have asked for, from position `first` on, when there is
+        another mutation and nobody consented to several."""
+        if self._force:
+            return
+        acts = any(entry.mutates for entry in self.book.entries[:first])
+        held: list[tuple[int, StepChange]] = []
+        for entry in self.book.entries[first:]:
+            waits = self.progress.state(entry.position) == "waiting"
+            if entry.mutates and entry.cause is not None and acts and waits:
+                self.progress.queue(entry.position, None)
+                self.reasons[entry.position] = ("", "", NEEDS_FORCE)
+                held.append((entry.row, StepChange("queued", reason=NEEDS_FORCE)))
+            acts = acts or entry.mutates
+        self._store.runs.set_steps(self.run.id, held, durable=False)
+
+    # Ending.
+
+    def finish(self, state: RunState) -> None:
+        """Write how it ended; steps that were stopped are marked so. On the disk before it returns
+        unless nothing was lost by forgetting it."""
+        runs = self._store.runs
+        if self.progress.stop is not None:
+            # What is written down as running is somebody else's, or has to be looked into.
+            runs_on = {row.position for row in runs.steps(self.run.id) if row.state == "running"}
+            left = [self.book[at] for at in self.progress.unsettled()]
+            change = StepChange(self.progress.stop)
+            rows = [(entry.row, change) for entry in left if self._is_stopped(entry, runs_on)]
+            runs.set_steps(self.run.id, rows, durable=False)
+        runs.set_state(self.run.id, state, durable=False)
+        self._stream.tell(RunEvent("run", self.run.id, state))
+
+    def _is_stopped(self, entry: Entry, runs_on: Collection[int]) -> bool:
+        if self.progress.state(entry.position) in ("in-doubt", "elsewhere"):
+            return False
+        return entry.row not in runs_on or entry.level == "pure"
+
+    def state_of(self, position: int) -> str:
+        """The state of a step, as it is shown."""
+        state = self.progress.state(position)
+        if state in ("waiting", "queued", "elsewhere") and self.progress.stop is not None:
+            return self.progress.stop
+        return "running" if state == "elsewhere" else state
+
+    def _tell(self, position: int, state: str, ended: Ended | None = None) -> None:
+        if not self._stream.is_heard:
+            return
+        entry: Entry = self.book[position]
+        self._stream.tell(
+            RunEvent(
+                "step",
+                self.run.id,
+                "running" if state == "elsewhere" else state,
+                entry.label,
+                position,
+                reason="" if ended is None else ended.reason or ended.rule,
+                receipt=None if ended is None or ended.receipt is None else ended.receipt.cid,
+                attempts=entry.attempts,
+            )
+        )
+
+
+_INHERITED: Final = ("limits", "ipvm/config", "fuel", "memory", "time", "secret", "retry")
+_STORED: Final[dict[str, StepState]] = {
+    "done": "done",
+    "cached": "cached",
+    "failed": "failed",
+    "queued": "queued",
+    "in-doubt": "in-doubt",
+    "waiting": "waiting",
+}
+
+
+def _shows(one: Ended) -> bool:
+    """Whether a row has to say it: not what another process does, which writes for itself."""
+    return one.kind != "elsewhere"

@@ -1,0 +1,324 @@
+"""How a run begins, or goes on: which run it is, what of it is done, what is known already.
+
+never run before, or the last one ended done    a new run
+interrupted (nobody works on it any more)       goes on: what has a receipt keeps it, what was
+                                                running is tried again or is in doubt
+others work on it now                           this process joins
+ended otherwise                                 goes on: what failed, was queued, cancelled or
+                                                too late is tried again, with what awaits it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from lite.clock import Clock
+from lite.engine.stop import Stop
+from lite.errors import UsageError
+from lite.frozen import field, frozen, replace
+from lite.ipld.cid import CID
+from lite.limits import Limits
+from lite.model.instruction import Instruction
+from lite.model.workflow import Workflow
+from lite.ops.base import is_transient
+from lite.scheduler.attempt import Attempts, Ended, Rules
+from lite.scheduler.attempt import Runner as OneByOne
+from lite.scheduler.book import Book, Entry, NewEntry, is_private
+from lite.scheduler.drive import Drive
+from lite.scheduler.events import RunEvent, Stream
+from lite.scheduler.state import END_STATES, Facts, Progress
+from lite.settled import Settled
+from lite.store import Store
+from lite.store.runs_rows import RunRow, StepChange, StepRow, StepState
+
+__all__ = ["Many", "Request", "open_run"]
+
+_MISMATCH: Final = "branch-mismatch"
+
+
+class Many(OneByOne, Protocol):
+    """What runs single instructions, and knows what many of them are."""
+
+    def level_of(self, instruction: Instruction) -> str | None: ...
+    def is_volatile(self, instruction: Instruction) -> bool: ...
+    def lookup_many(
+        self, wanted: Sequence[tuple[CID, Limits]], mode: str = ""
+    ) -> list[Settled | None]: ...
+
+
+@frozen
+class Request:
+    """What is asked of one go at a workflow.
+
+    Attributes:
+        limits: where neither a step nor the workflow names any.
+        run: id of the run to go on with; None: the latest of this workflow, unless it is done.
+        new: a new run in any case.
+        private: everything that comes of it stays on this node.
+        deadline_at: seconds since 1970.
+        options: kept with the run, for people and for going on.
+    """
+
+    workflow: Workflow
+    rules: Rules
+    limits: Limits
+    run: str | None = None
+    new: bool = False
+    private: bool = False
+    deadline_at: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def open_run(
+    request: Request, runner: Many, store: Store, clock: Clock, stream: Stream, stop: Stop
+) -> Drive:
+    """Find or make the run, take in what is done and what is known, and say what is left.
+
+    Raises:
+        UsageError: mutations need consent, or `meta` of a step cannot be read.
+    """
+    workflow = request.workflow
+    private = request.private or is_private(workflow.meta) or is_private(workflow.defaults or {})
+    book = Book(runner, base=request.limits, defaults=workflow.defaults, private=private)
+    steps = [NewEntry(step.label, step.instruction, step.meta) for step in workflow.steps]
+    facts = book.add(steps)
+    _check_consent(request, book)
+    if any(entry.private for entry in book.entries):
+        store.secrets.mark([workflow.cid])  # its block holds what their instructions hold
+    with store.lease(workflow.cid):  # two processes that begin at once share one run
+        row = _earlier(request, store)
+        if row is None:
+            states: list[StepState] = ["waiting"] * len(facts)
+            known = _look_up(request, book, states, runner)
+            row = _start(request, book, known, store)
+        else:
+            facts += _adopted(store, book, row)
+            states = _go_on(request, book, row, store)
+            known = _look_up(request, book, states, runner)
+            row = _reopened(request, row, store)
+    return _drive(request, row, book, facts, states, known, runner, store, clock, stream, stop)
+
+
+def _drive(
+    request: Request,
+    row: RunRow,
+    book: Book,
+    facts: Sequence[Facts],
+    states: Sequence[StepState],
+    known: Mapping[int, Settled],
+    runner: Many,
+    store: Store,
+    clock: Clock,
+    stream: Stream,
+    stop: Stop,
+) -> Drive:
+    rules, log = request.rules, store.run_log(row.id)
+    attempts = Attempts(row.id, book, runner, store, clock, rules, stream, stop, log)
+    progress = Progress()
+    progress.extend(facts, states)
+    drive = Drive(row, book, progress, attempts, store, clock, stream, force=rules.force)
+    stream.tell(RunEvent("run", row.id, "running"))
+    ended = [
+        _cached(book[position], settled)
+        for position, settled in known.items()
+        if attempts.has_effects_here(settled.receipt)
+    ]
+    drive.keep(ended)
+    drive.apply(ended, now_ms=0)
+    drive.hold()
+    return drive
+
+
+def _check_consent(request: Request, book: Book) -> None:
+    if request.rules.force:
+        return
+    forbidden = book.forbidden()
+    if forbidden:
+        raise UsageError(
+            f"this workflow changes the world in more than one place, or before its end: "
+            f"{', '.join(forbidden)}",
+            hint="It cannot be taken back half-way. --force (or meta.force) runs it all the same.",
+        )
+
+
+def _earlier(request: Request, store: Store) -> RunRow | None:
+    if request.run is not None:
+        return store.runs.find(request.run)
+    latest = None if request.new else store.runs.latest(request.workflow.cid)
+    return None if latest is None or latest.state == "done" else latest
+
+
+def _start(request: Request, book: Book, known: Mapping[int, Settled], store: Store) -> RunRow:
+    levels = {entry.label: entry.level for entry in book.entries}
+    return store.runs.start(
+        request.workflow,
+        options=request.options,
+        levels=levels,
+        deadline_at=request.deadline_at,
+        durable=len(known) < len(book),
+    )
+
+
+def _look_up(
+    request: Request, book: Book, states: Sequence[StepState], runner: Many
+) -> dict[int, Settled]:
+    """What is known under the names with the awaits, of steps for which that may be asked."""
+    if request.rules.fresh:
+        return {}
+    wanted = [
+        entry
+        for entry, state in zip(book.entries, states, strict=True)
+        if state == "waiting" and entry.may_be_known and not entry.volatile and entry.twin is None
+    ]
+    asked = [(entry.instruction.cid, entry.limits) for entry in wanted]
+    found: dict[int, Settled] = {}
+    for entry, settled in zip(wanted, runner.lookup_many(asked, request.rules.mode), strict=True):
+        entry.looked_up = True
+        if settled is not None:
+            found[entry.position] = settled
+    return found
+
+
+def _cached(entry: Entry, settled: Settled) -> Ended:
+    from lite.store.finished import Finished
+
+    finished = None
+    if entry.private:
+        finished = Finished(entry.instruction, settled.receipt, secret=True)
+    return Ended(
+        entry.position,
+        "cached" if settled.receipt.out.is_ok else "failed",
+        receipt=settled.receipt,
+        source="cached",
+        rule=settled.rule,
+        finished=finished,
+        by_name=True,
+    )
+
+
+# Going on.
+
+
+def _adopted(store: Store, book: Book, run: RunRow) -> list[Facts]:
+    """Put the steps into the book that effects added to the run earlier."""
+    new: list[NewEntry] = []
+    rows: list[int] = []
+    for row in store.runs.steps(run.id, after=len(book) - 1):
+        instruction = store.instructions.get(row.instruction)
+        if instruction is not None:
+            new.append(NewEntry(row.label, instruction, row.meta, row.cause, row.depth))
+            rows.append(row.position)
+    first = len(book)
+    facts = book.add(new)
+    for entry, position in zip(book.entries[first:], rows, strict=True):
+        entry.row = position
+    return facts
+
+
+def _go_on(request: Request, book: Book, run: RunRow, store: Store) -> list[StepState]:
+    """Where each step stands. Rows of steps that are tried again say so before anything begins."""
+    had_ended = run.state != "running"
+    rows = {row.position: row for row in store.runs.steps(run.id)}
+    states: list[StepState] = []
+    for entry in book.entries:
+        row = rows.get(entry.row)
+        state = "waiting" if row is None else _stands(entry, row, store, had_ended, request.rules)
+        states.append(state)
+    _spread_again(book, states)
+    again: list[tuple[int, StepChange]] = []
+    durable = False
+    for entry, state in zip(book.entries, states, strict=True):
+        row = rows.get(entry.row)
+        if row is None or state == row.state:
+            continue
+        redone = entry.label in request.rules.redo
+        if row.state == "running" and entry.level != "pure":
+            continue  # whoever holds its lease next finds out what became of it
+        if state == "waiting" and (had_ended or redone or row.state in END_STATES):
+            again.append((entry.row, StepChange("waiting", attempts=0)))
+            durable = durable or redone
+    store.runs.set_steps(run.id, again, durable=durable)
+    return states
+
+
+def _reopened(request: Request, run: RunRow, store: Store) -> RunRow:
+    """The row as it holds from now on. A run that somebody works on stays cancelled when it is; the
+    deadline of one that was interrupted still holds."""
+    stopped = run.cancelled and not store.runs.is_active(run.id)
+    deadline_at = request.deadline_at
+    if run.state == "running" and deadline_at is None:
+        deadline_at = run.deadline_at
+    if run.state == "running" and not stopped and deadline_at == run.deadline_at:
+        return run
+    store.runs.reopen(run.id, deadline_at=deadline_at)
+    return replace(run, state="running", deadline_at=deadline_at)
+
+
+def _stands(entry: Entry, row: StepRow, store: Store, had_ended: bool, rules: Rules) -> StepState:
+    entry.attempts = 0 if had_ended else row.attempts
+    redone = entry.label in rules.redo
+    if row.state == "in-doubt":
+        return "waiting" if redone else "in-doubt"
+    receipt = None if row.receipt is None else store.receipts.get(row.receipt)
+    if row.state in END_STATES and receipt is None and entry.level == "mutation":
+        return "in-doubt"  # it happened, and how it ended was lost
+    if row.state not in END_STATES or receipt is None:
+        return "waiting"
+    entry.receipt = receipt
+    if row.state == "failed" and had_ended and (redone or _may_go_better(entry)):
+        return "waiting"
+    return row.state
+
+
+def _may_go_better(entry: Entry) -> bool:
+    """Whether a step that failed is tried when the workflow is run again: all but what may have
+    changed the world and cannot be repeated."""
+    receipt = entry.receipt
+    if entry.level != "mutation" or receipt is None:
+        return True
+    error = receipt.out.body
+    return receipt.error_code == _MISMATCH or (type(error) is dict and is_transient(error))
+
+
+def _spread_again(book: Book, states: list[StepState]) -> None:
+    """What awaits a step that is tried again may get another value, so it is tried as well, unless
+    it changed the world. Notes the receipts of all that have one."""
+    behind: dict[int, list[int]] = {}
+    for entry in book.entries:
+        for at in entry.needs:
+            behind.setdefault(at, []).append(entry.position)
+    todo = [at for at, state in enumerate(states) if state == "waiting" and book[at].receipt]
+    while todo:
+        for at in behind.get(todo.pop(), ()):
+            acted = book[at].mutates and not (states[at] == "failed" and _may_go_better(book[at]))
+            if states[at] in END_STATES and not acted:
+                states[at] = "waiting"
+                todo.append(at)
+    for entry in book.entries:
+        receipt, entry.receipt = entry.receipt, None
+        if receipt is None:
+            continue
+        if states[entry.position] in END_STATES:
+            entry.receipt = receipt
+        else:
+            entry.earlier = receipt
+    _note_settled(book, states)
+
+
+def _note_settled(book: Book, states: Sequence[StepState]) -> None:
+    """Settle in an order in which what is awaited comes first, for `Entry.steady`."""
+    done: set[int] = set()
+    for entry in book.entries:
+        path = [entry.position]
+        while path:
+            at = path[-1]
+            missing = [p for p in book[at].needs if p not in done and states[p] in END_STATES]
+            if missing and at not in done:
+                path.append(missing[0])
+                continue
+            path.pop()
+            receipt = book[at].receipt
+            if at not in done and states[at] in END_STATES and receipt is not None:
+                book.settle(at, receipt)
+            done.add(at)

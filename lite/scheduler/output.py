@@ -1,0 +1,51 @@
+"""What a step writes while it runs: to those who watch at once, to the run's log line by line."""
+
+from __future__ import annotations
+
+from lite.engine.lines import Lines
+from lite.errors import StoreError
+from lite.scheduler.book import Entry
+from lite.scheduler.events import RunEvent, Stream
+from lite.store.run_log import RunLog
+
+__all__ = ["StepOutput"]
+
+
+class StepOutput:
+    """The output of one attempt at a step; call it with each piece, and `close` it at the end."""
+
+    def __init__(self, run: str, entry: Entry, stream: Stream, log: RunLog) -> None:
+        self._run = run
+        self._entry = entry
+        self._stream = stream
+        self._log: RunLog | None = log
+        self._lines = Lines(self._keep)
+
+    def __call__(self, data: bytes) -> None:
+        self._lines(data)
+        if not self._stream.is_heard:
+            return
+        entry = self._entry
+        event = RunEvent(
+            "trace",
+            self._run,
+            "running",
+            entry.label,
+            entry.position,
+            attempts=entry.attempts,
+            data=data,
+        )
+        self._stream.tell(event)
+
+    def close(self) -> None:
+        """Keep a last line without an end. Safe to call twice."""
+        self._lines.close()
+
+    def _keep(self, data: bytes) -> None:
+        if self._log is None:
+            return
+        try:
+            self._log.append(self._entry.label, "stderr", data)
+        except StoreError:
+            # The receipt holds all of it; if that cannot be kept either, keeping it says why.
+            self._log = None

@@ -1,0 +1,314 @@
+"""Threads around a `Drive`: the caller's, which waits, and up to `workers` that do the steps.
+
+A thread that has finished a step takes the next one; when there is none it writes what is finished,
+so a chain costs one sync a step and no change of thread. While there is more to run, finished steps
+wait for each other, a few milliseconds at most, and share one sync. The caller's thread sees to
+that time, to the deadline, to steps that are tried again, and to those who ask the run to stop.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from threading import Condition, Lock, Thread, current_thread
+from typing import Final
+
+from lite.clock import Clock
+from lite.engine.stop import Stop
+from lite.errors import IpvmError
+from lite.limits import BATCH_MAX, BATCH_WAIT_MS, CANCEL_POLL_S
+from lite.scheduler.attempt import Ended
+from lite.scheduler.drive import Drive
+from lite.scheduler.state import Stop as StopState
+from lite.store import Store
+from lite.store.runs_rows import RunState, StepChange
+
+__all__ = ["Runner"]
+
+_LEAVE_WITHIN_S: Final = 2.0  # how long an interrupted run waits for what cannot be ended
+_WAIT_S: Final = BATCH_WAIT_MS / 1000
+
+
+class Runner:
+    """Runs one `Drive` to its end, once."""
+
+    def __init__(
+        self,
+        drive: Drive,
+        store: Store,
+        clock: Clock,
+        stop: Stop,
+        *,
+        workers: int,
+        deadline_at: int | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """
+        Args:
+            stop: ends the guests that run; given to the drive's attempts as well.
+            workers: steps at the same time, at most.
+            deadline_at: seconds since 1970.
+        """
+        self._drive = drive
+        self._store = store
+        self._clock = clock
+        self._stop = stop
+        self._workers = workers
+        self._deadline_at = deadline_at
+        self._monotonic = monotonic
+        self._lock = Lock()
+        self._work_came = Condition(self._lock)
+        self._caller = Condition(self._lock)
+        self._threads: list[Thread] = []
+        self._idle = 0
+        self._pending: list[Ended] = []
+        self._pending_since = 0.0
+        self._flushing = False
+        self._watching: set[int] = set()
+        self._blocked: set[Thread] = set()  # wait for a lease, which nothing can interrupt
+        self._noted: set[int] = set()
+        self._due: float | None = None
+        self._polled = 0.0
+        self._over = False
+        self._end: RunState | None = None
+        self._fault: BaseException | None = None
+
+    def go(self) -> RunState:
+        """Work until nothing is left to do here; how the run ended.
+
+        Raises:
+            StoreError, EngineUnavailable: what stopped it; it can go on later.
+            KeyboardInterrupt: passed on once the guests are gone and what was finished is kept.
+        """
+        plan = self._drive.plan(now_ms=self._now_ms(), room=1)
+        if plan.end is None:
+            with self._store.runs.presence(self._drive.run.id):
+                plan_end = self._work()
+        else:
+            plan_end = plan.end
+        self._drive.finish(plan_end)
+        return plan_end
+
+    def cancel(self) -> None:
+        """End the run soon, from any thread."""
+        with self._lock:
+            self._stop_all("cancelled")
+
+    # The caller's thread.
+
+    def _work(self) -> RunState:
+        self._lock.acquire()
+        try:
+            self._polled = self._monotonic()
+            self._poll()
+            self._hire()
+            while not self._over:
+                self._caller.wait(self._pause_s())
+                self._tick()
+        except BaseException:
+            self._stop.ask()
+            raise
+        finally:
+            self._over = True
+            self._stop_threads()
+            self._keep_rest()
+            self._lock.release()
+        if self._fault is not None:
+            raise self._fault
+        assert self._end is not None, "it is over by a fault or by an end"
+        return self._end
+
+    def _tick(self) -> None:
+        now = self._monotonic()
+        if self._pending and not self._flushing and now >= self._pending_since + _WAIT_S:
+            self._flush()
+        if self._due is not None and now >= self._due:
+            self._due = None
+            self._work_came.notify_all()
+        if now - self._polled >= CANCEL_POLL_S:
+            self._polled = now
+            self._poll()
+            self._note_running()
+        if self._deadline_at is not None and self._clock.now() >= self._deadline_at:
+            self._stop_all("expired")
+
+    def _pause_s(self) -> float:
+        """Until something is to be looked at."""
+        now = self._monotonic()
+        times = [self._polled + CANCEL_POLL_S]
+        if self._pending and not self._flushing:
+            times.append(self._pending_since + _WAIT_S)
+        if self._due is not None:
+            times.append(self._due)
+        if self._deadline_at is not None and self._drive.progress.stop is None:
+            times.append(now + max(0.0, self._deadline_at - self._clock.now()))
+        return max(0.0, min(times) - now)
+
+    def _poll(self) -> None:
+        """Whether another process asked for the end."""
+        if self._store.runs.is_cancelled(self._drive.run.id):
+            self._stop_all("cancelled")
+
+    def _note_running(self) -> None:
+        """Let others see what takes longer."""
+        if self._flushing:
+            return
+        kept = {one.position for one in self._pending} | self._watching | self._noted
+        new = [at for at in self._drive.progress.running_here() if at not in kept]
+        self._noted.update(new)
+        entries = [self._drive.book[at] for at in new]
+        rows = [
+            (
+                entry.row,
+                StepChange("running", attempts=entry.attempts, started_at=self._clock.now()),
+            )
+            for entry in entries
+            if entry.level == "pure"
+        ]
+        self._store.runs.set_steps(self._drive.run.id, rows, durable=False)
+
+    def _stop_all(self, why: StopState) -> None:
+        """Start nothing more, and end what can be ended. What others run stays theirs."""
+        if self._drive.progress.stop is not None or self._over:
+            return
+        self._drive.progress.stop = why
+        for position in self._watching:
+            self._drive.progress.elsewhere(position)
+        self._watching.clear()
+        self._stop.ask()
+        self._hire()
+        self._work_came.notify_all()
+
+    def _keep_rest(self) -> None:
+        """What was finished when the run was interrupted or broke. It can go on later."""
+        batch, self._pending = self._pending, []
+        if batch:
+            with suppress(IpvmError):  # the first error counts
+                self._drive.keep(batch)
+
+    def _stop_threads(self) -> None:
+        """Wait for the threads; one that waits for another process is left to itself."""
+        self._work_came.notify_all()
+        threads = [thread for thread in self._threads if thread not in self._blocked]
+        until = time.monotonic() + _LEAVE_WITHIN_S
+        self._lock.release()
+        try:
+            for thread in threads:
+                thread.join(max(0.0, until - time.monotonic()))
+        finally:
+            self._lock.acquire()
+
+    # The threads that do the steps. All of it with the lock held, but for the steps themselves.
+
+    def _hire(self) -> None:
+        """One more thread, if that is allowed and none is idle."""
+        if self._idle == 0 and len(self._threads) < self._workers and not self._over:
+            name = f"ipvm-run-{len(self._threads)}"
+            thread = Thread(target=self._serve, name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self) -> None:
+        with self._lock:
+            try:
+                while (work := self._next()) is not None:
+                    self._do(*work)
+            except BaseException as fault:
+                self._fault = self._fault or fault
+                self._stop.ask()
+                self._is_over()
+
+    def _do(self, position: int, block: bool) -> None:
+        thread = current_thread()
+        if block:
+            self._blocked.add(thread)
+        self._lock.release()
+        try:
+            ended = self._drive.attempts.whole(position, block=block)
+        finally:
+            self._lock.acquire()
+            self._blocked.discard(thread)
+        if block and position not in self._watching:
+            ended.release()  # the run ended meanwhile
+            return
+        self._watching.discard(position)
+        self._collect(ended)
+
+    def _next(self) -> tuple[int, bool] | None:
+        """The next step, and whether to wait for its lease; None at the end."""
+        while not self._over:
+            plan = self._drive.plan(now_ms=self._now_ms(), room=1)
+            if plan.start:
+                self._drive.started(plan.start[0])
+                if self._drive.progress.has_ready:
+                    self._hire()
+                return plan.start[0], False
+            if self._pending:
+                self._flush()
+                continue
+            if plan.watch:
+                self._drive.started(plan.watch[0])
+                self._watching.add(plan.watch[0])
+                return plan.watch[0], True
+            if plan.end is not None:
+                self._end = plan.end
+                self._is_over()
+                return None
+            if plan.wait_ms is not None:
+                self._due = self._monotonic() + plan.wait_ms / 1000
+                self._caller.notify()
+            self._idle += 1
+            self._work_came.wait()
+            self._idle -= 1
+        return None
+
+    def _collect(self, ended: Ended) -> None:
+        """What came of a step: kept now, or with others in a moment."""
+        if self._over:
+            self._pending.append(ended)
+            return
+        if ended.kind == "elsewhere" or ended.written:
+            ended.release()
+            self._apply([ended])
+            return
+        if not self._pending:
+            self._pending_since = self._monotonic()
+            if self._drive.progress.running > 1:
+                self._caller.notify()
+        self._pending.append(ended)
+        waited = self._monotonic() - self._pending_since
+        if len(self._pending) >= BATCH_MAX or waited >= _WAIT_S:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Keep what is finished. One thread at a time; another one waits for it."""
+        if self._flushing:
+            self._idle += 1
+            self._work_came.wait()
+            self._idle -= 1
+            return
+        batch, self._pending = self._pending, []
+        self._flushing = True
+        self._lock.release()
+        try:
+            self._drive.keep(batch)
+        finally:
+            self._lock.acquire()
+            self._flushing = False
+        self._apply(batch)
+
+    def _apply(self, batch: list[Ended]) -> None:
+        self._drive.apply(batch, now_ms=self._now_ms())
+        if self._idle:
+            self._work_came.notify_all()
+        if self._drive.progress.stop is not None:
+            self._caller.notify()
+
+    def _is_over(self) -> None:
+        self._over = True
+        self._work_came.notify_all()
+        self._caller.notify()
+
+    def _now_ms(self) -> int:
+        return int(self._monotonic() * 1000)

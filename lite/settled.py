@@ -1,0 +1,83 @@
+"""What the executor is given and gives, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from lite.engine.stop import Stop
+from lite.frozen import frozen
+from lite.ipld.cid import CID
+from lite.model.instruction import Instruction
+from lite.model.receipt import Receipt
+
+__all__ = ["Reified", "Results", "Settled", "Warrant", "Watch"]
+
+
+@frozen
+class Settled:
+    """A receipt that answers an instruction, and how it came to be the answer.
+
+    Attributes:
+        source: "ran" just now, or "cached".
+        rule: which trust rule let a cached one in ("own receipt", "2 of 3 issuers agree"…).
+    """
+
+    receipt: Receipt
+    source: Literal["ran", "cached"]
+    rule: str
+
+
+@frozen
+class Warrant:
+    """What lets an invocation of somebody else in, and what its receipt says of it.
+
+    Attributes:
+        ran: its Task ID.
+        invocation: its CID.
+        claim: the name under which it was claimed.
+        permit: raises the refusal when the instruction, awaits filled in, is not allowed.
+    """
+
+    ran: CID
+    invocation: CID
+    claim: CID
+    permit: Callable[[Instruction], None]
+
+
+@frozen
+class Reified:
+    """An instruction with its awaits filled in, or the error that came of filling them in.
+
+    Attributes:
+        asked: as it was written.
+        instruction: what runs, large byte strings as links; `asked` itself where there is an error.
+        error: a branch did not match, or a value reads as an await.
+        sources: the receipts whose values it holds.
+    """
+
+    asked: Instruction
+    instruction: Instruction
+    error: dict[str, Any] | None = None
+    sources: tuple[Receipt, ...] = ()
+
+
+@frozen
+class Watch:
+    """For whom a computation runs, and how it is looked after from outside meanwhile.
+
+    Attributes:
+        deadline: when it has to have ended, on `time.monotonic`.
+        on_trace: gets what the guest writes, from the thread that runs it.
+        stop: ends it.
+        for_others: it runs for somebody else than the owner (see `Ready.for_others`).
+    """
+
+    deadline: float | None = None
+    on_trace: Callable[[bytes], None] | None = None
+    stop: Stop | None = None
+    for_others: bool = False
+
+
+Results = Callable[[CID], Receipt | None]
+"""The receipt that a run has for an awaited instruction, whatever hash names it."""

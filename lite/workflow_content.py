@@ -1,0 +1,64 @@
+"""What a workflow file names that is not in it: files beside it, and petnames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from lite.errors import NotFoundError
+from lite.ipld.cid import CID
+
+__all__ = ["LocalContent"]
+
+
+class LocalContent:
+    """The `Content` of a workflow file on this machine.
+
+    Args:
+        folder: that of the workflow file; relative paths start there.
+        add: keeps a file, or only hashes it, and gives its CID.
+        named: what a petname stands for, or None.
+
+    Attributes:
+        files: the CIDs of the files that were named, by path as it was written.
+    """
+
+    def __init__(
+        self, folder: Path, add: Callable[[Path], CID], named: Callable[[str], CID | None]
+    ) -> None:
+        self.files: dict[str, CID] = {}
+        self._folder = folder
+        self._add = add
+        self._named = named
+
+    def file(self, path: str) -> CID:
+        """Add a file. A folder is none, so that a petname may stand beside a folder of its name.
+
+        Raises:
+            NotFoundError: there is no such file.
+            UsageError: it cannot be read.
+        """
+        target = self._folder / path
+        kind = _kind(target)
+        if kind != "file":
+            why = f"{path} is a folder, not a file" if kind else f"there is no file {path}"
+            raise NotFoundError(why)
+        self.files[path] = cid = self._add(target)
+        return cid
+
+    def name(self, petname: str) -> CID:
+        """What a petname stands for. Raises `NotFoundError`."""
+        cid = self._named(petname)
+        if cid is None:
+            raise NotFoundError(
+                f"nothing here is called {petname!r}", hint="`ipvm name list` shows the names."
+            )
+        return cid
+
+
+def _kind(path: Path) -> str:
+    """What a path is here; text that cannot be a path is nothing."""
+    try:
+        return "folder" if path.is_dir() else "file" if path.exists() else ""
+    except (OSError, ValueError):  # too long, or with a NUL
+        return ""

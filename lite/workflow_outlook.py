@@ -1,0 +1,244 @@
+"""What a workflow is and what running it would do, found out without running anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+from lite.errors import QueuedError
+from lite.executor import HOMESTAR, Executor
+from lite.frozen import frozen
+from lite.ipld.cid import CID
+from lite.limits import Limits
+from lite.model.graph import Graph, analyse
+from lite.model.instruction import Instruction
+from lite.model.limits_map import limits_from_meta
+from lite.model.receipt import Receipt
+from lite.model.safety import Level
+from lite.model.workflow import Step, Workflow
+from lite.store import Store
+
+__all__ = ["Outlook", "StepForecast"]
+
+NO_NETWORK = "it needs the network; --offline was given"
+AS_BEFORE = "; known already if that comes out as before"
+
+State = Literal["done", "cached", "failed", "run", "queued", "waiting"]
+
+
+@frozen
+class StepForecast:
+    """What would become of a step now.
+
+    Attributes:
+        state: "done": the run that would go on has done it; "cached" or "failed": its answer is
+            known; "run": it would run; "queued": it could not, and `reason` says why; "waiting":
+            for a step that is queued.
+        receipt: its answer, where there is one. rule: the trust rule that let it in.
+    """
+
+    label: str
+    state: State
+    reason: str = ""
+    receipt: Receipt | None = None
+    rule: str = ""
+
+
+class Outlook:
+    """Judges workflows by the operations, receipts and blocks of one node.
+
+    Args:
+        limits: where neither a step nor its workflow names any.
+    """
+
+    def __init__(self, executor: Executor, store: Store, limits: Limits) -> None:
+        self._executor = executor
+        self._store = store
+        self._limits = limits
+
+    def graph(self, workflow: Workflow) -> Graph:
+        """What depends on what. An operation that is not known here counts as a query.
+
+        Raises:
+            UsageError: the steps await each other in a circle.
+        """
+        store = self._store
+
+        def known(cid: CID) -> bool:
+            return store.receipts.has_any(store.instructions.canonical(cid))
+
+        return analyse(workflow, lambda one: self._executor.level_of(one) or "query", known)
+
+    def level_of(self, instruction: Instruction) -> Level | None:
+        """Its safety level; None when its operation is not known here."""
+        return self._executor.level_of(instruction)
+
+    def needs_of(self, instruction: Instruction) -> frozenset[str]:
+        """What a node must have to run a step, such as "network"."""
+        return self._executor.needs_of(instruction)
+
+    def missing(
+        self, instruction: Instruction, here: Callable[[CID], bool] | None = None
+    ) -> list[str]:
+        """What a step needs that is not here: its operation, its module, its inputs.
+
+        Args:
+            here: whether a block may be counted on; default: it is in the store.
+        """
+        here = here or self._store.blocks.has
+        absent: list[str] = []
+        if self._executor.level_of(instruction) is None:
+            absent.append(f"the operation {instruction.op} is not known here")
+        module = instruction.module
+        if module is not None and not here(module):
+            absent.append(f"the module {module} is not here")
+        absent += [
+            f"the input {cid} is not here"
+            for cid in instruction.links()
+            if not here(cid) and not self._store.receipts.has(cid)
+        ]
+        return absent
+
+    def forecast(
+        self,
+        workflow: Workflow,
+        graph: Graph,
+        *,
+        limits: Limits | None = None,
+        offline: bool = False,
+        fresh: bool = False,
+        homestar: bool = False,
+        new: bool = False,
+    ) -> list[StepForecast]:
+        """What would become of each step, in the order of the workflow.
+
+        Args:
+            new: as in `Workflows.begin`, as are the others.
+        """
+        one = _Forecaster(
+            self,
+            self._executor,
+            workflow,
+            graph,
+            limits or self._limits,
+            mode=HOMESTAR if homestar else "",
+            offline=offline,
+            fresh=fresh,
+        )
+        kept = {} if new or fresh else self._kept(workflow, graph)
+        found = one.all(kept)
+        return [found[step.label] for step in workflow]
+
+    def _kept(self, workflow: Workflow, graph: Graph) -> dict[str, Receipt]:
+        """The answers that the run which would go on has already."""
+        run = self._store.runs.latest(workflow.cid)
+        if run is None or run.state == "done":
+            return {}
+        rows = {row.label: row for row in self._store.runs.steps(run.id)}
+        kept: dict[str, Receipt] = {}
+        for label in graph.order:
+            row = rows.get(label)
+            if row is None or row.receipt is None or row.state not in ("done", "cached"):
+                continue
+            receipt = self._store.receipts.get(row.receipt)
+            if receipt is not None and all(edge.label in kept for edge in graph.needs[label]):
+                kept[label] = receipt
+        return kept
+
+
+class _Forecaster:
+    """One forecast of one workflow."""
+
+    def __init__(
+        self,
+        outlook: Outlook,
+        executor: Executor,
+        workflow: Workflow,
+        graph: Graph,
+        limits: Limits,
+        *,
+        mode: str,
+        offline: bool,
+        fresh: bool,
+    ) -> None:
+        self._outlook = outlook
+        self._executor = executor
+        self._workflow = workflow
+        self._graph = graph
+        self._limits = limits
+        self._mode = mode
+        self._offline = offline
+        self._fresh = fresh
+        self._receipts: dict[CID, Receipt] = {}
+
+    def all(self, kept: Mapping[str, Receipt]) -> dict[str, StepForecast]:
+        found: dict[str, StepForecast] = {}
+        for label in self._graph.order:
+            step = self._workflow[label]
+            if label in kept:
+                forecast = StepForecast(label, "done", receipt=kept[label])
+            elif label in self._graph.duplicates:
+                forecast = self._as_first(label, found)
+            else:
+                forecast = self._one(step, found)
+            found[label] = forecast
+            if forecast.receipt is not None:
+                self._receipts[step.instruction.cid] = forecast.receipt
+                self._receipts[step.instruction.sha3] = forecast.receipt
+        return found
+
+    def _as_first(self, label: str, found: Mapping[str, StepForecast]) -> StepForecast:
+        first = found[self._graph.duplicates[label]]
+        state: State = "cached" if first.state in ("run", "done", "cached") else first.state
+        rule = f"the same as {first.label}"
+        return StepForecast(label, state, first.reason or rule, first.receipt, rule)
+
+    def _one(self, step: Step, found: Mapping[str, StepForecast]) -> StepForecast:
+        label, instruction = step.label, step.instruction
+        limits = limits_from_meta(step.meta, self._workflow.defaults, self._limits)
+        level = self._executor.level_of(instruction) or ""
+        if level == "pure" and label not in self._graph.volatile:
+            known = self._known(label, instruction.cid, limits)
+            if known is not None:
+                return known
+        needs = [found[edge.label] for edge in self._graph.needs[label]]
+        if blocked := [one.label for one in needs if one.state in ("queued", "waiting")]:
+            return StepForecast(label, "waiting", f"for {', '.join(dict.fromkeys(blocked))}")
+        if self._offline and "network" in self._executor.needs_of(instruction):
+            return StepForecast(label, "queued", NO_NETWORK)
+        if any(one.receipt is None for one in needs):
+            missing = self._outlook.missing(instruction)
+            if missing:
+                return StepForecast(label, "queued", "; ".join(missing))
+            after = ", ".join(one.label for one in needs if one.receipt is None)
+            again = AS_BEFORE if level == "pure" and label in self._graph.volatile else ""
+            return StepForecast(label, "run", f"after {after}{again}")
+        return self._ready(step, limits, level)
+
+    def _ready(self, step: Step, limits: Limits, level: str) -> StepForecast:
+        """A step of which every awaited value is known."""
+        label, mode = step.label, self._mode
+        try:
+            reified = self._executor.reify(step.instruction, limits, mode, self._receipts.get)
+        except QueuedError as queued:
+            return StepForecast(label, "queued", str(queued))
+        if reified.error is not None:
+            return StepForecast(label, "failed", str(reified.error["message"]))
+        may_be_known = level in ("pure", "") or (level != "query" and step.instruction.nnc)
+        if may_be_known:
+            known = self._known(label, reified.instruction.cid, limits)
+            if known is not None:
+                return known
+        blocker = self._executor.blocker(reified.instruction, limits, mode)
+        if blocker is not None:
+            return StepForecast(label, "queued", blocker)
+        return StepForecast(label, "run")
+
+    def _known(self, label: str, cid: CID, limits: Limits) -> StepForecast | None:
+        found = None if self._fresh else self._executor.lookup(cid, limits, self._mode)
+        if found is None:
+            return None
+        receipt, rule = found.receipt, found.rule
+        if receipt.out.is_ok:
+            return StepForecast(label, "cached", rule, receipt, rule)
+        return StepForecast(label, "failed", receipt.error_code, receipt, rule)

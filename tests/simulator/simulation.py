@@ -1,0 +1,203 @@
+"""One seed: a random workflow, one or two processes that crash and come back, and what must hold
+all the while.
+
+1. A step runs only when all that it awaits has a receipt in the store.
+2. A row that has a receipt never changes again while the run goes on.
+3. Receipts agree with states: done and cached with a value, failed with an error.
+4. No instruction is run by two at once; of mutations one runs at a time, and only when no other
+   step of its process can get on.
+5. What is finished never runs again. A plain mutation happens once, or twice when a person said so.
+6. Nothing starves: every run comes to an end, and with nothing in the way to a final one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+from lite.errors import UsageError
+from lite.ops.base import Level
+from lite.scheduler.state import END_STATES
+from lite.store import Store
+from lite.store.runs_rows import StepRow
+from tests.simulator.process import SimProcess
+from tests.simulator.world import CALM, Chances, Crash, SimClock, World, random_workflow
+
+MOVES_MAX = 4_000  # a run that takes more does not end
+ROUNDS_MAX = 6
+
+
+class Simulation:
+    """Everything about one seed."""
+
+    def __init__(self, home: Path, seed: int) -> None:
+        self.random = Random(seed)
+        trouble = self.random.choice((0.0, 0.05, 0.2))
+        crash = self.random.choice((0.0, 0.005, 0.03))
+        jump = self.random.choice((0.0, 0.02))
+        self.world = World(seed, self.random, Chances(crash, trouble, jump))
+        self.clock = SimClock()
+        self.home = home
+        self.workflow, self.needs = random_workflow(self.world, seed)
+        self.force = False
+        outside = any("outside" in step.instruction.input for step in self.workflow.steps)
+        self.wait = self.random.random() < 0.5 and not outside  # it would wait for ever
+        self.redone: set[str] = set()
+        self.consents: Counter[str] = Counter()  # how often a person said that it may happen again
+        self.settled: dict[str, tuple[str, object]] = {}
+        self.processes: list[SimProcess] = []
+        self.world.before = self._before
+        self.moving: SimProcess | None = None
+
+    def run(self) -> None:
+        """To a final end, with less and less in the way. Raises `AssertionError`."""
+        self.watcher = Store.open(self.home, durability="normal", clock=self.clock)
+        try:
+            for number in range(ROUNDS_MAX):
+                if number == ROUNDS_MAX - 2:
+                    self.world.chances = CALM
+                end = self._round(number)
+                if end == "done":
+                    break
+            assert end in ("done", "failed") or self._waits_outside(), f"it ended {end}"
+        finally:
+            self.watcher.close()
+
+    def _round(self, number: int) -> str:
+        """Processes come, crash and come again, until one sees an end."""
+        self.settled.clear()
+        self.redone = self._in_doubt() if number >= ROUNDS_MAX - 3 else set()
+        wanted = self.random.choice((1, 1, 2))
+        cancel_at = self.random.choice((0, 0, 0, 30)) if number == 0 else 0
+        for moves in range(MOVES_MAX):
+            while len(self.processes) < wanted:
+                self._come()
+            if self._jumps():
+                self.clock.seconds += self.random.randint(-90_000, 90_000)
+            if cancel_at and moves == cancel_at:
+                for one in self.processes:
+                    one.cancel()
+            process = self.random.choice(self.processes)
+            self._move(process)
+            if process.end is not None:
+                return self._all_end(process)
+        raise AssertionError(f"no end after {MOVES_MAX} moves: {self._rows()}")
+
+    def _all_end(self, first: SimProcess) -> str:
+        """The others come to their end as well; what the last one says counts."""
+        end = first.end
+        self._gone(first)
+        for process in list(self.processes):
+            for _ in range(MOVES_MAX):
+                if process.end is not None or process not in self.processes:
+                    break
+                self._move(process)
+            if process in self.processes:
+                assert process.end is not None, "one of two processes does not end"
+                end = process.end
+                self._gone(process)
+        self._check_rows()
+        assert end is not None
+        return end
+
+    def _come(self) -> None:
+        labels = {cid: label for label, cid in self.world.cids.items()}
+        rows = self._rows()
+        for label in self._in_doubt() & self.redone:
+            self.consents[labels[rows[label].instruction]] += 1
+        try:
+            self.processes.append(self._process())
+        except UsageError:
+            self.force = True  # several mutations: a person consents
+            self.processes.append(self._process())
+
+    def _process(self) -> SimProcess:
+        return SimProcess(
+            self.home,
+            self.workflow,
+            self.world,
+            self.clock,
+            force=self.force,
+            wait=self.wait,
+            redo=self.redone,
+            workers=self.random.randint(1, 3),
+        )
+
+    def _move(self, process: SimProcess) -> None:
+        self.moving = process
+        self.clock.grown += 0.01
+        try:
+            process.move()
+        except Crash:
+            self._gone(process)
+        self._check_claims()
+        if self.random.random() < 0.2:
+            self._check_rows()
+
+    def _gone(self, process: SimProcess) -> None:
+        process.die()
+        self.processes.remove(process)
+
+    def _jumps(self) -> bool:
+        return self.world.chance(self.world.chances.jump)
+
+    # What must hold.
+
+    def _before(self, level: Level, label: str) -> None:
+        """An operation begins."""
+        for needed in self.needs[label]:
+            assert self._is_finished(needed), f"{label} before {needed}"
+        if "/" in label:
+            assert self._is_asked_for(label), f"{label} without a cause"
+        assert not self._is_finished(label), f"{label} is finished and runs again"
+        if level == "mutation":
+            assert self.world.acts[label] <= self.consents[label], f"{label} happens twice"
+        if level in ("mutation", "idempotent-mutation"):
+            assert self.moving is not None
+            progress = self.moving.drive.progress
+            assert not progress.has_ready, f"{label} before steps that are ready"
+            others = [at for at in progress.running_here() if not progress.mutates(at)]
+            assert not others, f"{label} beside steps that run"
+
+    def _check_claims(self) -> None:
+        claimed = [process.drive.book[at] for process in self.processes for at in process.claimed]
+        assert len({entry.label for entry in claimed}) == len(claimed), "two run one step"
+        assert sum(process.acting for process in self.processes) <= 1, "two mutations at once"
+
+    def _check_rows(self) -> None:
+        for label, row in self._rows().items():
+            if row.state not in END_STATES:
+                continue
+            now = (row.state, row.receipt)
+            before = self.settled.setdefault(label, now)
+            assert before == now, f"{label} was {before} and is {now}"
+            assert row.receipt is not None, f"{label} is {row.state} without a receipt"
+            receipt = self.watcher.receipts.get(row.receipt)
+            assert receipt is not None, f"the receipt of {label} is not here"
+            assert receipt.out.is_ok == (row.state != "failed"), f"{label} is {row.state}"
+
+    def _is_finished(self, label: str) -> bool:
+        """Whether an instruction has its receipt, in whichever row of the run it stands."""
+        cid = self.world.cids[label]
+        rows = [row for row in self._rows().values() if row.instruction == cid]
+        return any(row.state in END_STATES and row.receipt is not None for row in rows)
+
+    def _is_asked_for(self, label: str) -> bool:
+        """Whether a step of effects comes from a receipt that is here."""
+        rows = [row for row in self._rows().values() if row.instruction == self.world.cids[label]]
+        return any(row.cause and self.watcher.receipts.get(row.cause) for row in rows)
+
+    def _rows(self) -> dict[str, StepRow]:
+        latest = self.watcher.runs.latest(self.workflow.cid)
+        if latest is None:
+            return {}
+        return {row.label: row for row in self.watcher.runs.steps(latest.id)}
+
+    def _in_doubt(self) -> set[str]:
+        return {label for label, row in self._rows().items() if row.state == "in-doubt"}
+
+    def _waits_outside(self) -> bool:
+        """Whether all that is left waits for what nobody answers, or for consent."""
+        left = [row for row in self._rows().values() if row.state not in END_STATES]
+        return all(row.state in ("queued", "waiting") for row in left)
