@@ -8,22 +8,25 @@ shows.
 
 from __future__ import annotations
 
+import io
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import BinaryIO
 
 from lite.errors import CodecError, IntegrityError, NotFoundError, UsageError
+from lite.files import bounded
 from lite.frozen import field, frozen
 from lite.ipld import car, dag_cbor, unixfs
 from lite.ipld.block import Block
 from lite.ipld.cid import CID, DAG_CBOR
+from lite.limits import MIB, STREAM_BYTES_MAX
 from lite.model.instruction import Instruction
 from lite.model.receipt import Receipt, own_task_id
 from lite.store import Store
 
 Get = Callable[[CID], bytes]
 TOKEN_PREFIX = b"\x82\x58\x40"  # a list of two whose first item is 64 bytes: a signed token
-SPOOL_BYTES_MAX = 16 * 1024 * 1024
+SPOOL_BYTES_MAX = 16 * MIB
 
 
 @frozen
@@ -57,11 +60,16 @@ def export(
     *,
     with_code: bool = False,
     with_inputs: bool = False,
+    with_secrets: bool = False,
 ) -> int:
     """Write the receipts or blocks `refs` and what belongs to them; the number of bytes written.
 
+    Args:
+        with_secrets: also what was marked secret.
+
     Raises:
         NotFoundError: a block that has to be in it is not in the store.
+        AuthorityError: something of it is secret; nothing was written.
     """
     wanted: dict[CID, None] = {}  # an ordered set
     for ref in refs:
@@ -70,6 +78,8 @@ def export(
             wanted |= dict.fromkeys(_closure([ref], store.blocks.get))
         else:
             wanted |= dict.fromkeys(_receipt_blocks(store, receipt, with_code, with_inputs))
+    if not with_secrets:
+        store.secrets.refuse((*refs, *wanted), "the export")
     return car.write_car(out, refs, (_block(store, cid) for cid in wanted))
 
 
@@ -148,10 +158,11 @@ class Archive:
 
     Raises:
         CodecError, HashMismatch: the file is not a sound CAR v1.
+        LimitError: it is a pipe with more than `stream_bytes_max`.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file if file.seekable() else _spooled(file)
+    def __init__(self, file: BinaryIO, stream_bytes_max: int = STREAM_BYTES_MAX) -> None:
+        self._file = file if file.seekable() else _spooled(bounded(file, stream_bytes_max))
         reader = car.read_car(self._file)
         self.roots = tuple(reader.roots)
         self._where: dict[CID, tuple[int, int]] = {}
@@ -190,9 +201,16 @@ class Archive:
 
 def _spooled(file: BinaryIO) -> BinaryIO:
     """The rest of a pipe in a temporary file, so that it can be read twice."""
+    chunk = file.read(MIB)
+    car.read_car(io.BytesIO(chunk))  # what does not begin like an archive is not kept at all
     spool = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES_MAX)  # noqa: SIM115
-    while chunk := file.read(1024 * 1024):
-        spool.write(chunk)
+    try:
+        while chunk:
+            spool.write(chunk)
+            chunk = file.read(MIB)
+    except BaseException:
+        spool.close()
+        raise
     spool.seek(0)
     return spool  # type: ignore[return-value]
 
@@ -259,14 +277,15 @@ def _module_of(cid: CID, data: bytes) -> CID | None:
         return None
 
 
-def import_(store: Store, file: BinaryIO) -> ImportReport:
+def import_(store: Store, file: BinaryIO, stream_bytes_max: int = STREAM_BYTES_MAX) -> ImportReport:
     """Take in an archive. All of it is checked before anything is stored.
 
     Raises:
+        LimitError: it is a pipe with more than `stream_bytes_max`.
         IntegrityError: a hash, a signature or the structure is wrong; nothing was stored.
         StoreError: it does not fit.
     """
-    archive = Archive(file)
+    archive = Archive(file, stream_bytes_max)
     absent = next((root for root in archive.roots if root not in archive), None)
     if absent is not None:
         raise CodecError(f"the archive names {absent} as a root but does not hold it")

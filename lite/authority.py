@@ -116,6 +116,7 @@ class Authority:
         Raises:
             UsageError: a DID, command, policy or time is not of the form that the spec asks for.
             NoProofs: this node holds nothing about the subject that covers the command.
+            TooManyProofs: the chain that it holds is as long as chains may be.
             ClockWrong: it is to expire, and the clock cannot be right.
         """
         _check_command(command)

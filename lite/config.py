@@ -9,16 +9,15 @@ the default. The home itself: `--home`, then `IPVM_HOME`, then the platform's da
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from lite.environment import all_of, environment
-from lite.errors import CodecError, ConfigError, StoreError
+from lite.errors import ConfigError, StoreError
 from lite.frozen import frozen
-from lite.limits import MIB, EngineCaps, Limits
+from lite.limits import CACHE_BYTES, STREAM_BYTES_MAX, EngineCaps, Limits
 from lite.quantities import (
     parse_duration_ms,
     parse_fuel,
@@ -27,44 +26,24 @@ from lite.quantities import (
     render_fuel,
     render_size,
 )
+from lite.setting_texts import (
+    parse_address,
+    parse_bool,
+    parse_count,
+    parse_dids,
+    parse_ops,
+    parse_path,
+    parse_quota,
+    parse_smtp,
+    render_bool,
+    render_optional,
+    render_quota,
+)
 
 FILE_NAME = "config.toml"
 
 _OWNER = Limits.owner()
 _CAPS = EngineCaps()
-
-
-def _parse_bool(text: str) -> bool:
-    match text.strip().lower():
-        case "true" | "yes" | "on" | "1":
-            return True
-        case "false" | "no" | "off" | "0":
-            return False
-        case _:
-            raise ConfigError(f"“{text}” is not a yes or no", hint="Write true or false.")
-
-
-def _parse_count(text: str) -> int:
-    if not re.fullmatch(r"\d{1,9}", text.strip()):
-        raise ConfigError(f"“{text}” is not a whole number", hint="Write for example 2.")
-    return int(text)
-
-
-def _parse_quota(text: str) -> int | None:
-    return None if text.strip().lower() == "none" else parse_size(text)
-
-
-def _parse_dids(text: str) -> tuple[str, ...]:
-    names = tuple(part for part in re.split(r"[\s,]+", text) if part)
-    if names:
-        from lite.keys import parse_did
-
-        for name in names:
-            try:
-                parse_did(name)
-            except CodecError as error:
-                raise ConfigError(str(error)) from None
-    return names
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:
@@ -108,12 +87,12 @@ class Setting:
         return "IPVM_" + self.name.upper().replace(".", "_")
 
 
-def _render_bool(value: bool) -> str:
-    return "true" if value else "false"
+def _file(name: str, text: str) -> Setting:
+    return Setting(name, "path or none", None, text, parse_path, render_optional)
 
 
-def _render_quota(value: int | None) -> str:
-    return "none" if value is None else render_size(value)
+def _ops(name: str, default: tuple[str, ...], text: str) -> Setting:
+    return Setting(name, "list of operations", default, text, parse_ops, ",".join)
 
 
 def _size(name: str, default: int, text: str) -> Setting:
@@ -125,7 +104,7 @@ def _time(name: str, default: int, text: str) -> Setting:
 
 
 def _count(name: str, default: int, text: str) -> Setting:
-    return Setting(name, "number", default, text, _positive(_parse_count))
+    return Setting(name, "number", default, text, _positive(parse_count))
 
 
 def _choice(name: str, choices: Sequence[str], text: str) -> Setting:
@@ -146,6 +125,7 @@ SETTINGS: dict[str, Setting] = {
         _size("limits.memory", _OWNER.memory_bytes, "memory of one run"),
         _time("limits.time", _OWNER.time_ms, "wall time of one run"),
         _size("limits.output", _OWNER.output_bytes, "largest result of one run"),
+        _size("limits.stream", STREAM_BYTES_MAX, "largest pipe or other stream that is stored"),
         _size("limits.module", _CAPS.module_bytes, "largest module that is compiled"),
         _time("limits.compile_time", _CAPS.compile_ms, "processor time of one compilation"),
         _size("limits.compile_memory", _CAPS.compile_memory_bytes, "memory of one compilation"),
@@ -155,8 +135,8 @@ SETTINGS: dict[str, Setting] = {
             "size or none",
             None,
             "largest total of stored blocks",
-            _parse_quota,
-            _render_quota,
+            parse_quota,
+            render_quota,
         ),
         _choice("engine.name", ("auto", "wasmtime", "wasmer"), "the WebAssembly engine"),
         Setting(
@@ -164,17 +144,17 @@ SETTINGS: dict[str, Setting] = {
             "true|false",
             False,
             "run guests inside the node's own process (only for guests that you trust)",
-            _parse_bool,
-            _render_bool,
+            parse_bool,
+            render_bool,
         ),
         _count("engine.workers", min(os.cpu_count() or 1, 8), "guests that run at the same time"),
-        _size("cache.size", 512 * MIB, "disk space for compiled modules"),
+        _size("cache.size", CACHE_BYTES, "disk space for compiled modules"),
         Setting(
             "trust.issuers",
             "list of DIDs",
             (),
             "others whose receipts count as answers",
-            _parse_dids,
+            parse_dids,
             ",".join,
         ),
         _count("trust.confirmations", 1, "how many trusted issuers must agree on an answer"),
@@ -182,6 +162,28 @@ SETTINGS: dict[str, Setting] = {
             "unixfs.profile",
             ("unixfs-v1-2025", "legacy-256k"),
             "how files are cut into blocks; decides their CIDs",
+        ),
+        _ops("ops.off", (), "operations that are switched off"),
+        _ops("ops.allowed_for_others", ("wasm/run",), "operations that others may have done here"),
+        _file("ops.crud_root", "folder whose files crud/* may read and change"),
+        _file("ops.http_netrc", "netrc file with names and passwords for http/*"),
+        _file("ops.exec", "TOML file of the programs that exec/run may start"),
+        Setting(
+            "ops.smtp",
+            "smtp URL or none",
+            None,
+            "mail server for msg/send",
+            parse_smtp,
+            render_optional,
+        ),
+        _file("ops.smtp_password_file", "file with the password for the mail server"),
+        Setting(
+            "ops.smtp_from",
+            "address or none",
+            None,
+            "address that msg/send writes from",
+            parse_address,
+            render_optional,
         ),
     )
 }
@@ -266,6 +268,12 @@ class Config:
             values[name], sources[name] = _parse_from(s, text, source), source
         return Config(home, values, sources)
 
+    @staticmethod
+    def defaults(home: Path) -> Config:
+        """Every setting at its default, whatever the environment and the file say."""
+        values = {name: s.default for name, s in SETTINGS.items()}
+        return Config(home, values, dict.fromkeys(SETTINGS, "default"))
+
     def __getitem__(self, name: str) -> Any:
         """The parsed value; raises `ConfigError` for an unknown name."""
         return self.values[setting(name).name]
@@ -287,6 +295,11 @@ class Config:
             time_ms=self.values["limits.time"],
             output_bytes=self.values["limits.output"],
         )
+
+    @property
+    def stream_bytes(self) -> int:
+        """Bound on what is stored from one stream that may have no end."""
+        return int(self.values["limits.stream"])
 
     @property
     def engine_caps(self) -> EngineCaps:
@@ -405,7 +418,7 @@ def flatten(path: Path, tree: Mapping[str, Any]) -> dict[str, str]:
 def _as_text(path: Path, name: str, value: Any) -> str:
     """A TOML value as the text that the setting's parser reads."""
     if isinstance(value, bool):
-        return _render_bool(value)
+        return render_bool(value)
     if isinstance(value, (str, int)):
         return str(value)
     if isinstance(value, list) and all(isinstance(item, str) for item in value):

@@ -31,7 +31,21 @@ tasks are in `lite.model.result`.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+# What a broken rule of a format is called, where a caller tells it from others.
+Rule = Literal[
+    "",
+    "container-bytes",
+    "container-tokens",
+    "key-duplicate",
+    "keys-unsorted",
+    "nesting",
+    "not-shortest",
+    "policy-size",
+    "proofs",
+    "token-bytes",
+]
 
 
 class IpvmError(Exception):
@@ -109,7 +123,13 @@ class IntegrityError(IpvmError):
 
 
 class CodecError(IntegrityError):
+    """Bytes or text that break a rule of their format; `rule` names it, or is empty."""
+
     code = "codec"
+
+    def __init__(self, message: str, *, hint: str | None = None, rule: Rule = "") -> None:
+        super().__init__(message, hint=hint)
+        self.rule: Rule = rule
 
 
 class HashMismatch(IntegrityError):

@@ -13,8 +13,10 @@ from lite.errors import LimitError, NotFoundError, UsageError
 from lite.ipld import unixfs
 from lite.ipld.block import Block
 from lite.ipld.cid import CID
+from lite.limits import STREAM_BYTES_MAX
 
 Put = Callable[[Block], None]
+_MODULE = "limits.module"
 
 
 def add_source(
@@ -22,13 +24,15 @@ def add_source(
     put: Put,
     profile: unixfs.Profile,
     bytes_max: int | None = None,
+    stream_bytes_max: int = STREAM_BYTES_MAX,
 ) -> CID:
     """Write a path (file or folder), bytes, or an open binary file as UnixFS blocks.
 
     With `bytes_max`, a path has to be a regular file, and nothing is read beyond that size.
 
     Raises:
-        LimitError: it is larger than `bytes_max`.
+        LimitError: it is larger than `bytes_max`, or a pipe or the like with more than
+            `stream_bytes_max`.
     """
     if bytes_max is not None:
         with _bounded(source, bytes_max) as file:
@@ -36,12 +40,31 @@ def add_source(
     if isinstance(source, bytes):
         return unixfs.write_file(io.BytesIO(source), put, profile)
     if not isinstance(source, (str, Path)):
-        return unixfs.write_file(source, put, profile)
+        return unixfs.write_file(bounded(source, stream_bytes_max), put, profile)
     path = Path(source)
     if path.is_dir():
         return _add_folder(path, put, profile)[0]
     with open_file(path) as file:
-        return unixfs.write_file(file, put, profile)
+        return unixfs.write_file(bounded(file, stream_bytes_max), put, profile)
+
+
+def bounded(file: BinaryIO, bytes_max: int, setting: str = "limits.stream") -> BinaryIO:
+    """The file itself if it has an end, as regular files do; else no more than `bytes_max` can be
+    read of it: a pipe or a device may go on for ever.
+
+    Args:
+        setting: the bound's name, for the hint.
+    """
+    return file if _has_end(file) else cast(BinaryIO, _Bounded(file, bytes_max, setting))
+
+
+def _has_end(file: BinaryIO) -> bool:
+    if isinstance(file, io.BytesIO):
+        return True
+    try:
+        return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+    except (AttributeError, OSError):  # not a file of the system's
+        return False
 
 
 def _bounded(source: str | Path | bytes | BinaryIO, bytes_max: int) -> BinaryIO:
@@ -49,7 +72,7 @@ def _bounded(source: str | Path | bytes | BinaryIO, bytes_max: int) -> BinaryIO:
     if isinstance(source, bytes):
         source = io.BytesIO(source)
     if not isinstance(source, (str, Path)):
-        return cast(BinaryIO, _Bounded(source, bytes_max))
+        return cast(BinaryIO, _Bounded(source, bytes_max, _MODULE))
     path = Path(source)
     if path.exists() and not path.is_file():
         kind = "folder" if path.is_dir() else "device or pipe"
@@ -57,16 +80,17 @@ def _bounded(source: str | Path | bytes | BinaryIO, bytes_max: int) -> BinaryIO:
     file = open_file(path)
     if os.fstat(file.fileno()).st_size > bytes_max:
         file.close()
-        raise _too_large(bytes_max, f"{path} ")
-    return cast(BinaryIO, _Bounded(file, bytes_max))
+        raise _too_large(bytes_max, _MODULE, f"{path} ")
+    return cast(BinaryIO, _Bounded(file, bytes_max, _MODULE))
 
 
 class _Bounded:
     """An open file that raises `LimitError` when more than so many bytes come out of it."""
 
-    def __init__(self, file: BinaryIO, bytes_max: int) -> None:
+    def __init__(self, file: BinaryIO, bytes_max: int, setting: str) -> None:
         self._file = file
         self._bytes_max = bytes_max
+        self._setting = setting
         self._left = bytes_max
 
     def __enter__(self) -> _Bounded:
@@ -79,14 +103,17 @@ class _Bounded:
         part = self._file.read(size if 0 <= size <= self._left else self._left + 1)
         self._left -= len(part)
         if self._left < 0:
-            raise _too_large(self._bytes_max)
+            raise _too_large(self._bytes_max, self._setting)
         return part
 
+    def fileno(self) -> int:
+        return self._file.fileno()
 
-def _too_large(bytes_max: int, what: str = "it ") -> LimitError:
+
+def _too_large(bytes_max: int, setting: str, what: str = "the input ") -> LimitError:
     return LimitError(
-        f"{what}has more than {bytes_max} bytes",
-        hint="`ipvm config list` shows the limits of this node.",
+        f"{what}has more than {bytes_max} bytes, the setting {setting}",
+        hint=f"`ipvm config set {setting} SIZE` allows more.",
     )
 
 

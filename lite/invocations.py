@@ -13,24 +13,26 @@ Source: UCAN Invocation 1.0.0-rc.1; the mapping of IPVM instructions is ours.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 from lite.authority import Authority
-from lite.errors import CidError, UsageError
+from lite.errors import AuthorityError, CidError, QueuedError, UsageError
 from lite.executor import Executor, Settled, Warrant
 from lite.ipld.cid import CID
 from lite.limits import Limits
 from lite.model.instruction import Instruction
 from lite.model.limits_map import limits_from_meta
 from lite.model.promise import Await
+from lite.ops import base as ops
 from lite.parcel import Parcel
 from lite.store import Store
 from lite.ucan import proofs
 from lite.ucan.authorised import Authorised
 from lite.ucan.checks import Place
 from lite.ucan.invocation import Invocation
-from lite.ucan.refusals import Replayed
+from lite.ucan.refusals import InDoubt, Refusal, Replayed
 
 NONCE_BYTES: Final = 12
 IPFS = "ipfs://"
@@ -45,6 +47,7 @@ def serve(
     store: Store,
     did: str,
     guest: Limits,
+    ops_allowed: Collection[str],
 ) -> Settled:
     """Do what an invocation asks for; see `Node.run_invocation`.
 
@@ -52,55 +55,131 @@ def serve(
         data: a token, or a container with it and its proofs.
         did: of this node.
         guest: what it may use at most.
+        ops_allowed: the operations that others may have done here at all, whatever they can prove.
     """
     parcel = Parcel.read(data)
     if len(parcel.invocations) != 1:
         raise UsageError(f"there are {len(parcel.invocations)} invocations in it, not one")
-    claims = _Claims(store)
-    try:
-        allowed = authority.authorise(
-            parcel.invocations[0],
-            executor=did,
-            proofs_with_it=parcel.delegations,
-            claim=claims.claim,
-        )
-    except Replayed:
-        earlier = claims.earlier()
-        if earlier is None:
-            raise
-        return earlier
-    try:
-        store.tokens.add(allowed.chain, durable=False)
-        return _do(allowed, claims.cid, executor, guest)
-    except BaseException:
-        claims.release()
-        raise
+    with _Claim(store) as claim:
+        try:
+            allowed = authority.authorise(
+                parcel.invocations[0],
+                executor=did,
+                proofs_with_it=parcel.delegations,
+                claim=claim.take,
+            )
+        except Replayed:
+            earlier = claim.earlier()
+            if earlier is None:
+                raise
+            return earlier
+        return _do(allowed, claim, store, executor, guest, ops_allowed)
 
 
-def _do(allowed: Authorised, claim: CID, executor: Executor, guest: Limits) -> Settled:
+def _do(
+    allowed: Authorised,
+    claim: _Claim,
+    store: Store,
+    executor: Executor,
+    guest: Limits,
+    ops_allowed: Collection[str],
+) -> Settled:
     invocation = allowed.invocation
-    warrant = Warrant(invocation.task, invocation.cid, claim, _permit(allowed))
-    return executor.run_for(warrant, instruction_of(invocation), limits_of(invocation, guest))
+    with claim.undone_by(Exception):
+        instruction, limits = instruction_of(invocation), limits_of(invocation, guest)
+    harmless = executor.may_repeat(instruction)
+    if claim.is_taken_over and not harmless:
+        raise _in_doubt(
+            invocation,
+            "accepted once already, and this node was stopped before it could sign a receipt; "
+            f"whether {instruction.op} had its effect is not known",
+        )
+    with claim.undone_by(BaseException):
+        _check_op(instruction.op, ops_allowed)
+        store.secrets.refuse_reading(instruction)
+        store.tokens.add(allowed.chain, durable=False)
+    warrant = Warrant(invocation.task, invocation.cid, claim.cid, _permit(allowed, store))
+    # What acts on the world may have begun to, unless the error says that it could not.
+    errors = BaseException if harmless else (QueuedError, UsageError, AuthorityError)
+    try:
+        with claim.undone_by(errors):
+            return executor.run_for(warrant, instruction, limits)
+    except ops.InDoubt as doubt:
+        raise _in_doubt(invocation, str(doubt)) from doubt
 
 
-class _Claims:
-    """The claim of one invocation: made by `proofs.check`, kept unless it led to nothing."""
+def _check_op(op: str, allowed: Collection[str]) -> None:
+    """Refuse what this node does for its owner alone: a delegation of everything, made when there
+    were fewer operations, does not open the later ones."""
+    if op not in allowed:
+        raise AuthorityError(
+            f"this node does {op} for its owner only",
+            hint="Its owner can add it to the setting ops.allowed_for_others.",
+        )
+
+
+def _in_doubt(invocation: Invocation, reason: str) -> Refusal:
+    doubt = InDoubt(reason, hint="see whether it was done; if it was not, send a new invocation")
+    return Place(invocation.cid).refused(doubt, "9")
+
+
+class _Claim:
+    """The claim of one invocation, made by `proofs.check`; a context manager.
+
+    It holds a lease while it lasts: who comes with the same invocation meanwhile waits and gets
+    the same receipt, and a claim without a receipt that nobody holds is that of a dead process.
+
+    Attributes:
+        is_taken_over: it was such a one.
+    """
 
     def __init__(self, store: Store) -> None:
+        self._store = store
         self._tokens = store.tokens
         self._cid: CID | None = None
+        self._lease = ExitStack()
+        self.is_taken_over = False
+
+    def __enter__(self) -> _Claim:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lease.close()
 
     @property
     def cid(self) -> CID:
         assert self._cid is not None, "the check claims before it lets anything in"
         return self._cid
 
-    def claim(self, cid: CID, until: int | None) -> bool:
-        self._cid = cid
-        return self._tokens.claim(cid, until)
+    def take(self, cid: CID, until: int | None) -> bool:
+        """Claim it, after whoever holds it now; whether it is to be done.
 
-    def release(self) -> None:
-        self._tokens.release(self.cid)
+        Raises:
+            Replayed: it may have been done so long ago that this is not known any more.
+        """
+        self._lease.enter_context(self._store.lease(cid))
+        self._cid = cid
+        found = self._tokens.claim(cid, until)
+        if found == "forgotten":
+            raise Replayed(
+                "may have been accepted before: of those that ended so early not all are known",
+                step="9",
+                token=cid,
+                hint="send a new invocation that ends later",
+            )
+        self.is_taken_over = found == "open"
+        return found in ("new", "open")
+
+    @contextmanager
+    def undone_by(
+        self, errors: type[BaseException] | tuple[type[BaseException], ...]
+    ) -> Iterator[None]:
+        """Take the claim back when one of the errors is raised inside: it led to nothing."""
+        try:
+            yield
+        except errors:
+            self._tokens.release(self.cid)
+            raise
 
     def earlier(self) -> Settled | None:
         """The receipt of the first time."""
@@ -181,10 +260,11 @@ def limits_of(invocation: Invocation, guest: Limits) -> Limits:
     return asked.clamp(guest)
 
 
-def _permit(allowed: Authorised) -> Callable[[Instruction], None]:
+def _permit(allowed: Authorised, store: Store) -> Callable[[Instruction], None]:
     """Ask the policies again, about arguments whose awaits were filled in."""
 
     def permit(reified: Instruction) -> None:
+        store.secrets.refuse_reading(reified)
         value = reified.value()
         args = {**allowed.invocation.args, "rsc": value["rsc"], "input": value["input"]}
         failed = allowed.failure(args)

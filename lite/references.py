@@ -6,6 +6,7 @@ from lite.errors import CidError, NotFoundError, UsageError
 from lite.ipld import unixfs
 from lite.ipld.cid import CID
 from lite.store import Store
+from lite.store.names import may_be_name
 
 SCHEME = "ipfs://"
 PIECE_CHARS_MIN = 4
@@ -36,8 +37,9 @@ def _by_piece(store: Store, piece: str, fault: CidError, start: str = "") -> CID
     `start`: as it was shown, `bafy…q4wz7ka`, the CID begins with this as well.
     """
     if len(piece) < PIECE_CHARS_MIN or not piece.isascii() or not piece.isalnum():
-        raise CidError(
-            f"{piece!r} is not a CID: {fault}",
+        kind = NotFoundError if may_be_name(piece) else CidError
+        raise kind(
+            f"{piece!r} is neither a name here nor a CID" if kind is NotFoundError else str(fault),
             hint=f"Give a CID, a petname, or at least {PIECE_CHARS_MIN} characters of a CID.",
         )
     for find in (store.receipts.find, store.blocks.find):

@@ -15,6 +15,11 @@ SHELLS = ("bash", "zsh", "fish")
 @click.pass_obj
 def version(shell: Shell) -> None:
     """Print the version."""
+    say_version(shell)
+
+
+def say_version(shell: Shell) -> None:
+    """What `ipvm version` and `--version` print."""
     if not shell.json:
         shell.line(f"ipvm {VERSION}")
         return

@@ -28,19 +28,27 @@ if TYPE_CHECKING:
 @click.option("-o", "--out", metavar="FILE", required=True, help="The archive; - for stdout.")
 @click.option("--with-code", is_flag=True, help="Also the modules.")
 @click.option("--with-inputs", is_flag=True, help="Also the files that were given to them.")
+@click.option("--with-secrets", is_flag=True, help="Also what was marked secret.")
 @click.pass_obj
 def export(
-    shell: Shell, refs: tuple[str, ...], out: str, with_code: bool, with_inputs: bool
+    shell: Shell,
+    refs: tuple[str, ...],
+    out: str,
+    with_code: bool,
+    with_inputs: bool,
+    with_secrets: bool,
 ) -> None:
     """Write receipts, with their instruction and large outputs, or files into one CAR archive.
 
     REF is a receipt, an instruction that has one, a CID, a part of one, or a name. An existing
-    file is replaced when the new one is complete.
+    file is replaced when the new one is complete. What is secret stays here, and with it the whole
+    archive, unless --with-secrets says otherwise.
     """
     node = shell.node()
     roots = [_root(node, ref) for ref in refs]
+    told = {"with_code": with_code, "with_inputs": with_inputs, "with_secrets": with_secrets}
     with writing(out) as file, metered(shell, file, "export") as stream:
-        written = node.export(roots, stream, with_code=with_code, with_inputs=with_inputs)
+        written = node.export(roots, stream, **told)
     if shell.json and out != "-":
         shell.emit({"file": out, "bytes": written, "roots": [str(root) for root in roots]})
     shell.note(f"ipvm: wrote {size(written)}" + ("" if out == "-" else f" to {visible(out)}"))

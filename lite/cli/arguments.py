@@ -122,6 +122,51 @@ def parse_words(texts: Sequence[str], sources: Sources) -> list[str]:
     return words
 
 
+def parse_inputs(texts: Sequence[str], sources: Sources) -> dict[str, Any]:
+    """The input of an operation from `KEY=VALUE` each, where no types say what a value is.
+
+    `@file` and `-` are links to their bytes as a file, `@name` and a CID are links, `@@x` is the
+    text `@x`; what reads as DAG-JSON is that, anything else is text.
+
+    Raises:
+        UsageError: not of this form, a key twice, or what begins like JSON and is none.
+        NotFoundError: `@name` is neither a file nor a petname.
+    """
+    inputs: dict[str, Any] = {}
+    for i, text in enumerate(texts, 1):
+        _encodable(i, text)
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise UsageError(
+                f"“{one_line(text, 60)}” is not of the form KEY=VALUE",
+                hint="For example: ipvm run --op http/get https://example.org/ only=body",
+            )
+        if key in inputs:
+            raise UsageError(f"{one_line(key, 60)} is given twice")
+        inputs[key] = _untyped(key, value, sources)
+    return inputs
+
+
+def _untyped(key: str, text: str, sources: Sources) -> Any:
+    if text.startswith("ipfs://") or _CID_LIKE.fullmatch(text):
+        return sources.link(text)
+    if text.startswith(("@@", "\\@")):
+        return text[1:]
+    stream = _stream(text, sources)
+    if stream is not None:
+        return stream if isinstance(stream, CID) else sources.store(stream)
+    try:
+        return _json(text)
+    except _NotThatType as reason:
+        if not text.startswith(("{", "[", '"')):
+            return text
+        # A slip in JSON would else go out as a text, perhaps in a mutation.
+        raise UsageError(
+            f"{one_line(key, 60)} begins like JSON and is none: {reason}",
+            hint=f"If it is meant as text, put it into a file and write {key}=@FILE.",
+        ) from None
+
+
 def bytes_or_link(stream: BinaryIO, sources: Sources) -> bytes | CID:
     """A stream's bytes when they are few, else a link to them as a file (`INLINE_BYTES_MAX`)."""
     head = _read(stream, INLINE_BYTES_MAX + 1)
@@ -339,6 +384,7 @@ class _Rejoined:
     def __init__(self, head: bytes, rest: BinaryIO) -> None:
         self._head = head
         self._read: Callable[[int], bytes] = rest.read
+        self.fileno: Callable[[], int] = rest.fileno
 
     def read(self, length: int = -1) -> bytes:
         if not self._head:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,8 @@ from lite.cli.shell import Shell
 from lite.errors import UsageError
 
 HELP_NAMES = ("-h", "--help")
+REST = ("--", "--args")  # what follows one of these are arguments, whatever it looks like
+NEGATIVE = re.compile(r"-(\d|\.\d)")
 CONTEXT = {"help_option_names": list(HELP_NAMES), "max_content_width": 100}
 
 
@@ -24,15 +27,17 @@ def _flag(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 
 
 def _home(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
+    if value == "":
+        raise UsageError("--home names no folder", hint="Leave it out for the usual home.")
     if value is not None:
         _shell(ctx).home = value
 
 
 def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
-        from lite.version import VERSION
+        from lite.cli.about import say_version
 
-        _shell(ctx).line(f"ipvm {VERSION}")
+        say_version(_shell(ctx))
         ctx.exit()
 
 
@@ -67,7 +72,7 @@ def global_options(*, hidden: bool) -> list[click.Parameter]:
             help="Print the version.",
             callback=_version,
             hidden=hidden,
-            **switch,
+            **{**switch, "is_eager": False},  # after --json, wherever that stands
         ),
     ]
 
@@ -131,12 +136,17 @@ def _write_example(example: str, formatter: click.HelpFormatter) -> None:
 
 
 def verb(
-    name: str, *, example: str, in_group: click.Group | None = None, **kwargs: Any
+    name: str,
+    *,
+    example: str,
+    in_group: click.Group | None = None,
+    cls: type[Verb] = Verb,
+    **kwargs: Any,
 ) -> Callable[[Callable[..., None]], Verb]:
     """Make a function a verb; its docstring is the help text."""
 
     def decorate(function: Callable[..., None]) -> Verb:
-        made = click.command(name, cls=Verb, example=example, **kwargs)(function)
+        made = click.command(name, cls=cls, example=example, **kwargs)(function)
         if in_group is not None:
             in_group.add_command(made)
         return made

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from lite.cli.command import verb
-from lite.cli.present import moment, short, size, visible
+from lite.cli.present import moment, size, visible
 from lite.cli.shell import Shell, TaskEnded
 from lite.errors import ConfigError, IntegrityError, IpvmError, NotFoundError, StoreError
 from lite.frozen import frozen
+from lite.limits import DISK_FREE_BYTES_MIN
 
 if TYPE_CHECKING:
     from lite.config import Config
@@ -26,8 +27,8 @@ State = Literal["ok", "warning", "failed"]
 
 PYTHON_MIN = (3, 10)
 SQLITE_MIN = (3, 37, 0)  # STRICT tables
-FREE_BYTES_MIN = 100 * 1024 * 1024
 CLOCK_AHEAD_MAX_S = 60
+_NO_CACHE = "Modules are compiled again by each process: make it a folder of yours, or remove it."
 OTHER_VARIABLES = frozenset({"IPVM_HOME", "IPVM_DEBUG", "IPVM_VECTORS"})
 
 
@@ -91,9 +92,11 @@ def _all(shell: Shell, deep: bool, repair: bool) -> Iterator[Finding]:
     home = shell.home_path()
     try:
         config = shell.config()
-    except ConfigError as error:
-        yield Finding("settings", "failed", str(error), error.hint, ConfigError.exit_code)
-        return
+    except (ConfigError, StoreError) as error:
+        yield Finding("settings", "failed", f"{error}; checking on with defaults", error.hint)
+        from lite.config import Config
+
+        config = Config.defaults(home)
     if not home.exists():
         yield Finding("home", "ok", f"{home} is not there yet; the first command makes it")
         yield _clock(None)
@@ -190,14 +193,14 @@ def _home(home: Path) -> Finding:
 
 def _disk(home: Path) -> Finding:
     free = shutil.disk_usage(home).free
-    if free < FREE_BYTES_MIN:
+    if free < DISK_FREE_BYTES_MIN:
         return Finding("disk", "warning", f"{size(free)} free", "`ipvm gc` may free some.")
     return Finding("disk", "ok", f"{size(free)} free")
 
 
 def _key(home: Path) -> Finding:
     from lite.keys import Key
-    from lite.node import lost_key
+    from lite.node import lost_key, unusable_key
     from lite.store import Store
 
     path = home / "key"
@@ -205,14 +208,14 @@ def _key(home: Path) -> Finding:
         return Finding("key", "ok", Key.load(path).did)
     except NotFoundError:
         pass
-    except IpvmError as error:
-        return Finding("key", "failed", str(error), error.hint)
+    except ConfigError as error:
+        return Finding("key", "failed", str(error), unusable_key(error).hint)
     try:
         with Store.open(home) as store:
-            unused = store.stats().is_unused
+            used = store.was_used()
     except IpvmError:
-        unused = False  # what is wrong with the store has a line of its own
-    if unused:
+        used = True  # what is wrong with the store has a line of its own
+    if not used:
         return Finding("key", "ok", "there is none yet; the first command that needs it makes it")
     lost = lost_key(path)
     return Finding("key", "failed", str(lost), lost.hint)
@@ -224,7 +227,9 @@ def _cache(config: Config) -> Finding:
     except FileNotFoundError:
         files = []
     except OSError as error:
-        return Finding("cache", "warning", f"{config.cache_dir}: {error.strerror}")
+        return Finding("cache", "warning", f"{config.cache_dir}: {error.strerror}", _NO_CACHE)
+    if config.cache_dir.exists() and not os.access(config.cache_dir, os.W_OK | os.X_OK):
+        return Finding("cache", "warning", f"{config.cache_dir} cannot be written", _NO_CACHE)
     return Finding("cache", "ok", f"{len(files)} files, {size(sum(files))}")
 
 
@@ -264,10 +269,10 @@ def _clock(store: Store | None) -> Finding:
     now = SystemClock().now()
     latest = store.tokens.latest() if store is not None else None
     signed_at, receipt = (latest.signed_at, latest.receipt) if latest is not None else (0, None)
-    state = ClockState.of(now, signed_at, "" if receipt is None else short(receipt))
+    state = ClockState.of(now, signed_at, "" if receipt is None else str(receipt))
     if state.suspicious is not None:
-        hint = "Set the clock: until then no token that begins or ends at a time is judged or made."
-        return Finding("clock", "failed", state.suspicious, hint)
+        text = f"{state.suspicious}; no token that begins or ends at a time is judged or made"
+        return Finding("clock", "failed", text, state.hint)
     newest = store.receipts.list(limit=1) if store is not None else []
     if newest and newest[0].issued_at > now + CLOCK_AHEAD_MAX_S:
         text = f"it says {moment(now)}, but a receipt is from {moment(newest[0].issued_at)}"

@@ -9,10 +9,15 @@ import sys
 import click
 
 from lite.cli.present import one_line
-from lite.cli.shell import Shell, TaskEnded, complain, error_line
+from lite.cli.shell import STDOUT, Shell, TaskEnded, complain, error_line
 from lite.environment import environment
 from lite.errors import BugError, IpvmError
 from lite.frozen import frozen
+
+_LOOK = (
+    "Look where it acts whether it happened, before you do it again: the same command does it once"
+    " more. With --nonce TEXT a server can know a repetition by its idempotency-key."
+)
 
 
 @frozen
@@ -30,6 +35,8 @@ def ending(error: BaseException, shell: Shell) -> int:
     if isinstance(error, BrokenPipeError):
         raise error
     found = _describe(error)
+    if isinstance(error, OSError) and error.filename == STDOUT:
+        drop_stdout()
     if found.message:
         if shell.json:
             shell.emit_error(found.code, found.message, found.hint)
@@ -43,6 +50,7 @@ def ending(error: BaseException, shell: Shell) -> int:
 
 def _describe(error: BaseException) -> Ending:
     from lite.cli.main import Terminated
+    from lite.ops.base import InDoubt
 
     match error:
         case click.exceptions.Exit():
@@ -57,6 +65,8 @@ def _describe(error: BaseException) -> Ending:
             return Ending(130, "interrupted", "interrupted")
         case Terminated():
             return Ending(143, "terminated", "terminated")
+        case InDoubt():
+            return Ending(1, "in-doubt", f"in doubt: {error}", _LOOK)
         case OSError():
             return _system(error)
         case MemoryError():
@@ -86,10 +96,17 @@ def _usage(error: click.UsageError) -> Ending:
 
 def _system(error: OSError) -> Ending:
     """An operating-system error that no layer below has explained."""
+    if error.filename == STDOUT:
+        return Ending(
+            6,
+            "output",
+            f"the output could not be written: {error.strerror}",
+            "What the command did is done; only what it had to say is lost.",
+        )
     what = f"{error.filename}: " if error.filename else ""
     message = f"{what}{error.strerror or error}"
     if error.errno == errno.ENOSPC:
-        return Ending(6, "store-full", message, "Free some space; nothing was changed.")
+        return Ending(6, "store-full", message, "Free some space, then do it again.")
     if isinstance(error, FileNotFoundError):
         return Ending(5, "not-found", message)
     return Ending(6, "system", message)
@@ -105,7 +122,8 @@ def _bug(error: BaseException) -> Ending:
 
 
 def drop_stdout() -> None:
-    """Send what is still buffered for a closed pipe nowhere, so that exiting is silent."""
+    """Send what is still buffered for a closed pipe or a full disk nowhere, so that exiting is
+    silent."""
     try:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,16 +20,30 @@ if TYPE_CHECKING:
     from lite.node import Node
 
 
-@verb("add", example="ipvm add photo.png\nipvm add tools/ --name tools --pin\ncurl … | ipvm add -")
+@verb(
+    "add",
+    example="ipvm add photo.png\nipvm add tools/ --name tools --pin\ncurl … | ipvm add -\n"
+    "ipvm add diary.txt --private",
+)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option("--name", metavar="NAME", help="Also give it this name.")
 @click.option("--pin", is_flag=True, help="Keep it when `ipvm gc` collects.")
+@click.option("--private", is_flag=True, help="They, and what is made from them, stay here.")
 @click.option("--profile", metavar="NAME", help="How files are cut into blocks.")
 @click.pass_obj
 def add(
-    shell: Shell, paths: tuple[str, ...], name: str | None, pin: bool, profile: str | None
+    shell: Shell,
+    paths: tuple[str, ...],
+    name: str | None,
+    pin: bool,
+    private: bool,
+    profile: str | None,
 ) -> None:
-    """Store files and folders and print their CIDs. A - is standard input."""
+    """Store files and folders and print their CIDs. A - is standard input.
+
+    With --private they are secret: they, and all that is or was computed from them, do not leave
+    this node, unless by `ipvm export --with-secrets`.
+    """
     if name is not None and len(paths) > 1:
         raise UsageError("--name is for one path", hint="Add them one by one, or their folder.")
     node = shell.node()
@@ -37,18 +51,33 @@ def add(
         from lite.config import setting
 
         profile = setting("unixfs.profile").parse(profile)
-    added = []
+    added: list[dict[str, Any]] = []
+    shell.done["added"] = added
     for path in paths:
         cid = _add(shell, node, path, profile)
+        if private:
+            _make_private(shell, node, path, cid)
         if name is not None:
             node.store.names.set(name, cid)
         if pin:
             node.store.pins.add(cid)
-        added.append((path, cid))
+        secret = node.store.secrets.is_secret(cid)
+        added.append({"path": path, "cid": str(cid), "secret": secret})
         if not shell.json:
             shell.line(str(cid) if len(paths) == 1 else f"{cid}  {path}")
     if shell.json:
-        shell.emit({"added": [{"path": path, "cid": str(cid)} for path, cid in added]})
+        shell.emit({"added": added})
+
+
+def _make_private(shell: Shell, node: Node, path: str, cid: CID) -> None:
+    """Mark what was added; say how much had come of it before."""
+    from lite.privacy import make_secret
+
+    fresh = make_secret(node.store, [cid])
+    receipts = sum(node.store.receipts.has(one) for one in fresh)
+    if receipts:
+        what = "1 receipt" if receipts == 1 else f"{receipts} receipts"
+        shell.note(f"ipvm: {visible(path)}: {what} that came of it, secret from now on as well")
 
 
 def _add(shell: Shell, node: Node, path: str, profile: str | None) -> CID:
@@ -132,16 +161,22 @@ def _value(node: Node, cid: CID) -> bytes | None:
 @click.argument("ref")
 @click.pass_obj
 def ls(shell: Shell, ref: str) -> None:
-    """List a stored folder: CID, size with all below it, name."""
+    """List a stored folder: CID, size with all below it, name; "(secret)" behind what is."""
     node = shell.node()
     cid = resolve_path(node, ref)
     entries = node.ls(cid)
+    secret = node.store.secrets.any_secret(entry.cid for entry in entries)
     if shell.json:
         shell.emit(
             {
                 "cid": str(cid),
                 "entries": [
-                    {"name": entry.name, "cid": str(entry.cid), "bytes": entry.tsize}
+                    {
+                        "name": entry.name,
+                        "cid": str(entry.cid),
+                        "bytes": entry.tsize,
+                        "secret": entry.cid in secret,
+                    }
                     for entry in entries
                 ],
             }
@@ -149,4 +184,5 @@ def ls(shell: Shell, ref: str) -> None:
         return
     width = max((len(str(entry.tsize)) for entry in entries), default=0)
     for entry in entries:
-        shell.line(f"{entry.cid}  {entry.tsize:>{width}}  {visible(entry.name)}")
+        mark = "  (secret)" if entry.cid in secret else ""
+        shell.line(f"{entry.cid}  {entry.tsize:>{width}}  {visible(entry.name)}{mark}")

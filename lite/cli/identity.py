@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -11,10 +10,10 @@ import click
 from lite.cli.command import group, verb
 from lite.cli.outfile import writing
 from lite.cli.shell import Shell
-from lite.errors import NotFoundError, UsageError
+from lite.errors import ConfigError, NotFoundError, StoreError, UsageError
 
 if TYPE_CHECKING:
-    from lite.keys import Key
+    from pathlib import Path
 
 KEY_FILE = "key"
 KEY_TEXT_BYTES_MAX = 4096
@@ -90,7 +89,13 @@ def _replace(shell: Shell, text: str, force: bool) -> None:
 
     fresh = Key.from_text(text)
     path = shell.home_path() / KEY_FILE
-    old = _present(path)
+    try:
+        old = Key.load(path)
+    except NotFoundError:
+        old = None
+    except ConfigError as fault:
+        _set_aside(shell, path, fault, force)
+        old = None
     if old is not None and old.did != fresh.did:
         if not force:
             raise UsageError(
@@ -107,10 +112,19 @@ def _replace(shell: Shell, text: str, force: bool) -> None:
         shell.line(fresh.did)
 
 
-def _present(path: Path) -> Key | None:
-    from lite.keys import Key
+def _set_aside(shell: Shell, path: Path, fault: ConfigError, force: bool) -> None:
+    """Give a key file that cannot be used another name: it may hold a key all the same."""
+    if not force:
+        from lite.node import unusable_key
 
+        raise unusable_key(fault)
+    number = 1
+    while (kept := path.with_name(f"key-unusable-{number}.old")).exists():
+        number += 1
     try:
-        return Key.load(path)
-    except NotFoundError:
-        return None
+        path.rename(kept)
+        if kept.is_file():
+            kept.chmod(0o600)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be moved aside: {error.strerror}") from None
+    shell.note(f"ipvm: the key file that was there is {kept}")

@@ -11,19 +11,23 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from itertools import takewhile
 from types import FrameType
 from typing import Any, NoReturn
 
 import click
 
-from lite.cli.command import CONTEXT, global_options, unknown_verb
-from lite.cli.shell import Shell
+from lite.cli.command import CONTEXT, REST, global_options, unknown_verb
+from lite.cli.shell import Shell, stdout_named
 from lite.environment import environment
 
 VERBS = {
     "Run": {
         "run": "run:run",
         "inspect": "inspect:inspect",
+        "workflow": "workflow:workflow",
+        "logs": "logs:logs",
+        "schedule": "schedule:schedule",
         "why": "why:why",
         "receipt": "receipts:receipt",
     },
@@ -144,11 +148,13 @@ def main(args: Sequence[str], **extra: Any) -> int:
         try:
             with shell, cli.make_context("ipvm", list(args), obj=shell, **extra) as ctx:
                 cli.invoke(ctx)
+            with stdout_named():
+                sys.stdout.flush()
             status = 0
         except BaseException as error:
             from lite.cli.endings import ending
 
-            if "--json" in args[: args.index("--") if "--" in args else None]:
+            if "--json" in takewhile(lambda arg: arg not in REST, args):
                 shell.json = True
             status = ending(error, shell)
         sys.stdout.flush()

@@ -8,9 +8,22 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
+from lite.cli.shell import stdout_named
 from lite.errors import StoreFull, UsageError
+
+
+class _Stdout:
+    """stdout for bytes, whose errors say that they are of it."""
+
+    def write(self, data: bytes) -> int:
+        with stdout_named():
+            return sys.stdout.buffer.write(data)
+
+    def flush(self) -> None:
+        with stdout_named():
+            sys.stdout.buffer.flush()
 
 
 def check_folder(target: str) -> None:
@@ -35,9 +48,11 @@ def writing(target: str, *, private: bool = False) -> Iterator[BinaryIO]:
         StoreFull: the disk is full.
     """
     if target == "-":
-        sys.stdout.flush()
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+        with stdout_named():
+            sys.stdout.flush()
+        yield cast(BinaryIO, _Stdout())
+        with stdout_named():
+            sys.stdout.buffer.flush()
         return
     path = Path(target)
     try:

@@ -35,6 +35,9 @@ class _Metered:
         self._count(len(data))
         return self._file.write(data)
 
+    def fileno(self) -> int:
+        return self._file.fileno()
+
     def seekable(self) -> bool:
         return self._file.seekable()
 

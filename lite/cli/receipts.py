@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lite.model.receipt import Receipt
 
 LIST_DEFAULT = 50
+SECRET = "secret       yes: it stays on this node unless `ipvm export --with-secrets` lets it out"
 
 receipt = group(
     "receipt",
@@ -40,16 +41,19 @@ def list_(shell: Shell, limit: int) -> None:
     """List the receipts of this home, the newest first."""
     node = shell.node()
     found = node.store.receipts.list(limit)
+    secret = node.store.secrets.any_secret(r.cid for r in found)
     if shell.json:
-        shell.emit({"receipts": [_row(r) for r in found]})
+        shell.emit({"receipts": [{**_row(r), "secret": r.cid in secret} for r in found]})
         return
     now = node.clock.now()
     for r in found:
         mark = "✓" if r.out.is_ok else "✗"
         who = "this node" if r.issuer == node.did else short(r.issuer)
         outcome = "" if r.out.is_ok else f"  {one_line(r.error_code, 40)}"
+        kept = "  secret" if r.cid in secret else ""
         shell.line(
-            f"{mark} {r.cid}  {one_line(_func(r), 30):<12}  {who}, {age(r.issued_at, now)}{outcome}"
+            f"{mark} {r.cid}  {one_line(_func(r), 30):<12}  {who}, {age(r.issued_at, now)}"
+            f"{outcome}{kept}"
         )
 
 
@@ -78,10 +82,11 @@ def show(shell: Shell, ref: str) -> None:
     """Show one receipt. REF is its CID, a part of it, or the CID of its instruction."""
     node = shell.node()
     found = node.receipt(ref)
+    secret = node.store.secrets.is_secret(found.cid)
     if shell.json:
-        shell.emit({**_row(found), "receipt": found.view()})
+        shell.emit({**_row(found), "secret": secret, "receipt": found.view()})
         return
-    for line in describe(found):
+    for line in [*describe(found), *([SECRET] if secret else [])]:
         shell.line(line)
 
 
@@ -140,6 +145,7 @@ def verify(shell: Shell, ref: str) -> None:
     FILE is an archive of `ipvm export`, - for stdin; checking one needs no home. REF is a receipt
     here.
     """
+    secret: bool | None = None  # an archive does not say
     if ref == "-":
         from lite import archive
 
@@ -155,11 +161,13 @@ def verify(shell: Shell, ref: str) -> None:
     else:
         node = shell.node()
         checked = node.verify(node.receipt(ref))
+        secret = node.store.secrets.is_secret(checked[0].receipt.cid)
     if shell.json:
-        shell.emit({"verified": [_verified(one) for one in checked]})
+        mark = {} if secret is None else {"secret": secret}
+        shell.emit({"verified": [{**_verified(one), **mark} for one in checked]})
         return
     for one in checked:
-        for line in describe(one.receipt):
+        for line in [*describe(one.receipt), *([SECRET] if secret else [])]:
             shell.line(line)
         shell.line(f"verified     {one.blocks} blocks, {size(one.bytes)}, and the signature")
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import re
-import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 import click
 
@@ -17,27 +13,29 @@ from lite.cli.arguments import (
     parse_core_arguments,
     parse_words,
 )
-from lite.cli.command import HELP_NAMES, Verb
+from lite.cli.command import HELP_NAMES, NEGATIVE, REST, Verb
+from lite.cli.engine_options import engine_options
+from lite.cli.operation import check_operation, make_operation, refuse_network
 from lite.cli.outfile import check_folder
 from lite.cli.results import as_json, exit_status, show_trace, show_value, summary
 from lite.cli.shell import Shell, TaskEnded
+from lite.cli.sources import NodeSources
 from lite.cli.target import COMMAND, Target, find_target, function_name, module_info
 from lite.errors import NotFoundError, QueuedError, UsageError
-from lite.ipld.cid import CID
+from lite.frozen import replace
 
 if TYPE_CHECKING:
+    from lite.answer import Answer
     from lite.engine.module import ModuleInfo
     from lite.model.instruction import Instruction
     from lite.node import Node
-
-_F = TypeVar("_F", bound=Callable[..., Any])
-_NEGATIVE = re.compile(r"-(\d|\.\d)")
-_REST = ("--", "--args")
 
 EXAMPLE = """
 ipvm run add.wasm:add 2 -40
 ipvm run imaging.wasm:blur @photo.png 2 --out blurred.png
 ipvm run ipfs://bafy…/tools/wc.wasm --stdin book.txt -- -l
+ipvm run --op http/get https://example.org/ only=body --out page.html
+ipvm run --op http/post https://example.org/orders json='{"n": 2}' --nonce order-17
 """
 
 
@@ -58,10 +56,10 @@ class RunCommand(Verb):
         while rest:
             token = rest.pop(0)
             name = token.partition("=")[0] if token.startswith("--") else token
-            if token in _REST:
+            if token in REST:
                 words += rest
                 break
-            if not token.startswith("-") or token == "-" or _NEGATIVE.match(token):
+            if not token.startswith("-") or token == "-" or NEGATIVE.match(token):
                 words.append(token)
             elif name in takes_value:
                 options.append(token)
@@ -84,54 +82,18 @@ def _unknown_option(token: str, known: dict[str, bool]) -> UsageError:
     return UsageError(f"there is no option {token}", hint=hint)
 
 
-def _setting(name: str) -> Callable[[click.Context, click.Parameter, str | None], None]:
-    """A callback that checks a flag's text and lets it override a setting."""
-
-    def override(ctx: click.Context, _param: click.Parameter, text: str | None) -> None:
-        if text is not None:
-            from lite.config import setting
-
-            flag = "--" + name.removeprefix("limits.").removesuffix(".name")
-            try:
-                setting(name).parse(text)
-            except UsageError as error:
-                raise UsageError(f"{flag}: {error}", hint=error.hint) from None
-            ctx.ensure_object(Shell).overrides[name] = text
-
-    return override
-
-
-def _in_process(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
-    if value:
-        ctx.ensure_object(Shell).overrides["engine.in_process"] = "true"
-
-
-def _limit(flag: str, name: str, metavar: str, text: str) -> Callable[[_F], _F]:
-    return click.option(
-        flag, metavar=metavar, callback=_setting(name), expose_value=False, help=text
-    )
-
-
 @click.command("run", cls=RunCommand, example=EXAMPLE)
-@click.argument("words", metavar="MODULE[:FUNC] [ARGS]...", nargs=-1)
-@_limit("--fuel", "limits.fuel", "N", "Fuel it may use: 1000000, 1M, 2G.")
-@_limit("--memory", "limits.memory", "SIZE", "Memory it may use: 64M, 1GiB.")
-@_limit("--time", "limits.time", "TIME", "Wall time it may take: 500ms, 10s.")
-@_limit("--output", "limits.output", "SIZE", "Largest result.")
-@_limit("--engine", "engine.name", "NAME", "auto, wasmtime or wasmer.")
-@click.option(
-    "--in-process",
-    is_flag=True,
-    callback=_in_process,
-    expose_value=False,
-    help="Run it inside this process: only for guests that you trust.",
-)
+@click.argument("words", metavar="MODULE[:FUNC]|RSC [ARG|KEY=VALUE]...", nargs=-1)
+@engine_options
 @click.option("--env", metavar="K=V", multiple=True, help="Environment of a command; repeatable.")
 @click.option("--stdin", metavar="FILE", help="Standard input of a command; - passes on ours.")
+@click.option("--op", metavar="OP", help="An operation such as http/get, instead of a module.")
+@click.option("--nonce", metavar="TEXT", help="Makes it unlike an equal one, and goes out with it.")
 @click.option("--out", metavar="FILE", help="Write the value there instead of to stdout.")
 @click.option("--no-cache", is_flag=True, help="Run it even when the answer is known.")
 @click.option("--dry-run", is_flag=True, help="Only say whether it would run.")
 @click.option("--homestar", is_flag=True, help="Homestar's rules for values.")
+@click.option("--private", is_flag=True, help="It and its result stay on this node.")
 @click.option("--args", is_flag=True, help="What follows are arguments, whatever it looks like.")
 @click.pass_obj
 def run(
@@ -139,10 +101,13 @@ def run(
     words: tuple[str, ...],
     env: tuple[str, ...],
     stdin: str | None,
+    op: str | None,
+    nonce: str | None,
     out: str | None,
     no_cache: bool,
     dry_run: bool,
     homestar: bool,
+    private: bool,
     args: bool,
 ) -> None:
     """Run a function of a WebAssembly module, or a command.
@@ -151,34 +116,70 @@ def run(
     function (`ipvm inspect MODULE` shows them): a string is taken as it is, @file is a file's
     bytes, - is standard input, a CID is a link, anything else is JSON. The value goes to stdout,
     one line about the run to stderr. The same call again is answered from its receipt.
+
+    With --op it does an operation on the URI RSC. VALUE is @file (a link to its bytes), a CID, JSON
+    or else text. What is not pure is done each time; --nonce tells one of them from a repetition.
+
+    What is computed from something secret is secret; --private makes this call so, with its new
+    files and all that came of it. `ipvm export` does not let out what is secret.
     """
-    if not words:
+    if op is not None:
+        modules = {"--env": bool(env), "--stdin": stdin is not None, "--homestar": homestar}
+        op = check_operation(op, for_modules=modules)
+    _check(shell, words, op, out)
+    node = shell.node()
+    label = op or words[0]
+    try:
+        target = None if op else find_target(node, words[0])
+        if target is not None:
+            label = target.func or target.stem
+        with NodeSources(node) as sources:
+            if target is None:
+                instruction = make_operation(label, words, sources)
+            else:
+                instruction = make_instruction(node, sources, target, words[1:], env, stdin)
+        if nonce is not None:
+            instruction = replace(instruction, nnc=nonce)
+        if shell.offline and op is not None:
+            refuse_network(node.needs(instruction))
+        if dry_run:
+            _forecast(shell, node, instruction, label, homestar)
+            return
+        if private or sources.secret:
+            _make_private(shell, node, instruction, sources)
+        if op is not None:
+            shell.done["ins"] = str(instruction.cid)  # to name what is queued or in doubt by
+        answer = node.run(instruction, fresh=no_cache, homestar=homestar)
+    except QueuedError as queued:
+        end_queued(shell, label, str(queued), queued.hint)
+    _show(shell, node, answer, label, out)
+
+
+def _show(shell: Shell, node: Node, answer: Answer, label: str, out: str | None) -> None:
+    """What came of it; ends the command unless that is a value."""
+    show_trace(shell, node, answer.receipt)
+    secret = node.store.secrets.is_secret(answer.receipt.cid)
+    shell.note(summary(shell, node, answer, label) + ("  secret" if secret else ""))
+    if node.note:
+        shell.note(f"ipvm: {node.note}")
+    if shell.json:
+        shell.emit({**as_json(answer), "secret": secret})
+    show_value(shell, node, answer, out)
+    if status := exit_status(answer.receipt):
+        raise TaskEnded(status)
+
+
+def _check(shell: Shell, words: tuple[str, ...], op: str | None, out: str | None) -> None:
+    """What can be refused before the home is opened."""
+    if not words or not words[0]:
         raise UsageError(
-            "`ipvm run` needs a module", hint="For example: ipvm run add.wasm:add 2 40"
+            f"`ipvm run` needs a {'module' if op is None else 'URI that --op acts on'}",
+            hint="For example: ipvm run add.wasm:add 2 40",
         )
     if out is not None:
         check_folder(out)
     if out == "-" and shell.json:
         raise UsageError("--json and --out - both want stdout", hint="Give --out a file.")
-    node = shell.node()
-    label = words[0]
-    try:
-        target = find_target(node, words[0])
-        label = target.func or target.stem
-        instruction = make_instruction(node, target, words[1:], env, stdin)
-        if dry_run:
-            _forecast(shell, node, instruction, label, homestar)
-            return
-        answer = node.run(instruction, fresh=no_cache, homestar=homestar)
-    except QueuedError as queued:
-        end_queued(shell, label, str(queued), queued.hint)
-    show_trace(shell, node, answer.receipt)
-    shell.note(summary(shell, node, answer, label))
-    if shell.json:
-        shell.emit(as_json(answer))
-    show_value(shell, node, answer, out)
-    if status := exit_status(answer.receipt):
-        raise TaskEnded(status)
 
 
 def end_queued(shell: Shell, label: str, reason: str, hint: str | None) -> NoReturn:
@@ -207,8 +208,32 @@ def _forecast(
         shell.line(f"⇢ {label}  would run")
 
 
+def _make_private(shell: Shell, node: Node, instruction: Instruction, sources: NodeSources) -> None:
+    """Mark a call before it runs, so that its receipt is never without the mark; with it the files
+    that were stored for it, except those that other calls use which are not secret."""
+    from lite.privacy import make_secret
+
+    known = {one.cid for one in node.store.receipts.by_instruction(instruction.cid)}
+    store = node.store
+    users = {cid: list(store.instructions.using(cid)) for cid in sources.stored}
+    files = [
+        cid for cid, found in users.items() if len(store.secrets.any_secret(found)) == len(found)
+    ]
+    fresh = make_secret(store, [instruction.cid, *files])
+    if known.intersection(fresh):
+        shell.note(
+            "ipvm: this call was made before and was not secret; it is from now on, with what came "
+            "of it"
+        )
+
+
 def make_instruction(
-    node: Node, target: Target, texts: tuple[str, ...], env: tuple[str, ...], stdin: str | None
+    node: Node,
+    sources: NodeSources,
+    target: Target,
+    texts: tuple[str, ...],
+    env: tuple[str, ...],
+    stdin: str | None,
 ) -> Instruction:
     """The instruction of a command line, its arguments read by the function's types.
 
@@ -220,14 +245,13 @@ def make_instruction(
 
     info = module_info(node, target)
     name = function_name(info, target)
-    with NodeSources(node) as sources:
-        if info.kind == "wasi-command" and name == COMMAND:
-            given = None if stdin is None else bytes_or_link(_stdin(sources, stdin), sources)
-            words = parse_words(texts, sources)
-            return wasm(target.cid, None, *words, env=_environment(env), stdin=given)
-        if env or stdin is not None:
-            raise UsageError(f"--env and --stdin are for commands; {name} is a function")
-        return wasm(target.cid, name, *_values(info, target, name, texts, sources))
+    if info.kind == "wasi-command" and name == COMMAND:
+        given = None if stdin is None else bytes_or_link(_stdin(sources, stdin), sources)
+        words = parse_words(texts, sources)
+        return wasm(target.cid, None, *words, env=_environment(env), stdin=given)
+    if env or stdin is not None:
+        raise UsageError(f"--env and --stdin are for commands; {name} is a function")
+    return wasm(target.cid, name, *_values(info, target, name, texts, sources))
 
 
 def _values(
@@ -267,52 +291,3 @@ def _stdin(sources: NodeSources, name: str) -> BinaryIO:
     if stream is None:
         raise NotFoundError(f"--stdin: there is no file {name}")
     return stream
-
-
-class NodeSources:
-    """Files, standard input, petnames and links, with a node to store what is large.
-
-    A context manager: it closes the files that it opened.
-    """
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self._stdin_used = False
-        self._opened: list[BinaryIO] = []
-
-    def __enter__(self) -> NodeSources:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for file in self._opened:
-            file.close()
-
-    def open(self, path: str) -> BinaryIO | None:
-        from lite.files import open_file
-
-        if not path or not _exists(path):
-            return None
-        self._opened.append(open_file(path))
-        return self._opened[-1]
-
-    def stdin(self) -> BinaryIO:
-        if self._stdin_used:
-            raise UsageError("standard input can be used for one argument only")
-        self._stdin_used = True
-        return sys.stdin.buffer
-
-    def store(self, stream: BinaryIO) -> CID:
-        return self._node.add(stream)
-
-    def named(self, name: str) -> CID | None:
-        return self._node.store.names.get(name)
-
-    def link(self, text: str) -> CID:
-        return self._node.resolve(text)
-
-
-def _exists(path: str) -> bool:
-    try:
-        return Path(path).exists()
-    except (OSError, ValueError):  # too long for a path, or with a NUL
-        return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from lite.cli.command import group, verb
+from lite.cli.command import NEGATIVE, Verb, group, verb
 from lite.cli.shell import Shell
 
 config = group(
@@ -27,7 +27,16 @@ def get(shell: Shell, name: str) -> None:
         shell.line(text)
 
 
-@verb("set", in_group=config, example="ipvm config set limits.time 5m")
+class _SetVerb(Verb):
+    """A negative number is a value, and no option: the setting says what is wrong with it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        values = [arg for arg in args if NEGATIVE.match(arg)] if "--" not in args else []
+        options = [arg for arg in args if arg not in values]
+        return super().parse_args(ctx, [*options, "--", *values] if values else args)
+
+
+@verb("set", in_group=config, cls=_SetVerb, example="ipvm config set limits.time 5m")
 @click.argument("name")
 @click.argument("value")
 @click.pass_obj

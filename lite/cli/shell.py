@@ -7,6 +7,8 @@ JSON object with `"v": 1`.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from lite.node import Node
 
 JSON_VERSION = 1
+STDOUT = "standard output"
 _COLOURS = {"green": "32", "red": "31", "yellow": "33", "bold": "1", "dim": "2"}
 
 
@@ -37,6 +40,7 @@ class Shell:
     Attributes:
         json, offline, quiet, home: the global options.
         overrides: settings that flags of the verb set, as texts by setting name.
+        done: fields of the JSON object that hold also when the verb fails later on.
     """
 
     def __init__(self) -> None:
@@ -45,6 +49,7 @@ class Shell:
         self.quiet = False
         self.home: str | None = None
         self.overrides: dict[str, str] = {}
+        self.done: dict[str, Any] = {}
         self._node: Node | None = None
 
     def __enter__(self) -> Shell:
@@ -86,9 +91,10 @@ class Shell:
     # Output.
 
     def write(self, data: bytes) -> None:
-        """Bytes of a result to stdout."""
-        sys.stdout.flush()
-        sys.stdout.buffer.write(data)
+        """Bytes of a result to stdout. An `OSError` then names it as its file."""
+        with stdout_named():
+            sys.stdout.flush()
+            sys.stdout.buffer.write(data)
 
     def line(self, text: str) -> None:
         """One line of a result to stdout."""
@@ -105,7 +111,8 @@ class Shell:
         import json
 
         error = {"code": code, "message": message, "hint": hint}
-        text = json.dumps({"v": JSON_VERSION, "error": error}, ensure_ascii=False)
+        fields = {"v": JSON_VERSION, **self.done, "error": error}
+        text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
         self.write(text.encode("utf-8", "backslashreplace") + b"\n")
 
     def note(self, text: str) -> None:
@@ -123,9 +130,21 @@ class Shell:
         return not self.quiet and not self.json and sys.stderr.isatty()
 
 
+@contextmanager
+def stdout_named() -> Iterator[None]:
+    """Let an `OSError` of writing to stdout say so, where the system names no file."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, STDOUT) from None
+
+
 def error_line(text: str) -> None:
     """One line on stderr; what cannot be encoded there is written out."""
-    sys.stdout.flush()
+    with stdout_named():
+        sys.stdout.flush()
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 

@@ -15,6 +15,7 @@ def status(shell: Shell) -> None:
     """Show this node's home, name, contents and engine setting."""
     node = shell.node()
     stats = node.store.stats()
+    secrets = node.store.secrets.count()
     if shell.json:
         shell.emit(
             {
@@ -25,6 +26,7 @@ def status(shell: Shell) -> None:
                 "receipts": stats.receipts,
                 "names": stats.names,
                 "pins": stats.pins,
+                "secrets": secrets,
                 "file_bytes": stats.file_bytes,
                 "engine": node.config.engine,
                 "durability": node.config.durability,
@@ -36,5 +38,7 @@ def status(shell: Shell) -> None:
     shell.line(f"blocks    {stats.blocks}, {size(stats.block_bytes)}")
     shell.line(f"receipts  {stats.receipts}")
     shell.line(f"names     {stats.names}, {stats.pins} pins")
+    if secrets:
+        shell.line(f"secret    {secrets} blocks and receipts stay on this node")
     shell.line(f"store     {size(stats.file_bytes)}, durability {node.config.durability}")
     shell.line(f"engine    {node.config.engine}")

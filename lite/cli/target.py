@@ -62,7 +62,8 @@ def find_target(node: Node, text: str) -> Target:
         try:
             return Target(_resolve(node, label), label, func)
         except (CidError, NotFoundError) as error:
-            failure = failure or _explain(label, error)
+            if failure is None or label.startswith(SCHEME):  # no CID has a colon: the shortest
+                failure = _explain(label, error)
     raise failure or NotFoundError(f"there is no file {text}")
 
 

@@ -1,4 +1,4 @@
-"""`ipvm why`: where a result comes from, down to the code and the inputs."""
+"""`ipvm why`: where a result comes from, down to the code and the inputs; and what came of it."""
 
 from __future__ import annotations
 
@@ -11,82 +11,173 @@ from lite.cli.command import verb
 from lite.cli.files import resolve_path
 from lite.cli.present import moment, one_line, short, visible
 from lite.cli.shell import Shell
+from lite.errors import UsageError
 
 if TYPE_CHECKING:
+    from lite.ipld.cid import CID
+    from lite.model.receipt import Receipt
     from lite.node import Node
     from lite.provenance import Provenance
 
+_RUN_SHOWN = 8
 
-@verb("why", example="ipvm why q4wz7ka\nipvm why blurred --json")
-@click.argument("ref")
+
+@verb("why", example="ipvm why q4wz7ka\nipvm why blurred --json\nipvm why --from photo")
+@click.argument("ref", required=False)
+@click.option("--from", "source", metavar="REF", help="Show all that was computed from it.")
 @click.pass_obj
-def why(shell: Shell, ref: str) -> None:
-    """Show where a receipt or a value comes from: who computed it, with what code, from what."""
-    node = shell.node()
-    tree = node.why(resolve_path(node, ref))
-    if shell.json:
-        shell.emit({"why": _as_json(tree)})
-        return
-    for line in _lines(tree, node, "", ""):
-        shell.line(line)
+def why(shell: Shell, ref: str | None, source: str | None) -> None:
+    """Show where a receipt or a value comes from: who computed it, with what code, from what.
 
-
-def _lines(p: Provenance, node: Node, first: str, rest: str) -> Iterator[str]:
-    """A tree in box characters: `first` leads the node's own line, `rest` those below."""
-    yield first + _headline(p)
-    if p.receipt is not None:
-        bar = rest + ("│  " if p.children else "   ")
-        yield f"{bar}{_result(p)}"
-        yield f"{bar}by {_issuer(p, node)} at {moment(p.receipt.issued_at)}"
-    for i, child in enumerate(p.children):
-        last = i == len(p.children) - 1
-        yield from _lines(
-            child, node, rest + ("└─ " if last else "├─ "), rest + ("   " if last else "│  ")
+    With it, the step of a workflow that it is of, who signed, and by which rule that counts here as
+    an answer. --from shows the other way round: everything that was computed from a module, a file,
+    a value or a receipt.
+    """
+    if (ref is None) == (source is None):
+        raise UsageError(
+            "`ipvm why` needs one REF, or --from REF", hint="For example: ipvm why q4wz7ka"
         )
+    node = shell.node()
+    if source is not None:
+        tree = node.came_of(_source(node, source))
+    else:
+        tree = node.why(resolve_path(node, ref or ""))
+    view = _View(node, tree)
+    if shell.json:
+        shell.emit({"why": view.as_json(tree)})
+        return
+    for line in view.lines(tree, "", ""):
+        shell.line(line)
+    if source is not None and not tree.children:
+        shell.note("ipvm: nothing here was computed from it")
 
 
-def _headline(p: Provenance) -> str:
-    label = visible(p.role)
-    if p.receipt is not None and (func := p.receipt.meta.get("func")):
-        label += f" of {one_line(str(func), 60)}"
-    named = f"  “{visible(p.name)}”" if p.name else ""
-    return f"{label}  {p.cid}{named}{'' if p.here else '  (not here)'}"
+def _source(node: Node, text: str) -> CID:
+    """What `--from` names; also a file of this machine, which is only hashed."""
+    from lite.files import is_file
+
+    if not is_file(text) or node.store.names.get(text) is not None:
+        return resolve_path(node, text)
+    from lite.files import add_source
+    from lite.ipld import unixfs
+
+    found = [add_source(text, lambda _: None, way) for way in unixfs.PROFILES.values()]
+    return next((cid for cid in found if node.store.blocks.has(cid)), found[0])
 
 
-def _result(p: Provenance) -> str:
+class _View:
+    """A tree with what the store knows about its receipts: steps of workflows, marks, trust."""
+
+    def __init__(self, node: Node, tree: Provenance) -> None:
+        self._node = node
+        everything = list(_walk(tree))
+        self._secret = node.store.secrets.any_secret(p.cid for p in everything)
+        receipts = [p.receipt for p in everything if p.receipt is not None]
+        self._steps = node.store.runs.steps_of(dict.fromkeys(r.cid for r in receipts))
+
+    # Text.
+
+    def lines(self, p: Provenance, first: str, rest: str) -> Iterator[str]:
+        """A tree in box characters: `first` leads the node's own line, `rest` those below."""
+        yield first + self._headline(p)
+        if p.receipt is not None:
+            bar = rest + ("│  " if p.children else "   ")
+            yield from (bar + line for line in self._details(p.receipt))
+        for i, child in enumerate(p.children):
+            last = i == len(p.children) - 1
+            yield from self.lines(
+                child, rest + ("└─ " if last else "├─ "), rest + ("   " if last else "│  ")
+            )
+
+    def _headline(self, p: Provenance) -> str:
+        label = visible(p.role)
+        if p.receipt is not None and (func := p.receipt.meta.get("func")):
+            label += f" of {one_line(str(func), 60)}"
+        parts = [label, str(p.cid)]
+        parts += [f"“{visible(p.name)}”"] if p.name else []
+        parts += [] if p.here else ["(not here)"]
+        parts += ["(secret)"] if p.cid in self._secret else []
+        parts += ["… shown elsewhere, or too long"] if p.more else []
+        return "  ".join(parts)
+
+    def _details(self, receipt: Receipt) -> Iterator[str]:
+        yield _result(receipt)
+        yield f"by {self._issuer(receipt)} at {moment(receipt.issued_at)}"
+        step = self._steps.get(receipt.cid)
+        if step is not None:
+            named = one_line(step.name, 60) if step.name else short(step.workflow)
+            yield f"step {step.label} of {named}, run {step.run[:_RUN_SHOWN]}"
+        if receipt.fork:
+            yield f"asked for {', '.join(short(cid) for cid in receipt.fork)}"
+        if receipt.join is not None:
+            yield f"went on with {short(receipt.join)}"
+
+    def _issuer(self, receipt: Receipt) -> str:
+        """Who signed, and by which rule that counts here as an answer."""
+        issuer = receipt.issuer
+        rule = self._rule(receipt)
+        if issuer == self._node.did:
+            return "this node"
+        if rule:
+            return f"{short(issuer)}, {rule}"
+        if issuer in self._node.config.trust_issuers:
+            return f"{short(issuer)}, a trusted issuer"
+        return f"{issuer}, whose receipts do not count here"
+
+    def _rule(self, receipt: Receipt) -> str:
+        """The trust rule under which this receipt is the answer to its instruction, or ""."""
+        answer = self._node.known(receipt.instruction)
+        return answer.rule if answer is not None and answer.receipt.cid == receipt.cid else ""
+
+    # --json.
+
+    def as_json(self, p: Provenance) -> dict[str, Any]:
+        fields: dict[str, Any] = {
+            "kind": p.kind,
+            "role": p.role,
+            "cid": str(p.cid),
+            "name": p.name,
+            "here": p.here,
+            "secret": p.cid in self._secret,
+            "more": p.more,
+            "children": [self.as_json(child) for child in p.children],
+        }
+        return fields if p.receipt is None else {**fields, **self._receipt_json(p.receipt)}
+
+    def _receipt_json(self, receipt: Receipt) -> dict[str, Any]:
+        step = self._steps.get(receipt.cid)
+        return {
+            "ins": str(receipt.instruction),
+            "iss": receipt.issuer,
+            "rule": self._rule(receipt),
+            "at": receipt.issued_at,
+            "func": receipt.meta.get("func"),
+            "ok": receipt.out.is_ok,
+            "fork": _texts(receipt.fork),
+            "join": None if receipt.join is None else str(receipt.join),
+            "step": None
+            if step is None
+            else {
+                "label": step.label,
+                "run": step.run,
+                "name": step.name,
+                "workflow": str(step.workflow),
+            },
+        }
+
+
+def _walk(p: Provenance) -> Iterator[Provenance]:
+    yield p
+    for child in p.children:
+        yield from _walk(child)
+
+
+def _texts(cids: list[CID]) -> list[str]:
+    return [str(cid) for cid in cids]
+
+
+def _result(receipt: Receipt) -> str:
     from lite.ipld import dag_json
 
-    assert p.receipt is not None
-    out = p.receipt.out
+    out = receipt.out
     return one_line(f"{out.branch} {dag_json.encode(out.body).decode()}", 100)
-
-
-def _issuer(p: Provenance, node: Node) -> str:
-    """Who signed, and whether that counts here as an answer."""
-    assert p.receipt is not None
-    issuer = p.receipt.issuer
-    if issuer == node.did:
-        return "this node"
-    if issuer in node.config.trust_issuers:
-        return f"{short(issuer)}, a trusted issuer"
-    return f"{issuer}, whose receipts do not count here"
-
-
-def _as_json(p: Provenance) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        "kind": p.kind,
-        "role": p.role,
-        "cid": str(p.cid),
-        "name": p.name,
-        "here": p.here,
-        "children": [_as_json(child) for child in p.children],
-    }
-    if p.receipt is not None:
-        fields |= {
-            "ins": str(p.receipt.instruction),
-            "iss": p.receipt.issuer,
-            "at": p.receipt.issued_at,
-            "func": p.receipt.meta.get("func"),
-            "ok": p.receipt.out.is_ok,
-        }
-    return fields

@@ -31,6 +31,8 @@ class _Crud:
 
     def __init__(self, config: Config) -> None:
         self._folder: Path | None = config["ops.crud_root"]
+        own = (config[f"ops.{name}"] for name in ("exec", "http_netrc", "smtp_password_file"))
+        self._closed = (config.home, *(path for path in own if path is not None))
 
     def missing(self, ready: Ready) -> str | None:
         self._root()
@@ -42,7 +44,7 @@ class _Crud:
                 "no folder is given to operations on files",
                 hint="Give one: ipvm config set ops.crud_root FOLDER",
             )
-        return Root(self._folder)
+        return Root(self._folder, self._closed)
 
     def run(self, ready: Ready) -> Outcome:
         root = self._root()

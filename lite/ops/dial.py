@@ -16,6 +16,14 @@ from lite.errors import QueuedError
 
 ATTEMPT_S_MAX: Final = 10.0  # for one address, when there are more to try
 _NAT64: Final = bytes.fromhex("0064ff9b0000000000000000")  # RFC 6052
+# Not for everybody, though `ipaddress` of some versions says so: IPv4 by NAT64 of one's own network
+# (RFC 8215), by an old form (RFC 4291, 2.5.5.1) and by SIIT (RFC 2765); site-local (RFC 3879),
+# documentation (RFC 9637), segment routing (RFC 9602); relays (RFC 7526), service continuity
+# (RFC 7335).
+_CLOSED: Final = (
+    *("64:ff9b:1::/48", "::/96", "::ffff:0:0:0/96", "fec0::/10", "3fff::/20", "5f00::/16"),
+    *("192.88.99.0/24", "192.0.0.0/24"),
+)
 
 
 class Deadline:
@@ -33,35 +41,48 @@ class Deadline:
 
 
 class TimedSocket:
-    """What `http.client` needs of a socket. Closing it does nothing: its maker does."""
+    """What `http.client` and `smtplib` need of a socket. Closing it does nothing: its maker does.
 
-    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
+    Args:
+        bytes_max: how much may be read of it in all; more is a `ConnectionError`.
+    """
+
+    def __init__(
+        self, sock: socket.socket, deadline: Deadline, bytes_max: int | None = None
+    ) -> None:
         self._sock = sock
         self._deadline = deadline
+        self._bytes_max = bytes_max
 
     def sendall(self, data: Any) -> None:
         self._sock.settimeout(self._deadline.left())
-        self._sock.sendall(data)
+        self._sock.sendall(data)  # for which the timeout counts as a whole
 
     def makefile(self, _mode: str = "rb") -> io.BufferedReader:
-        return io.BufferedReader(_Reader(self._sock, self._deadline))
+        return io.BufferedReader(_Reader(self._sock, self._deadline, self._bytes_max))
 
     def close(self) -> None:
         return
 
 
 class _Reader(io.RawIOBase):
-    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
+    def __init__(self, sock: socket.socket, deadline: Deadline, bytes_max: int | None) -> None:
         super().__init__()
         self._sock = sock
         self._deadline = deadline
+        self._left = bytes_max
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         self._sock.settimeout(self._deadline.left())
-        return self._sock.recv_into(buffer)
+        taken = self._sock.recv_into(buffer)
+        if self._left is not None:
+            self._left -= taken
+            if self._left < 0:
+                raise ConnectionError("it says too much")
+        return taken
 
 
 def dial(host: str, port: int, deadline: Deadline, *, public_only: bool = False) -> socket.socket:
@@ -157,7 +178,7 @@ def _look_up(host: str, port: int, deadline: Deadline) -> list[Any]:
 
 def _is_public(address: str) -> bool:
     """Whether the whole internet can reach it; also of the IPv4 address inside of an IPv6 one."""
-    from ipaddress import IPv4Address, IPv6Address, ip_address
+    from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
     one = ip_address(address.partition("%")[0])
     inside = None
@@ -166,6 +187,8 @@ def _is_public(address: str) -> bool:
         if one.packed.startswith(_NAT64):
             inside = IPv4Address(one.packed[12:])
     judged = inside or one
+    if any(judged in ip_network(closed) for closed in _CLOSED):
+        return False
     return judged.is_global and not judged.is_multicast
 
 

@@ -32,7 +32,10 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _GET_KEYS: Final = frozenset({"headers", "timeout_ms", "only", "max_redirects"})
 _SEND_KEYS: Final = frozenset({"headers", "timeout_ms", "only", "body", "json"})
-_PRIVATE: Final = ("authorization", "cookie")  # headers that do not follow to another host
+_TRAVELS: Final = frozenset(
+    {"accept", "accept-encoding", "accept-language", "cache-control", "range", "user-agent"}
+)
+"""Headers that follow a redirect to another origin. All others may say who asks."""
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
@@ -155,15 +158,14 @@ def _redirected(request: Request, location: str) -> Request:
         )
     headers = dict(request.headers)
     if url.origin != before.origin:
-        for name in _PRIVATE:
-            headers.pop(name, None)
+        headers = {name: value for name, value in headers.items() if name in _TRAVELS}
     return replace(request, url=url, headers=headers)
 
 
 def _cut(url: Url, reply: Reply, limits: Limits) -> GuestFailure:
     if reply.cut == "limit":
         bound = limits.output_bytes
-        told = f"the answer of {url.origin} has more than {bound} bytes"
+        told = f"the answer of {url.origin} has more than {bound} bytes, or too many headers"
         return GuestFailure("output-limit", told, limit=bound)
     if reply.cut == "time":
         return _out_of_time(f"GET {url.origin}: time ran out in the answer", limits)

@@ -15,6 +15,7 @@ from lite.ops.http_request import Request
 
 Cut = Literal["", "limit", "time", "lost"]
 _CHUNK_BYTES: Final = 1 << 16
+_HEAD_BYTES_MAX: Final = 1 << 18  # of all headers of a reply together
 _DROPPED: Final = ("set-cookie", "set-cookie2")  # secrets; receipts are made to be shown
 
 
@@ -25,7 +26,7 @@ class Reply:
     Attributes:
         headers: by lower-case name; several of one name are joined by commas.
         body: decompressed; as much of it as came.
-        cut: why the body is not whole: over the limit, out of time, the connection was lost.
+        cut: why it is not whole: body or headers over the limit, out of time, connection lost.
     """
 
     status: int
@@ -65,8 +66,8 @@ def exchange(
         connection.sock = TimedSocket(sock, deadline)
         response = _status(connection, request)
         body, cut = _body(response, body_bytes_max, request.decode)
-        headers = _headers(response, request.decode)
-        return Reply(response.status, headers, body, cut)
+        headers, is_whole = _headers(response, request.decode)
+        return Reply(response.status, headers, body, cut if is_whole else "limit")
     finally:
         sock.close()
 
@@ -79,7 +80,7 @@ def _status(connection: http.client.HTTPConnection, request: Request) -> http.cl
     except OSError as error:  # it may have answered already, e.g. that the body is too large
         unsent = error
     try:
-        return connection.getresponse()
+        return _final(connection.getresponse())
     except (OSError, http.client.HTTPException) as error:
         fault = unsent or error
         where = "while the request was sent" if unsent else "before it answered"
@@ -90,6 +91,17 @@ def _status(connection: http.client.HTTPConnection, request: Request) -> http.cl
             raise NoReply(f"the connection was lost {where}", timed_out=False) from error
         told = type(fault).__name__
         raise NoReply(f"its answer is not HTTP ({told})", timed_out=False) from error
+
+
+def _final(response: http.client.HTTPResponse) -> http.client.HTTPResponse:
+    """The answer after those that only announce it (RFC 9110, 15.2), of which `http.client` passes
+    over 100 alone: taken for the answer, one would call a POST failed that was done."""
+    while 100 <= response.status <= 199:
+        if response.status == http.HTTPStatus.SWITCHING_PROTOCOLS:
+            raise http.client.HTTPException("another protocol, which was not asked for")
+        response.headers = None  # type: ignore[assignment]  # so that `begin` reads on
+        response.begin()
+    return response
 
 
 def _send(connection: http.client.HTTPConnection, request: Request) -> None:
@@ -163,13 +175,18 @@ class _Unzip:
         return out
 
 
-def _headers(response: http.client.HTTPResponse, decode: bool) -> dict[str, str]:
+def _headers(response: http.client.HTTPResponse, decode: bool) -> tuple[dict[str, str], bool]:
+    """The headers as far as they fit, and whether these are all of them."""
     headers: dict[str, str] = {}
+    left = _HEAD_BYTES_MAX
     for name, value in response.getheaders():
         lower = name.lower()
+        left -= len(name) + len(value)
+        if left < 0:
+            break
         if lower not in _DROPPED:
             headers[lower] = f"{headers[lower]}, {value}" if lower in headers else value
     if decode and _is_gzip(response):  # they describe what came over the line
-        headers.pop("content-encoding")
+        headers.pop("content-encoding", None)
         headers.pop("content-length", None)
-    return headers
+    return headers, left >= 0

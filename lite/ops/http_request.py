@@ -14,6 +14,7 @@ from lite.model.instruction import Instruction
 from lite.ops.arguments import Arguments, Bytes, bad
 from lite.ops.base import Ready
 
+HOST_CHARS_MAX: Final = 253  # RFC 1035, written out
 HEADERS_MAX: Final = 100
 HEADER_BYTES_MAX: Final = 8192
 LINKS_MAX: Final = 10_000  # expanded inside of one JSON body
@@ -93,7 +94,7 @@ def parse_url(text: str) -> Url:
             host = host.encode("idna").decode()
         except UnicodeError:
             raise bad("the host in the URL is not a name") from None
-    if not _HOST.fullmatch(host):
+    if not _HOST.fullmatch(host) or len(host) > HOST_CHARS_MAX:
         raise bad("the URL has no host, or one that is not a name")
     target = parts.path or "/"
     if parts.query:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 import smtplib
+import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,10 +23,12 @@ from lite.errors import QueuedError
 from lite.frozen import frozen
 from lite.ops.arguments import Arguments
 from lite.ops.base import InDoubt, Level, Ready, outcome_of
-from lite.ops.dial import Deadline, dial, tls
+from lite.ops.dial import Deadline, TimedSocket, dial, tls
 from lite.ops.mail import KEYS, Mail, make_mail
 
 _URL = re.compile(r"(smtps?|smtp\+plain)://(?:([^@]+)@)?(\[[^\]]+\]|[^:/]+)(?::(\d+))?/?")
+REPLY_BYTES_MAX: Final = 1 << 18  # of all that a server says
+QUIT_S_MAX: Final = 1.0
 _PORTS: Final = {"smtp": 587, "smtps": 465, "smtp+plain": 25}
 _STEPS: Final = {"ehlo": "greeted", "mail": "given the sender", "rcpt": "given a recipient"}
 
@@ -112,21 +116,21 @@ class _Line:
         self._server = server
         self._deadline = deadline
         self._smtp = smtplib.SMTP(local_hostname="localhost")
+        self._sock: socket.socket | None = None
 
     def open(self, password: str) -> None:
         """Connect, encrypt, log in."""
         server = self._server
-        sock = dial(server.host, server.port, self._deadline)
-        self._smtp.sock = sock
+        self._sock = dial(server.host, server.port, self._deadline)
         if server.scheme == "smtps":
-            self._smtp.sock = tls(sock, server.host, self._deadline)
+            self._sock = tls(self._sock, server.host, self._deadline)
+        self._talk_by(self._sock, self._deadline)
         with self._before_data():
             self._expect(self._smtp.getreply, "reached", 220)
             self._smtp.ehlo_or_helo_if_needed()
             if server.scheme == "smtp":
                 self._start_tls()
             if server.user:
-                self._wait()
                 self._smtp.login(server.user, password)
 
     def send(self, mail: Mail) -> None:
@@ -137,10 +141,8 @@ class _Line:
                 self._expect(lambda to=recipient: self._smtp.rcpt(to), _STEPS["rcpt"])  # type: ignore[misc]
             self._expect(lambda: self._smtp.docmd("data"), "announced the mail", 354)
             data = _dotted(mail.data)
-            self._wait()
         try:
             self._smtp.send(data)
-            self._wait()
             status, told = self._smtp.getreply()
         except (OSError, smtplib.SMTPException) as error:
             raise InDoubt(
@@ -151,18 +153,21 @@ class _Line:
             raise _refused(self._server, "given the mail", status, told)
 
     def close(self) -> None:
-        with suppress(OSError, smtplib.SMTPException):
-            if self._smtp.sock is not None:
-                self._smtp.sock.settimeout(1)
+        if self._sock is None:
+            return
+        if self._smtp.sock is not None:
+            self._talk_by(self._sock, Deadline(time.monotonic() + QUIT_S_MAX))
+            with suppress(OSError, smtplib.SMTPException):
                 self._smtp.quit()
         self._smtp.close()
+        self._sock.close()
 
-    def _wait(self) -> None:
-        assert self._smtp.sock is not None
-        self._smtp.sock.settimeout(self._deadline.left())
+    def _talk_by(self, sock: socket.socket, deadline: Deadline) -> None:
+        """What was read before and not yet used counts no more (RFC 3207, 4.2)."""
+        self._smtp.sock = TimedSocket(sock, deadline, REPLY_BYTES_MAX)  # type: ignore[assignment]
+        self._smtp.file = None
 
     def _expect(self, ask: Callable[[], tuple[int, bytes]], when: str, wanted: int = 250) -> None:
-        self._wait()
         status, told = ask()
         if status != wanted and not (wanted == 250 and status == 251):
             raise _refused(self._server, when, status, told)
@@ -174,12 +179,11 @@ class _Line:
                 "tls", f"{host} offers no STARTTLS; smtp+plain:// would send in the open"
             )
         self._expect(lambda: smtp.docmd("starttls"), "asked for TLS", 220)
-        assert smtp.sock is not None
-        smtp.sock = tls(smtp.sock, host, self._deadline)
-        smtp.file = None  # what was said before counts no more (RFC 3207, 4.2)
+        assert self._sock is not None
+        self._sock = tls(self._sock, host, self._deadline)
+        self._talk_by(self._sock, self._deadline)
         smtp.helo_resp = smtp.ehlo_resp = None
         smtp.esmtp_features, smtp.does_esmtp = {}, False
-        self._wait()
         smtp.ehlo()
 
     @contextmanager

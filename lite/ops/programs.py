@@ -12,6 +12,7 @@ folder = "/srv/pictures"   # where it runs; an empty folder is the default
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,9 @@ from lite.quantities import parse_duration_ms, parse_size
 _LEVELS: Final = ("query", "idempotent-mutation", "mutation")
 _KEYS: Final = frozenset({"argv", "level", "timeout", "memory", "args", "env", "folder"})
 FILE_BYTES_MAX: Final = 1 << 20
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_TAKEN = re.compile(r"HOME|TMPDIR|(LD|DYLD)_.*")
+"""What the operation sets itself, and what would load any code into the program."""
 
 
 @frozen
@@ -77,6 +81,11 @@ def _program(name: str, table: Any) -> Program:
     argv, env = _texts(name, table, "argv"), _texts(name, table, "env")
     if not argv or not argv[0].startswith("/"):
         raise ValueError(f"{name}.argv has to begin with the absolute path of a program")
+    for variable in env:
+        if not _VARIABLE.fullmatch(variable) or _TAKEN.fullmatch(variable):
+            raise ValueError(
+                f"{name}.env: {variable[:64]!r} is no variable that an instruction may set"
+            )
     level = table.get("level", "mutation")
     if level not in _LEVELS:
         raise ValueError(f"{name}.level must be one of {', '.join(_LEVELS)}")

@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -33,14 +33,19 @@ class Root:
 
     All methods take the parts of a path, none of them empty, `.`, `..` or `WRITING`.
 
+    Args:
+        closed: files and folders that no path may name or lead into, such as the node's own home,
+            which holds its key.
+
     Raises:
         QueuedError: the folder itself is not there, or cannot be used.
         GuestFailure: `no-such-file`, `not-a-file` (a folder, a device, a link), `file-denied`, or
             `file-error` for what the system says else. Messages hold no path of this machine.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, closed: Sequence[Path] = ()) -> None:
         self._folder = folder
+        self._closed = closed
 
     def read(self, parts: tuple[str, ...], bytes_max: int) -> bytes:
         """A whole file of at most `bytes_max`, else `output-limit`."""
@@ -92,9 +97,14 @@ class Root:
     @contextmanager
     def _parent(self, parts: tuple[str, ...], *, make: bool = False) -> Iterator[int]:
         """A handle of the folder that holds the file."""
+        closed = frozenset(_places(self._closed))
         handle = self._open()
         try:
-            for position, part in enumerate(parts[:-1], 1):
+            for position, part in enumerate(parts, 1):
+                if (*_identity(os.fstat(handle)), part) in closed:
+                    raise GuestFailure("file-denied", f"{_name(parts)} belongs to the node itself")
+                if position == len(parts):
+                    break
                 with _told(parts[:position]):
                     inner = _enter(handle, part, make=make)
                 os.close(handle)
@@ -104,6 +114,12 @@ class Root:
             os.close(handle)
 
     def _open(self) -> int:
+        real = self._folder.resolve()
+        if any(real == path.resolve() for path in self._closed):
+            raise QueuedError(
+                "the folder of ops.crud_root belongs to the node itself",
+                hint="Name another: ipvm config set ops.crud_root FOLDER",
+            )
         try:
             return os.open(self._folder, _FOLDER & ~os.O_NOFOLLOW)
         except OSError as error:
@@ -128,6 +144,18 @@ class Root:
             yield scratch
         finally:
             os.close(scratch)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _places(paths: Sequence[Path]) -> Iterator[tuple[int, int, str]]:
+    """Where paths are, whether something is there or not: their folder and their name in it."""
+    for path in paths:
+        real = path.resolve()
+        with suppress(OSError):  # without the folder nothing leads there
+            yield (*_identity(real.parent.stat()), real.name)
 
 
 def _enter(folder: int, name: str, *, make: bool, mode: int = 0o777) -> int:

@@ -50,7 +50,9 @@ class WasmRun:
             return Outcome(
                 error={"code": failure.code, "message": failure.message, **failure.detail}
             )
-        outcome = self._workers.run(job, lambda: _read(ready, job.module), ready.stop)
+        outcome = self._workers.run(
+            job, lambda: _read(ready, job.module), ready.stop, ready.on_trace
+        )
         if ready.instruction.input.get("fx") and outcome.error is None:
             from lite.ops.wasm_effects import with_effects
 

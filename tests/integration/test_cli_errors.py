@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import sqlite3
@@ -60,10 +61,13 @@ def says(ended: Ended, status: int, message: str, hint: str = "") -> None:
         (["run", "typed.wasm:greet", "x", "--env", "A=1"], 2, "are for commands", ""),
         (["run", "command.wasm", "--env", "A"], 2, "NAME=VALUE", ""),
         (["run", "command.wasm", "--stdin", "gone"], 5, "no file gone", ""),
-        (["run", "ipfs://bafynotacid:f"], 2, "not a CID", ""),
+        (["run", "ipfs://bafynotacid:f"], 2, "'bafynotacid' is not a CID", ""),
+        (["run", ""], 2, "needs a module", "ipvm run add.wasm:add 2 40"),
         (["run", "numbers.wasm:add", "1", "2", "--out", "no/x"], 2, "no folder no", ""),
         (["inspect", "numbers.wasm:sub"], 2, "numbers.wasm: ", ""),
-        (["cat", "x"], 2, "not a CID", "petname"),
+        (["cat", "x"], 5, "'x' is neither a name here nor a CID", "petname"),
+        (["cat", "ipfs://zzz"], 2, "'zzz' is not a CID", ""),
+        (["id", "--home", ""], 2, "--home names no folder", "Leave it out"),
         (["cat", "bafkrei!!"], 2, "not a CID", ""),
         (["cat", "zzzzzzzz"], 5, "nothing here is called", ""),
         (["cat", str(ABSENT)], 5, "is not here", ""),
@@ -81,6 +85,8 @@ def says(ended: Ended, status: int, message: str, hint: str = "") -> None:
         (["name", "rm", "nobody"], 5, "no name “nobody”", "ipvm name list"),
         (["config", "get", "limit.fuel"], 2, "no setting “limit.fuel”", "limits.fuel"),
         (["config", "set", "limits.time", "soon"], 2, "“soon” is not a duration", "500ms"),
+        (["config", "set", "limits.fuel", "-5"], 2, "“-5” is not an amount of fuel", "500k"),
+        (["config", "set", "limits.fuel", "-x"], 2, "no option -x", ""),
         (["key", "import", "numbers.wasm"], 2, "not a private key", "ipvm key export"),
         (["restore", "gone.backup"], 5, "no such file", ""),
         (["completion", "tcsh"], 2, "tcsh", ""),
@@ -182,13 +188,48 @@ def test_a_broken_setting_names_file_and_line(ipvm: Ipvm, home: Path) -> None:
     assert ipvm("id").status == 0
     (home / "config.toml").write_text("[limits]\nfuel = 'lots'\n")
     says(ipvm("id"), 2, "config.toml, limits.fuel")
-    assert ipvm("doctor").status == 2
 
 
-def test_a_key_that_others_can_read_is_refused(ipvm: Ipvm, home: Path) -> None:
+@pytest.mark.parametrize("text", ["[limits]\nfuel = 'lots'\n", "x = = 3", "limits = 3\n"])
+def test_doctor_goes_on_with_defaults_where_no_settings_can_be_read(
+    ipvm: Ipvm, home: Path, text: str
+) -> None:
     assert ipvm("id").status == 0
-    (home / "key").chmod(0o644)
-    says(ipvm("id"), 2, "others may use it", "chmod 600")
+    whole = [check["name"] for check in ipvm("doctor", "--json").json["checks"]]
+    (home / "config.toml").write_text(text)
+    ended = ipvm("doctor", "--json")
+    assert ended.status == 6
+    checks = ended.json["checks"]
+    assert [check["name"] for check in checks if check["name"] != "settings"] == whole
+    failed = [check for check in checks if check["state"] == "failed"]
+    assert [check["name"] for check in failed] == ["settings"]
+    assert "config.toml" in failed[0]["text"]
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\xff\xfe", b"z" * 9000, None])
+def test_a_home_key_that_cannot_be_used_is_an_error_of_the_home(
+    ipvm: Ipvm, here: Path, home: Path, content: bytes | None
+) -> None:
+    first = ipvm("id").text
+    ipvm("key", "export", "-o", "saved")
+    if content is None:
+        (home / "key").chmod(0o644)
+        says(ipvm("id"), 6, "others may use it", "Run: chmod 600")
+    else:
+        (home / "key").write_bytes(content)
+    there = (home / "key").read_bytes()
+    for hint in ("ipvm restore BACKUP", "ipvm key import FILE --force"):
+        says(ipvm("id"), 6, "key file ", hint)
+    doctor_says = next(c for c in ipvm("doctor", "--json").json["checks"] if c["name"] == "key")
+    assert doctor_says["state"] == "failed"
+    assert "ipvm restore BACKUP" in doctor_says["hint"]
+    says(ipvm("key", "import", "saved"), 6, "key file ", "--force")
+    (here / "junk").write_bytes(b"junk")
+    says(ipvm("key", "import", "junk", "--force"), 2, "not a private key")
+    assert (home / "key").read_bytes() == there
+    assert ipvm("key", "import", "saved", "--force").text == first == ipvm("id").text
+    assert (home / "key-unusable-1.old").read_bytes() == there
+    assert (home / "key-unusable-1.old").stat().st_mode & 0o777 == 0o600
 
 
 def test_an_archive_with_one_changed_bit_is_refused_whole(ipvm: Ipvm, here: Path) -> None:
@@ -376,6 +417,63 @@ def test_a_home_that_lost_its_key_says_so_until_its_owner_decides(
     (home / "key").unlink()
     second = ipvm("key", "new").text
     assert second == ipvm("id").text != first
+
+
+def test_an_old_key_beside_an_empty_store_says_that_the_home_was_used(
+    ipvm: Ipvm, home: Path
+) -> None:
+    assert ipvm("id").status == 0
+    ipvm("key", "new", "--force")
+    assert list(home.glob("key-*.old"))
+    (home / "key").unlink()
+    says(ipvm("id"), 6, "the key of this home is gone", "ipvm key import FILE")
+    assert ipvm("doctor").status == 6
+    assert not (home / "key").exists()
+
+
+def test_what_was_stored_before_an_error_is_in_the_json(ipvm: Ipvm, here: Path) -> None:
+    cids = [ipvm("add", name).text.strip() for name in ("numbers.wasm", "typed.wasm")]
+    ended = ipvm("--json", "add", "numbers.wasm", "typed.wasm", "gone", "command.wasm")
+    assert ended.status == 5
+    assert ended.json["error"]["code"] == "not-found"
+    assert ended.json["added"] == [
+        {"path": "numbers.wasm", "cid": cids[0], "secret": False},
+        {"path": "typed.wasm", "cid": cids[1], "secret": False},
+    ]
+
+
+def test_json_of_errors_is_written_like_that_of_results(ipvm: Ipvm) -> None:
+    for ended in (ipvm("--json", "cat", "gone"), ipvm("--json", "status")):
+        compact = json.dumps(ended.json, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+        assert ended.out == compact.encode() + b"\n"
+
+
+@pytest.mark.parametrize("args", [("--args", "--json"), ("1", "--", "--json")])
+def test_json_among_the_arguments_of_a_guest_is_not_ours(ipvm: Ipvm, args: tuple[str]) -> None:
+    ended = ipvm("run", "numbers.wasm:add", *args)
+    assert ended.status == 2
+    assert ended.out == b""
+
+
+def test_the_version_is_json_when_asked(ipvm: Ipvm) -> None:
+    for args in (("--json", "--version"), ("--version", "--json"), ("add", "--json", "--version")):
+        assert ipvm(*args).json == ipvm("version", "--json").json
+    assert ipvm("add", "--version").text == ipvm("version").text
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("verb", [("id",), ("status",), ("--json", "status"), ("cat", "n")])
+def test_an_output_that_cannot_be_written_is_said_to_be_lost(
+    ipvm: Ipvm, process: Start, verb: tuple[str, ...]
+) -> None:
+    assert ipvm("add", "numbers.wasm", "--name", "n").status == 0
+    with Path("/dev/full").open("wb") as full:
+        child = process(*verb, stdout=full)
+    _, err = child.communicate(timeout=30)
+    assert child.returncode == 6
+    assert b"ipvm: the output could not be written: No space left on device" in err
+    assert b"Traceback" not in err
+    assert b"nothing was changed" not in err
 
 
 def test_a_first_use_that_was_killed_before_the_key_was_made_goes_on(

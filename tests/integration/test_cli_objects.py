@@ -37,7 +37,7 @@ def test_several_paths_are_listed_with_their_cids(ipvm: Ipvm, here: Path) -> Non
     expected = [(str(CID.of(name.encode(), RAW)), name) for name in "ab"]
     assert ipvm("add", "a", "b").text == "".join(f"{cid}  {name}\n" for cid, name in expected)
     found = ipvm("add", "a", "b", "--json").json["added"]
-    assert found == [{"cid": cid, "path": name} for cid, name in expected]
+    assert found == [{"cid": cid, "path": name, "secret": False} for cid, name in expected]
 
 
 def test_a_folder_is_listed_and_its_files_have_paths(ipvm: Ipvm, here: Path) -> None:
@@ -50,7 +50,8 @@ def test_a_folder_is_listed_and_its_files_have_paths(ipvm: Ipvm, here: Path) -> 
     lines = [line.split() for line in ipvm("ls", "docs").text.splitlines()]
     assert [line[2] for line in lines] == ["a.txt", "deep"]
     entries = ipvm("ls", "docs/deep", "--json").json["entries"]
-    assert entries == [{"name": "f.txt", "cid": str(CID.of(b"hi", RAW)), "bytes": 2}]
+    cid = str(CID.of(b"hi", RAW))
+    assert entries == [{"name": "f.txt", "cid": cid, "bytes": 2, "secret": False}]
 
 
 def test_a_stored_value_is_shown_as_json(ipvm: Ipvm) -> None:
@@ -74,6 +75,7 @@ def test_receipts_are_listed_shown_and_forgotten(ipvm: Ipvm) -> None:
         "ok": True,
         "error": None,
         "at": first["at"],
+        "secret": False,
     }
     assert (listed[0]["ok"], listed[0]["error"]) == (False, "integer-divide-by-zero")
     assert len(ipvm("receipt", "list", "--limit", 1).text.splitlines()) == 1
@@ -258,6 +260,16 @@ def test_doctor_sees_a_package_that_was_overwritten(
     monkeypatch.setattr(doctor, "_location", lambda name: here / "sync")
     ended = ipvm("doctor")
     assert (ended.status, "force-reinstall" in ended.text) == (6, True)
+
+
+def test_a_cache_that_keeps_nothing_is_said_by_run_and_doctor(ipvm: Ipvm, home: Path) -> None:
+    assert ipvm("id").status == 0
+    (home / "cache").write_bytes(b"in the way")
+    said = "compiled modules are not kept in"
+    assert said in ipvm("run", "numbers.wasm:add", 1, 2).err
+    assert said not in ipvm("run", "numbers.wasm:add", 1, 2).err
+    (found,) = (c for c in ipvm("doctor", "--json").json["checks"] if c["name"] == "cache")
+    assert (found["state"], "Not a directory" in found["text"]) == ("warning", True)
 
 
 def test_completion_scripts_ask_this_command(ipvm: Ipvm, process: Start) -> None:

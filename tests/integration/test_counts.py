@@ -84,7 +84,7 @@ def test_sql_statements_of_a_task(home: Path, monkeypatch: pytest.MonkeyPatch) -
         seen.clear()
         node.run(wasm(module, "add", 2, 1))
         known = list(seen)
-    assert len(executed) <= 14, executed
+    assert len(executed) <= 12, executed
     assert len(known) <= 1, known
 
 

@@ -10,12 +10,17 @@ import pytest
 import wasmtime
 
 from lite import Node, wasm
-from lite.errors import HashMismatch, NotFoundError, QueuedError, UsageError
+from lite.engine.base import GuestFailure, Usage
+from lite.engine.job import failed
+from lite.errors import CidError, HashMismatch, NotFoundError, QueuedError, UsageError
 from lite.ipld import dag_cbor
 from lite.ipld.block import Block
 from lite.ipld.cid import CID, DAG_CBOR
+from lite.keys import Key
 from lite.limits import INLINE_BYTES_MAX, Limits
 from lite.model.instruction import Instruction
+from lite.model.receipt import Receipt
+from lite.model.result import Result
 from tests.wat_guests import TYPED
 
 ADD = """(module
@@ -149,8 +154,8 @@ def test_the_best_receipt_of_an_instruction_is_shown(node: Node) -> None:
 
 
 def test_an_unknown_operation_queues(node: Node) -> None:
-    job = Instruction("https://example.com", "http/get", {}, "")
-    with pytest.raises(QueuedError, match="http/get"):
+    job = Instruction("https://example.com", "dns/look-up", {}, "")
+    with pytest.raises(QueuedError, match="dns/look-up"):
         node.run(job)
 
 
@@ -267,8 +272,58 @@ def test_references_are_cids_names_paths_and_pieces(node: Node, tmp_path: Path) 
     assert [entry.name for entry in node.ls(folder)] == ["e"]
     with pytest.raises(NotFoundError):
         node.resolve("zzzzzzzz")
-    with pytest.raises(UsageError):
+    with pytest.raises(NotFoundError, match="neither a name here nor a CID"):
         node.resolve("x")
+    with pytest.raises(CidError):
+        node.resolve("x y")
+
+
+def test_many_strangers_receipts_hide_no_own_answer(node: Node) -> None:
+    job = wasm(module(node, ADD), "add", 1, 1)
+    own = node.run(job).receipt
+    stranger = Key.from_seed(bytes(32))
+    for number in range(1_000):
+        receipt = Receipt.issue(stranger, job, Result.of_ok(number), now=own.issued_at)
+        node.store.receipts.add(receipt)
+    again = node.run(job)
+    assert (again.source, again.rule, again.receipt) == ("cached", "own receipt", own)
+    assert node.best_receipt(job.cid) == own
+
+
+def test_importing_a_good_receipt_mends_a_damaged_one(node: Node) -> None:
+    receipt = node.run(wasm(module(node, ADD), "add", 2, 40)).receipt
+    archive = io.BytesIO()
+    node.export([receipt.cid], archive)
+    node.store._database.connection.execute("UPDATE receipts SET data = x'8200'")
+    with pytest.raises(HashMismatch):
+        node.receipt(receipt.cid)
+    archive.seek(0)
+    node.import_(archive)
+    assert node.receipt(receipt.cid) == receipt
+    assert node.store.check(deep=True) == []
+
+
+def test_a_guest_that_was_killed_has_no_memory_in_its_receipt(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = wasm(module(node, ADD), "add", 1, 1)
+    assert isinstance(node.run(job).receipt.meta["memory_bytes"], int)
+    lost = failed(GuestFailure("engine-crash", "the engine process died"), Usage(time_ms=2.0))
+    monkeypatch.setattr(node._workers, "run", lambda *_: lost)
+    killed = node.run(job, fresh=True).receipt
+    assert killed.error_code == "engine-crash"
+    assert killed.meta["time_us"] == 2_000
+    assert "memory_bytes" not in killed.meta
+
+
+@pytest.mark.parametrize("in_process", [True, False])
+def test_why_compiled_code_is_not_kept_is_noted(tmp_path: Path, in_process: bool) -> None:
+    home = tmp_path / "home"
+    with Node.open(home, in_process=in_process) as node:
+        assert node.note is None
+        (home / "cache").write_bytes(b"in the way")
+        assert node.run(wasm(module(node, ADD), "add", 1, 1)).out.unwrap() == 2
+        assert "compiled modules are not kept in" in str(node.note)
 
 
 def test_an_exported_receipt_verifies_and_imports_elsewhere(tmp_path: Path) -> None:

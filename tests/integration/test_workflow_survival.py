@@ -7,6 +7,7 @@ event: a line that the process writes, or a request that a server has taken and 
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import sys
@@ -14,20 +15,25 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 
+from lite.ipld.cid import CID, RAW
+from lite.limits import EFFECTS_DEPTH_MAX
 from lite.model.receipt import Receipt
 from lite.store import Store
 from lite.store.runs_rows import StepRow
 from tests.flow_support import (
     IPVM,
     STEPS,
+    WAIT_S,
     WORKERS,
     Launch,
     Servers,
     Told,
+    bomb,
     settings,
     sixty,
     write_workflow,
@@ -48,8 +54,11 @@ def servers(tmp_path: Path) -> Iterator[Servers]:
 
 
 @pytest.fixture
-def place(home: Path, tmp_path: Path, servers: Servers) -> Iterator[Path]:
+def place(
+    home: Path, tmp_path: Path, servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
     """The folder of workflow files, of the home and of the files that steps write (`top`)."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     with settings(home, servers, tmp_path / "top"):
         yield tmp_path
 
@@ -67,6 +76,7 @@ class Story:
         self.servers = servers
         self.file = write_workflow(place, turn, list(self.steps.values()))
         self.run = ""
+        self.is_done = False
         self.repeated: Counter[str] = Counter()
         self.worst = 0
         self.doubts: Counter[str] = Counter()
@@ -86,7 +96,9 @@ class Story:
         """Hold what is written down against what was seen; the labels of the steps in doubt."""
         self.run = next((event["run"] for event in launch.events), self.run)
         with Store.open(self.place / "home") as store:
-            assert store.check(deep=True) == []
+            assert store.check() == []
+            run = store.runs.get(self.run)
+            self.is_done = run is not None and run.state == "done"
             rows = self.rows(store)
             for label, row in rows.items():
                 self._hold(label, row, store)
@@ -114,7 +126,9 @@ class Story:
     def _count_repeated(self, launch: Launch, rows: dict[str, StepRow]) -> None:
         """A step that began and is not written down will run again, but for mutations in doubt."""
         again = [
-            label for label in launch.under_way() if label in rows and rows[label].state not in ENDED
+            label
+            for label in launch.under_way()
+            if label in rows and rows[label].state not in ENDED
         ]
         for label in again:
             self.repeated[self.steps[label].kind] += 1
@@ -127,13 +141,12 @@ class Story:
         self.doubts.update(doubtful)
         return [part for label in doubtful for part in ("--redo", label)]
 
-    def check_end(self, launch: Launch) -> None:
+    def check_end(self) -> None:
         """Everything is there, right, and was done as often as it should."""
-        assert launch.result is not None
-        assert launch.result["state"] == "done"
-        assert launch.result["counts"].keys() <= {"done", "cached"}
         assert len(self._settled) == STEPS
+        assert {row.state for row in self._settled.values()} <= {"done", "cached"}
         with Store.open(self.place / "home") as store:
+            assert store.check(deep=True) == []
             for label, told in self.steps.items():
                 row = self._settled[label]
                 receipt = store.receipts.get(row.receipt) if row.receipt else None
@@ -239,8 +252,16 @@ def whole_run_s(place: Path, servers: Servers) -> float:
             assert launch.ended() == 0, launch.said
         took = time.monotonic() - started
         assert story.look(launch, killed=False) == []
-        story.check_end(launch)
+        story.check_end()
     return took
+
+
+def check_ending(launch: Launch, doubtful: list[str]) -> None:
+    """What a process that nobody killed says of the run, and of steps in doubt."""
+    assert launch.result is not None, launch.said
+    state, status = ("in-doubt", 1) if doubtful else ("done", 0)
+    assert (launch.result["state"], launch.process.returncode) == (state, status), launch.said
+    assert all(f"--redo {label}" in launch.said for label in doubtful)
 
 
 def doctor(place: Path) -> None:
@@ -248,36 +269,115 @@ def doctor(place: Path) -> None:
     assert done.returncode == 0, (done.stdout, done.stderr)
 
 
+@pytest.mark.timeout(1_800)  # a few seconds but for --full
 def test_kill_at_any_point_repeats_nothing_and_loses_nothing(
-    place: Path, servers: Servers, scaled: Callable[[int, int], int], monkeypatch: pytest.MonkeyPatch
+    place: Path,
+    servers: Servers,
+    scaled: Callable[[int, int], int],
+    record_property: Callable[[str, object], None],
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     kills = Kills(20, servers, 1.1 * whole_run_s(place, servers))
     wanted, turn, worst = scaled(12, 300), 0, 0
-    repeated, doubts, had_happened = Counter[str](), 0, 0
+    repeated, doubts = Counter[str](), 0
     while kills.by_trigger.total() < wanted:
         turn += 1
         story = Story(place, servers, turn)
         args: list[str] = []
-        while True:
+        while not story.is_done:
             launch, killed = kills.launch(story, *args)
             doubtful = story.look(launch, killed=killed)
-            if not killed and not doubtful:
-                break
-            had_happened += sum(story.requests(label) > 0 for label in doubtful)
             if not killed:
-                assert launch.process.returncode == 1, launch.said
-                assert launch.result is not None
-                assert launch.result["state"] == "in-doubt"
-                assert all(label in launch.said for label in doubtful)
+                check_ending(launch, doubtful)
             args = [] if killed else story.redo(doubtful)
             doubts += 0 if killed else len(doubtful)
-        assert launch.process.returncode == 0, launch.said
-        story.check_end(launch)
+        story.check_end()
         repeated += story.repeated
         worst = max(worst, story.worst)
     doctor(place)
-    print(
-        f"{kills.by_trigger.total()} kills {dict(kills.by_trigger)} in {turn} workflows; unfinished"
-        f" steps begun again {dict(repeated)}, at most {worst} a kill; {doubts} in doubt"
+    record_property("kills", dict(kills.by_trigger))
+    record_property("workflows", turn)
+    record_property("begun_again", dict(repeated))
+    record_property("begun_again_by_one_kill", worst)
+    record_property("in_doubt", doubts)
+
+
+def test_a_post_that_was_under_way_is_in_doubt_until_the_user_asks_for_it(
+    place: Path, servers: Servers
+) -> None:
+    told = Told(
+        "send", "plain", {"op": "http/post", "rsc": f"{servers.url}/silent"}, "POST /silent"
     )
+    put = Told("keep", "idempotent", {"op": "http/put", "rsc": f"{servers.url}/kept"}, "PUT /kept")
+    file = write_workflow(place, 1, [told, put])
+    killed_when_asked(file, servers)
+    for _ in range(2):
+        with Launch(file) as launch:
+            assert launch.ended() == 1
+        assert launch.result is not None and launch.result["state"] == "in-doubt"
+        assert "--redo send" in launch.said
+        assert servers.count("POST /silent") == 1
+    assert servers.count("PUT /kept") == 1, "what was done before is not done again"
+    killed_when_asked(file, servers, "--redo", "send")
+    assert servers.count("POST /silent") == 2
+    with Launch(file) as launch:
+        assert launch.ended() == 1
+    assert servers.count("POST /silent") == 2
+
+
+def killed_when_asked(file: Path, servers: Servers, *args: str) -> None:
+    """Run a workflow and kill it once the server has a POST, which it never answers."""
+    asked = Event()
+    servers.on_request = lambda request: asked.set() if request.startswith("POST") else None
+    with Launch(file, *args) as launch:
+        assert asked.wait(WAIT_S)
+        launch.kill()
+        assert launch.ended() == -9
+    servers.on_request = None
+
+
+def test_kill_among_steps_that_results_asked_for(
+    place: Path, scaled: Callable[[int, int], int]
+) -> None:
+    """Each result asks for one more step, until there are too many."""
+    (place / "bomb.wasm").write_bytes(bomb(1))
+    dice = random.Random(21)
+    for turn in range(scaled(1, 10)):
+        file = place / f"bomb-{turn}.json"
+        args = [(1 << 33) + (turn << 10), f"ipfs://{CID.of(bomb(1), RAW)}"]
+        given = {"func": "bomb", "args": args, "fx": True}
+        first = {"op": "wasm/run", "rsc": "@bomb.wasm", "input": given}
+        file.write_text(json.dumps({"steps": {"first": first}}))
+        for _ in range(4):
+            kill_at_event(file, dice.randrange(1, 30))
+        with Launch(file) as launch:
+            assert launch.ended() == 1, launch.said
+        assert launch.result is not None
+        check_effects(place, launch.result["run"])
+
+
+def kill_at_event(file: Path, number: int) -> None:
+    left = [number]
+
+    def count_down(launch: Launch, _: object) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            launch.kill()
+
+    with Launch(file, on_event=count_down) as launch:
+        launch.ended()
+
+
+def check_effects(place: Path, run: str) -> None:
+    """One step a depth, down to the one that asked for too much, and each was run once."""
+    with Store.open(place / "home") as store:
+        rows = store.runs.steps(run)
+        assert [row.depth for row in rows] == list(range(EFFECTS_DEPTH_MAX + 1))
+        assert [row.state for row in rows] == [*EFFECTS_DEPTH_MAX * ["done"], "failed"]
+        for row in rows:
+            check_receipt(row, store)
+            assert row.receipt is not None
+            receipt = store.receipts.get(row.receipt)
+            assert receipt is not None
+            # Only the one that failed is tried again when the workflow is run again.
+            assert row.state == "failed" or own_receipts(store, receipt) == [receipt]
+        assert store.check(deep=True) == []

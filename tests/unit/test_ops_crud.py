@@ -330,3 +330,32 @@ def test_input_that_does_not_fit_is_named(call: Call, verb: str, given: dict[str
     refused = call(verb, "/f", given)
     assert code(refused) == "bad-argument"
     assert (next(iter(given), "body")) in str(refused.error)
+
+
+@pytest.mark.parametrize("verb", ["read", "update", "destroy"])
+def test_what_belongs_to_the_node_is_closed_wherever_the_folder_is(
+    top: Path, tmp_path: Path, verb: str
+) -> None:
+    """A folder around the home would hand out its key, and its settings to be rewritten."""
+    home = top / "deep" / "home"
+    home.mkdir(parents=True)
+    (home / "key").write_text("key")
+    (top / "alias").symlink_to(home)
+    (top / "programs.toml").write_text("")
+    settings = {"crud_root": str(top), "exec": str(top / "programs.toml")}
+    settings["http_netrc"] = str(top / "not" / "there" / "yet")
+    (top / "not" / "there").mkdir(parents=True)
+    op = OPS[verb](config(home, **settings))
+    given = {"body": b"x"} if verb == "update" else {}
+    for path in ("deep/home/key", "deep/home", "alias/key", "programs.toml", "not/there/yet"):
+        denied = op.run(ready(f"file:///{path}", op.name, given))
+        assert code(denied) in ("file-denied", "not-a-file"), path
+    assert (home / "key").read_text() == "key"
+    assert (top / "programs.toml").read_text() == ""
+    assert not (top / "not" / "there" / "yet").exists()
+    (top / "deep" / "key").write_text("another")
+    assert op.run(ready("file:///deep/key", op.name, given)).error is None
+    for folder in (home, top / "alias"):
+        inside = OPS[verb](config(home, crud_root=str(folder)))
+        with pytest.raises(QueuedError, match="belongs to the node"):
+            inside.run(ready("file:///key", inside.name, given))

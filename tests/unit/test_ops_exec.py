@@ -256,6 +256,10 @@ def test_it_waits_until_a_program_is_named(tmp_path: Path, op: ExecRun) -> None:
         ("[a]\nargv = ['/x']\nshell = true", "shell is not known"),
         ("[a]\nargv = ['/x']\nargs = 1", "true or false"),
         ("[a]\nargv = ['/x']\nfolder = 'x'", "absolute"),
+        ("[a]\nargv = ['/x']\nenv = ['LD_PRELOAD']", "LD_PRELOAD"),
+        ("[a]\nargv = ['/x']\nenv = ['HOME']", "HOME"),
+        ("[a]\nargv = ['/x']\nenv = ['A=B']", "no variable"),
+        ("[a]\nargv = ['/x']\nenv = ['']", "no variable"),
         ("a = 1", "not a table"),
     ],
 )

@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,14 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lite.engine.job import Content
 from lite.errors import QueuedError
 from lite.ipld import dag_cbor
+from lite.ipld.cid import CID, RAW
 from lite.limits import Limits
 from lite.ops import dial
 from lite.ops.base import InDoubt, Op, Outcome
-from lite.ops.http import HttpGet, HttpPost
+from lite.ops.http import HttpGet, HttpPost, HttpPut
 from lite.ops.msg import MsgSend
 from tests.ops_support import HttpServer, SmtpSink, config, ready, took
 
@@ -182,6 +185,37 @@ class OneAnswer:
         self._listener.close()
 
 
+@contextmanager
+def talking_smtp(stage: str, part: bytes) -> Iterator[int]:
+    """A mail server that, at a stage, says `part` again and again; its port."""
+    stop = threading.Event()
+
+    def serve(listener: socket.socket) -> None:
+        sock, _ = listener.accept()
+        with sock, sock.makefile("rb") as lines, suppress(OSError):
+            if stage == "end":
+                sock.sendall(b"220 hello\r\n")
+                for line in lines:
+                    if line == b".\r\n":
+                        break
+                    if line[:4].lower() in (b"ehlo", b"mail", b"rcpt"):
+                        sock.sendall(b"250 ok\r\n")
+                    elif line[:4].lower() == b"data":
+                        sock.sendall(b"354 go on\r\n")
+            while not stop.is_set():
+                sock.sendall(part)
+                stop.wait(0.05 if len(part) == 1 else 0)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            stop.set()
+            thread.join()
+
+
 HEADS = st.sampled_from(
     [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.0 404 No\r\n", b"HTTP/1.1 200\r\n", b"HTTP/9 abc\r\n", b""]
 )
@@ -227,6 +261,121 @@ def test_whatever_a_server_sends_ends_in_a_value_an_error_or_doubt(
                 assert op.level == "mutation"
                 continue
             assert dag_cbor.encode(outcome.ok if outcome.error is None else outcome.error)
+
+
+def answered(data: bytes, op: type[HttpGet] | type[HttpPost] = HttpPost) -> Outcome:
+    """What an operation makes of what a server sends."""
+    with OneAnswer(data) as server:
+        made = op(config(Path("/nowhere")))
+        return made.run(ready(server.url, made.name, limits=Limits(time_ms=3000)))
+
+
+@pytest.mark.parametrize("status", [b"100 Continue", b"102 Processing", b"103 Early Hints"])
+def test_an_answer_that_only_announces_one_is_passed_over(status: bytes) -> None:
+    early = b"HTTP/1.1 " + status + b"\r\nlink: </a>\r\n\r\n"
+    told = answered(early * 3 + b"HTTP/1.1 201 Created\r\ncontent-length: 2\r\n\r\nok")
+    assert told.ok == {"status": 201, "headers": {"content-length": "2"}, "body": b"ok"}
+
+
+@pytest.mark.parametrize("stage", ["greeting", "end"])
+@pytest.mark.parametrize("part", [b"2", b"250-" + b"x" * 8000 + b"\r\n"])
+def test_a_mail_server_that_goes_on_talking_is_left(
+    tmp_path: Path, stage: str, part: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Byte for byte until the deadline, or line for line without end; before the mail and after."""
+    monkeypatch.setattr("lite.ops.msg.QUIT_S_MAX", 0.1)
+    with talking_smtp(stage, part) as port:
+        settings = {"smtp": f"smtp+plain://127.0.0.1:{port}", "smtp_from": "a@b.example"}
+        op = MsgSend(config(tmp_path, **settings))
+        asked = ready("mailto:a@b.example", op.name, limits=Limits(time_ms=600))
+
+        def refused() -> None:
+            with pytest.raises(QueuedError if stage == "greeting" else InDoubt):
+                op.run(asked)
+
+        _, seconds = took(refused)
+    assert seconds < 3
+
+
+def test_a_slow_reader_over_tls_does_not_stretch_the_deadline(
+    certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    stop = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        listener.settimeout(5)
+
+        def sip() -> None:
+            accepted, _ = listener.accept()
+            accepted.settimeout(5)
+            with (
+                suppress(OSError),
+                server_side(certificate).wrap_socket(accepted, server_side=True) as sock,
+            ):
+                while not stop.wait(0.05) and sock.recv(16_384):
+                    pass
+
+        thread = threading.Thread(target=sip)
+        thread.start()
+        try:
+            op = HttpPut(config(tmp_path))
+            url = f"https://localhost:{listener.getsockname()[1]}/"
+            limits = Limits(time_ms=700)
+            large = {(file := CID.of(b"", RAW)): Content("file", b"x" * 30_000_000)}
+            asked = ready(url, op.name, {"body": file}, limits=limits, content=large)
+            outcome, seconds = took(lambda: op.run(asked))
+        finally:
+            stop.set()
+            thread.join()
+    assert code(outcome) == "time-limit"
+    assert seconds < 3
+
+
+def test_another_protocol_is_no_answer() -> None:
+    with pytest.raises(InDoubt, match="not HTTP"):
+        answered(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\n")
+
+
+def test_headers_are_bounded_and_what_was_done_is_not_lost() -> None:
+    lines = b"".join(b"h%d: %s\r\n" % (i, b"x" * 60_000) for i in range(90))
+    data = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n" + lines + b"\r\nok"
+    done = answered(data).ok
+    assert (done["truncated"], done["body"]) == (True, b"ok")
+    assert len(dag_cbor.encode(done)) < 300_000
+    assert code(answered(data, HttpGet)) == "output-limit"
+
+
+def test_a_host_that_is_longer_than_names_are_is_refused(tmp_path: Path) -> None:
+    assert code(get(tmp_path, f"http://{'a' * 254}/")) == "bad-argument"
+    with HttpServer() as plain:
+        asked = f"{plain.url}/redirect?302,http://{'a.' * 5000}example/"
+        assert code(get(tmp_path, asked)) == "redirect-refused"
+
+
+def test_a_redirect_for_others_does_not_lead_into_the_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the first server counts as public here; each step of a redirect is judged anew."""
+    with HttpServer() as public, HttpServer() as private:
+        real = socket.getaddrinfo
+
+        def names(host: str, port: int, **more: Any) -> list[Any]:
+            return real("127.0.0.1" if host.endswith(".example") else host, port, **more)
+
+        judged: list[str] = []
+
+        def first_only(address: str) -> bool:
+            judged.append(address)
+            return len(judged) == 1
+
+        monkeypatch.setattr(socket, "getaddrinfo", names)
+        monkeypatch.setattr(dial, "_is_public", first_only)
+        url = public.url.replace("127.0.0.1", "public.example")
+        inside = private.url.replace("127.0.0.1", "inside.example")
+        asked = f"{url}/redirect?307,{inside}/"
+        assert code(get(tmp_path, asked, for_others=True)) == "address-denied"
+        assert (len(public.log.entries), private.log.entries, len(judged)) == (1, [], 2)
 
 
 def test_a_name_that_is_not_found_in_time_makes_it_wait(
@@ -281,6 +430,13 @@ def test_the_next_address_is_tried_when_one_does_not_answer(
         ("::ffff:10.0.0.1", False),
         ("64:ff9b::7f00:1", False),
         ("2002:7f00:1::", False),
+        ("64:ff9b:1::7f00:1", False),
+        ("::7f00:1", False),
+        ("::ffff:0:7f00:1", False),
+        ("fec0::1", False),
+        ("3fff::1", False),
+        ("192.88.99.1", False),
+        ("192.0.0.8", False),
         ("1.1.1.1", True),
         ("2606:4700:4700::1111", True),
     ],

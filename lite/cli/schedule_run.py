@@ -1,0 +1,181 @@
+"""What `ipvm schedule run` does: the runs that are due, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from lite.cli.schedule import local, title_of
+from lite.cli.shell import Shell, TaskEnded
+from lite.errors import IpvmError, NotFoundError, StoreError
+from lite.frozen import frozen
+from lite.model.workflow import Workflow
+
+if TYPE_CHECKING:
+    from lite.node import Node
+    from lite.store.schedules import Due, Schedule
+    from lite.workflow_run import Run
+
+_ORDER = (1, 8, 3)  # of exit statuses, the worst first; any other comes before
+
+
+@frozen
+class _Ended:
+    """How the run of a schedule ended, or why it did not begin."""
+
+    status: int
+    fields: dict[str, Any]
+
+
+def forecast(shell: Shell) -> None:
+    """Say what would be run now, and when to look again. Takes nothing."""
+    node = shell.node()
+    due, broken = node.store.schedules.due(), _interrupted(node)
+    if shell.json:
+        shell.emit(
+            {
+                "due": [{"schedule": one.schedule.id, "due_at": one.due_at} for one in due],
+                "interrupted": [{"schedule": one.id, "run": one.last_run} for one in broken],
+                "next_due_at": node.store.schedules.next_due_at(),
+            }
+        )
+        return
+    if not due and not broken:
+        shell.note(f"ipvm: {_nothing(node)}")
+    for schedule in broken:
+        shell.line(f"{schedule.id}  {title_of(schedule)}  would go on with {schedule.last_run}")
+    for one in due:
+        schedule = one.schedule
+        when = local(one.due_at, schedule.zone)
+        shell.line(f"{schedule.id}  {title_of(schedule)}  would run for {when}")
+
+
+def run_due(shell: Shell) -> None:
+    """Take and run what is due; ends the command with the worst status."""
+    node = shell.node()
+    ended = [
+        _one(shell, node, schedule, None, _going_on(node, schedule))
+        for schedule in _interrupted(node)
+    ]
+    for due in node.store.schedules.due():
+        # Taken before it begins: a crash in between loses this time, and never runs it twice.
+        if node.store.schedules.mark(due):
+            ended.append(_one(shell, node, due.schedule, due, _beginning(shell, node, due)))
+    if shell.json:
+        shell.emit(
+            {
+                "runs": [one.fields for one in ended],
+                "next_due_at": node.store.schedules.next_due_at(),
+            }
+        )
+    elif not ended:
+        shell.note(f"ipvm: {_nothing(node)}")
+    if status := worst(one.status for one in ended):
+        raise TaskEnded(status)
+
+
+def _nothing(node: Node) -> str:
+    coming = [
+        (one.next_due_at, one)
+        for one in node.store.schedules.list()
+        if one.enabled and one.next_due_at is not None
+    ]
+    if not coming:
+        return "nothing is scheduled; `ipvm schedule add` does"
+    due, first = min(coming, key=lambda pair: pair[0])
+    return f"nothing is due; next {local(due, first.zone)}, {title_of(first)}"
+
+
+def worst(statuses: Iterable[int]) -> int:
+    """The exit status of several: what could not begin, then 1, 8 and 3."""
+    found = set(statuses) - {0}
+    first = sorted(found - set(_ORDER))
+    return next(iter([*first, *(status for status in _ORDER if status in found)]), 0)
+
+
+def _interrupted(node: Node) -> list[Schedule]:
+    """The schedules whose newest run was ended by a crash: it says running, and nobody is at it."""
+    found = []
+    for schedule in node.store.schedules.list():
+        row = node.store.runs.get(schedule.last_run) if schedule.last_run else None
+        if schedule.enabled and row and node.store.runs.state_of(row) == "interrupted":
+            found.append(schedule)
+    return found
+
+
+def _going_on(node: Node, schedule: Schedule) -> Callable[[], Run]:
+    assert schedule.last_run is not None, "only schedules that have one are interrupted"
+    run = schedule.last_run
+    return lambda: node.workflows.resume(run)
+
+
+def _beginning(shell: Shell, node: Node, due: Due) -> Callable[[], Run]:
+    def begin() -> Run:
+        options = due.schedule.options
+        return node.workflows.begin(
+            _workflow_of(node, due.schedule),
+            new=True,  # what was asked of the world last time may be different now
+            offline=shell.offline,
+            workers=options.get("workers"),
+            deadline_ms=options.get("deadline"),
+            force=bool(options.get("force")),
+            private=bool(options.get("private")),
+        )
+
+    return begin
+
+
+def _workflow_of(node: Node, schedule: Schedule) -> Workflow:
+    if schedule.workflow is None:
+        from lite.cli.workflow_files import read_named
+
+        return read_named(node, str(schedule.path)).workflow
+    try:
+        return Workflow.parse(node.store.blocks.get(schedule.workflow))
+    except NotFoundError:
+        raise NotFoundError(
+            f"the workflow {schedule.workflow} of schedule {schedule.id} is not here any more",
+            hint=f"Add it again, and `ipvm schedule rm {schedule.id}`.",
+        ) from None
+
+
+def _one(
+    shell: Shell, node: Node, schedule: Schedule, due: Due | None, begin: Callable[[], Run]
+) -> _Ended:
+    """One run from its beginning to its end. What only this one fails by is said, and returned."""
+    said: dict[str, Any] = {
+        "schedule": schedule.id,
+        "due_at": None if due is None else due.due_at,
+        "run": None,
+        "state": None,
+        "counts": {},
+        "error": None,
+    }
+    when = "goes on" if due is None else f"due {local(due.due_at, schedule.zone)}"
+    head = f"{title_of(schedule)}  {when}"
+    try:
+        run = begin()
+        node.store.schedules.note_run(schedule.id, run.id)
+        said["run"] = run.id
+        run.go()
+    except StoreError:  # the next one would fail as well
+        raise
+    except IpvmError as error:
+        said["error"] = {"code": error.code, "message": str(error), "hint": error.hint}
+        if not shell.json:
+            shell.line(f"✗ {head}  {error}")
+        return _Ended(error.exit_code, said)
+    return _ended(shell, node, head, run, said)
+
+
+def _ended(shell: Shell, node: Node, head: str, run: Run, said: dict[str, Any]) -> _Ended:
+    from lite.cli.workflow_files import short_id
+    from lite.cli.workflow_results import run_status
+
+    status = run_status(node, node.store.runs.steps(run.id))
+    said["state"], said["counts"] = run.state, run.counts
+    counts = ", ".join(f"{count} {state}" for state, count in run.counts.items())
+    if not shell.json:
+        mark = {0: "✓", 3: "⇢"}.get(status, "✗")
+        shell.line(f"{mark} {head}  {run.state}: {counts}  run {short_id(run.id)}")
+    return _Ended(status, said)

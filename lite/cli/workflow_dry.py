@@ -1,0 +1,94 @@
+"""`ipvm workflow run --dry-run`: what would be skipped, run or queued, and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from lite.cli.present import age, one_line, short
+from lite.cli.shell import Shell, TaskEnded
+from lite.cli.workflow_files import Named
+from lite.cli.workflow_results import STATUS_QUEUED
+from lite.cli.workflow_table import MARKS, pad, width
+
+if TYPE_CHECKING:
+    from lite.model.graph import Graph
+    from lite.node import Node
+    from lite.workflow_outlook import StepForecast
+
+_WORDS = {"run": "would run", "done": "is done", "failed": "has failed"}
+_WORD_COLUMNS = 10
+
+
+def forecast(
+    shell: Shell,
+    node: Node,
+    named: Named,
+    graph: Graph,
+    *,
+    new: bool,
+    fresh: bool,
+    homestar: bool,
+) -> None:
+    """Print one line a step; ends with exit status 3 when a step would be queued."""
+    found = node.workflows.outlook.forecast(
+        named.workflow,
+        graph,
+        limits=node.config.limits,
+        offline=shell.offline,
+        fresh=fresh,
+        homestar=homestar,
+        new=new,
+    )
+    counts: Counter[str] = Counter(one.state for one in found)
+    if shell.json:
+        shell.emit(
+            {
+                "workflow": str(named.workflow.cid),
+                "name": named.workflow.name,
+                "safety": graph.safety,
+                "force": list(graph.force),
+                "counts": dict(counts),
+                "steps": [_fields(one, named) for one in found],
+            }
+        )
+    else:
+        columns = max(width(one.label) for one in found)
+        for one in found:
+            shell.line(_line(node, one, columns))
+        _sum_up(shell, graph, counts, len(found))
+    if counts["queued"] or counts["waiting"]:
+        raise TaskEnded(STATUS_QUEUED)
+
+
+def _sum_up(shell: Shell, graph: Graph, counts: Counter[str], total: int) -> None:
+    known = counts["done"] + counts["cached"] + counts["failed"]
+    parts = [f"{known} of {total} without work", f"{counts['run']} would run"]
+    parts += [f"{counts[state]} {state}" for state in ("queued", "waiting") if counts[state]]
+    shell.note(" · ".join(parts))
+    if graph.force:
+        shell.note(f"ipvm: it {graph.safety}")
+
+
+def _line(node: Node, one: StepForecast, columns: int) -> str:
+    mark = "▸" if one.state == "run" else MARKS[one.state][0]
+    word = _WORDS.get(one.state, one.state)
+    parts = [f"{mark} {pad(one.label, columns)}", f"{word:<{_WORD_COLUMNS}}"]
+    if one.reason:
+        parts.append(one_line(one.reason))
+    receipt = one.receipt
+    if receipt is not None:
+        said = age(receipt.issued_at, node.clock.now())
+        parts.append(f"receipt {short(receipt.cid)}, {said}")
+    return "  ".join(parts).rstrip()
+
+
+def _fields(one: StepForecast, named: Named) -> dict[str, Any]:
+    return {
+        "label": one.label,
+        "ins": str(named.workflow[one.label].instruction.cid),
+        "state": one.state,
+        "reason": one.reason,
+        "rule": one.rule,
+        "receipt": None if one.receipt is None else str(one.receipt.cid),
+    }

@@ -1,0 +1,313 @@
+"""`ipvm workflow run` and `resume`: work on a run until nothing is left to do here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from lite.cli.command import verb
+from lite.cli.engine_options import engine_options
+from lite.cli.shell import Shell, TaskEnded
+from lite.cli.workflow_files import Named, read_named, run_title, short_id, workflow_of
+from lite.errors import ConfigError, Interrupted, UsageError
+from lite.frozen import frozen
+from lite.model.workflow import Workflow
+
+if TYPE_CHECKING:
+    from lite.limits import Limits
+    from lite.model.graph import Graph
+    from lite.node import Node
+    from lite.scheduler.events import Listener
+    from lite.store.runs_rows import RunRow, StepRow
+    from lite.workflow_run import Run
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+Begin = Callable[["Listener"], "Run"]
+
+
+def _duration(_ctx: click.Context, _param: click.Parameter, text: str | None) -> int | None:
+    from lite.quantities import parse_duration_ms
+
+    try:
+        return None if text is None else parse_duration_ms(text)
+    except ConfigError as error:
+        raise UsageError(f"--deadline: {error}", hint=error.hint) from None
+
+
+_GOING: tuple[Callable[[Any], Any], ...] = (
+    click.option(
+        "--workers",
+        metavar="N",
+        type=click.IntRange(1, 1024),
+        help="Steps at the same time; default: the setting engine.workers, the processors.",
+    ),
+    click.option(
+        "--deadline",
+        metavar="TIME",
+        callback=_duration,
+        help="End it after so long: 90s, 10m. What is not done then is expired.",
+    ),
+    click.option("--wait", is_flag=True, help="Try queued steps again until they are done."),
+    click.option(
+        "--force", is_flag=True, help="Allow several mutations, or one that others await."
+    ),
+    click.option(
+        "--redo",
+        metavar="LABEL",
+        multiple=True,
+        help="Do this step again although it is in doubt whether it happened; repeatable.",
+    ),
+    click.option("--no-cache", is_flag=True, help="Take no known receipt for an answer."),
+    click.option(
+        "--out",
+        metavar="LABEL=FILE",
+        multiple=True,
+        help="Write the value of a step there; repeatable; - is stdout.",
+    ),
+    click.option(
+        "--watch",
+        is_flag=True,
+        help="Without a terminal, say also when a step begins; with --json, one object an event.",
+    ),
+)
+
+
+def _going(function: _F) -> _F:
+    """The options of whatever works on a run."""
+    for option in reversed(_GOING):
+        function = option(function)
+    return function
+
+
+@verb(
+    "run",
+    example="ipvm workflow run thumbs.yaml\n"
+    "ipvm workflow run thumbs.yaml --out blur=soft.png --workers 2 --deadline 10m\n"
+    "ipvm workflow run thumbs.yaml --dry-run",
+)
+@click.argument("file")
+@click.option("--new", is_flag=True, help="A new run, also when the last one can go on.")
+@click.option("--private", is_flag=True, help="All that comes of it stays on this node.")
+@click.option("--homestar", is_flag=True, help="Homestar's rules for values.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be skipped, run or queued.")
+@_going
+@engine_options
+@click.pass_obj
+def run(
+    shell: Shell,
+    /,
+    file: str,
+    new: bool,
+    private: bool,
+    homestar: bool,
+    dry_run: bool,
+    out: tuple[str, ...],
+    **asked: Any,
+) -> None:
+    """Run a workflow, or go on with its latest run unless that is done.
+
+    FILE is YAML, JSON or DAG-CBOR, - for standard input, or the CID or name of a stored workflow;
+    `ipvm workflow schema` says what is in it. Known steps are not run again. The values of the
+    steps that nothing awaits go to stdout, everything else to stderr. Exit status: 1 when a step
+    failed, is in doubt or was cancelled, else 8 when a limit or the deadline ended one, else 3 when
+    one is queued.
+    """
+    node = shell.node()
+    named = read_named(node, file)
+    graph = node.workflows.outlook.graph(named.workflow)
+    if dry_run:
+        from lite.cli.workflow_dry import forecast
+
+        forecast(shell, node, named, graph, new=new, fresh=asked["no_cache"], homestar=homestar)
+        return
+    options = _options(shell, named.workflow, asked)
+    options |= {"new": new, "private": private, "homestar": homestar}
+
+    def begin(listener: Listener) -> Run:
+        return node.workflows.begin(named.workflow, on_event=listener, **options)
+
+    _carry_out(shell, node, named, graph, begin, out, _Look.of(node, asked))
+
+
+@verb(
+    "resume",
+    example="ipvm workflow resume 7f3a\nipvm workflow resume 7f3a --redo send --wait",
+)
+@click.argument("ref", metavar="RUN")
+@_going
+@engine_options
+@click.pass_obj
+def resume(shell: Shell, /, ref: str, out: tuple[str, ...], **asked: Any) -> None:
+    """Go on with a run that was interrupted, cancelled or queued, or whose steps failed.
+
+    RUN is its id or at least four characters of the beginning. What is done stays done. A step that
+    is in doubt, because the process ended while it changed the world, is done again only with
+    --redo. Exit statuses are those of `ipvm workflow run`.
+    """
+    node = shell.node()
+    row = node.store.runs.find(ref)
+    workflow = workflow_of(node, row)
+    named = Named(workflow, run_title(row), ref)
+    graph = node.workflows.outlook.graph(workflow)
+    options = _options(shell, workflow, asked)
+    options = {name: value for name, value in options.items() if value not in (None, False)}
+    limits = _kept_limits(shell, row)
+
+    def begin(listener: Listener) -> Run:
+        return node.workflows.resume(row.id, on_event=listener, limits=limits, **options)
+
+    _carry_out(shell, node, named, graph, begin, out, _Look.of(node, asked))
+
+
+def _kept_limits(shell: Shell, row: RunRow) -> Limits | None:
+    """The limits that a run was started with, unless this command line names others."""
+    from lite.limits import Limits
+
+    kept = row.options.get("limits")
+    if not isinstance(kept, dict) or any(name.startswith("limits.") for name in shell.overrides):
+        return None
+    return Limits(
+        fuel=kept["fuel"],
+        memory_bytes=kept["memory"],
+        time_ms=kept["time"],
+        output_bytes=kept["output"],
+    )
+
+
+def _options(shell: Shell, workflow: Workflow, asked: dict[str, Any]) -> dict[str, Any]:
+    """What the library is asked for."""
+    for label in asked["redo"]:
+        known = [step.label for step in workflow]
+        if label not in known and "/" not in label:  # as in those that results have asked for
+            from lite.model.workflow_values import did_you_mean
+
+            raise UsageError(
+                f"--redo {label}: there is no such step", hint=did_you_mean(label, known)
+            )
+    return {
+        "workers": asked["workers"],
+        "deadline_ms": asked["deadline"],
+        "wait": asked["wait"],
+        "force": asked["force"],
+        "redo": asked["redo"],
+        "fresh": asked["no_cache"],
+        "offline": shell.offline,
+    }
+
+
+@frozen
+class _Look:
+    """How a run is shown."""
+
+    workers: int
+    watch: bool
+
+    @staticmethod
+    def of(node: Node, asked: dict[str, Any]) -> _Look:
+        from lite.engine.pool import default_size
+
+        workers = asked["workers"] or node.config.workers or default_size()
+        return _Look(workers, asked["watch"])
+
+
+def _carry_out(
+    shell: Shell,
+    node: Node,
+    named: Named,
+    graph: Graph,
+    begin: Begin,
+    out: Sequence[str],
+    look: _Look,
+) -> None:
+    """Begin, show what happens, and say how it ended; ends the command with its status."""
+    from lite.cli.workflow_live import make_view
+    from lite.cli.workflow_results import read_outs, result_labels, run_status
+    from lite.cli.workflow_table import Board
+
+    labels = [step.label for step in named.workflow]
+    outs = read_outs(out, labels, result_labels(graph, ()))
+    if shell.json and "-" in outs.values():
+        raise UsageError("--json and --out … - both want stdout", hint="Give --out a file.")
+    needs = {label: [edge.label for edge in graph.needs[label]] for label in labels}
+    board = Board(
+        named.title, needs, workers=look.workers, did=node.did, find=node.store.receipts.get
+    )
+    view = make_view(shell, board, node.clock, watch=look.watch)
+    try:
+        with view:
+            started = begin(view.on_event)
+            view.opened(started.steps)
+            started.go()
+            rows = node.store.runs.steps(started.id)
+            board.adopt_rows(rows)
+    except KeyboardInterrupt:
+        raise _interrupted(board.run) from None
+    except BaseException:  # passed on: whatever it was, the run can go on
+        if board.run:
+            shell.note(
+                f"ipvm: the run stopped; `ipvm workflow resume {short_id(board.run)}` goes on"
+            )
+        raise
+    shell.note(board.summary())
+    _hints(shell, started.id, rows)
+    if node.note:
+        shell.note(f"ipvm: {node.note}")
+    _say_results(shell, node, graph, started.id, rows, outs)
+    if status := run_status(node, rows):
+        raise TaskEnded(status)
+
+
+def _interrupted(run: str) -> Interrupted:
+    if not run:
+        return Interrupted("interrupted before it began")
+    return Interrupted(
+        "interrupted; what is finished is kept",
+        hint=f"`ipvm workflow resume {short_id(run)}` goes on.",
+    )
+
+
+def _say_results(
+    shell: Shell,
+    node: Node,
+    graph: Graph,
+    run_id: str,
+    rows: Sequence[StepRow],
+    outs: dict[str, str],
+) -> None:
+    from lite.cli.workflow_results import (
+        result_fields,
+        result_labels,
+        run_fields,
+        show_results,
+        step_fields,
+    )
+
+    by_label = {row.label: row for row in rows}
+    results = result_labels(graph, rows)
+    if shell.json:
+        row = node.store.runs.get(run_id)
+        assert row is not None, "it was just run"
+        shell.emit(
+            {
+                **run_fields(node, row),
+                "steps": [step_fields(step) for step in rows],
+                "results": result_fields(node, by_label, results),
+            }
+        )
+    show_results(shell, node, by_label, results, outs)
+
+
+def _hints(shell: Shell, run_id: str, rows: Sequence[StepRow]) -> None:
+    """What the user may do about steps that are not done."""
+    states = {row.state for row in rows}
+    again = f"`ipvm workflow resume {short_id(run_id)}"
+    doubtful = [row.label for row in rows if row.state == "in-doubt"]
+    if doubtful:
+        flags = " ".join(f"--redo {label}" for label in doubtful)
+        shell.note(f"  → Look whether it happened; if it did not: {again} {flags}`")
+    if ended := states & {"cancelled", "expired"}:
+        shell.note(f"  → It was {' and '.join(sorted(ended))}; {again}` goes on")
+    elif "queued" in states:
+        shell.note(f"  → {again}` tries again, with --wait until it is done")

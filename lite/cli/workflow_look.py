@@ -1,0 +1,199 @@
+"""`ipvm workflow check`, `graph` and `schema`: look at a workflow without running it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lite.cli.command import verb
+from lite.cli.outfile import check_folder, writing
+from lite.cli.present import one_line, short, visible
+from lite.cli.shell import Shell
+from lite.cli.workflow_files import Named, read_named, run_or_named, workflow_of
+from lite.cli.workflow_table import cut, pad, width
+
+if TYPE_CHECKING:
+    from lite.model.graph import Graph
+    from lite.model.workflow import Step
+    from lite.node import Node
+
+FORMATS = ("mermaid", "dot", "svg")
+UNKNOWN = "unknown"  # the level of an operation that is not known here
+_COLUMN = 28
+
+
+@verb("check", example="ipvm workflow check thumbs.yaml\nipvm workflow check thumbs.yaml --json")
+@click.argument("file")
+@click.pass_obj
+def check(shell: Shell, file: str) -> None:
+    """Read a workflow and say what is in it, without running or keeping anything.
+
+    FILE is YAML, JSON or DAG-CBOR, - for standard input, or the CID or name of a stored workflow.
+    Shown are the steps, what each awaits, how safe it is to run them, and what is not here. A file
+    that is no workflow ends with exit status 2.
+    """
+    node = shell.node()
+    named = read_named(node, file, keep=False)
+    graph = node.workflows.outlook.graph(named.workflow)
+    missing = _missing(node, named)
+    if shell.json:
+        shell.emit(_as_json(node, named, graph, missing))
+        return
+    count = len(named.workflow)
+    steps = "1 step" if count == 1 else f"{count} steps"
+    shell.line(f"{visible(named.source)}  {steps}, {graph.safety}  {named.workflow.cid}")
+    levels = _levels(node, named)
+    columns = min(_COLUMN, max(width(step.label) for step in named.workflow))
+    level_columns = max(map(len, levels.values()))
+    for step in named.workflow:
+        label = pad(cut(step.label, columns), columns)
+        level = f"{levels[step.label]:<{level_columns}}"
+        shell.line(f"  {label}  {level}  {_what(step)}{_awaits(step, graph)}")
+    for label, texts in missing.items():
+        for text in texts:
+            shell.line(f"! {label}: {visible(text)}")
+    for label, waits in graph.waiting.items():
+        for wait in waits:
+            shell.line(f"! {label}: it awaits {wait.instruction}, of which no receipt is here")
+    for label, text in _suspicious(named):
+        shell.line(f'! {label}: {text} is text; write "${{label}}" alone to mean a result')
+
+
+def _levels(node: Node, named: Named) -> dict[str, str]:
+    level_of = node.workflows.outlook.level_of
+    return {step.label: level_of(step.instruction) or UNKNOWN for step in named.workflow}
+
+
+def _awaits(step: Step, graph: Graph) -> str:
+    label = step.label
+    awaits = [
+        edge.label if edge.branch == "ok" else f"{edge.label}.{edge.branch}"
+        for edge in graph.needs[label]
+    ]
+    awaits += [short(wait.instruction) for wait in graph.external.get(label, ())]
+    text = f"  awaits {', '.join(awaits)}" if awaits else ""
+    if label in graph.duplicates:
+        text += f"  the same as {graph.duplicates[label]}"
+    return text
+
+
+def _what(step: Step) -> str:
+    instruction = step.instruction
+    func = instruction.input.get("func")
+    called = func if type(func) is str else instruction.rsc
+    return one_line(f"{instruction.op} {called if type(called) is str else ''}".strip(), 60)
+
+
+def _missing(node: Node, named: Named) -> dict[str, list[str]]:
+    outlook, has = node.workflows.outlook, node.store.blocks.has
+    found = {
+        step.label: outlook.missing(step.instruction, lambda cid: cid in named.hashed or has(cid))
+        for step in named.workflow
+    }
+    return {label: texts for label, texts in found.items() if texts}
+
+
+def _suspicious(named: Named) -> list[tuple[str, str]]:
+    from lite.model.workflow_read import half_references
+
+    return [(label, one_line(repr(text), 60)) for label, text in half_references(named.workflow)]
+
+
+def _as_json(
+    node: Node, named: Named, graph: Graph, missing: dict[str, list[str]]
+) -> dict[str, Any]:
+    workflow, levels = named.workflow, _levels(node, named)
+    return {
+        "workflow": str(workflow.cid),
+        "name": workflow.name,
+        "safety": graph.safety,
+        "force": list(graph.force),
+        "critical_path": list(graph.critical_path),
+        "steps": [
+            _step_json(step, graph, levels[step.label], missing.get(step.label, []))
+            for step in workflow
+        ],
+        "warnings": [{"label": label, "text": text} for label, text in _suspicious(named)],
+    }
+
+
+def _step_json(step: Step, graph: Graph, level: str, missing: list[str]) -> dict[str, Any]:
+    label, instruction = step.label, step.instruction
+    waiting = graph.waiting.get(label, ())
+    return {
+        "label": label,
+        "op": instruction.op,
+        "func": instruction.input.get("func"),
+        "ins": str(instruction.cid),
+        "level": level,
+        "awaits": [{"label": edge.label, "branch": edge.branch} for edge in graph.needs[label]],
+        "external": [
+            {"ins": str(wait.instruction), "branch": wait.branch, "known": wait not in waiting}
+            for wait in graph.external.get(label, ())
+        ],
+        "same_as": graph.duplicates.get(label),
+        "missing": missing,
+    }
+
+
+@verb(
+    "graph",
+    example="ipvm workflow graph thumbs.yaml -o thumbs.svg\nipvm workflow graph 7f3a -f mermaid",
+)
+@click.argument("ref", metavar="FILE|RUN")
+@click.option(
+    "-f",
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    help="mermaid, dot or svg; default by the name of the output, else mermaid.",
+)
+@click.option("-o", "--out", metavar="FILE", help="Write it there instead of to stdout.")
+@click.pass_obj
+def graph(shell: Shell, ref: str, form: str | None, out: str | None) -> None:
+    """Draw which step awaits which. Of a run, by the beginning of its id, with the states."""
+    from lite.model import graph_draw
+
+    if out is not None:
+        check_folder(out)
+    node = shell.node()
+    found = run_or_named(node, ref)
+    states: dict[str, str] = {}
+    if isinstance(found, Named):
+        workflow = found.workflow
+    else:
+        workflow = workflow_of(node, found)
+        states = {row.label: row.state for row in node.store.runs.steps(found.id)}
+    drawn = node.workflows.outlook.graph(workflow)
+    form = form or _form_of(out)
+    draw = {"dot": graph_draw.to_dot, "svg": graph_draw.to_svg}.get(form, graph_draw.to_mermaid)
+    text = draw(drawn, states)
+    if out is not None:
+        with writing(out) as file:
+            file.write(text.encode())
+    if shell.json:
+        where = {"graph": text} if out is None else {"file": out}
+        shell.emit({"format": form, **where})
+    elif out is None:
+        shell.write(text.encode())
+
+
+def _form_of(out: str | None) -> str:
+    suffix = "" if out is None else Path(out).suffix.lower()
+    return {".svg": "svg", ".dot": "dot", ".gv": "dot"}.get(suffix, "mermaid")
+
+
+@verb("schema", example="ipvm workflow schema > workflow.schema.json")
+@click.pass_obj
+def schema(shell: Shell) -> None:
+    """Print the JSON Schema of workflow files, for editors and other tools."""
+    import json
+
+    from lite.model.workflow_schema import workflow_schema
+
+    if shell.json:
+        shell.emit({"schema": workflow_schema()})
+    else:
+        shell.line(json.dumps(workflow_schema(), indent=2, ensure_ascii=False))

@@ -1,0 +1,212 @@
+"""What came of a run: its results, its exit status, and the JSON of both."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from lite.cli.present import one_line, size
+from lite.cli.results import STATUS_FAILED, STATUS_LIMIT, exit_status, show_value
+from lite.cli.shell import Shell
+from lite.errors import QueuedError, UsageError
+from lite.ipld.cid import CID
+
+if TYPE_CHECKING:
+    from lite.answer import Answer
+    from lite.model.graph import Graph
+    from lite.node import Node
+    from lite.store.runs_rows import RunRow, StepRow
+
+STATUS_QUEUED: Final = QueuedError.exit_code
+RESULTS_ON_TERMINAL: Final = 16
+_FINISHED: Final = ("done", "cached")
+_FOLLOWS: Final = "branch-mismatch"  # of a step whose awaited one failed
+_JOIN: Final = "/join"  # what goes on with the thread of a step
+
+
+def run_status(node: Node, rows: Iterable[StepRow]) -> int:
+    """The exit status of a run: 1 before 8 before 3.
+
+    1: a step failed, is in doubt, or was cancelled. 8: a limit or the deadline ended one. 3: one is
+    queued, or waits for one that is. What failed only because an awaited step did counts as that.
+    """
+    statuses: set[int] = set()
+    followed = False
+    for row in rows:
+        if row.state == "failed":
+            receipt = None if row.receipt is None else node.store.receipts.get(row.receipt)
+            if receipt is not None and receipt.error_code == _FOLLOWS:
+                followed = True
+            else:
+                statuses.add(STATUS_FAILED if receipt is None else exit_status(receipt))
+        elif row.state in ("in-doubt", "cancelled"):
+            statuses.add(STATUS_FAILED)
+        elif row.state == "expired":
+            statuses.add(STATUS_LIMIT)
+        elif row.state not in _FINISHED:
+            statuses.add(STATUS_QUEUED)
+    if followed and not statuses & {STATUS_FAILED, STATUS_LIMIT}:
+        statuses.add(STATUS_FAILED)
+    order = (STATUS_FAILED, STATUS_LIMIT, STATUS_QUEUED)
+    return next((status for status in order if status in statuses), 0)
+
+
+def result_labels(graph: Graph, rows: Iterable[StepRow]) -> list[str]:
+    """The steps whose values are what the workflow is for: those that nothing awaits, and what
+    goes on with the thread of one."""
+    awaited = {edge.label for edges in graph.needs.values() for edge in edges}
+    found = [
+        label
+        for label in graph.needs
+        if label not in awaited and graph.duplicates.get(label, label) not in awaited
+    ]
+    return found + [row.label for row in rows if row.label.endswith(_JOIN)]
+
+
+def read_outs(
+    texts: Sequence[str], labels: Sequence[str], results: Sequence[str]
+) -> dict[str, str]:
+    """`--out LABEL=FILE …`; without a label, that of the only result.
+
+    Raises:
+        UsageError: no such step, or not clear which.
+    """
+    from lite.cli.outfile import check_folder
+    from lite.model.workflow_values import did_you_mean
+
+    outs: dict[str, str] = {}
+    for text in texts:
+        label, equals, target = text.partition("=")
+        if not equals:
+            if len(results) != 1:
+                raise UsageError(
+                    f"--out {text}: which step's value?",
+                    hint=f"Write LABEL=FILE; results are {one_line(', '.join(results), 120)}.",
+                )
+            label, target = results[0], text
+        if label not in labels:
+            raise UsageError(
+                f"--out {text}: there is no step {label!r}", hint=did_you_mean(label, labels)
+            )
+        if not target:
+            raise UsageError(f"--out {text}: a file is missing behind the =")
+        if label in outs:
+            raise UsageError(f"--out: {label} is there twice")
+        check_folder(target)
+        outs[label] = target
+    if list(outs.values()).count("-") > 1:
+        raise UsageError("--out -: only one value can go to stdout")
+    return outs
+
+
+def show_results(
+    shell: Shell,
+    node: Node,
+    rows: Mapping[str, StepRow],
+    results: Sequence[str],
+    outs: Mapping[str, str],
+) -> None:
+    """Write the files of `--out`; print the other results, one line each, unless stdout is one of
+    those files."""
+    for label, target in outs.items():
+        answer = _answer(node, rows.get(label))
+        if answer is None or not answer.receipt.out.is_ok:
+            state = rows[label].state if label in rows else "not there"
+            shell.note(f"ipvm: {target} was not written: {label} is {state}")
+            continue
+        show_value(shell, node, answer, target)
+    if shell.json or "-" in outs.values():
+        return
+    done = [row for row in map(rows.get, results) if row is not None and row.state in _FINISHED]
+    shown = [row for row in done if row.label not in outs]
+    room = RESULTS_ON_TERMINAL if sys.stdout.isatty() else len(shown)
+    for row in shown[:room]:
+        answer = _answer(node, row)
+        if answer is not None:
+            shell.line(f"{row.label}: {_value_text(node, answer)}")
+    if len(shown) > room:
+        shell.note(f"  … {len(shown) - room} more: `ipvm workflow show {shown[0].run[:8]} --json`")
+
+
+def _answer(node: Node, row: StepRow | None) -> Answer | None:
+    receipt = None
+    if row is not None and row.receipt is not None:
+        receipt = node.store.receipts.get(row.receipt)
+    return None if receipt is None else node.answer(receipt)
+
+
+def _value_text(node: Node, answer: Answer) -> str:
+    """A value on one line: bytes, and what stands outside of the receipt, as CID and size."""
+    receipt, link = answer.receipt, answer.output_link
+    if link is not None:
+        length = node.size(link) if receipt.linked == "file" else node.store.blocks.size(link)
+        return f"{link}  {size(length)}"
+    value = receipt.out.body
+    if isinstance(value, bytes):
+        return f"{node.add(value)}  {size(len(value))}"
+    if isinstance(value, str) and value.isprintable():
+        return value
+    from lite.ipld import dag_json
+
+    return dag_json.encode(value).decode()
+
+
+def run_fields(node: Node, run: RunRow) -> dict[str, Any]:
+    """What every verb's JSON says of a run."""
+    return {
+        "run": run.id,
+        "workflow": str(run.workflow),
+        "name": run.name,
+        "state": node.store.runs.state_of(run),
+        "created_at": run.created_at,
+        "changed_at": run.changed_at,
+        "ended_at": run.ended_at,
+        "deadline_at": run.deadline_at,
+        "counts": node.store.runs.counts(run.id),
+    }
+
+
+def step_fields(row: StepRow) -> dict[str, Any]:
+    """What JSON says of a step."""
+    return {
+        "label": row.label,
+        "state": row.state,
+        "reason": row.reason,
+        "ins": str(row.instruction),
+        "level": row.level,
+        "receipt": _text(row.receipt),
+        "source": row.source,
+        "rule": row.rule,
+        "attempts": row.attempts,
+        "next_try_at": row.next_try_at,
+        "started_at": row.started_at,
+        "ended_at": row.ended_at,
+        "cause": _text(row.cause),
+        "depth": row.depth,
+    }
+
+
+def result_fields(
+    node: Node, rows: Mapping[str, StepRow], results: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """What JSON says of the results that are there, by label."""
+    found: dict[str, dict[str, Any]] = {}
+    for label in results:
+        answer = _answer(node, rows.get(label))
+        if answer is None:
+            continue
+        receipt, link = answer.receipt, answer.output_link
+        fields: dict[str, Any] = {"ok": receipt.out.is_ok, "receipt": str(receipt.cid)}
+        if not receipt.out.is_ok:
+            fields["error"] = answer.out.body
+        elif link is not None:
+            fields["output"] = str(link)
+        else:
+            fields["value"] = receipt.out.body
+        found[label] = fields
+    return found
+
+
+def _text(cid: CID | None) -> str | None:
+    return None if cid is None else str(cid)

@@ -1,0 +1,148 @@
+"""The delegations among which a chain is searched: those that came along, then those in the store.
+
+What is searched through may be a stranger's, so the work of all searches together is bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
+
+from lite.ipld.cid import CID, DAG_CBOR
+from lite.store.tokens import Tokens
+from lite.ucan import chains
+from lite.ucan import command as commands
+from lite.ucan.checks import Place, check_signature, read
+from lite.ucan.delegation import Delegation
+
+LOOKS_MAX: Final = 500_000  # about a second
+READ_COST: Final = 20  # looks: to parse a delegation of the store
+QUERY_COST: Final = 10
+VERIFY_COST: Final = 60  # to parse one that came along and check its signature
+
+
+class Searches:
+    """The work of a row of searches, and what they have read so far; for one thread.
+
+    Args:
+        looks: how many delegations are looked at in all; one that is read counts as several.
+
+    Attributes:
+        left: how many of the looks.
+    """
+
+    def __init__(self, tokens: Tokens, looks: int = LOOKS_MAX) -> None:
+        self._tokens = tokens
+        self.left = looks
+        self._read: dict[CID, Delegation] = {}
+        self._given: dict[tuple[str, ...], _Rows] = {}
+        self._revokers: dict[CID, frozenset[str]] = {}
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether a search was cut off, so that what it did not find may still be there."""
+        return self.left <= 0
+
+    def spend(self, looks: int) -> bool:
+        """Count work; whether there is any left."""
+        self.left -= looks
+        return self.left > 0
+
+    def read(self, cid: CID, data: bytes) -> Delegation:
+        """A delegation that came along, with its signature checked. Raises Refusal."""
+        known = self._read.get(cid)
+        if known is None:
+            self.spend(VERIFY_COST)
+            known = self._read[cid] = read_delegation(data)
+        return known
+
+    def revoked_by(self, delegation: CID, issuers: Sequence[str]) -> str | None:
+        """The first of the issuers that revoked the delegation, or None."""
+        names = self._revokers.get(delegation)
+        if names is None:
+            self.spend(QUERY_COST)
+            names = self._revokers[delegation] = self._tokens.revokers(delegation)
+        if not names:
+            return None
+        return next((issuer for issuer in issuers if issuer in names), None)
+
+    def given_to(self, audience: str, subject: str, command: str) -> Iterator[Delegation]:
+        key = (audience, subject, command)
+        return self._rows(key, lambda: self._tokens.given_to(*key))
+
+    def all_given_to(self, audience: str, subject: str) -> Iterator[Delegation]:
+        """The same, of any command."""
+        key = (audience, subject)
+        return self._rows(key, lambda: self._tokens.all_given_to(*key))
+
+    def _rows(
+        self, key: tuple[str, ...], query: Callable[[], Iterator[Delegation]]
+    ) -> Iterator[Delegation]:
+        # A search comes to the same principal many times, and a store parses each time.
+        rows = self._given.get(key)
+        if rows is None:
+            rows = self._given[key] = _Rows(query(), self)
+        for one in rows:
+            if not self.spend(1):
+                return
+            yield one
+
+
+class _Rows:
+    """The answer of a query, read only as far as somebody wants it and only once."""
+
+    def __init__(self, rest: Iterator[Delegation], searches: Searches) -> None:
+        self._read: list[Delegation] = []
+        self._rest = rest
+        self._searches = searches
+
+    def __iter__(self) -> Iterator[Delegation]:
+        at = 0
+        while True:
+            if at == len(self._read):
+                following = next(self._rest, None)
+                if following is None:
+                    return
+                self._searches.spend(READ_COST)
+                self._read.append(following)
+            yield self._read[at]
+            at += 1
+
+
+class Source:
+    """Delegations that came along, before those in the store."""
+
+    def __init__(self, searches: Searches, with_it: Mapping[CID, bytes]) -> None:
+        self.searches = searches
+        self._with_it = [searches.read(cid, data) for cid, data in with_it.items()]
+
+    def given_to(self, audience: str, subject: str, command: str) -> Iterator[Delegation]:
+        for one in self._along(audience, subject):
+            if commands.covers(one.command, command):
+                yield one
+        yield from self.searches.given_to(audience, subject, command)
+
+    def all_given_to(self, audience: str, subject: str) -> Iterator[Delegation]:
+        """The same, of any command."""
+        yield from self._along(audience, subject)
+        yield from self.searches.all_given_to(audience, subject)
+
+    def _along(self, audience: str, subject: str) -> Iterator[Delegation]:
+        for one in self._with_it:
+            if not self.searches.spend(1):
+                return
+            if one.audience == audience and one.subject in (None, subject):
+                yield one
+
+    def subjects(self) -> list[str]:
+        """Whom those that came along are about."""
+        found = dict.fromkeys(one.subject for one in self._with_it if one.subject is not None)
+        return list(found)[: chains.LINKS_MAX]
+
+
+def read_delegation(data: bytes) -> Delegation:
+    """A delegation with its signature checked. Raises Refusal."""
+    place = Place(CID.of(data, DAG_CBOR), 0)
+    delegation = read(Delegation.parse, data, place)
+    check_signature(delegation.token, place)
+    return delegation

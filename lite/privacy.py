@@ -1,0 +1,58 @@
+"""Making something secret that is known already: with it goes everything that came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from lite.archive import output_links
+from lite.ipld.cid import CID, DAG_CBOR, DAG_PB
+from lite.store import Store
+from lite.store.reach import links_of
+
+__all__ = ["make_secret"]
+
+
+def make_secret(store: Store, cids: Iterable[CID]) -> list[CID]:
+    """Mark files, instructions and receipts, also ones that are not here yet, and all that was
+    computed from them: the instructions that use them, their receipts, and the results of these.
+
+    What runs afterwards is marked with its receipt, because what it uses is marked by then. Durable
+    when it returns.
+
+    Returns:
+        Those that are here or were given, and were not secret before.
+    """
+    given = dict.fromkeys(cids)
+    before = store.secrets.any_secret(given)
+    store.secrets.mark(given)
+    found: dict[CID, None] = {}
+    todo = [*given]
+    while todo:
+        cid = todo.pop()
+        if cid not in found:
+            found[cid] = None
+            todo.extend(_parts(store, cid))
+            todo.extend(store.instructions.using(cid))
+    before |= store.secrets.any_secret(cid for cid in found if cid not in given)
+    fresh = [cid for cid in found if cid not in before]
+    store.secrets.mark(fresh)
+    return fresh
+
+
+def _parts(store: Store, cid: CID) -> Iterator[CID]:
+    """What belongs to a file, an instruction or a receipt."""
+    if cid.codec == DAG_PB:
+        if store.blocks.has(cid):
+            yield from links_of(cid, store.blocks.get(cid))
+        return
+    if cid.codec != DAG_CBOR:
+        return
+    receipt = store.receipts.get(cid)
+    if receipt is None:
+        yield from (known.cid for known in store.receipts.by_instruction(cid))
+        return
+    yield receipt.instruction
+    yield from output_links(receipt)
+    yield from receipt.fork
+    if receipt.join is not None:
+        yield receipt.join

@@ -1,0 +1,105 @@
+"""`ipvm why`: down to the inputs with steps, effects, issuers and rules; and back up again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lite import Node
+from lite.model.receipt import Receipt
+from lite.model.result import Result
+from lite.model.task import Task
+from lite.model.workflow import Workflow
+from lite.store.runs_rows import NewStep, StepChange
+from tests.authority_support import add
+from tests.integration.conftest import Ipvm
+
+
+def walk(tree: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield tree
+    for child in tree["children"]:
+        yield from walk(child)
+
+
+def run_sums(ipvm: Ipvm, here: Path) -> dict[str, str]:
+    """A workflow of two steps; their receipts."""
+    steps = {
+        "one": {"run": "numbers.wasm:add", "args": [1, 2]},
+        "two": {"run": "numbers.wasm:add", "args": ["${one}", 40]},
+    }
+    (here / "w.json").write_text(json.dumps({"name": "sums", "steps": steps}))
+    done = ipvm("workflow", "run", "w.json", "--json").json
+    return {step["label"]: step["receipt"] for step in done["steps"]}
+
+
+def test_a_receipt_says_which_step_it_is_of(ipvm: Ipvm, here: Path) -> None:
+    receipts = run_sums(ipvm, here)
+    tree = ipvm("why", receipts["one"], "--json").json["why"]
+    assert (tree["rule"], tree["secret"], tree["fork"], tree["join"]) == (
+        "own receipt",
+        False,
+        [],
+        None,
+    )
+    assert (tree["step"]["label"], tree["step"]["name"]) == ("one", "sums")
+    run = ipvm("workflow", "list", "--json").json["runs"][0]["run"]
+    assert tree["step"]["run"] == run
+    assert f"step one of sums, run {run[:8]}" in ipvm("why", receipts["one"]).text
+
+
+def test_what_was_computed_from_something_is_found_from_each_end(ipvm: Ipvm, here: Path) -> None:
+    receipts = run_sums(ipvm, here)
+    tree = ipvm("why", "--from", "numbers.wasm", "--json").json["why"]  # a file is only hashed
+    assert {node["cid"] for node in walk(tree)} == {tree["cid"], *receipts.values()}
+    assert {child["role"] for child in tree["children"]} == {"runs"}
+    down = ipvm("why", "--from", receipts["one"], "--json").json["why"]
+    assert [(child["cid"], child["role"]) for child in down["children"]] == [
+        (receipts["two"], "awaits")
+    ]
+    assert "└─ awaits of add" in ipvm("why", "--from", receipts["one"]).text
+
+
+def test_nothing_came_of_it_is_an_answer(ipvm: Ipvm, here: Path) -> None:
+    (here / "new.txt").write_text("never used")
+    found = ipvm("why", "--from", "new.txt")
+    assert (found.status, len(found.text.splitlines())) == (0, 1)
+    assert "nothing here was computed from it" in found.err
+    assert ipvm("why", "--from", "no-such-thing").status == 5
+    assert ipvm("why").status == 2
+    assert ipvm("why", "a", "--from", "b").status == 2
+
+
+def test_a_strangers_receipt_shows_whether_it_counts(ipvm: Ipvm, here: Path) -> None:
+    found = ipvm("--home", "other", "run", "numbers.wasm:add", 1, 2, "--json").json
+    ipvm("--home", "other", "export", found["receipt"], "-o", "x.car", "--with-code")
+    ipvm("import", "x.car")
+    assert "do not count here" in ipvm("why", found["receipt"]).text
+    assert ipvm("why", found["receipt"], "--json").json["why"]["rule"] == ""
+    ipvm("config", "set", "trust.issuers", found["iss"])
+    tree = ipvm("why", found["receipt"], "--json").json["why"]
+    assert tree["rule"]
+    assert tree["rule"] in ipvm("why", found["receipt"]).text
+
+
+def test_effects_are_followed_both_ways(laptop: Node) -> None:
+    asked = add(laptop, 20, 22)
+    asking = add(laptop, 1, 2)
+    receipt = Receipt.issue(
+        laptop.key, asking, Result.of_ok(3), now=laptop.clock.now(), join=asked.cid
+    )
+    laptop.store.commit_run(asking, receipt, [])
+    done = laptop.run(asked)
+    runs = laptop.store.runs
+    row = runs.start(Workflow(ask=Task(asking)))
+    runs.add_steps(row.id, [NewStep("ask/join", asked, "pure", receipt.cid, 1, {})])
+    runs.set_steps(row.id, [(1, StepChange("done", receipt=done.receipt.cid))], durable=True)
+    up = laptop.why(done.receipt.cid)
+    assert [(one.role, one.cid) for one in up.children if one.kind == "receipt"] == [
+        ("asked for by", receipt.cid)
+    ]
+    down = laptop.came_of(receipt.cid)
+    assert [(one.role, one.cid) for one in down.children] == [("join", done.receipt.cid)]
+    assert runs.causes() == {done.receipt.cid: receipt.cid}
+    assert runs.steps_of([done.receipt.cid])[done.receipt.cid].label == "ask/join"

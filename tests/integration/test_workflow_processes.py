@@ -1,0 +1,181 @@
+"""Several processes at one run: they share its steps, outlive each other, and hear of a cancel."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+
+from lite.store import Store
+from tests.flow_support import (
+    IPVM,
+    STEPS,
+    WAIT_S,
+    Launch,
+    Servers,
+    Told,
+    settings,
+    sixty,
+    write_workflow,
+)
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs named pipes and kill -9")
+
+CANCEL_WITHIN_S = 2.5  # seen within one second, plus the time a busy machine takes
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[Servers]:
+    with Servers(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def place(
+    home: Path, tmp_path: Path, servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """The folder of workflow files, of the home and of the files that steps write."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    with settings(home, servers, tmp_path / "top"):
+        yield tmp_path
+
+
+def check_all_done_once(place: Path, servers: Servers, run: str, steps: list[Told]) -> None:
+    """Each step has one receipt, and each request came once."""
+    with Store.open(place / "home") as store:
+        row = store.runs.get(run)
+        assert row is not None and row.state == "done"
+        assert store.check(deep=True) == []
+        rows = {row.label: row for row in store.runs.steps(run)}
+        assert len(rows) == STEPS
+        for told in steps:
+            row_receipt = rows[told.label].receipt
+            receipt = None if row_receipt is None else store.receipts.get(row_receipt)
+            assert receipt is not None, told.label
+            assert told.value is None or receipt.out.body == told.value
+            known = store.receipts.by_instruction(receipt.instruction)
+            assert len(known) == 1, f"{told.label} ran {len(known)} times"
+    for told in steps:
+        if told.request and not told.request.startswith("FILE"):
+            assert servers.count(told.request) == 1, told.label
+
+
+def test_two_processes_share_one_run_and_do_no_step_twice(
+    place: Path, servers: Servers, scaled: Callable[[int, int], int]
+) -> None:
+    helped = 0
+    for turn in range(scaled(2, 20)):
+        steps = sixty(turn, servers.url)
+        file = write_workflow(place, turn, steps)
+        with Launch(file) as one, Launch(file) as two:
+            assert (one.ended(), two.ended()) == (0, 0), (one.said, two.said)
+        runs = {event["run"] for launch in (one, two) for event in launch.events}
+        assert len(runs) == 1
+        check_all_done_once(place, servers, runs.pop(), steps)
+        helped += all(ran_here(launch) for launch in (one, two))
+    assert helped, "one process did all the work each time"
+
+
+def ran_here(launch: Launch) -> int:
+    """How many steps one process ran itself."""
+    return sum(event["event"] == "step" and event["state"] == "done" for event in launch.events)
+
+
+def test_when_one_of_two_is_killed_the_other_finishes(
+    place: Path, servers: Servers, scaled: Callable[[int, int], int]
+) -> None:
+    for turn in range(scaled(2, 20)):
+        steps = sixty(100 + turn, servers.url)
+        file = write_workflow(place, 100 + turn, steps)
+
+        def kill_at(
+            launch: Launch, event: dict[str, Any], label: str = f"p{6 + turn % 12}"
+        ) -> None:
+            if event.get("label") == label:
+                launch.kill()
+
+        with Launch(file, on_event=kill_at) as one, Launch(file) as two:
+            one.ended()
+            status = two.ended()
+        assert two.result is not None, two.said
+        # The one that was killed may have had a mutation begun; the other one says so.
+        assert (status, two.result["state"]) == (0, "done"), two.said
+        with Store.open(place / "home") as store:
+            states = {row.state for row in store.runs.steps(two.result["run"])}
+        assert states <= {"done", "cached"}
+        for told in steps:
+            if told.kind == "plain":
+                assert servers.count(told.request) == 1, told.label
+
+
+def test_a_mutation_of_a_process_that_is_killed_is_in_doubt_for_the_other(
+    place: Path, servers: Servers
+) -> None:
+    send = {"op": "http/post", "rsc": f"{servers.url}/silent"}
+    file = write_workflow(place, 1, [Told("send", "plain", send, "POST /silent")])
+    asked, waits = Event(), Event()
+
+    def note(launch: Launch, event: dict[str, Any]) -> None:
+        if event.get("label") == "send":
+            waits.set()
+
+    servers.on_request = lambda request: asked.set() if request == "POST /silent" else None
+    with Launch(file) as one:
+        assert asked.wait(WAIT_S)
+        with Launch(file, on_event=note) as two:
+            assert waits.wait(WAIT_S)
+            one.kill()
+            assert two.ended() == 1, two.said
+    assert two.result is not None
+    assert two.result["state"] == "in-doubt"
+    assert servers.count("POST /silent") == 1
+
+
+def endless(place: Path) -> Path:
+    """A workflow file with a guest that does not end, and one that waits for it."""
+    import json
+
+    import wasmtime
+
+    guest = '(module (func (export "f") (param i32) (result i32) (loop $x (br $x)) unreachable))'
+    (place / "endless.wasm").write_bytes(wasmtime.wat2wasm(guest))
+    file = place / "endless.json"
+    steps = {
+        "spin": {"run": "endless.wasm:f", "args": [1]},
+        "next": {"run": "endless.wasm:f", "args": ["${spin}"]},
+    }
+    file.write_text(json.dumps({"steps": steps}))
+    return file
+
+
+def test_cancel_from_another_process_is_heard_in_about_a_second(place: Path) -> None:
+    began = Event()
+
+    def note(launch: Launch, event: dict[str, Any]) -> None:
+        if event.get("label") == "spin":
+            began.set()
+
+    with ExitStack() as stack:
+        file = endless(place)
+        launches = [stack.enter_context(Launch(file, on_event=note)) for _ in range(2)]
+        assert began.wait(WAIT_S)
+        run = launches[0].events[0]["run"] if launches[0].events else launches[1].events[0]["run"]
+        subprocess.run([*IPVM, "workflow", "cancel", run], check=True, capture_output=True)
+        since = time.monotonic()
+        statuses = [launch.ended() for launch in launches]
+        took = time.monotonic() - since
+    assert took < CANCEL_WITHIN_S
+    assert statuses == [1, 1]
+    for launch in launches:
+        assert launch.result is not None
+        assert launch.result["state"] == "cancelled"
+    with Store.open(place / "home") as store:
+        assert store.runs.counts(run) == {"cancelled": 2}
+        assert store.check(deep=True) == []
