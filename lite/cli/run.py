@@ -15,6 +15,7 @@ from lite.cli.arguments import (
 )
 from lite.cli.command import HELP_NAMES, NEGATIVE, REST, Verb
 from lite.cli.engine_options import engine_options
+from lite.cli.guest_lines import GuestLines
 from lite.cli.operation import check_operation, make_operation, refuse_network
 from lite.cli.outfile import check_folder
 from lite.cli.results import as_json, exit_status, show_trace, show_value, summary
@@ -93,7 +94,7 @@ def _unknown_option(token: str, known: dict[str, bool]) -> UsageError:
 @click.option("--no-cache", is_flag=True, help="Run it even when the answer is known.")
 @click.option("--dry-run", is_flag=True, help="Only say whether it would run.")
 @click.option("--homestar", is_flag=True, help="Homestar's rules for values.")
-@click.option("--private", is_flag=True, help="It and its result stay on this node.")
+@click.option("--private", is_flag=True, help="It, and all that comes of it, stays on this node.")
 @click.option("--args", is_flag=True, help="What follows are arguments, whatever it looks like.")
 @click.pass_obj
 def run(
@@ -115,13 +116,13 @@ def run(
     MODULE is a file, a CID, ipfs://CID/path or a name. Arguments are read by the types of the
     function (`ipvm inspect MODULE` shows them): a string is taken as it is, @file is a file's
     bytes, - is standard input, a CID is a link, anything else is JSON. The value goes to stdout,
-    one line about the run to stderr. The same call again is answered from its receipt.
+    what the guest logs to stderr as it comes (not with -q), and at last one line about the run.
+    The same call again is answered from its receipt.
 
     With --op it does an operation on the URI RSC. VALUE is @file (a link to its bytes), a CID, JSON
     or else text. What is not pure is done each time; --nonce tells one of them from a repetition.
 
-    What is computed from something secret is secret; --private makes this call so, with its new
-    files and all that came of it. `ipvm export` does not let out what is secret.
+    What is made from secrets is secret; --private makes this call so, with its new files.
     """
     if op is not None:
         modules = {"--env": bool(env), "--stdin": stdin is not None, "--homestar": homestar}
@@ -149,15 +150,17 @@ def run(
             _make_private(shell, node, instruction, sources)
         if op is not None:
             shell.done["ins"] = str(instruction.cid)  # to name what is queued or in doubt by
-        answer = node.run(instruction, fresh=no_cache, homestar=homestar)
+        with GuestLines(shell) as said:
+            answer = node.run(instruction, fresh=no_cache, homestar=homestar, on_trace=said)
     except QueuedError as queued:
         end_queued(shell, label, str(queued), queued.hint)
+    if not said.heard:  # it was known, or the operation tells all at the end
+        show_trace(shell, node, answer.receipt)
     _show(shell, node, answer, label, out)
 
 
 def _show(shell: Shell, node: Node, answer: Answer, label: str, out: str | None) -> None:
     """What came of it; ends the command unless that is a value."""
-    show_trace(shell, node, answer.receipt)
     secret = node.store.secrets.is_secret(answer.receipt.cid)
     shell.note(summary(shell, node, answer, label) + ("  secret" if secret else ""))
     if node.note:
@@ -215,10 +218,8 @@ def _make_private(shell: Shell, node: Node, instruction: Instruction, sources: N
 
     known = {one.cid for one in node.store.receipts.by_instruction(instruction.cid)}
     store = node.store
-    users = {cid: list(store.instructions.using(cid)) for cid in sources.stored}
-    files = [
-        cid for cid, found in users.items() if len(store.secrets.any_secret(found)) == len(found)
-    ]
+    users = {cid: set(store.instructions.using(cid)) - {instruction.cid} for cid in sources.stored}
+    files = [cid for cid, found in users.items() if found <= store.secrets.any_secret(found)]
     fresh = make_secret(store, [instruction.cid, *files])
     if known.intersection(fresh):
         shell.note(

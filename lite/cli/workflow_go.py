@@ -238,7 +238,7 @@ def _carry_out(
     try:
         with view:
             started = begin(view.on_event)
-            view.opened(started.steps)
+            view.opened(node.store.runs.steps(started.id))
             started.go()
             rows = node.store.runs.steps(started.id)
             board.adopt_rows(rows)

@@ -22,7 +22,7 @@ from lite.environment import environment
 if TYPE_CHECKING:
     from lite.clock import Clock
     from lite.scheduler.events import RunEvent
-    from lite.workflow_run import StepView
+    from lite.store.runs_rows import StepRow
 
 FRAME_S: Final = 0.1
 STEADY_S: Final = 0.5  # between frames in which only the seconds change
@@ -53,9 +53,9 @@ class View:
         """Take in an event, from any thread."""
         self.board.note(event, time.monotonic())
 
-    def opened(self, views: Iterable[StepView]) -> None:
+    def opened(self, rows: Iterable[StepRow]) -> None:
         """Take in where the steps stand before anything is done about them."""
-        self.board.adopt_views(views)
+        self.board.open(rows)
 
     def close(self) -> None:
         """Nothing more comes. Safe to call twice."""
@@ -73,6 +73,7 @@ class PlainLines(View):
         self._watch = watch
         self._begun = False
         self._rest: dict[str, bytes] = {}
+        self._told: dict[str, tuple[str, str]] = {}
 
     def on_event(self, event: RunEvent) -> None:
         now = time.monotonic()
@@ -84,10 +85,13 @@ class PlainLines(View):
             self._said(event.label, event.data)
         elif row is not None and (self._watch or event.state not in ("running", "waiting")):
             self._flush(event.label)
-            self.shell.note(self._line(row, now))
+            said = (event.state, event.reason)
+            if self._watch or self._told.get(event.label) != said:  # it may be queued many times
+                self.shell.note(self._line(row, now))
+            self._told[event.label] = said
 
-    def opened(self, views: Iterable[StepView]) -> None:
-        super().opened(views)
+    def opened(self, rows: Iterable[StepRow]) -> None:
+        super().opened(rows)
         for row in self.board.rows.values():
             if not row.changed and row.state in ("failed", "in-doubt"):
                 self.shell.note(self._line(row, 0.0))
@@ -157,9 +161,9 @@ class LiveTable(View):
             self.board.note(event, time.monotonic())
         self._changed.set()
 
-    def opened(self, views: Iterable[StepView]) -> None:
+    def opened(self, rows: Iterable[StepRow]) -> None:
         with self._lock:
-            super().opened(views)
+            super().opened(rows)
         self._changed.set()
 
     def close(self) -> None:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from lite.model.receipt import Receipt
     from lite.scheduler.events import RunEvent
     from lite.store.runs_rows import StepRow
-    from lite.workflow_run import StepView
 
 MARKS: Final[Mapping[str, tuple[str, str]]] = {
     "waiting": ("·", "dim"),
@@ -118,21 +117,22 @@ class Board:
         row.receipt = event.receipt or row.receipt
         return row
 
-    def adopt_views(self, views: Iterable[StepView]) -> None:
+    def open(self, rows: Iterable[StepRow]) -> None:
         """Take in where the steps stand before anything happens: what earlier goes have done."""
-        for view in views:
-            row = self.row(view.label)
-            if not row.changed and view.state != "waiting":
-                row.state, row.reason = view.state, view.reason
-                row.source, row.rule = view.source, view.rule
-                row.receipt = None if view.receipt is None else view.receipt.cid
+        for kept in rows:
+            row = self.row(kept.label)
+            if not row.changed and kept.state in (*_KNOWN, "in-doubt"):
+                self._adopt(row, kept)
 
     def adopt_rows(self, rows: Iterable[StepRow]) -> None:
         """Take in what the store says of the steps."""
         for kept in rows:
-            row = self.row(kept.label)
-            row.state, row.reason, row.receipt = kept.state, kept.reason, kept.receipt
-            row.source, row.rule = kept.source, kept.rule
+            self._adopt(self.row(kept.label), kept)
+
+    @staticmethod
+    def _adopt(row: Row, kept: StepRow) -> None:
+        row.state, row.reason, row.receipt = kept.state, kept.reason, kept.receipt
+        row.source, row.rule = kept.source, kept.rule
 
     def row(self, label: str) -> Row:
         """The row of a step; one that a result has asked for gets a new one."""

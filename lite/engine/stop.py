@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Lock
 
 __all__ = ["Stop"]
@@ -33,6 +34,15 @@ class Stop:
             self._kills.add(kill)
             if self.asked:
                 kill()
+
+    @contextmanager
+    def ending(self, kill: Callable[[], None]) -> Iterator[None]:
+        """`enter` and `leave` around what goes on."""
+        self.enter(kill)
+        try:
+            yield
+        finally:
+            self.leave(kill)
 
     def leave(self, kill: Callable[[], None]) -> None:
         """It goes on no more."""

@@ -13,10 +13,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from lite.engine.stop import Stop
 from lite.frozen import frozen
 from lite.limits import TRACE_BYTES_MAX
 from lite.ops.arguments import Bytes
@@ -52,6 +54,7 @@ def run_child(
     memory_bytes: int,
     stdout_bytes_max: int,
     on_trace: Callable[[bytes], None] | None = None,
+    stop: Stop | None = None,
 ) -> Ended:
     """Run a program to its end.
 
@@ -60,6 +63,7 @@ def run_child(
         folder: where it runs; None: an empty one that goes afterwards.
         ends_at: on `time.monotonic`; then it is killed.
         on_trace: gets standard error as it comes.
+        stop: kills it, and all that it started.
     """
     cpu_s = max(1, int(ends_at - time.monotonic()) + 2)
     bounds = f"{cpu_s},{memory_bytes},{os.getpid()}"
@@ -77,7 +81,9 @@ def run_child(
         with child:
             talk = _Talk(child, stdin, stdout_bytes_max, on_trace)
             try:
-                stopped = talk.until(ends_at)
+                kill = partial(_kill_group, child.pid)
+                with nullcontext() if stop is None else stop.ending(kill):
+                    stopped = talk.until(ends_at)
             finally:
                 _kill_group(child.pid)
                 status = child.wait()

@@ -9,9 +9,12 @@ from __future__ import annotations
 import io
 import socket
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, Final
 
 from lite.engine.base import GuestFailure
+from lite.engine.stop import Stop
 from lite.errors import QueuedError
 
 ATTEMPT_S_MAX: Final = 10.0  # for one address, when there are more to try
@@ -38,6 +41,20 @@ class Deadline:
         if left <= 0:
             raise TimeoutError("out of time")
         return left
+
+
+def ended_by(
+    stop: Stop | None, line: Callable[[], socket.socket | None]
+) -> AbstractContextManager[None]:
+    """While it lasts, `stop` breaks the line, so that whoever waits for it waits no longer. Not
+    within a TLS handshake, which the deadline ends."""
+
+    def cut() -> None:
+        if (sock := line()) is not None:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    return nullcontext() if stop is None else stop.ending(cut)
 
 
 class TimedSocket:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lite.config import Config
 from lite.engine.base import GuestFailure, Outcome
-from lite.errors import QueuedError
+from lite.errors import Interrupted, QueuedError
 from lite.frozen import replace
 from lite.model.instruction import Instruction
 from lite.ops.arguments import Arguments, bad
@@ -93,7 +93,10 @@ class ExecRun:
             memory_bytes=min(memory, program.memory_bytes or memory),
             stdout_bytes_max=ready.limits.output_bytes,
             on_trace=ready.on_trace,
+            stop=ready.stop,
         )
+        if ended.status < 0 and ready.stop is not None and ready.stop.asked:
+            raise Interrupted("the run was asked to stop")
         return ended, only
 
 

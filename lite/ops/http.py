@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lite.config import Config
 from lite.engine.base import GuestFailure, Outcome
-from lite.errors import QueuedError
+from lite.errors import Interrupted, QueuedError
 from lite.frozen import replace
 from lite.limits import Limits
 from lite.ops.arguments import Arguments
@@ -79,16 +79,24 @@ class _Http:
         if known is not None:
             request = replace(request, headers={**request.headers, "authorization": known})
         try:
-            return exchange(
-                request, deadline, ready.limits.output_bytes, public_only=ready.for_others
+            reply = exchange(
+                request,
+                deadline,
+                ready.limits.output_bytes,
+                public_only=ready.for_others,
+                stop=ready.stop,
             )
         except NoReply as lost:
             told = f"{self.method} {request.url.origin}: {lost}"
             if self.level == "mutation":
                 raise InDoubt(told) from lost
+            _check_wanted(ready)
             if lost.timed_out:
                 raise _out_of_time(told, ready.limits) from lost
             raise GuestFailure("connection-lost", told, transient=True) from lost
+        if reply.cut and self.method == "GET":
+            _check_wanted(ready)
+        return reply
 
     def _credentials(self, request: Request) -> str | None:
         """HTTP Basic credentials from the owner's netrc file, in which `default` does not count:
@@ -137,6 +145,11 @@ class _Http:
             phrase = ""
         told = f"{url.origin} answered {reply.status}{phrase} to {self.method}"
         return GuestFailure("http-status", told, **detail)
+
+
+def _check_wanted(ready: Ready) -> None:
+    if ready.stop is not None and ready.stop.asked:
+        raise Interrupted("the run was asked to stop")
 
 
 def _redirected(request: Request, location: str) -> Request:

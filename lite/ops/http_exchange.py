@@ -9,8 +9,9 @@ from __future__ import annotations
 import http.client
 from typing import Final, Literal
 
+from lite.engine.stop import Stop
 from lite.frozen import frozen
-from lite.ops.dial import Deadline, TimedSocket, dial, tls
+from lite.ops.dial import Deadline, TimedSocket, dial, ended_by, tls
 from lite.ops.http_request import Request
 
 Cut = Literal["", "limit", "time", "lost"]
@@ -48,9 +49,17 @@ class NoReply(Exception):
 
 
 def exchange(
-    request: Request, deadline: Deadline, body_bytes_max: int, *, public_only: bool = False
+    request: Request,
+    deadline: Deadline,
+    body_bytes_max: int,
+    *,
+    public_only: bool = False,
+    stop: Stop | None = None,
 ) -> Reply:
     """Send a request and read the reply.
+
+    Args:
+        stop: breaks the line.
 
     Raises:
         QueuedError: nothing was sent, because the host cannot be reached.
@@ -64,8 +73,9 @@ def exchange(
             sock = tls(sock, url.host, deadline)
         connection = http.client.HTTPConnection(url.host, url.port)
         connection.sock = TimedSocket(sock, deadline)
-        response = _status(connection, request)
-        body, cut = _body(response, body_bytes_max, request.decode)
+        with ended_by(stop, lambda: sock):
+            response = _status(connection, request)
+            body, cut = _body(response, body_bytes_max, request.decode)
         headers, is_whole = _headers(response, request.decode)
         return Reply(response.status, headers, body, cut if is_whole else "limit")
     finally:

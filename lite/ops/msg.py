@@ -23,7 +23,7 @@ from lite.errors import QueuedError
 from lite.frozen import frozen
 from lite.ops.arguments import Arguments
 from lite.ops.base import InDoubt, Level, Ready, outcome_of
-from lite.ops.dial import Deadline, TimedSocket, dial, tls
+from lite.ops.dial import Deadline, TimedSocket, dial, ended_by, tls
 from lite.ops.mail import KEYS, Mail, make_mail
 
 _URL = re.compile(r"(smtps?|smtp\+plain)://(?:([^@]+)@)?(\[[^\]]+\]|[^:/]+)(?::(\d+))?/?")
@@ -101,8 +101,9 @@ class MsgSend:
         mail = make_mail(ready.instruction, Arguments(ready, KEYS), sender)
         line = _Line(server, Deadline(ready.ends_at()))
         try:
-            line.open(self._password() if server.user else "")
-            line.send(mail)
+            with ended_by(ready.stop, lambda: line.sock):
+                line.open(self._password() if server.user else "")
+                line.send(mail)
         finally:
             line.close()
         return {"message_id": mail.message_id, "recipients": list(mail.recipients)}
@@ -110,21 +111,25 @@ class MsgSend:
 
 class _Line:
     """One conversation with a server. Before the mail is handed over every fault is `QueuedError`
-    or, when the server will never take it, `GuestFailure`; after that, `InDoubt`."""
+    or, when the server will never take it, `GuestFailure`; after that, `InDoubt`.
+
+    Attributes:
+        sock: the line, once there is one.
+    """
 
     def __init__(self, server: Server, deadline: Deadline) -> None:
         self._server = server
         self._deadline = deadline
         self._smtp = smtplib.SMTP(local_hostname="localhost")
-        self._sock: socket.socket | None = None
+        self.sock: socket.socket | None = None
 
     def open(self, password: str) -> None:
         """Connect, encrypt, log in."""
         server = self._server
-        self._sock = dial(server.host, server.port, self._deadline)
+        self.sock = dial(server.host, server.port, self._deadline)
         if server.scheme == "smtps":
-            self._sock = tls(self._sock, server.host, self._deadline)
-        self._talk_by(self._sock, self._deadline)
+            self.sock = tls(self.sock, server.host, self._deadline)
+        self._talk_by(self.sock, self._deadline)
         with self._before_data():
             self._expect(self._smtp.getreply, "reached", 220)
             self._smtp.ehlo_or_helo_if_needed()
@@ -153,14 +158,14 @@ class _Line:
             raise _refused(self._server, "given the mail", status, told)
 
     def close(self) -> None:
-        if self._sock is None:
+        if self.sock is None:
             return
         if self._smtp.sock is not None:
-            self._talk_by(self._sock, Deadline(time.monotonic() + QUIT_S_MAX))
+            self._talk_by(self.sock, Deadline(time.monotonic() + QUIT_S_MAX))
             with suppress(OSError, smtplib.SMTPException):
                 self._smtp.quit()
         self._smtp.close()
-        self._sock.close()
+        self.sock.close()
 
     def _talk_by(self, sock: socket.socket, deadline: Deadline) -> None:
         """What was read before and not yet used counts no more (RFC 3207, 4.2)."""
@@ -179,9 +184,9 @@ class _Line:
                 "tls", f"{host} offers no STARTTLS; smtp+plain:// would send in the open"
             )
         self._expect(lambda: smtp.docmd("starttls"), "asked for TLS", 220)
-        assert self._sock is not None
-        self._sock = tls(self._sock, host, self._deadline)
-        self._talk_by(self._sock, self._deadline)
+        assert self.sock is not None
+        self.sock = tls(self.sock, host, self._deadline)
+        self._talk_by(self.sock, self._deadline)
         smtp.helo_resp = smtp.ehlo_resp = None
         smtp.esmtp_features, smtp.does_esmtp = {}, False
         smtp.ehlo()

@@ -102,6 +102,7 @@ class Runner:
         try:
             self._polled = self._monotonic()
             self._poll()
+            self._heed_deadline()
             self._hire()
             while not self._over:
                 self._caller.wait(self._pause_s())
@@ -130,6 +131,9 @@ class Runner:
             self._polled = now
             self._poll()
             self._note_running()
+        self._heed_deadline()
+
+    def _heed_deadline(self) -> None:
         if self._deadline_at is not None and self._clock.now() >= self._deadline_at:
             self._stop_all("expired")
 
@@ -280,6 +284,10 @@ class Runner:
         waited = self._monotonic() - self._pending_since
         if len(self._pending) >= BATCH_MAX or waited >= _WAIT_S:
             self._flush()
+        if self._drive.book[ended.position].level != "pure":
+            # Others saw it happen: after a crash at most what each thread was at happens again.
+            while ended in self._pending and not self._over:
+                self._flush()
 
     def _flush(self) -> None:
         """Keep what is finished. One thread at a time; another one waits for it."""

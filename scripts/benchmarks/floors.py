@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+from collections.abc import Iterable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,22 @@ class Ledger:
 
     def commit(self, data: bytes, instruction: bytes, out: Any) -> None:
         """Sign a receipt and keep it with the instruction's block, in one transaction."""
+        self.commit_many([(data, instruction, out)])
+
+    def commit_many(self, tasks: Iterable[tuple[bytes, bytes, Any]]) -> None:
+        """The same for several in one transaction: (data, instruction, out) of each."""
+        signed = [(data, key, self._sign(key, out)) for data, key, out in tasks]
+        execute = self.db.execute
+        execute("begin immediate")
+        for data, key, receipt in signed:
+            execute("insert into blocks (cid, data) values (?, ?)", (key, data))
+            execute(
+                "insert into receipts (cid, instruction, data) values (?, ?, ?)",
+                (cid(CBOR_CID, receipt), key, receipt),
+            )
+        execute("commit")
+
+    def _sign(self, instruction: bytes, out: Any) -> bytes:
         payload = {
             "h": HEADER,
             "ucan/inv@1.0.0-rc.1": {
@@ -81,15 +98,7 @@ class Ledger:
             },
         }
         signature = crypto_sign(cbor2.dumps(payload), self.secret)[:64]
-        receipt = cbor2.dumps([signature, payload])
-        execute = self.db.execute
-        execute("begin immediate")
-        execute("insert into blocks (cid, data) values (?, ?)", (instruction, data))
-        execute(
-            "insert into receipts (cid, instruction, data) values (?, ?, ?)",
-            (cid(CBOR_CID, receipt), instruction, receipt),
-        )
-        execute("commit")
+        return cbor2.dumps([signature, payload])
 
 
 def instruction(module: str, a: int, b: int) -> bytes:

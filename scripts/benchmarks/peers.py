@@ -17,7 +17,16 @@ PINS = {
     "redun": ("redun==0.44.1", "setuptools<81"),
     "dbos": ("dbos==3.4.0",),
     "diskcache": ("diskcache==5.6.3",),
+    "restate": ("restate-sdk==1.3.0", "hypercorn==0.18.0"),
 }
+# What else a peer needs, from npm, beside its environment.
+NPM = {"restate": "@restatedev/restate-server@1.7.12"}
+
+SLOW = (
+    *("strace", "-f", "-qq", "-o", "/dev/null", "--seccomp-bpf"),
+    *("-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:delay_enter=5000"),
+)
+"""Before a command: each fsync takes 5 ms longer."""
 
 PROGRAMS = Path(__file__).parent
 
@@ -30,17 +39,21 @@ def side(name: str, kind: str, venvs: Path, data: Path) -> Callable[[], float]:
     """Runs the peer's program in a fresh folder; seconds an operation of this kind."""
     python = installed(name, venvs)
     program = PROGRAMS / f"peer_{name}.py"
-    if once(python, program, data).get(kind) is None:
+    if once(python, program, kind, data).get(kind) is None:
         raise NotRun(f"it has no such operation as “{kind}”")
-    return lambda: float(once(python, program, data)[kind])
+    return lambda: float(once(python, program, kind, data)[kind])
 
 
-def once(python: Path, program: Path, data: Path) -> dict[str, float]:
-    """One run of the program: {"memo": seconds a known answer, "step": seconds a new one}."""
+def once(python: Path, program: Path, kind: str, data: Path) -> dict[str, float]:
+    """One run of the program: seconds an operation, by kind; at least of this one, if it has it.
+
+    "memo" is a known answer and "step" a new one; "chain", "fan" and "replay" are a step of such a
+    workflow; "slow-chain" is all of a chain of 200 on a slow disk.
+    """
+    slow = SLOW if kind.startswith("slow-") else ()
     with tempfile.TemporaryDirectory(dir=data) as folder:
-        done = subprocess.run(
-            [python, program, folder], cwd=folder, capture_output=True, text=True, timeout=300
-        )
+        command = [*slow, str(python), str(program), folder, kind]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
     if done.returncode != 0:
         raise NotRun((done.stderr.strip().splitlines() or ["it failed without a word"])[-1])
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -50,15 +63,23 @@ def once(python: Path, program: Path, data: Path) -> dict[str, float]:
 def installed(name: str, venvs: Path) -> Path:
     venv = venvs / name
     python, done = venv / "bin" / "python", venv / "pins"
-    if not done.exists() or done.read_text() != repr(PINS[name]):
+    pins = repr((PINS[name], NPM[name]) if name in NPM else PINS[name])
+    if not done.exists() or done.read_text() != pins:
         shutil.rmtree(venv, ignore_errors=True)
         venvs.mkdir(parents=True, exist_ok=True)
         print(f"installing {name} …", file=sys.stderr, flush=True)
-        command = [sys.executable, "-Im", "venv", str(venv)]
-        install = [str(python), "-Im", "pip", "install", "-qq", *PINS[name]]
-        for step in (command, install):
-            ended = subprocess.run(step, capture_output=True, text=True)
+        steps = [
+            [sys.executable, "-Im", "venv", str(venv)],
+            [str(python), "-Im", "pip", "install", "-qq", *PINS[name]],
+        ]
+        if name in NPM:
+            steps.append(["npm", "install", "--ignore-scripts", "--prefix", str(venv), NPM[name]])
+        for step in steps:
+            try:
+                ended = subprocess.run(step, capture_output=True, text=True)
+            except FileNotFoundError as absent:
+                raise NotRun(f"it does not install: {absent}") from absent
             if ended.returncode != 0:
                 raise NotRun(f"it does not install: {ended.stderr.strip()[-200:]}")
-        done.write_text(repr(PINS[name]))
+        done.write_text(pins)
     return python

@@ -105,6 +105,23 @@ def test_a_private_call_takes_its_own_files_along_and_leaves_those_of_others(
     assert list(rows(ipvm).values()) == [True, True, False]
 
 
+def test_the_output_of_an_open_call_becomes_secret_with_it(ipvm: Ipvm, here: Path) -> None:
+    (here / "big.txt").write_bytes(DIARY * 1_000)
+    ipvm("run", "typed.wasm:length", "@big.txt", "-q")  # so that the input stays open
+    output = ipvm("run", "command.wasm", "--stdin", "big.txt", "--json").json["output"]
+    assert ipvm("export", output, "-o", "x.car").status == 0
+    ipvm("run", "command.wasm", "--stdin", "big.txt", "--private", "-q")
+    assert ipvm("export", output, "-o", "x.car").status == 4
+
+
+def test_the_file_of_an_open_call_becomes_secret_with_it(ipvm: Ipvm, here: Path) -> None:
+    (here / "big.txt").write_bytes(DIARY * 1_000)
+    cid = ipvm("add", "big.txt").text.strip()
+    for flags in (["-q"], ["-q", "--private"]):
+        ipvm("run", "typed.wasm:length", "@big.txt", *flags)
+    assert ipvm("export", cid, "-o", "x.car").status == 4
+
+
 def test_a_dry_run_marks_nothing(ipvm: Ipvm) -> None:
     assert ipvm("run", "numbers.wasm:add", 1, 2, "--private", "--dry-run").status == 0
     assert ipvm("status", "--json").json["secrets"] == 0

@@ -15,6 +15,7 @@ import pytest
 from lite import Node
 from lite.cli.schedule_run import worst
 from lite.model.workflow import Workflow
+from lite.store.schedules import Due, Schedules
 from tests.integration.conftest import Ipvm
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
@@ -197,6 +198,35 @@ def test_two_at_once_run_a_time_once(ipvm: Ipvm, here: Path, home: Path, process
     due = {run["due_at"] for run in ran}
     assert len(ran) == len(due)  # a minute may begin in between: then there are two
     assert len(ran) in (1, 2)
+
+
+def test_a_time_that_another_took_meanwhile_is_left_to_it(
+    ipvm: Ipvm, here: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ipvm("schedule", "add", MINUTELY, workflow(here))
+    make_due(home)
+    look = Schedules.due
+
+    def and_another_is_faster(schedules: Schedules) -> list[Due]:
+        found = look(schedules)
+        with Node.open(home) as rival:
+            assert [rival.store.schedules.mark(one) for one in found] == [True]
+        return found
+
+    monkeypatch.setattr(Schedules, "due", and_another_is_faster)
+    assert ipvm("schedule", "run", "--json").json["runs"] == []
+
+
+def test_each_time_is_a_run_of_its_own(ipvm: Ipvm, here: Path, home: Path) -> None:
+    file = workflow(here, get={"op": "http/get", "rsc": "https://example.org/"})
+    ipvm("schedule", "add", MINUTELY, file)
+    ids = []
+    for _ in range(2):
+        make_due(home)
+        (ran,) = ipvm("schedule", "run", "--offline", "--json").json["runs"]
+        ids.append(ran["run"])
+        assert ran["state"] == "queued"
+    assert ids[0] != ids[1]
 
 
 def test_a_run_that_a_crash_ended_goes_on(ipvm: Ipvm, here: Path, home: Path) -> None:

@@ -203,3 +203,13 @@ def test_a_full_disk_at_the_end_costs_only_the_file(ipvm: Ipvm, here: Path, wide
     assert ipvm("workflow", "list", "--json").json["runs"][0]["state"] == "done"
     assert ipvm("workflow", "run", "one.yaml", "--out", "a=a.txt").status == 0
     assert (here / "a.txt").read_text() == "3"
+
+
+def test_a_step_that_stays_queued_is_said_once(workers: Start, here: Path) -> None:
+    (here / "w.yaml").write_text(
+        "steps: {x: {op: quantum/run, rsc: 'test:x', retry: {attempts: 9, backoff: 10ms}}}"
+    )
+    child = workers("workflow", "run", "w.yaml", "--wait", "--deadline", "1s")
+    _, err = child.communicate(timeout=20)
+    assert child.returncode == 8
+    assert err.decode().count("⇢ x  queued") == 1

@@ -179,3 +179,25 @@ def test_cancel_from_another_process_is_heard_in_about_a_second(place: Path) -> 
     with Store.open(place / "home") as store:
         assert store.runs.counts(run) == {"cancelled": 2}
         assert store.check(deep=True) == []
+
+
+@pytest.mark.parametrize(
+    ("op", "state"),
+    [("http/get", "cancelled"), ("http/put", "cancelled"), ("http/post", "in-doubt")],
+)
+def test_cancel_does_not_wait_for_a_server_that_is_silent(
+    place: Path, servers: Servers, op: str, state: str
+) -> None:
+    step = {"op": op, "rsc": f"{servers.url}/silent"}
+    file = write_workflow(place, 1, [Told("ask", "", step)])
+    asked = Event()
+    servers.on_request = lambda request: asked.set()
+    with Launch(file) as launch:
+        assert asked.wait(WAIT_S)
+        run = launch.events[0]["run"]
+        subprocess.run([*IPVM, "workflow", "cancel", run], check=True, capture_output=True)
+        since = time.monotonic()
+        assert launch.ended() == 1, launch.said
+        assert time.monotonic() - since < CANCEL_WITHIN_S
+    assert launch.result is not None
+    assert (launch.result["state"], launch.result["counts"]) == ("cancelled", {state: 1})

@@ -40,8 +40,8 @@ from tests.flow_support import (
 )
 
 ENDED = ("done", "cached", "failed")
-# Steps that are finished share one write, for which they wait 5 ms at most; the shortest step here
-# takes more than one.
+# Pure steps that are finished share one write, for which they wait 5 ms at most; all others are
+# written before the thread that did them goes on.
 UNWRITTEN_MAX = 8
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs named pipes and kill -9")
@@ -133,6 +133,8 @@ class Story:
         for label in again:
             self.repeated[self.steps[label].kind] += 1
         self.worst = max(self.worst, len(again))
+        seen = [label for label in again if self.steps[label].kind != "pure"]
+        assert len(seen) <= WORKERS, seen
         assert len(again) <= WORKERS + UNWRITTEN_MAX, again
         assert sum(self.steps[label].kind == "plain" for label in again) <= 1, again
 

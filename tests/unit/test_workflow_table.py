@@ -14,7 +14,7 @@ from lite.model.instruction import Instruction
 from lite.model.receipt import Receipt
 from lite.model.result import Result
 from lite.scheduler.events import RunEvent
-from lite.workflow_run import StepView
+from lite.store.runs_rows import StepRow
 from tests.store_support import START
 
 KEY = Key.from_seed(b"t" * 32)
@@ -27,6 +27,11 @@ def receipt(label: str, error: str = "") -> Receipt:
     )
     job = Instruction(f"test:{label}", "test/run", {})
     return Receipt.issue(KEY, job, out, meta={"time_us": 12_000, "fuel": 1_900_000}, now=START)
+
+
+def kept(label: str, found: Receipt) -> StepRow:
+    """The row of a step that was done earlier."""
+    return StepRow(RUN, 0, label, found.instruction, "pure", "done", "", found.cid, "ran")
 
 
 class Scene:
@@ -148,7 +153,7 @@ def test_a_step_that_a_result_asked_for_gets_a_row() -> None:
 
 def test_the_summary_counts_what_this_go_did() -> None:
     scene = Scene("a", "b", "c", "d", "e")
-    scene.board.adopt_views([StepView("a", "done", receipt=receipt("a"), source="ran")])
+    scene.board.open([kept("a", receipt("a"))])
     scene.tell("b", "cached", reason="own receipt")
     for label in ("c", "d"):
         scene.tell(label, "done" if label == "c" else "failed")
@@ -161,7 +166,7 @@ def test_a_step_of_an_earlier_go_says_when() -> None:
     scene = Scene("a")
     known = receipt("a")
     scene.receipts[known.cid] = known
-    scene.board.adopt_views([StepView("a", "done", receipt=known, source="ran")])
+    scene.board.open([kept("a", known)])
     assert scene.lines() == ["  ✓ a  done       12 ms    fuel 1.9M  2 min ago"]
 
 
