@@ -335,6 +335,8 @@ class Executor:
         thin = link_bytes(instruction.input, blocks)
         if not blocks:
             return instruction
+        if self._store.secrets.is_secret(instruction.cid):
+            self._store.secrets.mark(block.cid for block in blocks)
         self._store.blocks.put_many(blocks)
         return replace(instruction, input=thin)
 
@@ -355,12 +357,14 @@ class Executor:
         lasting: bool = True,
         warrant: Warrant | None = None,
         private: bool = False,
+        kept: bool = False,
     ) -> Finished:
         """The receipt of an outcome, with everything that is kept with it. Keeps nothing.
 
         Args:
             lasting: it is found under the name with the awaits as well.
             private: it is secret, whatever it was made from.
+            kept: the instruction as it was asked is in the store, with its names.
         """
         outcome, effects = _effects_of(outcome)
         linked = link_large(outcome)
@@ -380,7 +384,9 @@ class Executor:
         asked_for = [Block.make(one.data, DAG_CBOR) for one in effects.all]
         blocks = [*linked.blocks, *asked_for] if asked_for else linked.blocks
         secret = private or self.is_secret(reified)
-        return _finished(reified, receipt, blocks, warrant, lasting=lasting, secret=secret)
+        return _finished(
+            reified, receipt, blocks, warrant, lasting=lasting, secret=secret, kept=kept
+        )
 
     def is_secret(self, reified: Reified) -> bool:
         """Whether anything that it was made from has to stay on this node."""
@@ -437,14 +443,16 @@ def _finished(
     *,
     lasting: bool,
     secret: bool,
+    kept: bool = False,
 ) -> Finished:
     asked, instruction = reified.asked, reified.instruction
     claim = None if warrant is None else warrant.claim
+    known = asked.cid if kept else None
     if asked.cid == instruction.cid:
-        return Finished(instruction, receipt, blocks, claim=claim, secret=secret)
+        return Finished(instruction, receipt, blocks, claim=claim, secret=secret, kept=known)
     blocks = [*blocks, Block.make(asked.data, DAG_CBOR)]
     under = (asked.cid,) if lasting else ()
-    return Finished(instruction, receipt, blocks, under, claim, secret=secret)
+    return Finished(instruction, receipt, blocks, under, claim, secret=secret, kept=known)
 
 
 def _effects_of(outcome: Outcome) -> tuple[Outcome, Effects]:

@@ -109,6 +109,15 @@ class Limits:
             output_bytes=min(self.output_bytes, cap.output_bytes),
         )
 
+    def widen(self, other: Limits) -> Limits:
+        """The looser of the two in each dimension."""
+        return Limits(
+            fuel=max(self.fuel, other.fuel),
+            memory_bytes=max(self.memory_bytes, other.memory_bytes),
+            time_ms=max(self.time_ms, other.time_ms),
+            output_bytes=max(self.output_bytes, other.output_bytes),
+        )
+
 
 @frozen
 class EngineCaps:

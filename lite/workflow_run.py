@@ -7,7 +7,7 @@ print(run["blur"].out.unwrap(), run.counts)
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,15 +19,19 @@ from lite.executor import HOMESTAR, Executor
 from lite.frozen import frozen
 from lite.ipld.cid import CID
 from lite.limits import Limits
+from lite.model.instruction import Instruction
 from lite.model.receipt import Receipt
 from lite.model.workflow import Workflow
 from lite.scheduler.attempt import Rules
+from lite.scheduler.book import Book, NewEntry
 from lite.scheduler.drive import Drive
 from lite.scheduler.events import Listener, RunEvent, Stream
+from lite.scheduler.failures import Failure, counted, missed_branch
 from lite.scheduler.opening import Request, open_run
 from lite.scheduler.runner import Runner
+from lite.scheduler.state import Progress
 from lite.store import Store
-from lite.store.runs_rows import RunState
+from lite.store.runs_rows import RunRow, RunState, StepRow
 
 if TYPE_CHECKING:
     from lite.workflow_outlook import Outlook
@@ -46,6 +50,8 @@ class StepView:
         reason: why it is queued, failed or in doubt.
         source: "ran", "cached" or "". rule: the trust rule that let a known answer in.
         cause: the receipt whose effects asked for it.
+        failure: of a failed step, "open", "handled" or "not-taken" (`lite.scheduler.failures`);
+            only an open one fails the run.
     """
 
     label: str
@@ -56,6 +62,7 @@ class StepView:
     rule: str = ""
     attempts: int = 0
     cause: CID | None = None
+    failure: str = ""
 
 
 class Run:
@@ -92,17 +99,25 @@ class Run:
     @property
     def steps(self) -> list[StepView]:
         """All steps, in the order of the workflow, then those that results asked for."""
-        return [self._view(position) for position in range(len(self._drive.book))]
+        failures = self._drive.progress.failures()
+        return [self._view(position, failures) for position in range(len(self._drive.book))]
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many steps are in each state that occurs."""
-        states = map(self._drive.state_of, range(len(self._drive.book)))
-        return dict(Counter(states))
+        """How many steps are in each state that occurs; "failed" are those that fail the run, the
+        other ones count as "handled" and "not-taken"."""
+        states = Counter(map(self._drive.state_of, range(len(self._drive.book))))
+        return counted(states, self._drive.progress.failures().values())
+
+    @property
+    def failures(self) -> dict[str, Failure]:
+        """What becomes of each step that failed, by label: only an open failure fails the run."""
+        book = self._drive.book
+        return {book[at].label: what for at, what in self._drive.progress.failures().items()}
 
     def step(self, label: str) -> StepView:
         """One step. Raises `UsageError` when there is none of that label."""
-        return self._view(self._position(label))
+        return self._view(self._position(label), self._drive.progress.failures())
 
     def __getitem__(self, label: str) -> Answer:
         """The answer of a step, whether it is a value or an error.
@@ -111,7 +126,7 @@ class Run:
             UsageError: no step has this label.
             QueuedError: it has no answer; the message says why.
         """
-        view = self.step(label)
+        view = self._view(self._position(label), {})
         if view.receipt is None:
             said = f": {view.reason}" if view.reason else ""
             raise QueuedError(f"the step {label} is {view.state}{said}")
@@ -124,7 +139,7 @@ class Run:
                 return entry.position
         raise UsageError(f"this run has no step {label!r}")
 
-    def _view(self, position: int) -> StepView:
+    def _view(self, position: int, failures: Mapping[int, Failure]) -> StepView:
         entry = self._drive.book[position]
         source, rule, reason = self._drive.reasons.get(position, ("", "", ""))
         return StepView(
@@ -136,6 +151,7 @@ class Run:
             rule,
             entry.attempts,
             entry.cause,
+            failures.get(position, ""),
         )
 
 
@@ -223,14 +239,24 @@ class Workflows:
         clock, store, stop = self._clock, self._store, Stop()
         drive = open_run(request, self._executor, store, clock, stream, stop)
         until = drive.run.deadline_at
-        runner = Runner(drive, store, clock, stop, workers=workers, deadline_at=until)
+        runner = Runner(
+            drive,
+            store,
+            clock,
+            stop,
+            workers=workers,
+            deadline_at=until,
+            deadline=request.rules.deadline,
+            monotonic=clock.monotonic,
+        )
         return Run(request.workflow, drive, runner, store)
 
     def resume(self, run: str, **asked: Any) -> Run:
         """Open a run that is named by its id or the beginning of it, to go on.
 
         Args:
-            asked: as for `begin`; `force`, `private` and `homestar` stay as they were.
+            asked: as for `begin`; `force`, `private`, `homestar` and, where none are given, the
+                limits stay as they were.
 
         Raises:
             NotFoundError: no such run, or its workflow is not here any more.
@@ -238,8 +264,46 @@ class Workflows:
         """
         row = self._store.runs.find(run)
         workflow = Workflow.parse(self._store.blocks.get(row.workflow))
-        kept = {name: True for name in _KEPT if row.options.get(name)}
-        return self.begin(workflow, **{**kept, **asked, "resume": row.id})
+        kept: dict[str, Any] = {name: True for name in _KEPT if row.options.get(name)}
+        kept["limits"] = _kept_limits(row)
+        given = {name: value for name, value in asked.items() if value is not None}
+        return self.begin(workflow, **{**kept, **given, "resume": row.id})
+
+    def failures(self, rows: Sequence[StepRow]) -> dict[str, Failure]:
+        """What becomes of each step that failed, by label, of all the rows of one run."""
+        if not any(row.state == "failed" for row in rows):
+            return {}
+        book = Book(self._executor, base=self._limits)
+        instructions = self._instructions(rows)
+        known = [
+            (row, instructions[row.instruction]) for row in rows if row.instruction in instructions
+        ]
+        facts = book.add([NewEntry(row.label, instruction, {}) for row, instruction in known])
+        missed = {}
+        for position, (row, _) in enumerate(known):
+            failed = row.receipt if row.state == "failed" else None
+            receipt = None if failed is None else self._store.receipts.get(failed)
+            if receipt is not None and (branch := missed_branch(receipt)):
+                missed[position] = branch
+        progress = Progress()
+        progress.extend(facts, [row.state for row, _ in known], missed)
+        return {book[at].label: failure for at, failure in progress.failures().items()}
+
+    def _instructions(self, rows: Sequence[StepRow]) -> dict[CID, Instruction]:
+        """The instructions of steps, as far as they are here."""
+        found = {row.instruction: self._store.instructions.get(row.instruction) for row in rows}
+        run = None if all(found.values()) else self._store.runs.get(rows[0].run)
+        if run is not None and self._store.blocks.has(run.workflow):
+            workflow = Workflow.parse(self._store.blocks.get(run.workflow))
+            found |= {step.instruction.cid: step.instruction for step in workflow}
+        return {cid: instruction for cid, instruction in found.items() if instruction is not None}
+
+    def counts(self, run: str) -> dict[str, int]:
+        """How many steps of a run in the store are in each state that occurs, as `Run.counts`."""
+        states = self._store.runs.counts(run)
+        if not states.get("failed"):
+            return states
+        return counted(states, self.failures(self._store.runs.steps(run)).values())
 
 
 def _later(now: float, ms: int | None) -> float | None:
@@ -260,3 +324,16 @@ def _options(limits: Limits, **flags: bool) -> dict[str, Any]:
         "output": limits.output_bytes,
     }
     return kept
+
+
+def _kept_limits(run: RunRow) -> Limits | None:
+    """The limits that a run was started with; None of one that has none written down."""
+    kept = run.options.get("limits")
+    if not isinstance(kept, dict):
+        return None
+    return Limits(
+        fuel=kept["fuel"],
+        memory_bytes=kept["memory"],
+        time_ms=kept["time"],
+        output_bytes=kept["output"],
+    )

@@ -247,6 +247,9 @@ def _subject(mail: str) -> str:
 class Launch:
     """One process that runs a workflow, and what it said. Leaving the context kills it.
 
+    Args:
+        resume: the run to go on with, instead of the latest one of the file.
+
     Attributes:
         events: the lines of its output so far.
         result: the object that it ended with, or None.
@@ -258,11 +261,13 @@ class Launch:
         *args: str,
         on_event: Callable[[Launch, dict[str, Any]], None] | None = None,
         workers: int = WORKERS,
+        resume: str = "",
     ) -> None:
         self.events: list[dict[str, Any]] = []
         self.result: dict[str, Any] | None = None
         self._on_event = on_event
-        command = [*IPVM, "workflow", "run", str(file), "--json", "--watch", "--force"]
+        what = ["resume", resume] if resume else ["run", str(file)]
+        command = [*IPVM, "workflow", *what, "--json", "--watch", "--force"]
         command += ["--workers", str(workers), *args]
         env = {**os.environ, "PYTHONPATH": str(ROOT)}
         self.process = subprocess.Popen(

@@ -172,7 +172,7 @@ def _ended(shell: Shell, node: Node, head: str, run: Run, said: dict[str, Any]) 
     from lite.cli.workflow_files import short_id
     from lite.cli.workflow_results import run_status
 
-    status = run_status(node, node.store.runs.steps(run.id))
+    status = run_status(node, node.store.runs.steps(run.id), run.failures)
     said["state"], said["counts"] = run.state, run.counts
     counts = ", ".join(f"{count} {state}" for state, count in run.counts.items())
     if not shell.json:

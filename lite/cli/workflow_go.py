@@ -16,11 +16,10 @@ from lite.frozen import frozen
 from lite.model.workflow import Workflow
 
 if TYPE_CHECKING:
-    from lite.limits import Limits
     from lite.model.graph import Graph
     from lite.node import Node
     from lite.scheduler.events import Listener
-    from lite.store.runs_rows import RunRow, StepRow
+    from lite.store.runs_rows import StepRow
     from lite.workflow_run import Run
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -112,7 +111,8 @@ def run(
     `ipvm workflow schema` says what is in it. Known steps are not run again. The values of the
     steps that nothing awaits go to stdout, everything else to stderr. Exit status: 1 when a step
     failed, is in doubt or was cancelled, else 8 when a limit or the deadline ended one, else 3 when
-    one is queued.
+    one is queued. A failure that a step with ${LABEL.error} or ${LABEL.*} took is handled, and
+    counts as none.
     """
     node = shell.node()
     named = read_named(node, file)
@@ -153,27 +153,13 @@ def resume(shell: Shell, /, ref: str, out: tuple[str, ...], **asked: Any) -> Non
     graph = node.workflows.outlook.graph(workflow)
     options = _options(shell, workflow, asked)
     options = {name: value for name, value in options.items() if value not in (None, False)}
-    limits = _kept_limits(shell, row)
+    named_here = any(name.startswith("limits.") for name in shell.overrides)
+    limits = node.config.limits if named_here else None  # those that the run was started with
 
     def begin(listener: Listener) -> Run:
         return node.workflows.resume(row.id, on_event=listener, limits=limits, **options)
 
     _carry_out(shell, node, named, graph, begin, out, _Look.of(node, asked))
-
-
-def _kept_limits(shell: Shell, row: RunRow) -> Limits | None:
-    """The limits that a run was started with, unless this command line names others."""
-    from lite.limits import Limits
-
-    kept = row.options.get("limits")
-    if not isinstance(kept, dict) or any(name.startswith("limits.") for name in shell.overrides):
-        return None
-    return Limits(
-        fuel=kept["fuel"],
-        memory_bytes=kept["memory"],
-        time_ms=kept["time"],
-        output_bytes=kept["output"],
-    )
 
 
 def _options(shell: Shell, workflow: Workflow, asked: dict[str, Any]) -> dict[str, Any]:
@@ -242,6 +228,7 @@ def _carry_out(
             started.go()
             rows = node.store.runs.steps(started.id)
             board.adopt_rows(rows)
+            board.judge(started.failures)
     except KeyboardInterrupt:
         raise _interrupted(board.run) from None
     except BaseException:  # passed on: whatever it was, the run can go on
@@ -254,8 +241,8 @@ def _carry_out(
     _hints(shell, started.id, rows)
     if node.note:
         shell.note(f"ipvm: {node.note}")
-    _say_results(shell, node, graph, started.id, rows, outs)
-    if status := run_status(node, rows):
+    _say_results(shell, node, graph, started, rows, outs)
+    if status := run_status(node, rows, started.failures):
         raise TaskEnded(status)
 
 
@@ -272,7 +259,7 @@ def _say_results(
     shell: Shell,
     node: Node,
     graph: Graph,
-    run_id: str,
+    run: Run,
     rows: Sequence[StepRow],
     outs: dict[str, str],
 ) -> None:
@@ -287,12 +274,12 @@ def _say_results(
     by_label = {row.label: row for row in rows}
     results = result_labels(graph, rows)
     if shell.json:
-        row = node.store.runs.get(run_id)
+        row, failures = node.store.runs.get(run.id), run.failures
         assert row is not None, "it was just run"
         shell.emit(
             {
                 **run_fields(node, row),
-                "steps": [step_fields(step) for step in rows],
+                "steps": [step_fields(step, failures) for step in rows],
                 "results": result_fields(node, by_label, results),
             }
         )

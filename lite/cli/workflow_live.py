@@ -133,7 +133,7 @@ class JsonLines(View):
         if event.kind != "run":
             fields |= {"label": event.label, "attempts": event.attempts}
         if event.kind == "step":
-            fields["reason"] = event.reason
+            fields["reason"], fields["failure"] = event.reason, event.failure
             fields["receipt"] = None if event.receipt is None else str(event.receipt)
         if event.kind == "trace":
             fields["data"] = event.data

@@ -25,16 +25,21 @@ _FOLLOWS: Final = "branch-mismatch"  # of a step whose awaited one failed
 _JOIN: Final = "/join"  # what goes on with the thread of a step
 
 
-def run_status(node: Node, rows: Iterable[StepRow]) -> int:
+def run_status(node: Node, rows: Iterable[StepRow], failures: Mapping[str, str]) -> int:
     """The exit status of a run: 1 before 8 before 3.
 
     1: a step failed, is in doubt, or was cancelled. 8: a limit or the deadline ended one. 3: one is
     queued, or waits for one that is. What failed only because an awaited step did counts as that.
+
+    Args:
+        failures: by label; those that are handled or not taken count as nothing.
     """
     statuses: set[int] = set()
     followed = False
     for row in rows:
         if row.state == "failed":
+            if failures.get(row.label) in ("handled", "not-taken"):
+                continue
             receipt = None if row.receipt is None else node.store.receipts.get(row.receipt)
             if receipt is not None and receipt.error_code == _FOLLOWS:
                 followed = True
@@ -163,15 +168,20 @@ def run_fields(node: Node, run: RunRow) -> dict[str, Any]:
         "changed_at": run.changed_at,
         "ended_at": run.ended_at,
         "deadline_at": run.deadline_at,
-        "counts": node.store.runs.counts(run.id),
+        "counts": node.workflows.counts(run.id),
     }
 
 
-def step_fields(row: StepRow) -> dict[str, Any]:
-    """What JSON says of a step."""
+def step_fields(row: StepRow, failures: Mapping[str, str]) -> dict[str, Any]:
+    """What JSON says of a step.
+
+    Args:
+        failures: of the run, by label.
+    """
     return {
         "label": row.label,
         "state": row.state,
+        "failure": failures.get(row.label),
         "reason": row.reason,
         "ins": str(row.instruction),
         "level": row.level,

@@ -53,7 +53,7 @@ def list_(shell: Shell, state: str | None, limit: int, every: bool) -> None:
     now = node.clock.now()
     for run in found:
         shown = node.store.runs.state_of(run)
-        counts = node.store.runs.counts(run.id)
+        counts = node.workflows.counts(run.id)
         title = one_line(run_title(run), _TITLE_CHARS)
         parts = [
             f"{_MARKS.get(shown, '×')} {short_id(run.id)}",
@@ -129,6 +129,7 @@ def _board(node: Node, run: RunRow, rows: Sequence[StepRow]) -> Board:
     board = Board(run_title(run), needs, workers=0, did=node.did, find=node.store.receipts.get)
     board.run = run.id
     board.adopt_rows(rows)
+    board.judge(node.workflows.failures(rows))
     if node.store.runs.state_of(run) == "interrupted":
         for row in board.rows.values():
             row.reason = "when it was interrupted" if row.state == "running" else row.reason
@@ -140,11 +141,12 @@ def _show_json(shell: Shell, node: Node, run: RunRow, rows: Sequence[StepRow]) -
 
     graph = node.workflows.outlook.graph(workflow_of(node, run))
     by_label = {row.label: row for row in rows}
+    failures = node.workflows.failures(rows)
     shell.emit(
         {
             **run_fields(node, run),
             "workers": node.store.runs.workers(run.id),
-            "steps": [step_fields(row) for row in rows],
+            "steps": [step_fields(row, failures) for row in rows],
             "results": result_fields(node, by_label, result_labels(graph, rows)),
         }
     )

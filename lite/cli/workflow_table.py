@@ -30,6 +30,8 @@ MARKS: Final[Mapping[str, tuple[str, str]]] = {
     "cancelled": ("×", "yellow"),
     "expired": ("×", "yellow"),
     "in-doubt": ("?", "red"),
+    "handled": ("✗", "yellow"),
+    "not-taken": ("-", "dim"),
 }
 """The sign and the colour of each state."""
 
@@ -37,6 +39,11 @@ _LABEL_COLUMNS: Final = 24
 _STATE_COLUMNS: Final = 9
 _REASON_CHARS: Final = 300
 _ORDER: Final = ("running", "in-doubt", "failed", "queued")  # what is shown where room is short
+_EXCUSED: Final = ("handled", "not-taken")
+_COUNTED: Final = (
+    *_EXCUSED,
+    *("waiting", "running", "offloaded", "in-doubt", "cancelled", "expired"),
+)
 _MISMATCH: Final = "branch-mismatch"
 _KNOWN: Final = ("done", "cached", "failed")
 
@@ -52,11 +59,12 @@ class Row:
         since: when it came into its state, on a clock that only grows.
         said: the last line that its guest wrote while it runs.
         fresh: it came into its state during this go at the run.
+        failure: what became of its failure; "" until that is known.
     """
 
     __slots__ = (
-        "changed", "fresh", "label", "needs", "reason", "receipt", "rest", "rule", "said", "since",
-        "source", "state",
+        "changed", "failure", "fresh", "label", "needs", "reason", "receipt", "rest", "rule",
+        "said", "since", "source", "state",
     )  # fmt: skip
 
     def __init__(self, label: str, needs: Sequence[str] = ()) -> None:
@@ -72,6 +80,13 @@ class Row:
         self.since = 0.0
         self.changed = 0
         self.fresh = False
+        self.failure = ""
+
+    @property
+    def shown(self) -> str:
+        """Its state, or why its failure is none of the run."""
+        excused = self.state == "failed" and self.failure in _EXCUSED
+        return self.failure if excused else self.state
 
 
 class Board:
@@ -114,7 +129,7 @@ class Board:
         if row.state != event.state:
             row.since, row.said, row.rest = now, "", b""
         row.state, row.reason, row.fresh = event.state, event.reason, True
-        row.receipt = event.receipt or row.receipt
+        row.receipt, row.failure = event.receipt or row.receipt, event.failure
         return row
 
     def open(self, rows: Iterable[StepRow]) -> None:
@@ -134,6 +149,11 @@ class Board:
         row.state, row.reason, row.receipt = kept.state, kept.reason, kept.receipt
         row.source, row.rule = kept.source, kept.rule
 
+    def judge(self, failures: Mapping[str, str]) -> None:
+        """Take in what became of the steps that failed, by label."""
+        for label, row in self.rows.items():
+            row.failure = failures.get(label, "")
+
     def row(self, label: str) -> Row:
         """The row of a step; one that a result has asked for gets a new one."""
         row = self.rows.get(label)
@@ -151,8 +171,8 @@ class Board:
 
     @property
     def counts(self) -> Counter[str]:
-        """How many steps are in each state."""
-        return Counter(row.state for row in self.rows.values())
+        """How many steps are in each state, as it is shown."""
+        return Counter(row.shown for row in self.rows.values())
 
     # Saying.
 
@@ -186,7 +206,7 @@ class Board:
         left_out = len(self.rows) - len(shown)
         if left_out:
             seen = {row.label for row in shown}
-            counts = Counter(row.state for row in self.rows.values() if row.label not in seen)
+            counts = Counter(row.shown for row in self.rows.values() if row.label not in seen)
             named = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
             lines.append(cut(f"  … {left_out} more: {named}", columns))
         return lines
@@ -207,7 +227,7 @@ class Board:
         def key(numbered: tuple[int, Row]) -> tuple[int, int, int]:
             number, row = numbered
             settled = -row.changed if row.changed else 1
-            first = rank.get(row.state, len(rank))
+            first = rank.get(row.shown, len(rank))
             follows = row.state == "failed" and self._error(row).startswith(_MISMATCH)
             return len(rank) if follows else first, settled, number
 
@@ -225,9 +245,9 @@ class Board:
         paint: Paint,
     ) -> str:
         """`  ✓ crop    done       12 ms    fuel 1.9M`."""
-        mark, colour = MARKS.get(row.state, ("·", "dim"))
+        mark, colour = MARKS.get(row.shown, ("·", "dim"))
         label = pad(cut(row.label, label_columns), label_columns)
-        parts = [f"{label}  {row.state:<{_STATE_COLUMNS}}", *self._details(row, now, clock)]
+        parts = [f"{label}  {row.shown:<{_STATE_COLUMNS}}", *self._details(row, now, clock)]
         text = cut("  ".join(part for part in parts if part).rstrip(), columns - 4)
         return f"  {paint(mark, colour)} {text}"
 
@@ -248,6 +268,8 @@ class Board:
     def _why(self, row: Row) -> str:
         """Why a step did not come to a good end."""
         reason = (self._error(row) if row.state == "failed" else "") or row.reason
+        if row.shown == "not-taken":
+            return "it was written for another outcome of what it awaits"
         if row.state == "failed" and reason.startswith(_MISMATCH):
             failed = [need for need in row.needs if self.rows[need].state == "failed"]
             return f"because {', '.join(failed)} failed" if failed else reason
@@ -297,11 +319,10 @@ class Board:
         rows = self.rows.values()
         counts = self.counts
         ran = sum(1 for row in rows if row.fresh and row.source == "ran" and row.state in _KNOWN)
-        known = sum(counts[state] for state in _KNOWN) - ran
+        known = sum(1 for row in rows if row.state in _KNOWN) - ran
         parts = [f"{known} of {len(self.rows)} without work", f"{ran} ran"]
         parts += [f"{counts['queued']} queued", f"{counts['failed']} failed"]
-        others = ("waiting", "running", "offloaded", "in-doubt", "cancelled", "expired")
-        parts += [f"{counts[state]} {state}" for state in others if counts[state]]
+        parts += [f"{counts[state]} {state}" for state in _COUNTED if counts[state]]
         return " · ".join(parts)
 
 

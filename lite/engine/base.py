@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from lite.engine.stop import Stop
 from lite.engine.wit import FuncType
 from lite.frozen import field, frozen
 from lite.limits import EngineCaps, Limits
@@ -54,6 +55,8 @@ class Host:
         homestar: provide `homestar:host/helpers@0.1.1` and Homestar's value rules.
         on_trace: gets the trace while the guest runs, see `streams.Trace`; the guest sees nothing
             of it.
+        stop: ends the guest with `Interrupted`; only inside the node's process, where nobody can
+            kill it, and only with an engine that can interrupt.
     """
 
     args: tuple[str, ...] = ()
@@ -62,6 +65,7 @@ class Host:
     seed: bytes = b""
     homestar: bool = False
     on_trace: Callable[[bytes], None] | None = None
+    stop: Stop | None = None
 
 
 class GuestFailure(Exception):

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -117,7 +118,7 @@ class Workers:
         Args:
             on_trace: gets the trace of the outcome while the guest runs, in pieces, from this
                 thread. What it raises ends the guest and is passed on.
-            stop: ends it; not inside this process, where it ends by itself or by its limits.
+            stop: ends it, also while it waits for its turn.
             load_wasm: gives the module's bytes; not called when a worker still has the module.
                 What it raises is passed on.
 
@@ -138,7 +139,7 @@ class Workers:
         try:
             if self._in_process:
                 inside = self._this_process()
-                outcome = inside.run(job, load_wasm, on_trace)
+                outcome = inside.run(job, load_wasm, on_trace, stop)
                 self.note = inside.note
                 return outcome
             return self._with_worker(job.module, job.caps, load_wasm, ask, stop)
@@ -198,7 +199,7 @@ class Workers:
 
         wasm: bytes | None = None
         while True:
-            worker = self._take(module)
+            worker = self._take(module, stop)
             lost = True
             try:
                 _check_wanted(stop)
@@ -235,10 +236,22 @@ class Workers:
         if self._closed and worker is not None and worker.ended:
             raise Interrupted("the workers were closed while a task ran")
 
-    def _take(self, module: CID) -> Worker | None:
+    def _take(self, module: CID, stop: Stop | None) -> Worker | None:
         """A free worker, preferably one that has the module, or None for leave to start one."""
+        if stop is None:
+            return self._take_free(module, stop)
+        with stop.ending(partial(self._wake)):  # one of its own for each who waits
+            return self._take_free(module, stop)
+
+    def _wake(self) -> None:
+        """Let those who wait for a turn look whether they still want it."""
+        with self._slot_freed:
+            self._slot_freed.notify_all()
+
+    def _take_free(self, module: CID, stop: Stop | None) -> Worker | None:
         with self._slot_freed:
             while self._busy >= self._size and not self._closed:
+                _check_wanted(stop)
                 self._slot_freed.wait()
             if self._closed:
                 raise BugError("the workers were closed before this call")
@@ -310,8 +323,8 @@ class Workers:
 
 def _check_wanted(stop: Stop | None) -> None:
     """What a worker that was killed on demand has to say about its job means nothing."""
-    if stop is not None and stop.asked:
-        raise Interrupted("the run was asked to stop")
+    if stop is not None:
+        stop.check()
 
 
 def _absolute(content: Content) -> Content:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
 
+from lite.errors import Interrupted
+
 __all__ = ["Stop"]
 
 
@@ -27,6 +29,11 @@ class Stop:
             self.asked = True
             for kill in self._kills:
                 kill()
+
+    def check(self) -> None:
+        """Raise `Interrupted` once the end was asked for."""
+        if self.asked:
+            raise Interrupted("the run was asked to stop")
 
     def enter(self, kill: Callable[[], None]) -> None:
         """Something goes on now that `kill` ends, at once when `ask` was called before."""

@@ -115,9 +115,11 @@ class RunStore:
             sys.unraisablehook, self._hook = self._hook, None
 
     def check(self) -> None:
-        """Raise what ended the run, or `time-limit` if the time is over."""
+        """Raise what ended the run: a failure, somebody who asked for its end, or the time limit."""
         if self.failure is not None:
             raise self.failure
+        if (stop := self.world.host.stop) is not None:
+            stop.check()
         if self.deadline is not None and time.monotonic() >= self.deadline:
             raise self._limit("time-limit")
 

@@ -44,6 +44,7 @@ __all__ = ["Attempts", "Claimed", "Ended", "Rules", "Runner"]
 Kind = Literal["done", "cached", "failed", "queued", "in-doubt", "elsewhere", "waiting"]
 
 _WOULD_TELL: Final = "a result asked for it, and it would let out what is secret, without --force"
+_UNTOUCHED: Final = frozenset({"waiting", "queued"})  # whose rows say nothing of what was done
 _ORPHAN: Final = "the process that ran it ended; it may or may not have happened"
 
 
@@ -68,6 +69,7 @@ class Runner(Protocol):
         *,
         lasting: bool = True,
         private: bool = False,
+        kept: bool = False,
     ) -> Finished: ...
 
 
@@ -266,7 +268,14 @@ class Attempts:
             return None
         if entry.looked_up and instruction.cid == entry.instruction.cid:
             return None
-        settled = self._runner.lookup(instruction.cid, entry.limits, self._rules.mode)
+        return self._answered(entry, reified)
+
+    def _answered(self, entry: Entry, reified: Reified) -> Ended | None:
+        """What the memo says under the name with the values filled in."""
+        cid = reified.instruction.cid
+        if not self._store.receipts.has_any(cid):
+            return None
+        settled = self._runner.lookup(cid, entry.limits, self._rules.mode)
         if settled is None or not self.has_effects_here(settled.receipt):
             return None
         return self._from_memo(entry, reified, settled)
@@ -324,23 +333,31 @@ class Attempts:
 
     def _look_again(self, entry: Entry, reified: Reified) -> Ended | None:
         """What somebody else made of it since this process last looked."""
-        row = self._store.runs.step(self._run, entry.row)
-        if row is not None:
-            entry.attempts = max(entry.attempts, row.attempts)
-            if row.state in END_STATES and (ended := self.from_row(entry, row)) is not None:
+        glance = self._store.runs.glance(self._run, entry.row, reified.instruction.cid)
+        if glance is None or glance.state not in _UNTOUCHED:
+            if (ended := self._as_written(entry)) is not None:
                 return ended
-            is_orphan = row.state == "running" and entry.level == "mutation"
-            if is_orphan or row.state == "in-doubt":
-                reason = row.reason if row.state == "in-doubt" else _ORPHAN
-                return Ended(entry.position, "in-doubt", reason=reason)
+        else:
+            entry.attempts = max(entry.attempts, glance.attempts)
         if self._rules.fresh or not entry.may_be_known or reified.error is not None:
             return None
-        if not self._store.receipts.has_any(reified.instruction.cid):
+        if glance is not None and not glance.is_answered:
             return None
-        settled = self._runner.lookup(reified.instruction.cid, entry.limits, self._rules.mode)
-        if settled is None or not self.has_effects_here(settled.receipt):
+        return self._answered(entry, reified)
+
+    def _as_written(self, entry: Entry) -> Ended | None:
+        """What the row of a step says came of it."""
+        row = self._store.runs.step(self._run, entry.row)
+        if row is None:
             return None
-        return self._from_memo(entry, reified, settled)
+        entry.attempts = max(entry.attempts, row.attempts)
+        if row.state in END_STATES and (ended := self.from_row(entry, row)) is not None:
+            return ended
+        is_orphan = row.state == "running" and entry.level == "mutation"
+        if is_orphan or row.state == "in-doubt":
+            reason = row.reason if row.state == "in-doubt" else _ORPHAN
+            return Ended(entry.position, "in-doubt", reason=reason)
+        return None
 
     def from_row(self, entry: Entry, row: StepRow) -> Ended | None:
         """What a row says of a step that has its receipt; None when the receipt is gone."""
@@ -437,6 +454,7 @@ class Attempts:
             self._rules.mode,
             lasting=self._book.is_lasting(entry),
             private=entry.private,
+            kept=entry.kept,
         )
         receipt = finished.receipt
         reason = "" if receipt.out.is_ok else _said(outcome)

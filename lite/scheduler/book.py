@@ -11,6 +11,7 @@ from lite.ipld.cid import CID, DAG_CBOR, SHA2_256
 from lite.limits import Limits
 from lite.model.instruction import Instruction
 from lite.model.limits_map import limits_from_meta
+from lite.model.promise import AwaitBranch
 from lite.model.receipt import Receipt
 from lite.model.result import MEMOISABLE_ERRORS
 from lite.scheduler.retry import Retry
@@ -45,6 +46,7 @@ class Entry:
     Attributes:
         level: its safety level; "" when its operation is not known here.
         needs: positions of the steps that it awaits, or the one that it repeats.
+        awaits: the same positions, with each branch that it awaits of them.
         twin: an earlier step with the same instruction, which runs for both.
         volatile: another run of the workflow may give it other values for its awaits.
         private: it is secret whatever it is made from.
@@ -54,14 +56,17 @@ class Entry:
         attempts: how often it was begun.
         row: its position in the store, which differs from `position` for steps that effects added.
         looked_up: the memo was asked under the name with the awaits.
+        kept: the run keeps its instruction in the store since it began.
     """
 
     __slots__ = (
         "attempts",
+        "awaits",
         "cause",
         "depth",
         "earlier",
         "instruction",
+        "kept",
         "label",
         "level",
         "limits",
@@ -89,6 +94,7 @@ class Entry:
         self.limits = Limits()
         self.retry = Retry(1)
         self.needs: tuple[int, ...] = ()
+        self.awaits: tuple[tuple[int, AwaitBranch], ...] = ()
         self.twin: int | None = None
         self.volatile = level != "pure"
         self.private = False
@@ -98,6 +104,7 @@ class Entry:
         self.attempts = 0
         self.row = position
         self.looked_up = False
+        self.kept = False
 
     @property
     def mutates(self) -> bool:
@@ -157,7 +164,7 @@ class Book:
         for entry in fresh:
             self._link(entry)
         self._spread(fresh)
-        return [Facts(entry.needs, entry.mutates) for entry in fresh]
+        return [Facts(entry.needs, entry.mutates, entry.awaits, entry.twin) for entry in fresh]
 
     def level_of(self, instruction: Instruction) -> str:
         """The safety level of an instruction; "" when its operation is not known here."""
@@ -206,6 +213,8 @@ class Book:
         first = self._by_cid.setdefault(new.instruction.cid.raw, entry.position)
         if first != entry.position:
             entry.twin = first
+            runs = self.entries[first]  # for both: limits are no part of what is asked
+            runs.limits = runs.limits.widen(entry.limits)
         else:
             self._name(entry, self._codes)
         self.entries.append(entry)
@@ -224,18 +233,19 @@ class Book:
             return
         if _AWAIT not in entry.instruction.data:
             return
-        needs: dict[int, None] = {}
+        awaits: dict[tuple[int, AwaitBranch], None] = {}
         outside = False
         for wait in entry.instruction.awaits():
             if wait.instruction.hash_code not in self._codes:
                 self._learn(wait.instruction.hash_code)
             position = self._by_cid.get(wait.instruction.raw)
             if position is not None:
-                needs[position] = None
+                awaits[position, wait.branch] = None
                 continue
             self._external.setdefault(wait.instruction, []).append(entry.position)
             outside = True
-        entry.needs = tuple(needs)
+        entry.awaits = tuple(awaits)
+        entry.needs = tuple(dict.fromkeys(position for position, _ in awaits))
         if outside and not entry.volatile:
             entry.volatile = self._levels.is_volatile(entry.instruction)
 

@@ -21,6 +21,7 @@ from lite.scheduler.attempt import Attempts, Ended
 from lite.scheduler.book import Book, Entry, NewEntry
 from lite.scheduler.effects import beyond, labels
 from lite.scheduler.events import RunEvent, Stream
+from lite.scheduler.failures import missed_branch
 from lite.scheduler.state import END_STATES, Plan, Progress, next_steps
 from lite.store import Store
 from lite.store.database import Transaction
@@ -214,7 +215,7 @@ class Drive:
             case "done" | "cached" | "failed":
                 assert one.receipt is not None
                 self.book.settle(position, one.receipt, by_name=one.by_name)
-                progress.settle(position, one.kind)
+                progress.settle(position, one.kind, missed_branch(one.receipt))
                 self._wake(position)
             case "queued":
                 later = None if one.pause_ms is None else now_ms + one.pause_ms
@@ -306,6 +307,7 @@ class Drive:
                 reason="" if ended is None else ended.reason or ended.rule,
                 receipt=None if ended is None or ended.receipt is None else ended.receipt.cid,
                 attempts=entry.attempts,
+                failure="not-taken" if self.progress.is_not_taken(position) else "",
             )
         )
 

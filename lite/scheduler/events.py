@@ -27,6 +27,8 @@ class RunEvent:
         reason: why it is queued, failed or in doubt; or by which rule it was known.
         receipt: its answer.
         attempts: how often it was begun, as far as this process knows.
+        failure: "not-taken": it failed only because it was written for another case; whether a
+            failure is handled is known at the end alone.
     """
 
     kind: Kind
@@ -38,6 +40,7 @@ class RunEvent:
     receipt: CID | None = None
     attempts: int = 0
     data: bytes = b""
+    failure: str = ""
 
 
 Listener = Callable[[RunEvent], None]

@@ -11,7 +11,7 @@ ended otherwise                                 goes on: what failed, was queued
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from lite.clock import Clock
 from lite.engine.stop import Stop
@@ -27,14 +27,13 @@ from lite.scheduler.attempt import Runner as OneByOne
 from lite.scheduler.book import Book, Entry, NewEntry, is_private
 from lite.scheduler.drive import Drive
 from lite.scheduler.events import RunEvent, Stream
+from lite.scheduler.failures import MISMATCH, missed_branch
 from lite.scheduler.state import END_STATES, Facts, Progress
 from lite.settled import Settled
 from lite.store import Store
 from lite.store.runs_rows import RunRow, StepChange, StepRow, StepState
 
 __all__ = ["Many", "Request", "open_run"]
-
-_MISMATCH: Final = "branch-mismatch"
 
 
 class Many(OneByOne, Protocol):
@@ -84,8 +83,10 @@ def open_run(
     steps = [NewEntry(step.label, step.instruction, step.meta) for step in workflow.steps]
     facts = book.add(steps)
     _check_consent(request, book)
-    if any(entry.private for entry in book.entries):
-        store.secrets.mark([workflow.cid])  # its block holds what their instructions hold
+    secret = [entry.instruction for entry in book.entries if entry.private]
+    if secret:
+        # Its block holds what their instructions hold.
+        store.secrets.mark([workflow.cid, *store.secrets.own_inputs(secret)])
     with store.lease(workflow.cid):  # two processes that begin at once share one run
         row = _earlier(request, store)
         if row is None:
@@ -116,7 +117,7 @@ def _drive(
     rules, log = request.rules, store.run_log(row.id)
     attempts = Attempts(row.id, book, runner, store, clock, rules, stream, stop, log)
     progress = Progress()
-    progress.extend(facts, states)
+    progress.extend(facts, states, _missed(book))
     drive = Drive(row, book, progress, attempts, store, clock, stream, force=rules.force)
     stream.tell(RunEvent("run", row.id, "running"))
     ended = [
@@ -128,6 +129,13 @@ def _drive(
     drive.apply(ended, now_ms=0)
     drive.hold()
     return drive
+
+
+def _missed(book: Book) -> dict[int, str]:
+    """What steps that have their receipt awaited in vain."""
+    told = ((entry.position, entry.receipt) for entry in book.entries)
+    found = ((at, missed_branch(receipt)) for at, receipt in told if receipt is not None)
+    return {at: branch for at, branch in found if branch}
 
 
 def _check_consent(request: Request, book: Book) -> None:
@@ -151,13 +159,20 @@ def _earlier(request: Request, store: Store) -> RunRow | None:
 
 def _start(request: Request, book: Book, known: Mapping[int, Settled], store: Store) -> RunRow:
     levels = {entry.label: entry.level for entry in book.entries}
-    return store.runs.start(
+    to_run = [entry for entry in book.entries if entry.position not in known and not entry.private]
+    # What a step is made from may be secret: then its instruction comes with its receipt.
+    kept = to_run if store.secrets.is_empty() else []
+    row = store.runs.start(
         request.workflow,
         options=request.options,
         levels=levels,
+        instructions=[entry.instruction for entry in kept],
         deadline_at=request.deadline_at,
         durable=len(known) < len(book),
     )
+    for entry in kept:
+        entry.kept = True
+    return row
 
 
 def _look_up(
@@ -278,7 +293,7 @@ def _may_go_better(entry: Entry) -> bool:
     if entry.level != "mutation" or receipt is None:
         return True
     error = receipt.out.body
-    return receipt.error_code == _MISMATCH or (type(error) is dict and is_transient(error))
+    return receipt.error_code == MISMATCH or (type(error) is dict and is_transient(error))
 
 
 def _spread_again(book: Book, states: list[StepState]) -> None:

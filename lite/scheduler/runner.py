@@ -42,13 +42,14 @@ class Runner:
         *,
         workers: int,
         deadline_at: int | None = None,
+        deadline: float | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """
         Args:
             stop: ends the guests that run; given to the drive's attempts as well.
             workers: steps at the same time, at most.
-            deadline_at: seconds since 1970.
+            deadline_at: seconds since 1970. deadline: on `monotonic`. The first of them counts.
         """
         self._drive = drive
         self._store = store
@@ -56,6 +57,7 @@ class Runner:
         self._stop = stop
         self._workers = workers
         self._deadline_at = deadline_at
+        self._deadline = deadline
         self._monotonic = monotonic
         self._lock = Lock()
         self._work_came = Condition(self._lock)
@@ -134,8 +136,16 @@ class Runner:
         self._heed_deadline()
 
     def _heed_deadline(self) -> None:
-        if self._deadline_at is not None and self._clock.now() >= self._deadline_at:
+        left = self._left_s()
+        if left is not None and left <= 0:
             self._stop_all("expired")
+
+    def _left_s(self) -> float | None:
+        """Until the deadline, whichever comes first; None without one."""
+        left = [] if self._deadline is None else [self._deadline - self._monotonic()]
+        if self._deadline_at is not None:
+            left.append(float(self._deadline_at - self._clock.now()))
+        return min(left, default=None)
 
     def _pause_s(self) -> float:
         """Until something is to be looked at."""
@@ -145,8 +155,9 @@ class Runner:
             times.append(self._pending_since + _WAIT_S)
         if self._due is not None:
             times.append(self._due)
-        if self._deadline_at is not None and self._drive.progress.stop is None:
-            times.append(now + max(0.0, self._deadline_at - self._clock.now()))
+        left = self._left_s()
+        if left is not None and self._drive.progress.stop is None:
+            times.append(now + max(0.0, left))
         return max(0.0, min(times) - now)
 
     def _poll(self) -> None:

@@ -15,12 +15,14 @@ Sources: UCAN Invocation 0.2.0 (await); the talk on IPVM (mutations last, single
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final, Literal
 
 from lite.errors import BugError
 from lite.frozen import frozen
+from lite.model.promise import AwaitBranch
+from lite.scheduler.failures import Failure, all_passed_over, is_passed_over, judge
 from lite.store.runs_rows import RunState as RunEnd
 from lite.store.runs_rows import StepState
 
@@ -40,10 +42,14 @@ class Facts:
     Attributes:
         needs: positions of the steps whose receipts it awaits, each once.
         mutates: it acts on the world, so it comes last and alone.
+        awaits: the same positions, with each branch that it awaits of them.
+        twin: an earlier step that runs for it.
     """
 
     needs: tuple[int, ...] = ()
     mutates: bool = False
+    awaits: tuple[tuple[int, AwaitBranch], ...] = ()
+    twin: int | None = None
 
 
 @frozen
@@ -82,15 +88,23 @@ class Progress:
         self._running: set[int] = set()
         self._elsewhere: dict[int, None] = {}
         self._mutating = 0  # mutations running here or elsewhere
+        self._missed: dict[int, str] = {}  # by position, the branch that was awaited in vain
+        self._not_taken: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._states)
 
-    def extend(self, steps: Sequence[Facts], states: Sequence[StepState] | None = None) -> None:
+    def extend(
+        self,
+        steps: Sequence[Facts],
+        states: Sequence[StepState] | None = None,
+        missed: Mapping[int, str] | None = None,
+    ) -> None:
         """Add steps behind the last one; they may need each other and those before.
 
         Args:
             states: where they stand; default all waiting. Only `END_STATES`, waiting and in-doubt.
+            missed: by position, the branch that steps which failed awaited in vain.
         """
         first = len(self._states)
         self._facts.extend(steps)
@@ -104,6 +118,9 @@ class Progress:
                     self._dependents[needed].append(position)
         for position in range(first, len(self._states)):
             self._line_up(position)
+        if missed:
+            self._missed.update(missed)
+            self._not_taken = all_passed_over(self._facts, self._states, self._missed)
 
     def state(self, position: int) -> str:
         """One of the words above, or the state with which it was settled."""
@@ -127,6 +144,16 @@ class Progress:
         """Whether a step could start at once that is no mutation."""
         return bool(self._ready)
 
+    def is_not_taken(self, position: int) -> bool:
+        """Whether it was written for another case, see `lite.scheduler.failures`."""
+        return position in self._not_taken
+
+    def failures(self) -> dict[int, Failure]:
+        """What becomes of each step that failed, as far as the run has come."""
+        if "failed" not in self._states:
+            return {}
+        return judge(self._facts, self._states, self._missed, self._not_taken)
+
     def unsettled(self) -> list[int]:
         """The steps without a receipt."""
         return [at for at, state in enumerate(self._states) if state not in END_STATES]
@@ -149,10 +176,19 @@ class Progress:
         self._states[position] = "running"
         self._running.add(position)
 
-    def settle(self, position: int, state: Settled) -> None:
-        """It has a receipt now, wherever it came from."""
+    def settle(self, position: int, state: Settled, missed: str = "") -> None:
+        """It has a receipt now, wherever it came from.
+
+        Args:
+            missed: the branch that it awaited in vain, "ok" or "error".
+        """
         self._leave(position)
         self._states[position] = state
+        if missed:
+            self._missed[position] = missed
+            facts = self._facts[position]
+            if is_passed_over(facts, self._states, missed, self._not_taken):
+                self._not_taken.add(position)
         for dependent in self._dependents[position]:
             self._unmet[dependent] -= 1
             self._line_up(dependent)
@@ -220,6 +256,8 @@ class Progress:
 
     def _end(self) -> RunEnd:
         states = set(self._states)
+        if "open" not in self.failures().values():
+            states.discard("failed")
         order: tuple[RunEnd, ...] = ("in-doubt", "failed", "queued")
         return next((end for end in order if end in states), "done")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from lite.clock import Clock
@@ -11,7 +11,7 @@ from lite.errors import NotFoundError, QuotaError
 from lite.ipld.block import Block
 from lite.ipld.cid import CID
 from lite.store import abbreviations, sql
-from lite.store.database import Database, Transaction
+from lite.store.database import Database, Transaction, among
 from lite.store.faults import changed, stored_bytes
 
 if TYPE_CHECKING:
@@ -61,6 +61,17 @@ class Ledger:
         if not self._now - REFRESH_S <= added_at <= self._now:
             execute(sql.BLOCK_REFRESH, (self._now, raw))
         return False
+
+    def put_many(self, blocks: Sequence[tuple[bytes, bytes]]) -> None:
+        """Write several, each once, of which most are not here: `put` for (CID, data) of each."""
+        here = {raw for (raw,) in among(self._transaction, sql.BLOCKS_AMONG, [b[0] for b in blocks])}
+        new = [(raw, self._now, data) for raw, data in blocks if raw not in here]
+        self._transaction.executemany(sql.BLOCK_INSERT, new)
+        self.new += [raw for raw, _, _ in new]
+        self.bytes += sum(len(data) for _, _, data in new)
+        for raw, data in blocks:
+            if raw in here:
+                self.put(raw, data)
 
     def close(self, quota_bytes: int | None = None) -> None:
         """Add what came to the totals.

@@ -5,18 +5,27 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from lite.store import faults
 
-__all__ = ["WAL_BYTES_MAX", "Database", "Row", "Transaction", "connect"]
+__all__ = ["WAL_BYTES_MAX", "Database", "Row", "Transaction", "among", "connect"]
 
 Row = tuple[Any, ...]
 
 WAL_BYTES_MAX = 32 * 1024 * 1024  # what the log file keeps on disk after it was emptied
+_AT_ONCE = 500  # keys in one query
 _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/")
+
+
+def among(transaction: Transaction, sql: str, keys: Sequence[bytes]) -> Iterator[Row]:
+    """The rows of a query that takes a list of keys, in the place of `{}`, asked in parts."""
+    for at in range(0, len(keys), _AT_ONCE):
+        some = keys[at : at + _AT_ONCE]
+        yield from transaction.execute(sql.format(",".join("?" * len(some))), tuple(some)).fetchall()
 
 
 def connect(path: Path, mode: Literal["ro", "rw"], busy_timeout_ms: int) -> sqlite3.Connection:

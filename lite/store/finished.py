@@ -33,6 +33,8 @@ class Finished:
         step: writes what belongs to it in the same transaction, such as the row of a step. It may
             be called again when the first transaction was taken back.
         secret: the instruction, the receipt and all blocks stay on this node.
+        kept: the instruction as it was asked, when its run has kept it with its names since it
+            began: it is only looked for. It may be `instruction` itself, or among the blocks.
     """
 
     instruction: Instruction
@@ -42,24 +44,29 @@ class Finished:
     claim: CID | None = None
     step: Callable[[Transaction], None] | None = None
     secret: bool = False
+    kept: CID | None = None
 
 
 class Entry:
     """A finished task whose blocks were put: what is left to write of it."""
 
-    __slots__ = ("_asked", "_finished", "_secret")
+    __slots__ = ("_asked", "_finished", "_kept", "_secret")
 
     def __init__(self, finished: Finished, add: Add) -> None:
         """Put the blocks. Raises what `Add.put` raises."""
         self._finished = finished
         self._asked: list[Block] = []
+        self._kept: Block | None = None
         self._secret: list[tuple[bytes]] = []
         for block in finished.blocks:
+            if finished.secret:
+                self._secret.append((block.cid.raw,))
+            if block.cid == finished.kept:
+                self._kept = block
+                continue
             add.put(block)
             if block.data.startswith(_INSTRUCTION) and block.cid.codec == DAG_CBOR:
                 self._asked.append(block)
-            if finished.secret:
-                self._secret.append((block.cid.raw,))
         if finished.secret:
             receipt = finished.receipt  # known before: then its blocks are not among these
             linked = () if receipt.linked is None else dag_cbor.links(receipt.out.value())
@@ -70,7 +77,13 @@ class Entry:
         """Write everything but the blocks; the receipt."""
         finished = self._finished
         receipt = finished.receipt
-        write_instruction(transaction, ledger, finished.instruction, expect_new=True)
+        kept, known = self._kept, finished.kept
+        is_here = known is not None and transaction.row(sql.BLOCK_EXISTS, (known.raw,)) is not None
+        if kept is not None or not is_here:
+            write_instruction(transaction, ledger, finished.instruction, expect_new=True)
+        if kept is not None and not is_here:  # somebody removed it
+            ledger.put(kept.cid.raw, kept.data)
+            write_names(transaction, kept.cid, kept.data, dag_cbor.decode_trusted(kept.data))
         for block in self._asked:
             write_names(transaction, block.cid, block.data, dag_cbor.decode_trusted(block.data))
         write_receipt(transaction, receipt, finished.also_under, now)

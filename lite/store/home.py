@@ -37,6 +37,7 @@ BEFORE_RESTORE = ".before-restore-"  # and a time: what a restore found
 _NEW = "ipvm.db.new"
 _MAKING = "ipvm.db.making"
 
+LOG_PAGES = 2_000  # of the log before it is moved into the file; twice what SQLite has
 # A database cannot have seen this many migrations; such a number is a damaged header.
 _VERSION_MAX = 9_999
 
@@ -156,6 +157,8 @@ def _connection(home: Path, full: bool, busy_timeout_ms: int) -> sqlite3.Connect
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
         connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_MAX}")
+        # Each time the log moves into the file costs two syncs: of both.
+        connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
         # Some builds overwrite what is deleted: collecting 1 GiB would write 1 GiB.
         connection.execute("PRAGMA secure_delete = OFF")
     except faults.SQLITE as fault:

@@ -12,11 +12,11 @@ from lite.store import sql
 from lite.store.aliases import canonical
 from lite.store.blocks import Ledger
 from lite.store.commits import Commits
-from lite.store.database import Database, Transaction
+from lite.store.database import Database, Transaction, among
 from lite.store.faults import changed, stored_bytes
 from lite.store.uses import using, write_uses
 
-__all__ = ["Instructions", "canonical", "write_instruction", "write_names"]
+__all__ = ["Instructions", "canonical", "write_instruction", "write_many", "write_names"]
 
 
 def write_instruction(
@@ -45,10 +45,26 @@ def write_names(
     for code in hash_codes:
         alias = CID.of(data, DAG_CBOR, code).raw
         if transaction.execute(sql.ALIAS_INSERT, (alias, cid.raw)).rowcount:
-            transaction.execute(sql.ALIAS_MIRROR, (cid.raw, alias))
+            if transaction.row(sql.ANSWERED, (alias,)):
+                transaction.execute(sql.ALIAS_MIRROR, (cid.raw, alias))
             is_new = True
     if is_new:
-        write_uses(transaction, cid, value)
+        write_uses(transaction, [(cid, value)])
+
+
+def write_many(
+    transaction: Transaction, ledger: Ledger, instructions: Sequence[Instruction]
+) -> None:
+    """`write_instruction` for many of which most are new, with few statements."""
+    by_raw = {one.cid.raw: one for one in instructions}
+    ledger.put_many([(raw, one.data) for raw, one in by_raw.items()])
+    names = {one.sha3.raw: raw for raw, one in by_raw.items()}
+    known = {name for (name,) in among(transaction, sql.ALIASES_AMONG, list(names))}
+    new = [(name, raw) for name, raw in names.items() if name not in known]
+    transaction.executemany(sql.ALIAS_INSERT, new)
+    for (name,) in among(transaction, sql.ANSWERED_AMONG, [name for name, _ in new]):
+        transaction.execute(sql.ALIAS_MIRROR, (names[name], name))
+    write_uses(transaction, [(by_raw[raw].cid, by_raw[raw].value()) for _, raw in new])
 
 
 class Instructions:

@@ -18,7 +18,7 @@ from lite.errors import CidError
 from lite.frozen import frozen
 from lite.ipld.cid import CID
 from lite.store import locks
-from lite.store.locks import FileLock, RangeLock
+from lite.store.locks import FileLock, RangeFile, RangeLock
 
 __all__ = ["Adder", "Holder", "Lease", "Leases"]
 
@@ -55,13 +55,13 @@ class Lease:
     Not reentrant: a thread that takes the same lease twice waits for itself.
     """
 
-    def __init__(self, folder: Path, clock: Clock, cid: CID) -> None:
+    def __init__(self, running: RangeFile, clock: Clock, cid: CID) -> None:
         self._cid = cid
         self._clock = clock
         self._lock = (
-            RangeLock(folder / RUNNING, _offset(cid.raw))
+            RangeLock(running, _offset(cid.raw))
             if locks.HAS_RANGES
-            else FileLock(folder / cid.raw.hex())
+            else FileLock(running.path.with_name(cid.raw.hex()))
         )
 
     @property
@@ -128,10 +128,15 @@ class Leases:
     def __init__(self, home: Path, clock: Clock) -> None:
         self._folder = home / FOLDER
         self._clock = clock
+        self._file = RangeFile(self._folder / RUNNING)
+
+    def close(self) -> None:
+        """Close what is open for the next leases. Those that are held stay. Safe to call twice."""
+        self._file.close()
 
     def compute(self, cid: CID) -> Lease:
         """The lease on what `cid` names, not yet taken."""
-        return Lease(self._folder, self._clock, cid)
+        return Lease(self._file, self._clock, cid)
 
     def add(self) -> Adder:
         """A new lease for a large add."""

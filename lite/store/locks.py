@@ -15,11 +15,12 @@ from pathlib import Path
 from lite.errors import NotFoundError, StoreBusy
 from lite.store import faults
 
-__all__ = ["HAS_RANGES", "FileLock", "FolderLock", "RangeLock"]
+__all__ = ["HAS_RANGES", "FileLock", "FolderLock", "RangeFile", "RangeLock"]
 
 HAS_RANGES = hasattr(fcntl, "F_OFD_SETLK")  # Linux; elsewhere byte ranges belong to a process
 
 _POLL_S = 0.01
+_FREE_MAX = 64  # open files that wait for the next lock
 
 
 class FolderLock:
@@ -125,6 +126,43 @@ class FileLock:
         return os.path.samestat(named, os.fstat(descriptor))
 
 
+class RangeFile:
+    """A file that stays, for locks on single bytes of it.
+
+    A lock belongs to an open file, so each needs one of its own while it is held. Those that are
+    free again wait here: to open and close one costs more than to lock.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._free: list[int] = []
+        self._room = _FREE_MAX
+        self._owner = os.getpid()
+
+    def take(self) -> int:
+        """A descriptor that holds no lock. Raises `StoreError` when the file cannot be made."""
+        if self._owner != os.getpid():
+            # A fork shares these open files, and so the locks, with the process that made it.
+            self._free, self._owner = [], os.getpid()
+        try:
+            return self._free.pop()
+        except IndexError:
+            return _open_or_create(self.path)
+
+    def give(self, descriptor: int) -> None:
+        """Take one back that holds no lock any more."""
+        if len(self._free) < self._room:
+            self._free.append(descriptor)
+        else:
+            os.close(descriptor)
+
+    def close(self) -> None:
+        """Keep none any more. Safe to call twice."""
+        self._room = 0
+        while self._free:
+            os.close(self._free.pop())
+
+
 class RangeLock:
     """An exclusive lock on one byte of a file that stays; the byte need not exist.
 
@@ -134,9 +172,9 @@ class RangeLock:
         waited: somebody else held it when this one first tried.
     """
 
-    def __init__(self, path: Path, offset: int) -> None:
+    def __init__(self, file: RangeFile, offset: int) -> None:
         self.waited = False
-        self._path = path
+        self._file = file
         self._offset = offset
         self._descriptor = -1
 
@@ -146,14 +184,14 @@ class RangeLock:
         Raises:
             StoreError: the file cannot be made.
         """
-        descriptor = _open_or_create(self._path)
+        descriptor = self._file.take()
         try:
             try:
                 fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _range(fcntl.F_WRLCK, self._offset))
             except (BlockingIOError, PermissionError):
                 self.waited = True
                 if not block:
-                    os.close(descriptor)
+                    self._file.give(descriptor)
                     return False
                 fcntl.fcntl(descriptor, fcntl.F_OFD_SETLKW, _range(fcntl.F_WRLCK, self._offset))
         except BaseException:
@@ -164,17 +202,17 @@ class RangeLock:
 
     def release(self) -> None:
         """Give the lock back. Safe to call twice."""
-        if self._descriptor >= 0:
-            fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, _range(fcntl.F_UNLCK, self._offset))
-            os.close(self._descriptor)
-            self._descriptor = -1
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _range(fcntl.F_UNLCK, self._offset))
+            self._file.give(descriptor)
 
     def write(self, data: bytes, offset: int) -> None:
         """Say something about the holder in a part of the file that nobody locks."""
         try:
             os.pwrite(self._descriptor, data, offset)
         except OSError as fault:
-            raise faults.from_os(fault, self._path) from fault
+            raise faults.from_os(fault, self._file.path) from fault
 
     @staticmethod
     def is_held(descriptor: int, offset: int) -> bool:

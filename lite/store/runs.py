@@ -17,17 +17,19 @@ from lite.clock import Clock
 from lite.errors import BugError, NotFoundError, UsageError
 from lite.ipld import dag_cbor
 from lite.ipld.cid import CID
+from lite.model.instruction import Instruction
 from lite.model.workflow import Workflow
 from lite.store import sql_runs
 from lite.store.blocks import Ledger
 from lite.store.commits import Commits
 from lite.store.database import Database, Row, Transaction
 from lite.store.faults import stored_cid
-from lite.store.instructions import write_instruction
+from lite.store.instructions import write_instruction, write_many
 from lite.store.presence import Presence, workers
 from lite.store.runs_rows import (
     ENDED,
     RUN_STATES,
+    Glance,
     NewStep,
     RunRow,
     RunState,
@@ -65,6 +67,7 @@ class Runs:
         *,
         options: Mapping[str, Any] | None = None,
         levels: Mapping[str, str] | None = None,
+        instructions: Sequence[Instruction] = (),
         deadline_at: int | None = None,
         now: int | None = None,
         durable: bool = True,
@@ -74,6 +77,7 @@ class Runs:
         Args:
             options: an IPLD map, given back with the row.
             levels: safety levels by label, as far as they are known.
+            instructions: of steps that are to be run; kept now, so that each need not be later.
             deadline_at, now: seconds since 1970; `now` is by default that of the clock.
             durable: False when nothing of it has to be computed, so that a power cut costs nothing.
 
@@ -88,6 +92,7 @@ class Runs:
         def work(transaction: Transaction) -> None:
             ledger = Ledger(transaction, now)
             ledger.put(cid.raw, workflow.data)
+            write_many(transaction, ledger, instructions)
             ledger.close()
             row = (run, cid.raw, name, "running", now, now, deadline_at, dag_cbor.encode(given))
             transaction.execute(sql_runs.RUN_INSERT, row)
@@ -260,6 +265,15 @@ class Runs:
         """One step of a run, or None."""
         found = self._database.row(sql_runs.STEP, (run, position))
         return step_of(found) if found else None
+
+    def glance(self, run: str, position: int, instruction: CID) -> Glance | None:
+        """What is asked of a step each time before it runs, or None; see `Glance`.
+
+        Args:
+            instruction: with the values filled in; its sha2-256 CID.
+        """
+        found = self._database.row(sql_runs.STEP_GLANCE, (instruction.raw, run, position))
+        return Glance(found[0], found[1], bool(found[2])) if found else None
 
     def counts(self, run: str) -> dict[str, int]:
         """How many steps of a run are in each state that occurs."""

@@ -115,6 +115,19 @@ class StepRow:
 
 
 @frozen
+class Glance:
+    """The little of a step that is asked each time before it is run.
+
+    Attributes:
+        is_answered: some receipt is found under the instruction that was asked about.
+    """
+
+    state: StepState
+    attempts: int
+    is_answered: bool
+
+
+@frozen
 class StepOf:
     """Which step of which run a receipt is the answer of.
 

@@ -12,6 +12,7 @@ from lite.store import sql, sql_runs
 from lite.store.aliases import canonical
 from lite.store.database import Database, Transaction
 from lite.store.reach import LINKING, links_of
+from lite.store.uses import using
 
 __all__ = ["Secrets"]
 
@@ -108,6 +109,17 @@ class Secrets:
                 f"{root} is not here for others, or leads to something that is not",
                 hint="Ask the owner of this node for it.",
             )
+
+    def own_inputs(self, instructions: Iterable[Instruction]) -> list[CID]:
+        """What secret instructions link to, but for what others use that are not secret."""
+        given = list(instructions)
+        own = {instruction.cid for instruction in given}
+        found: dict[CID, None] = {}
+        for cid in (cid for instruction in given for cid in instruction.links()):
+            users = set(using(self._database, cid)) - own
+            if users <= self.any_secret(users):
+                found[cid] = None
+        return list(found)
 
     def leading_to(self, roots: Iterable[CID]) -> CID | None:
         """The first of the roots that is secret or has something secret below it, or None."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 # Blocks.
 BLOCK = "SELECT data FROM blocks WHERE cid = ?"
 BLOCK_EXISTS = "SELECT 1 FROM blocks WHERE cid = ?"
+BLOCKS_AMONG = "SELECT cid FROM blocks WHERE cid IN ({})"
 BLOCK_SIZE = "SELECT length(data) FROM blocks WHERE cid = ?"
 BLOCK_FOUND = "SELECT added_at, data IS ?, coalesce(length(data), 0) FROM blocks WHERE cid = ?"
 BLOCK_INSERT = """
@@ -36,6 +37,7 @@ ADDERS = "SELECT DISTINCT adder FROM adding"
 
 # Instructions.
 ALIAS = "SELECT cid FROM aliases WHERE alias = ?"
+ALIASES_AMONG = "SELECT alias FROM aliases WHERE alias IN ({})"
 ALIAS_INSERT = "INSERT OR IGNORE INTO aliases (alias, cid) VALUES (?, ?)"
 ALIAS_MIRROR = """
 INSERT OR IGNORE INTO answers (instruction, receipt)
@@ -69,6 +71,7 @@ SELECT a.receipt, r.cid, r.data FROM answers AS a JOIN receipts AS r ON r.id = a
     WHERE a.instruction = ? AND a.receipt < ? ORDER BY a.receipt DESC LIMIT ?
 """
 ANSWERED = "SELECT 1 FROM answers WHERE instruction = ? LIMIT 1"
+ANSWERED_AMONG = "SELECT DISTINCT instruction FROM answers WHERE instruction IN ({})"
 ANSWERS_OF_MANY = """
 SELECT a.instruction, r.cid, r.data FROM answers AS a JOIN receipts AS r ON r.id = a.receipt
     WHERE a.instruction IN ({}) ORDER BY a.receipt DESC LIMIT ?

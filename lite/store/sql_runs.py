@@ -31,6 +31,10 @@ SELECT run, position, label, instruction, level, state, reason, receipt, source,
 """
 STEPS = f"{_STEP} WHERE run = ? AND position > ? ORDER BY position"
 STEP = f"{_STEP} WHERE run = ? AND position = ?"
+STEP_GLANCE = """
+SELECT state, attempts, EXISTS (SELECT 1 FROM answers WHERE instruction = ?)
+    FROM steps WHERE run = ? AND position = ?
+"""
 STEP_NEXT_POSITION = "SELECT coalesce(max(position) + 1, 0) FROM steps WHERE run = ?"
 STEP_ADD = """
 INSERT OR IGNORE INTO steps (run, position, label, instruction, level, state, cause, depth, meta)

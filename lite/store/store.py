@@ -137,6 +137,7 @@ class Store:
     def close(self) -> None:
         """Close the database. Safe to call twice."""
         self._database.close()
+        self._leases.close()
         self._lock.close()
 
     def __enter__(self) -> Store:

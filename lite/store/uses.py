@@ -49,12 +49,16 @@ def used_json(data: object) -> str:
         return "[]"
 
 
-def write_uses(transaction: Transaction, instruction: CID, value: Any) -> None:
-    """Write what an instruction uses, if the value is one; what is written already stays."""
-    if value.keys() != _KEYS:
-        return
-    rows = _rows(transaction, instruction, value)
-    if rows:
+def write_uses(transaction: Transaction, instructions: Iterable[tuple[CID, Any]]) -> None:
+    """Write what instructions use (CID and value of each; what is none counts for nothing); what is
+    written already stays."""
+    rows: list[Row] = []
+    for cid, value in instructions:
+        if value.keys() == _KEYS:
+            rows += _rows(transaction, cid, value)
+    if len(rows) == 1:
+        transaction.execute(sql_runs.USE_ADD, rows[0])
+    elif rows:
         transaction.executemany(sql_runs.USE_ADD, rows)
 
 

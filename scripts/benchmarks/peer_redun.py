@@ -1,4 +1,4 @@
-"""redun: a task that fans out, run twice, over its SQLite backend with its own settings."""
+"""redun: a task that fans out, or a chain of tasks, over its SQLite backend with its own settings."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from redun import Scheduler, task
 from redun.config import Config
 
 TASKS = 150
+SLOW_TASKS = 200
 redun_namespace = "bench"
 
 
@@ -24,17 +26,36 @@ def every(count: int) -> list[int]:
     return [add(number, 1) for number in range(count)]
 
 
-def main(folder: str) -> None:
+def chain(count: int) -> Any:
+    """An expression in which each step takes what the one before it gives."""
+    value: Any = 0
+    for _ in range(count):
+        value = add(value, 1)
+    return value
+
+
+def timed(folder: str, work: Any) -> float:
+    """Seconds of one run, by a scheduler that knows only what is on the disk."""
     uri = f"sqlite:///{Path(folder) / 'redun.db'}"
     scheduler = Scheduler(config=Config({"backend": {"db_uri": uri}}))
     scheduler.load()
-    taken = []
-    for _ in range(2):
-        started = time.perf_counter()
-        scheduler.run(every(TASKS))
-        taken.append((time.perf_counter() - started) / TASKS)
-    print(json.dumps({"step": taken[0], "memo": taken[1]}))
+    started = time.perf_counter()
+    scheduler.run(work)
+    return time.perf_counter() - started
+
+
+def main(folder: str, kind: str) -> None:
+    count = SLOW_TASKS if kind == "slow-chain" else TASKS
+    if kind in ("chain", "slow-chain", "replay"):
+        first = timed(folder, chain(count))
+        found = {"chain": first / count, "slow-chain": first}
+        if kind == "replay":
+            found["replay"] = timed(folder, chain(count)) / count
+    else:
+        first, again = (timed(folder, every(count)) / count for _ in range(2))
+        found = {"step": first, "fan": first, "memo": again}
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], sys.argv[2])

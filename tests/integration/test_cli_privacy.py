@@ -183,6 +183,21 @@ def test_a_private_workflow_marks_known_answers_with_their_outputs(ipvm: Ipvm, h
     assert ipvm("export", output, "-o", "x.car").status == 4
 
 
+def test_a_private_workflow_takes_its_own_files_along_and_leaves_those_of_others(
+    ipvm: Ipvm, here: Path
+) -> None:
+    (here / "own.txt").write_bytes(DIARY * 1_000)
+    (here / "open.txt").write_bytes(b"for all " * 1_000)
+    count = Path(__file__).parents[2] / "examples/wasi/count.wasm"
+    assert ipvm("run", count, "words", "--stdin", "open.txt").status == 0
+    steps = {n: {"run": str(count), "args": [], "stdin": f"@{n}.txt"} for n in ("own", "open")}
+    (here / "w.json").write_text(json.dumps({"steps": steps}))
+    assert ipvm("workflow", "run", "w.json", "--private").status == 0
+    own, free = (ipvm("add", name).text.strip() for name in ("own.txt", "open.txt"))
+    assert ipvm("export", own, "-o", "x.car").status == 4
+    assert ipvm("export", free, "-o", "x.car").status == 0
+
+
 @pytest.mark.parametrize("secret", [True, False])
 def test_a_guest_that_was_shown_a_secret_cannot_send_it(
     ipvm: Ipvm, here: Path, secret: bool

@@ -13,6 +13,7 @@ import pytest
 
 from lite import Node, Workflow, wasm
 from lite.engine.base import Host, Outcome
+from lite.engine.frames import Channel
 from lite.engine.job import Job
 from lite.engine.pool import Workers
 from lite.engine.streams import TELL_AT_ONCE, TELL_S, TRUNCATED
@@ -97,20 +98,18 @@ def test_a_guest_is_heard_before_it_ends(pool: Workers, speaker: str) -> None:
 
 
 @pytest.mark.parametrize("speaker", ["p1", "logging"])
-def test_a_guest_of_wasmer_is_heard_before_it_ends(tmp_path: Path, speaker: str) -> None:
+def test_what_a_guest_of_wasmer_told_is_kept_when_it_is_killed(
+    tmp_path: Path, speaker: str
+) -> None:
     pytest.importorskip(
         "wasmer", reason="wasmer has wheels for CPython 3.10 only", exc_type=ImportError
     )
     workers = Workers(cache_dir=tmp_path / "cache", size=1, engine="wasmer")
     heard: list[bytes] = []
-
-    def listen(data: bytes) -> None:
-        heard.append(data)
-        raise Enough
-
-    with contextlib.closing(workers), pytest.raises(Enough):
-        run(workers, *SPEAKERS[speaker], listen)
-    assert heard == [WORDS.get(speaker, b"word\n")]
+    with contextlib.closing(workers):
+        ended = run(workers, *SPEAKERS[speaker], heard.append, Limits(time_ms=100))
+    assert ended.error is not None and ended.error["code"] == "time-limit"  # it was killed
+    assert heard == [ended.trace] == [WORDS.get(speaker, b"word\n")]
 
 
 def test_the_last_line_of_a_guest_that_falls_silent_is_heard(pool: Workers) -> None:
@@ -162,6 +161,19 @@ def test_a_worker_that_dies_leaves_what_it_told(workers: Workers) -> None:
     ended = run(workers, says(b"word"), None, kill)
     assert ended.error is not None and ended.error["code"] == "engine-crash"
     assert ended.trace == b"word"
+
+
+def test_a_worker_that_tells_without_end_is_ended(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guest = says(b"word\n", "")
+    run(workers, guest)
+    told = ({"at": "trace", "data": b"x" * 1000}, [])
+    monkeypatch.setattr(Channel, "receive", lambda _, **__: told)
+    ended = run(workers, guest)
+    assert ended.error is not None and ended.error["code"] == "engine-crash"
+    assert len(ended.trace) == TRACE_BYTES_MAX // 1000 * 1000
+    assert workers.pids == []
 
 
 @pytest.mark.parametrize("in_process", [False, True])

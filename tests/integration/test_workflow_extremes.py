@@ -19,9 +19,11 @@ from lite.limits import EFFECTS_DEPTH_MAX, EFFECTS_MAX
 from lite.model.instruction import Instruction
 from lite.model.task import Task
 from lite.model.workflow import Step, Workflow
+from lite.scheduler import effects
 from lite.scheduler.events import RunEvent
 from tests.flow_support import bomb
 from tests.guests import ADD
+from tests.ops_support import HttpServer, Log
 from tests.store_support import FakeClock
 from tests.wat_guests import ODD_RESULTS_A, wat
 
@@ -76,7 +78,7 @@ def test_wide_deep_and_layered_workflows_come_out_right(
     node: Node, workers: int, scaled: Callable[[int, int], int]
 ) -> None:
     node.add(ADD)
-    count = scaled(300, 1000)
+    count = scaled(150, 1000)
     wide = node.workflow_run(flow([add(n, 7) for n in range(count)]), workers=workers)
     assert [view.receipt and view.receipt.out.body for view in wide.steps] == [
         n + 7 for n in range(count)
@@ -197,11 +199,47 @@ def test_a_disk_that_fills_stops_the_run_which_then_goes_on(
         assert node.store.check(deep=True) == []
 
 
+class Filling(Log):
+    """Fills the disk with each request."""
+
+    def __init__(self, ballast: Path) -> None:
+        super().__init__()
+        self._ballast = ballast
+
+    def add(self, **entry: Any) -> None:
+        super().add(**entry)
+        folder = os.statvfs(self._ballast.parent)
+        self._ballast.write_bytes(bytes(folder.f_bavail * folder.f_frsize))
+
+
+def test_a_disk_that_is_full_when_a_mutation_has_happened_leaves_it_in_doubt(
+    disk: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IPVM_HOME", str(disk / "home"))
+    ballast = disk / "ballast"
+    with HttpServer(Filling(ballast)) as server:
+        # Its answer is larger than what is left in the pages of the database.
+        post = Instruction(f"{server.url}/gzip?2000000", "http/post", {"only": "body"})
+        with Node.open(in_process=True) as node, pytest.raises(StoreFull):
+            node.workflow_run(flow([post]))
+        ballast.unlink()
+        with Node.open(in_process=True) as node:
+            for _ in range(2):
+                run = node.workflow_run(flow([post]))
+                assert (run.state, run.counts) == ("in-doubt", {"in-doubt": 1})
+                assert server.count("POST") == 1
+            assert node.store.check(deep=True) == []
+
+
 # Effects without end.
 
 
 @pytest.mark.parametrize("forks", [1, 2, 40])
-def test_effects_that_ask_for_effects_come_to_an_end(node: Node, forks: int) -> None:
+def test_effects_that_ask_for_effects_come_to_an_end(
+    node: Node, forks: int, scaled: Callable[[int, int], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = scaled(100, EFFECTS_MAX)
+    monkeypatch.setattr(effects, "EFFECTS_MAX", most)
     cid = node.add(bomb(forks))
     rsc = f"ipfs://{cid}"
     first = wasm(cid, "bomb", 1 << 33, rsc, fx=True)
@@ -214,8 +252,8 @@ def test_effects_that_ask_for_effects_come_to_an_end(node: Node, forks: int) -> 
     assert set(run.counts) == {"done", "failed"}
     assert codes["bad-effects"] == run.counts["failed"]
     assert max(row.depth for row in rows) <= EFFECTS_DEPTH_MAX
-    assert len(rows) <= 1 + EFFECTS_MAX
-    assert max(row.depth for row in rows) == EFFECTS_DEPTH_MAX or len(rows) > EFFECTS_MAX - forks
+    assert len(rows) <= 1 + most
+    assert max(row.depth for row in rows) == EFFECTS_DEPTH_MAX or len(rows) > most - forks
     assert all(row.cause is not None for row in rows[1:])
     assert node.store.check(deep=True) == []
     assert node.workflow_run(flow([first])).state == "failed"

@@ -186,6 +186,18 @@ def test_exit_status_of_several_outcomes(
     assert (ended.status, ended.json["state"]) == (status, state)
 
 
+def test_equal_steps_run_once_under_the_wider_limits(
+    ipvm: Ipvm, flow: Callable[[Steps], Path]
+) -> None:
+    tight = {**GOOD, "limits": {"fuel": 1}}
+    alone = ipvm("workflow", "run", flow({"tight": tight}), "--json")
+    assert (alone.status, by_label(alone.json)["tight"]["state"]) == (8, "failed")
+    both = ipvm("workflow", "run", flow({"tight": tight, "wide": GOOD}), "--json")
+    found = by_label(both.json)
+    assert (found["tight"]["state"], found["wide"]["state"]) == ("done", "cached")
+    assert both.status == 0
+
+
 def test_a_handler_of_an_error_does_not_run_without_one(
     ipvm: Ipvm, flow: Callable[[Steps], Path], home: Path
 ) -> None:

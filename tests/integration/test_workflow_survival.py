@@ -40,6 +40,7 @@ from tests.flow_support import (
 )
 
 ENDED = ("done", "cached", "failed")
+PARTS = range(1, 10)  # with --full; each of 30 kills, so of 300 in all
 # Pure steps that are finished share one write, for which they wait 5 ms at most; all others are
 # written before the thread that did them goes on.
 UNWRITTEN_MAX = 8
@@ -260,7 +261,7 @@ def whole_run_s(place: Path, servers: Servers) -> float:
 
 def check_ending(launch: Launch, doubtful: list[str]) -> None:
     """What a process that nobody killed says of the run, and of steps in doubt."""
-    assert launch.result is not None, launch.said
+    assert launch.result is not None and "state" in launch.result, (launch.result, launch.said)
     state, status = ("in-doubt", 1) if doubtful else ("done", 0)
     assert (launch.result["state"], launch.process.returncode) == (state, status), launch.said
     assert all(f"--redo {label}" in launch.said for label in doubtful)
@@ -271,15 +272,16 @@ def doctor(place: Path) -> None:
     assert done.returncode == 0, (done.stdout, done.stderr)
 
 
-@pytest.mark.timeout(1_800)  # a few seconds but for --full
+@pytest.mark.parametrize("part", [0, *(pytest.param(n, marks=pytest.mark.full) for n in PARTS)])
 def test_kill_at_any_point_repeats_nothing_and_loses_nothing(
     place: Path,
     servers: Servers,
+    part: int,
     scaled: Callable[[int, int], int],
     record_property: Callable[[str, object], None],
 ) -> None:
-    kills = Kills(20, servers, 1.1 * whole_run_s(place, servers))
-    wanted, turn, worst = scaled(12, 300), 0, 0
+    kills = Kills(20 + part, servers, 1.1 * whole_run_s(place, servers))
+    wanted, turn, worst = scaled(12, 30), 0, 0
     repeated, doubts = Counter[str](), 0
     while kills.by_trigger.total() < wanted:
         turn += 1
@@ -312,18 +314,27 @@ def test_a_post_that_was_under_way_is_in_doubt_until_the_user_asks_for_it(
     put = Told("keep", "idempotent", {"op": "http/put", "rsc": f"{servers.url}/kept"}, "PUT /kept")
     file = write_workflow(place, 1, [told, put])
     killed_when_asked(file, servers)
+    assert listed(place) == ["interrupted"]
     for _ in range(2):
         with Launch(file) as launch:
             assert launch.ended() == 1
         assert launch.result is not None and launch.result["state"] == "in-doubt"
         assert "--redo send" in launch.said
         assert servers.count("POST /silent") == 1
+        assert listed(place) == ["in-doubt"]
     assert servers.count("PUT /kept") == 1, "what was done before is not done again"
     killed_when_asked(file, servers, "--redo", "send")
     assert servers.count("POST /silent") == 2
     with Launch(file) as launch:
         assert launch.ended() == 1
     assert servers.count("POST /silent") == 2
+
+
+def listed(place: Path) -> list[str]:
+    """The states of all runs, as they are shown."""
+    command = [*IPVM, "workflow", "list", "--json"]
+    done = subprocess.run(command, cwd=place, capture_output=True, check=True)
+    return [run["state"] for run in json.loads(done.stdout)["runs"]]
 
 
 def killed_when_asked(file: Path, servers: Servers, *args: str) -> None:

@@ -8,6 +8,7 @@ all the while.
    step of its process can get on.
 5. What is finished never runs again. A plain mutation happens once, or twice when a person said so.
 6. Nothing starves: every run comes to an end, and with nothing in the way to a final one.
+7. A run fails by open failures alone; which those are follows from the rows, whoever asks and when.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from random import Random
 
 from lite.errors import UsageError
 from lite.ops.base import Level
-from lite.scheduler.state import END_STATES
+from lite.scheduler.failures import missed_branch
+from lite.scheduler.state import END_STATES, Facts, Progress
 from lite.store import Store
 from lite.store.runs_rows import StepRow
+from tests.simulator.plain_failures import PlainFailures
 from tests.simulator.process import SimProcess
 from tests.simulator.world import CALM, Chances, Crash, SimClock, World, random_workflow
 
@@ -87,6 +90,7 @@ class Simulation:
     def _all_end(self, first: SimProcess) -> str:
         """The others come to their end as well; what the last one says counts."""
         end = first.end
+        self._check_failures(first)
         self._gone(first)
         for process in list(self.processes):
             for _ in range(MOVES_MAX):
@@ -95,6 +99,7 @@ class Simulation:
                 self._move(process)
             if process in self.processes:
                 assert process.end is not None, "one of two processes does not end"
+                self._check_failures(process)
                 end = process.end
                 self._gone(process)
         self._check_rows()
@@ -176,6 +181,39 @@ class Simulation:
             receipt = self.watcher.receipts.get(row.receipt)
             assert receipt is not None, f"the receipt of {label} is not here"
             assert receipt.out.is_ok == (row.state != "failed"), f"{label} is {row.state}"
+
+    def _check_failures(self, process: SimProcess) -> None:
+        """What the process says of failures is what the plain definition says of its states."""
+        progress, book = process.drive.progress, process.drive.book
+        states = {entry.label: progress.state(entry.position) for entry in book.entries}
+        edges: dict[str, list[tuple[str, str]]] = {
+            entry.label: [(book[at].label, branch) for at, branch in entry.awaits]
+            for entry in book.entries
+        }
+        twins = {one.label: book[one.twin].label for one in book.entries if one.twin is not None}
+        plain = PlainFailures(states, edges, twins, self._codes(process))
+        found = {book[at].label: failure for at, failure in progress.failures().items()}
+        assert found == plain.all(), "failures are judged otherwise"
+        once_more = Progress()
+        facts = [Facts(one.needs, one.mutates, one.awaits, one.twin) for one in book.entries]
+        missed = {
+            one.position: branch
+            for one in book.entries
+            if one.receipt is not None and (branch := missed_branch(one.receipt))
+        }
+        once_more.extend(facts, [progress.state(one.position) for one in book.entries], missed)  # type: ignore[misc]
+        assert once_more.failures() == progress.failures(), "asked later they are judged otherwise"
+        if process.end in ("done", "failed"):
+            assert (process.end == "failed") == ("open" in found.values()), (
+                f"{process.end}: {found}"
+            )
+
+    @staticmethod
+    def _codes(process: SimProcess) -> dict[str, str]:
+        receipts = {entry.label: entry.receipt for entry in process.drive.book.entries}
+        return {
+            label: receipt.error_code for label, receipt in receipts.items() if receipt is not None
+        }
 
     def _is_finished(self, label: str) -> bool:
         """Whether an instruction has its receipt, in whichever row of the run it stands."""

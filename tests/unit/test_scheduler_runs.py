@@ -170,7 +170,7 @@ def test_a_failure_stops_only_what_needs_it_and_says_where_it_came_from(lab: Lab
     other = do("pure", value=1)
     ended = run(lab, Workflow(bad=bad, after=after, beyond=beyond, handler=handler, other=other))
     assert ended.state == "failed"
-    assert ended.counts == {"failed": 3, "done": 2}
+    assert ended.counts == {"failed": 2, "handled": 1, "done": 2}
     assert ended["handler"].out.unwrap()["code"] == "guest-error"
     cause = ended["after"].out.body
     assert (cause["code"], cause["from"]) == ("branch-mismatch", ended["bad"].receipt.cid)

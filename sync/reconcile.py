@@ -1,0 +1,217 @@
+"""Negentropy, version 1: find out what differs between two sets at a cost that follows the difference.
+
+The initiator learns which ids only it has and which only the other side has. The responder keeps
+no state between messages, so items may be added to either set at any time.
+Source: docs/negentropy-protocol-v1.md of hoytech/negentropy. Messages are byte for byte those of
+its reference implementations.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Final
+
+from sync.base import ID_BYTES, Bound, RangeSource
+from sync.errors import ReconcileError
+
+VERSION: Final = 0x61
+FRAME_BYTES_MIN: Final = 4096
+BUCKETS: Final = 16  # a range that differs is split into as many; half as many ids are listed
+MODULUS: Final = 1 << 256
+INFINITY: Final = (1 << 64) - 1
+
+_FINGERPRINT_BYTES: Final = 16
+_ROOM: Final = 200  # bytes kept free below the frame limit for what ends a message
+_VARINT_BYTES_MAX: Final = 10
+_END: Final[Bound] = (INFINITY, b"")
+_SKIP, _FINGERPRINT, _IDS = 0, 1, 2
+
+
+def varint(number: int) -> bytes:
+    """Digits of base 128, the most significant first, the high bit set on all but the last."""
+    digits = [number & 127]
+    while number := number >> 7:
+        digits.append(number & 127 | 128)
+    return bytes(reversed(digits))
+
+
+def fingerprint(total: int, count: int) -> bytes:
+    """16 bytes for a set: `total` is the sum of its ids as little-endian numbers, mod 2^256."""
+    raw = (total % MODULUS).to_bytes(32, "little") + varint(count)
+    return hashlib.sha256(raw).digest()[:_FINGERPRINT_BYTES]
+
+
+class Vector:
+    """A sorted set in memory, with prefix sums: any range's fingerprint costs one subtraction."""
+
+    def __init__(self, items: Iterable[Bound]) -> None:
+        self._items = sorted(items)
+        numbers = (int.from_bytes(id, "little") for _, id in self._items)
+        self._sums = list(accumulate(numbers, initial=0))
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def item(self, at: int) -> Bound:
+        return self._items[at]
+
+    def lower(self, start: int, bound: Bound) -> int:
+        return bisect_left(self._items, bound, start)
+
+    def ids(self, start: int, end: int) -> Sequence[bytes]:
+        return [id for _, id in self._items[start:end]]
+
+    def fingerprint(self, start: int, end: int) -> bytes:
+        return fingerprint(self._sums[end] - self._sums[start], end - start)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one message told.
+
+    Attributes:
+        reply: the next message; None: there is nothing left to compare (only at the initiator).
+        have: ids that the other side lacks. They may come again in a later message.
+        need: ids that only the other side has.
+    """
+
+    reply: bytes | None
+    have: Sequence[bytes]
+    need: Sequence[bytes]
+
+
+class _Reader:
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.at = 0
+        self._time = 0
+
+    def more(self) -> bool:
+        return self.at < len(self.data)
+
+    def take(self, size: int) -> bytes:
+        part = self.data[self.at : self.at + size]
+        if len(part) != size:
+            raise ReconcileError("a reconciliation message is cut short")
+        self.at += size
+        return part
+
+    def varint(self) -> int:
+        number = 0
+        for _ in range(_VARINT_BYTES_MAX):
+            digit = self.take(1)[0]
+            number = number << 7 | digit & 127
+            if digit < 128:
+                return number
+        raise ReconcileError("a number in a reconciliation message is too long")
+
+    def bound(self) -> Bound:
+        step = self.varint()
+        if step == 0 or self._time == INFINITY:
+            self._time = INFINITY
+        else:
+            self._time = min(self._time + step - 1, INFINITY)
+        size = self.varint()
+        if size > ID_BYTES:
+            raise ReconcileError("a bound in a reconciliation message is too long")
+        return self._time, self.take(size)
+
+
+class _Writer:
+    """A message in the making. `skipped` is where a run of equal ranges ended, if not yet said."""
+
+    def __init__(self, limit: int) -> None:
+        self.out = bytearray((VERSION,))
+        self._limit = limit
+        self._time = 0
+
+    def bound(self, bound: Bound) -> bytes:
+        """Bounds are relative to the one before, so each has to be written in its turn."""
+        time, prefix = bound
+        if time == INFINITY:
+            return varint(0) + varint(len(prefix)) + prefix
+        step, self._time = time - self._time, time
+        return varint(step + 1) + varint(len(prefix)) + prefix
+
+    def is_full(self, more: int) -> bool:
+        return bool(self._limit) and len(self.out) + more > self._limit - _ROOM
+
+
+class Reconciler:
+    """One side of a comparison.
+
+    Args:
+        source: this side's set; it may be another one, or have grown, for each message.
+        limit: bytes of a message; 0: no limit.
+    """
+
+    def __init__(self, source: RangeSource, limit: int = 0, *, initiator: bool = False) -> None:
+        if limit and limit < FRAME_BYTES_MIN:
+            raise ValueError(f"a limit below {FRAME_BYTES_MIN} bytes leaves no room for a range")
+        self._source = source
+        self._limit = limit
+        self._initiator = initiator
+
+    def initiate(self) -> bytes:
+        """The first message. From here on this side is the initiator."""
+        self._initiator = True
+        writer = _Writer(self._limit)
+        writer.out += self._split(writer, 0, len(self._source), _END)
+        return bytes(writer.out)
+
+    def reconcile(self, message: bytes) -> Outcome:
+        """Compare with what the other side said.
+
+        Raises:
+            ReconcileError: the message cannot be read.
+        """
+        reader = _Reader(message)
+        version = reader.take(1)[0]
+        if not 0x60 <= version <= 0x6F:
+            raise ReconcileError(f"no reconciliation message begins with byte {version:#04x}")
+        if version != VERSION:
+            if self._initiator:
+                raise ReconcileError(f"the peer reconciles by version {version - 0x60}, not 1")
+            return Outcome(bytes((VERSION,)), (), ())
+        return self._answer(reader)
+
+    def _answer(self, reader: _Reader) -> Outcome:
+        writer, have, need = _Writer(self._limit), list[bytes](), list[bytes]()
+        source, count = self._source, len(self._source)
+        start, lower, skipping = 0, (0, b""), False
+        while reader.more():
+            bound, mode = reader.bound(), reader.varint()
+            end = count if bound[0] == INFINITY else source.lower(start, bound)
+            part = b""
+            if mode == _FINGERPRINT:
+                theirs = reader.take(_FINGERPRINT_BYTES)
+                if theirs != source.fingerprint(start, end):
+                    part = self._skipped(writer, lower) if skipping else b""
+                    part += self._split(writer, start, end, bound)
+            elif mode == _IDS:
+                ids = reader.take(ID_BYTES * reader.varint())
+                if self._initiator:
+                    self._compare(ids, start, end, have, need)
+                else:
+                    part = self._skipped(writer, lower) if skipping else b""
+                    end, bound, listed = self._list(writer, start, end, bound, len(part))
+                    part += listed
+            elif mode != _SKIP:
+                raise ReconcileError(f"a reconciliation message has a range of mode {mode}")
+            # A list that was cut by the limit still goes out: it was cut to fit.
+            if mode == _IDS and not self._initiator:
+                writer.out += part
+                part = b""
+            if writer.is_full(len(part)):
+                rest = source.fingerprint(end, count)
+                writer.out += writer.bound(_END) + varint(_FINGERPRINT) + rest
+                break
+            writer.out += part
+            skipping = not (part or (mode == _IDS and not self._initiator))
+            start, lower = end, bound
+        done = self._initiator and len(writer.out) == 1
+        return Outcome(None if done else bytes(writer.out), have, need)
