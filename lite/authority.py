@@ -21,6 +21,7 @@ from lite.store import Store
 from lite.ucan import chains, container
 from lite.ucan import command as commands
 from lite.ucan.authorised import Authorised, first_revoked
+from lite.ucan.between import between
 from lite.ucan.checks import Place, check_signature, read
 from lite.ucan.delegation import Delegation
 from lite.ucan.invocation import Invocation
@@ -347,6 +348,9 @@ class Authority:
 
     def _path_to(self, delegation: Delegation) -> list[Delegation] | None:
         """Links from one that this node issued down to a delegation, or None."""
+        searches = self.searches()
+        subject = delegation.subject or ""
+        known = between(searches, self._key.did, delegation.issuer, about=subject)
         paths = [[delegation]]
         seen = {delegation.issuer}
         for path in paths:
@@ -355,7 +359,7 @@ class Authority:
                 return path
             if len(path) >= chains.LINKS_MAX:
                 continue
-            for above in self._tokens.all_given_to(top.issuer, delegation.subject or ""):
+            for above in searches.all_given_to(top.issuer, subject, known):
                 if above.issuer not in seen:
                     seen.add(above.issuer)
                     paths.append([above, *path])

@@ -5,7 +5,7 @@ What is searched through may be a stranger's, so the work of all searches togeth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from lite.ipld.cid import CID, DAG_CBOR
@@ -35,7 +35,8 @@ class Searches:
         self._tokens = tokens
         self.left = looks
         self._read: dict[CID, Delegation] = {}
-        self._given: dict[tuple[str, ...], _Rows] = {}
+        self._given: dict[tuple[object, ...], _Rows] = {}
+        self._near: dict[tuple[str, str, str], list[str]] = {}
         self._revokers: dict[CID, frozenset[str]] = {}
 
     @property
@@ -66,17 +67,43 @@ class Searches:
             return None
         return next((issuer for issuer in issuers if issuer in names), None)
 
-    def given_to(self, audience: str, subject: str, command: str) -> Iterator[Delegation]:
-        key = (audience, subject, command)
-        return self._rows(key, lambda: self._tokens.given_to(*key))
+    def takers(self, issuer: str, subject: str) -> list[str]:
+        key = ("takers", issuer, subject)
+        return self._neighbours(key, lambda: self._tokens.takers(issuer, subject))
 
-    def all_given_to(self, audience: str, subject: str) -> Iterator[Delegation]:
+    def givers(self, audience: str, subject: str) -> list[str]:
+        key = ("givers", audience, subject)
+        return self._neighbours(key, lambda: self._tokens.givers(audience, subject))
+
+    def given_to(
+        self, audience: str, subject: str, command: str, issuers: Collection[str] | None
+    ) -> Iterator[Delegation]:
+        told = _told(issuers)
+        return self._rows(
+            (audience, subject, command, told),
+            lambda: self._tokens.given_to(audience, subject, command, told),
+        )
+
+    def all_given_to(
+        self, audience: str, subject: str, issuers: Collection[str] | None
+    ) -> Iterator[Delegation]:
         """The same, of any command."""
-        key = (audience, subject)
-        return self._rows(key, lambda: self._tokens.all_given_to(*key))
+        told = _told(issuers)
+        return self._rows(
+            (audience, subject, told), lambda: self._tokens.all_given_to(audience, subject, told)
+        )
+
+    def _neighbours(
+        self, key: tuple[str, str, str], query: Callable[[], Iterable[str]]
+    ) -> list[str]:
+        found = self._near.get(key)
+        if found is None:
+            found = self._near[key] = list(query()) if self.spend(QUERY_COST) else []
+            self.spend(len(found))
+        return found
 
     def _rows(
-        self, key: tuple[str, ...], query: Callable[[], Iterator[Delegation]]
+        self, key: tuple[object, ...], query: Callable[[], Iterator[Delegation]]
     ) -> Iterator[Delegation]:
         # A search comes to the same principal many times, and a store parses each time.
         rows = self._given.get(key)
@@ -115,29 +142,59 @@ class Source:
     def __init__(self, searches: Searches, with_it: Mapping[CID, bytes]) -> None:
         self.searches = searches
         self._with_it = [searches.read(cid, data) for cid, data in with_it.items()]
+        self._to: dict[str, list[Delegation]] = {}
+        self._by: dict[str, list[Delegation]] = {}
+        for one in self._with_it:
+            self._to.setdefault(one.audience, []).append(one)
+            self._by.setdefault(one.issuer, []).append(one)
 
-    def given_to(self, audience: str, subject: str, command: str) -> Iterator[Delegation]:
-        for one in self._along(audience, subject):
+    def takers(self, issuer: str, subject: str) -> list[str]:
+        """The audiences of delegations by an issuer about the subject, or of powerlines."""
+        along = self._about(self._by.get(issuer, ()), subject)
+        return [*(one.audience for one in along), *self.searches.takers(issuer, subject)]
+
+    def givers(self, audience: str, subject: str) -> list[str]:
+        """The issuers of delegations to an audience about the subject, or of powerlines."""
+        along = self._about(self._to.get(audience, ()), subject)
+        return [*(one.issuer for one in along), *self.searches.givers(audience, subject)]
+
+    def given_to(
+        self, audience: str, subject: str, command: str, issuers: Collection[str] | None
+    ) -> Iterator[Delegation]:
+        for one in self._along(audience, subject, issuers):
             if commands.covers(one.command, command):
                 yield one
-        yield from self.searches.given_to(audience, subject, command)
+        yield from self.searches.given_to(audience, subject, command, issuers)
 
-    def all_given_to(self, audience: str, subject: str) -> Iterator[Delegation]:
+    def all_given_to(
+        self, audience: str, subject: str, issuers: Collection[str] | None
+    ) -> Iterator[Delegation]:
         """The same, of any command."""
-        yield from self._along(audience, subject)
-        yield from self.searches.all_given_to(audience, subject)
+        yield from self._along(audience, subject, issuers)
+        yield from self.searches.all_given_to(audience, subject, issuers)
 
-    def _along(self, audience: str, subject: str) -> Iterator[Delegation]:
-        for one in self._with_it:
+    def _along(
+        self, audience: str, subject: str, issuers: Collection[str] | None
+    ) -> Iterator[Delegation]:
+        for one in self._about(self._to.get(audience, ()), subject):
+            if issuers is None or one.issuer in issuers:
+                yield one
+
+    def _about(self, some: Iterable[Delegation], subject: str) -> Iterator[Delegation]:
+        for one in some:
             if not self.searches.spend(1):
                 return
-            if one.audience == audience and one.subject in (None, subject):
+            if one.subject in (None, subject):
                 yield one
 
     def subjects(self) -> list[str]:
         """Whom those that came along are about."""
         found = dict.fromkeys(one.subject for one in self._with_it if one.subject is not None)
         return list(found)[: chains.LINKS_MAX]
+
+
+def _told(issuers: Collection[str] | None) -> tuple[str, ...] | None:
+    return None if issuers is None else tuple(sorted(issuers))
 
 
 def read_delegation(data: bytes) -> Delegation:

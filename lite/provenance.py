@@ -54,6 +54,7 @@ def trace(store: Store, cid: CID, best: Best) -> Provenance:
     Raises:
         NotFoundError: nothing here is known about it.
     """
+    best = _with_steps(store, best)
     receipt = store.receipts.get(cid)
     if receipt is not None:
         return _Tracer(store, best).receipt(receipt, "receipt", 0)
@@ -66,6 +67,22 @@ def trace(store: Store, cid: CID, best: Best) -> Provenance:
             hint="`ipvm receipt list` shows the receipts of this home.",
         )
     return _Tracer(store, best).value(cid, "value", 0)
+
+
+def _with_steps(store: Store, best: Best) -> Best:
+    """The same, and for what is known only as a step of a run the receipt of the newest run."""
+    apart: list[dict[CID, CID]] = []  # read when it is first asked for
+
+    def find(instruction: CID) -> Receipt | None:
+        known = best(instruction)
+        if known is not None:
+            return known
+        if not apart:
+            apart.append(store.runs.apart())
+        receipt = apart[0].get(instruction)
+        return None if receipt is None else store.receipts.get(receipt)
+
+    return find
 
 
 class _Tracer:
@@ -156,7 +173,7 @@ def descend(store: Store, cid: CID, best: Best, limit: int = DESCENDANTS_MAX) ->
         best: of several receipts of one instruction, the one to show.
         limit: nodes at most, beside the first.
     """
-    return _Descent(store, best, limit).root(cid)
+    return _Descent(store, _with_steps(store, best), limit).root(cid)
 
 
 class _Descent:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from lite.errors import QueuedError
@@ -56,8 +56,11 @@ class Outlook:
         self._store = store
         self._limits = limits
 
-    def graph(self, workflow: Workflow) -> Graph:
+    def graph(self, workflow: Workflow, added: Sequence[Step] = ()) -> Graph:
         """What depends on what. An operation that is not known here counts as a query.
+
+        Args:
+            added: steps that results have asked for.
 
         Raises:
             UsageError: the steps await each other in a circle.
@@ -67,7 +70,8 @@ class Outlook:
         def known(cid: CID) -> bool:
             return store.receipts.has_any(store.instructions.canonical(cid))
 
-        return analyse(workflow, lambda one: self._executor.level_of(one) or "query", known)
+        steps = (*workflow, *added)
+        return analyse(steps, lambda one: self._executor.level_of(one) or "query", known)
 
     def level_of(self, instruction: Instruction) -> Level | None:
         """Its safety level; None when its operation is not known here."""

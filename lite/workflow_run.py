@@ -190,6 +190,7 @@ class Workflows:
         homestar: bool = False,
         redo: Iterable[str] = (),
         deadline_ms: int | None = None,
+        name: str = "",
         on_event: Listener | None = None,
     ) -> Run:
         """Open a run, to be started with its `go`.
@@ -201,13 +202,11 @@ class Workflows:
             workers: steps at the same time; default from the configuration, else the processors.
             limits: where neither step nor workflow names any; default from the configuration.
             resume: the id of the run to go on with. new: a new run in any case.
-            fresh: take no known receipt for an answer.
-            force: several mutations, or one that other steps await.
+            fresh: take no known receipt for an answer. force: several mutations, or an awaited one.
             wait: try queued steps again until they are done. offline: leave what needs the network.
             private: all that comes of it is secret. homestar: Homestar's value rules.
-            redo: labels of steps in doubt that may be done again.
-            deadline_ms: from now; what is not done then is "expired".
-            on_event: gets each event, from any thread.
+            redo: labels of steps in doubt that may be done again. on_event: called by any thread.
+            deadline_ms: from now; then "expired". name: of a new run whose workflow has none.
 
         Raises:
             UsageError: it needs consent (`force`), or `meta` of a step cannot be read.
@@ -229,6 +228,7 @@ class Workflows:
             limits,
             run=resume,
             new=new,
+            name=name,
             private=private,
             deadline_at=_second(self._clock.now(), deadline_ms),
             options=_options(limits, force=force, private=private, homestar=homestar),
@@ -311,7 +311,8 @@ def _later(now: float, ms: int | None) -> float | None:
 
 
 def _second(now: int, ms: int | None) -> int | None:
-    return None if ms is None else now + ceil(ms / 1000)
+    """The first whole second that is no sooner; `now` is the last one that has begun."""
+    return None if ms is None else now + ceil(ms / 1000) + bool(ms)
 
 
 def _options(limits: Limits, **flags: bool) -> dict[str, Any]:

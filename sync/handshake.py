@@ -118,5 +118,3 @@ def _sized(fields: dict[str, Any], name: str, size: int) -> bytes:
     if not isinstance(value, bytes) or len(value) != size:
         raise AuthError(f"a handshake frame needs {size} bytes as {name!r}")
     return value
-
-

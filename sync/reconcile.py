@@ -1,4 +1,4 @@
-"""Negentropy, version 1: find out what differs between two sets at a cost that follows the difference.
+"""Negentropy, version 1: find out what differs between two sets, at the cost of what differs.
 
 The initiator learns which ids only it has and which only the other side has. The responder keeps
 no state between messages, so items may be added to either set at any time.
@@ -122,7 +122,7 @@ class _Reader:
 
 
 class _Writer:
-    """A message in the making. `skipped` is where a run of equal ranges ended, if not yet said."""
+    """A message in the making."""
 
     def __init__(self, limit: int) -> None:
         self.out = bytearray((VERSION,))
@@ -136,6 +136,10 @@ class _Writer:
             return varint(0) + varint(len(prefix)) + prefix
         step, self._time = time - self._time, time
         return varint(step + 1) + varint(len(prefix)) + prefix
+
+    def skip(self, bound: Bound) -> bytes:
+        """Nothing to say up to `bound`."""
+        return self.bound(bound) + varint(_SKIP)
 
     def is_full(self, more: int) -> bool:
         return bool(self._limit) and len(self.out) + more > self._limit - _ROOM
@@ -186,32 +190,74 @@ class Reconciler:
         while reader.more():
             bound, mode = reader.bound(), reader.varint()
             end = count if bound[0] == INFINITY else source.lower(start, bound)
-            part = b""
+            part, listed = b"", False
             if mode == _FINGERPRINT:
                 theirs = reader.take(_FINGERPRINT_BYTES)
                 if theirs != source.fingerprint(start, end):
-                    part = self._skipped(writer, lower) if skipping else b""
+                    part = writer.skip(lower) if skipping else b""
                     part += self._split(writer, start, end, bound)
             elif mode == _IDS:
                 ids = reader.take(ID_BYTES * reader.varint())
                 if self._initiator:
                     self._compare(ids, start, end, have, need)
                 else:
-                    part = self._skipped(writer, lower) if skipping else b""
-                    end, bound, listed = self._list(writer, start, end, bound, len(part))
-                    part += listed
+                    writer.out += writer.skip(lower) if skipping else b""
+                    end, listed = self._list(writer, start, end, bound), True
             elif mode != _SKIP:
                 raise ReconcileError(f"a reconciliation message has a range of mode {mode}")
-            # A list that was cut by the limit still goes out: it was cut to fit.
-            if mode == _IDS and not self._initiator:
-                writer.out += part
-                part = b""
             if writer.is_full(len(part)):
                 rest = source.fingerprint(end, count)
                 writer.out += writer.bound(_END) + varint(_FINGERPRINT) + rest
                 break
             writer.out += part
-            skipping = not (part or (mode == _IDS and not self._initiator))
+            skipping = not (part or listed)
             start, lower = end, bound
         done = self._initiator and len(writer.out) == 1
         return Outcome(None if done else bytes(writer.out), have, need)
+
+    def _compare(
+        self, listed: bytes, start: int, end: int, have: list[bytes], need: list[bytes]
+    ) -> None:
+        cuts = range(0, len(listed), ID_BYTES)
+        theirs = dict.fromkeys(listed[at : at + ID_BYTES] for at in cuts)  # keeps the order
+        for id in self._source.ids(start, end):
+            if id in theirs:
+                del theirs[id]
+            else:
+                have.append(id)
+        need.extend(theirs)
+
+    def _list(self, writer: _Writer, start: int, end: int, bound: Bound) -> int:
+        """Write all ids of a range, or as many as there is room for; where the list ends."""
+        out = bytearray()
+        for at, id in enumerate(self._source.ids(start, end), start):
+            if writer.is_full(len(out)):
+                bound, end = self._source.item(at), at
+                break
+            out += id
+        count = len(out) // ID_BYTES
+        writer.out += writer.bound(bound) + varint(_IDS) + varint(count) + out
+        return end
+
+    def _split(self, writer: _Writer, start: int, end: int, bound: Bound) -> bytes:
+        """A range as ids when it is small, else as the fingerprints of its parts."""
+        source, count, out = self._source, end - start, bytearray()
+        if count < 2 * BUCKETS:
+            out += writer.bound(bound) + varint(_IDS) + varint(count)
+            return bytes(out) + b"".join(source.ids(start, end))
+        size, larger = divmod(count, BUCKETS)
+        for number in range(BUCKETS):
+            stop = start + size + (number < larger)
+            cut = bound if stop == end else _between(source.item(stop - 1), source.item(stop))
+            out += writer.bound(cut) + varint(_FINGERPRINT) + source.fingerprint(start, stop)
+            start = stop
+        return bytes(out)
+
+
+def _between(before: Bound, after: Bound) -> Bound:
+    """The shortest bound that parts two neighbours."""
+    if before[0] != after[0]:
+        return after[0], b""
+    pairs = zip(before[1], after[1], strict=True)
+    shared = next((at for at, (one, other) in enumerate(pairs) if one != other), ID_BYTES)
+    return after[0], after[1][: shared + 1]

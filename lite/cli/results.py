@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from lite.cli.outfile import writing
 from lite.cli.present import age, amount, elapsed, one_line, short, size, visible
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 STATUS_FAILED = 1
 STATUS_LIMIT = 8
+
+_HOMESTARS: Final = "homestar:host/"
 
 
 def exit_status(receipt: Receipt) -> int:
@@ -76,6 +78,8 @@ def as_json(answer: Answer) -> dict[str, Any]:
         "fuel": receipt.meta.get("fuel"),
         "time_us": receipt.meta.get("time_us"),
         "memory_bytes": receipt.meta.get("memory_bytes"),
+        "fork": [str(cid) for cid in receipt.fork],
+        "join": None if receipt.join is None else str(receipt.join),
     }
     if not receipt.out.is_ok:
         return {**fields, "error": answer.out.body}
@@ -85,6 +89,21 @@ def as_json(answer: Answer) -> dict[str, Any]:
     if receipt.linked != "file":
         fields["value"] = answer.out.body
     return fields
+
+
+def advice(receipt: Receipt) -> str | None:
+    """What the user may do about a receipt that leaves something to be done, or None."""
+    asked_for = len(receipt.fork) + (receipt.join is not None)
+    if asked_for:
+        more = "1 more instruction" if asked_for == 1 else f"{asked_for} more instructions"
+        return f"It asks for {more}; only `ipvm workflow run` runs what a result asks for"
+    error = receipt.out.body
+    if receipt.error_code == "denied-import" and isinstance(error, dict):
+        imports = error.get("imports")
+        names = imports if isinstance(imports, list) else []
+        if any(str(name).startswith(_HOMESTARS) for name in names):
+            return "It was made for Homestar; --homestar offers it what Homestar does"
+    return None
 
 
 def show_trace(shell: Shell, node: Node, receipt: Receipt) -> None:

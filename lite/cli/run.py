@@ -18,7 +18,7 @@ from lite.cli.engine_options import engine_options
 from lite.cli.guest_lines import GuestLines
 from lite.cli.operation import check_operation, make_operation, refuse_network
 from lite.cli.outfile import check_folder
-from lite.cli.results import as_json, exit_status, show_trace, show_value, summary
+from lite.cli.results import advice, as_json, exit_status, show_trace, show_value, summary
 from lite.cli.shell import Shell, TaskEnded
 from lite.cli.sources import NodeSources
 from lite.cli.target import COMMAND, Target, find_target, function_name, module_info
@@ -163,6 +163,8 @@ def _show(shell: Shell, node: Node, answer: Answer, label: str, out: str | None)
     """What came of it; ends the command unless that is a value."""
     secret = node.store.secrets.is_secret(answer.receipt.cid)
     shell.note(summary(shell, node, answer, label) + ("  secret" if secret else ""))
+    if (said := advice(answer.receipt)) is not None:
+        shell.note(f"  → {said}")
     if node.note:
         shell.note(f"ipvm: {node.note}")
     if shell.json:

@@ -120,6 +120,7 @@ def _beginning(shell: Shell, node: Node, due: Due) -> Callable[[], Run]:
             deadline_ms=options.get("deadline"),
             force=bool(options.get("force")),
             private=bool(options.get("private")),
+            name=title_of(due.schedule),
         )
 
     return begin

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from lite.errors import CidError, CodecError, NotFoundError, UsageError
 from lite.files import open_file
-from lite.frozen import frozen
+from lite.frozen import frozen, replace
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.model.workflow import Workflow
 from lite.store.names import may_be_name
@@ -30,12 +30,14 @@ class Named:
         title: its name, else that of its file.
         source: where it came from, as the user wrote it.
         hashed: local files that were hashed and not kept.
+        called: what to call its runs when it has no name; "" when that would be a CID.
     """
 
     workflow: Workflow
     title: str
     source: str
     hashed: frozenset[CID] = frozenset()
+    called: str = ""
 
 
 def read_named(node: Node, ref: str, *, keep: bool = True) -> Named:
@@ -54,10 +56,19 @@ def read_named(node: Node, ref: str, *, keep: bool = True) -> Named:
     path = Path(ref)
     if _exists(path):
         with open_file(path) as file:
-            return _of_file(node, file, ref, path.parent, add, keep)
+            found = _of_file(node, file, ref, path.parent, add, keep)
+        return replace(found, called=_printable(path.stem))
     if not ref.startswith("ipfs://") and (path.suffix in _SUFFIXES or not may_be_name(ref)):
         raise NotFoundError(f"there is no file {ref}")
     return _stored(node, ref, add, keep)
+
+
+def _printable(stem: str) -> str:
+    """The name of a file as the name of a run."""
+    from lite.model.workflow import NAME_CHARS_MAX
+
+    text = stem.encode("utf-8", "replace").decode()
+    return "".join(char if char.isprintable() else "?" for char in text)[:NAME_CHARS_MAX]
 
 
 def find_run(node: Node, ref: str) -> RunRow | None:

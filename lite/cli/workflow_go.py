@@ -123,7 +123,7 @@ def run(
         forecast(shell, node, named, graph, new=new, fresh=asked["no_cache"], homestar=homestar)
         return
     options = _options(shell, named.workflow, asked)
-    options |= {"new": new, "private": private, "homestar": homestar}
+    options |= {"new": new, "private": private, "homestar": homestar, "name": named.called}
 
     def begin(listener: Listener) -> Run:
         return node.workflows.begin(named.workflow, on_event=listener, **options)
@@ -238,7 +238,7 @@ def _carry_out(
             )
         raise
     shell.note(board.summary())
-    _hints(shell, started.id, rows)
+    _hints(shell, started, rows)
     if node.note:
         shell.note(f"ipvm: {node.note}")
     _say_results(shell, node, graph, started, rows, outs)
@@ -286,10 +286,16 @@ def _say_results(
     show_results(shell, node, by_label, results, outs)
 
 
-def _hints(shell: Shell, run_id: str, rows: Sequence[StepRow]) -> None:
+def _hints(shell: Shell, run: Run, rows: Sequence[StepRow]) -> None:
     """What the user may do about steps that are not done."""
+    from lite.cli.results import advice
+
     states = {row.state for row in rows}
-    again = f"`ipvm workflow resume {short_id(run_id)}"
+    again = f"`ipvm workflow resume {short_id(run.id)}"
+    open_ = (view.receipt for view in run.steps if view.failure == "open")
+    for said in dict.fromkeys(advice(receipt) for receipt in open_ if receipt is not None):
+        if said is not None:
+            shell.note(f"  → {said}")
     doubtful = [row.label for row in rows if row.state == "in-doubt"]
     if doubtful:
         flags = " ".join(f"--redo {label}" for label in doubtful)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lite.model.graph import Graph
     from lite.model.workflow import Step
     from lite.node import Node
+    from lite.store.runs_rows import RunRow
 
 FORMATS = ("mermaid", "dot", "svg")
 UNKNOWN = "unknown"  # the level of an operation that is not known here
@@ -153,23 +154,20 @@ def _step_json(step: Step, graph: Graph, level: str, missing: list[str]) -> dict
 @click.option("-o", "--out", metavar="FILE", help="Write it there instead of to stdout.")
 @click.pass_obj
 def graph(shell: Shell, ref: str, form: str | None, out: str | None) -> None:
-    """Draw which step awaits which. Of a run, by the beginning of its id, with the states."""
+    """Draw which step awaits which. Of a run, by the beginning of its id, with the states, and with
+    the steps that results have asked for."""
     from lite.model import graph_draw
 
     if out is not None:
         check_folder(out)
     node = shell.node()
     found = run_or_named(node, ref)
-    states: dict[str, str] = {}
-    if isinstance(found, Named):
-        workflow = found.workflow
-    else:
-        workflow = workflow_of(node, found)
-        states = {row.label: row.state for row in node.store.runs.steps(found.id)}
-    drawn = node.workflows.outlook.graph(workflow)
     form = form or _form_of(out)
     draw = {"dot": graph_draw.to_dot, "svg": graph_draw.to_svg}.get(form, graph_draw.to_mermaid)
-    text = draw(drawn, states)
+    if isinstance(found, Named):
+        text = draw(node.workflows.outlook.graph(found.workflow))
+    else:
+        text = draw(*_of_run(node, found))
     if out is not None:
         with writing(out) as file:
             file.write(text.encode())
@@ -178,6 +176,31 @@ def graph(shell: Shell, ref: str, form: str | None, out: str | None) -> None:
         shell.emit({"format": form, **where})
     elif out is None:
         shell.write(text.encode())
+
+
+def _of_run(node: Node, run: RunRow) -> tuple[Graph, dict[str, str], dict[str, str]]:
+    """The graph of a run, with what is to be drawn of it: states, and who asked for what."""
+    from lite.model.task import Task
+    from lite.model.workflow import Step
+
+    rows = node.store.runs.steps(run.id)
+    failures = node.workflows.failures(rows)
+    states: dict[str, str] = {
+        row.label: what if (what := failures.get(row.label, "open")) != "open" else row.state
+        for row in rows
+    }
+    asked = {row.receipt: row.label for row in rows if row.receipt is not None}
+    causes: dict[str, str] = {}
+    added: list[Step] = []
+    for row in rows:
+        instruction = None if row.cause is None else node.store.instructions.get(row.instruction)
+        if instruction is None or row.cause is None:
+            continue
+        added.append(Step(row.label, Task(instruction)))
+        if row.cause in asked:
+            causes[row.label] = asked[row.cause]
+    graph = node.workflows.outlook.graph(workflow_of(node, run), added)
+    return graph, states, causes
 
 
 def _form_of(out: str | None) -> str:

@@ -115,7 +115,7 @@ class RunStore:
             sys.unraisablehook, self._hook = self._hook, None
 
     def check(self) -> None:
-        """Raise what ended the run: a failure, somebody who asked for its end, or the time limit."""
+        """Raise what ended the run: a failure, who asked for its end, or the time limit."""
         if self.failure is not None:
             raise self.failure
         if (stop := self.world.host.stop) is not None:

@@ -8,7 +8,7 @@ an instruction that is no step waits for a receipt from elsewhere.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from lite.errors import CidError, UsageError
@@ -17,7 +17,7 @@ from lite.ipld.cid import CID, DAG_CBOR, IDENTITY, SHA2_256, hash_digest
 from lite.model.instruction import Instruction
 from lite.model.promise import Await, AwaitBranch
 from lite.model.safety import LEVELS, Level, is_mutation
-from lite.model.workflow import Workflow
+from lite.model.workflow import Step
 
 _RANKS: Final = {"pure": 0, "query": 0, "idempotent-mutation": 1, "mutation": 2}
 
@@ -64,13 +64,14 @@ class Graph:
 
 
 def analyse(
-    workflow: Workflow,
+    workflow: Collection[Step],
     level_of: Callable[[Instruction], Level],
     known: Callable[[CID], bool] = lambda _: False,
 ) -> Graph:
     """Find out what depends on what.
 
     Args:
+        workflow: its steps.
         level_of: the safety level of an instruction, by its operation.
         known: whether a receipt of an instruction is here, asked for awaits on no step.
 
@@ -138,7 +139,7 @@ def _circle(labels: list[str]) -> UsageError:
     )
 
 
-def _duplicates(workflow: Workflow) -> dict[str, str]:
+def _duplicates(workflow: Collection[Step]) -> dict[str, str]:
     first: dict[bytes, str] = {}
     found: dict[str, str] = {}
     for step in workflow:
@@ -149,7 +150,7 @@ def _duplicates(workflow: Workflow) -> dict[str, str]:
 
 
 def _edges(
-    workflow: Workflow,
+    workflow: Collection[Step],
 ) -> tuple[dict[str, tuple[Edge, ...]], dict[str, tuple[Await, ...]]]:
     awaits = {step.label: step.instruction.awaits() for step in workflow}
     names = {wait.instruction for waits in awaits.values() for wait in waits}
@@ -169,7 +170,7 @@ def _edges(
     return needs, external
 
 
-def _by_cid(workflow: Workflow, hash_codes: set[int]) -> dict[CID, str]:
+def _by_cid(workflow: Collection[Step], hash_codes: set[int]) -> dict[CID, str]:
     """The first label of each instruction, under each of these hash functions that we have."""
     found: dict[CID, str] = {}
     for code in sorted(hash_codes - {IDENTITY}):

@@ -27,6 +27,8 @@ COLOURS: Final = {
     "cancelled": "#cccccc",
     "expired": "#d8b8a0",
     "in-doubt": "#ff9ecb",
+    "handled": "#ecc9b8",
+    "not-taken": "#f4f4f4",
 }
 PLAIN: Final = "#ffffff"
 
@@ -54,13 +56,18 @@ class _Drawing:
     arrows: tuple[tuple[str, str, str], ...]
 
 
-def to_mermaid(graph: Graph, states: Mapping[str, str] | None = None) -> str:
+def to_mermaid(
+    graph: Graph,
+    states: Mapping[str, str] | None = None,
+    causes: Mapping[str, str] | None = None,
+) -> str:
     """A flowchart in Mermaid's language.
 
     Args:
         states: of the steps of a run, by label; steps without one are not coloured.
+        causes: of steps that a result has asked for, the label of the one that asked.
     """
-    drawing = _drawing(graph, states or _EMPTY)
+    drawing = _drawing(graph, states or _EMPTY, causes or _EMPTY)
     lines = ["flowchart LR"]
     for name, node in drawing.nodes.items():
         text = "<br/>".join(_mermaid(part) for part in (node.title, node.note) if part)
@@ -76,9 +83,13 @@ def to_mermaid(graph: Graph, states: Mapping[str, str] | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def to_dot(graph: Graph, states: Mapping[str, str] | None = None) -> str:
-    """A digraph in the language of Graphviz; `states` as for `to_mermaid`."""
-    drawing = _drawing(graph, states or _EMPTY)
+def to_dot(
+    graph: Graph,
+    states: Mapping[str, str] | None = None,
+    causes: Mapping[str, str] | None = None,
+) -> str:
+    """A digraph in the language of Graphviz; all as for `to_mermaid`."""
+    drawing = _drawing(graph, states or _EMPTY, causes or _EMPTY)
     lines = ["digraph workflow {", "  rankdir=LR;", '  node [shape=box, fontname="monospace"];']
     for name, node in drawing.nodes.items():
         text = "\\n".join(_dot(part) for part in (node.title, node.note) if part)
@@ -91,9 +102,13 @@ def to_dot(graph: Graph, states: Mapping[str, str] | None = None) -> str:
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def to_svg(graph: Graph, states: Mapping[str, str] | None = None) -> str:
-    """A picture of its own, as SVG text; `states` as for `to_mermaid`."""
-    drawing = _drawing(graph, states or _EMPTY)
+def to_svg(
+    graph: Graph,
+    states: Mapping[str, str] | None = None,
+    causes: Mapping[str, str] | None = None,
+) -> str:
+    """A picture of its own, as SVG text; all as for `to_mermaid`."""
+    drawing = _drawing(graph, states or _EMPTY, causes or _EMPTY)
     widths = {name: _width(node) for name, node in drawing.nodes.items()}
     laid = layout(widths, [(start, end) for start, end, _ in drawing.arrows])
     width, height = laid.width, laid.height
@@ -115,7 +130,7 @@ def to_svg(graph: Graph, states: Mapping[str, str] | None = None) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _drawing(graph: Graph, states: Mapping[str, str]) -> _Drawing:
+def _drawing(graph: Graph, states: Mapping[str, str], causes: Mapping[str, str]) -> _Drawing:
     ids = {label: f"s{position}" for position, label in enumerate(graph.needs)}
     nodes: dict[str, _Node] = {}
     arrows: list[tuple[str, str, str]] = []
@@ -128,6 +143,8 @@ def _drawing(graph: Graph, states: Mapping[str, str]) -> _Drawing:
         nodes[name] = _Node(_short(label), _short(note), fill, False, is_mutation(level))
         for edge in graph.needs[label]:
             arrows.append((ids[edge.label], name, _branch(edge.branch)))
+        if (cause := causes.get(label)) is not None:
+            arrows.append((ids[cause], name, "fx"))
         for wait in graph.external.get(label, ()):
             cid = str(wait.instruction)
             start = outside.setdefault(cid, f"x{len(outside)}")

@@ -57,6 +57,7 @@ class Request:
         private: everything that comes of it stays on this node.
         deadline_at: seconds since 1970.
         options: kept with the run, for people and for going on.
+        name: what to call a new run of a workflow without a name.
     """
 
     workflow: Workflow
@@ -67,6 +68,7 @@ class Request:
     private: bool = False
     deadline_at: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    name: str = ""
 
 
 def open_run(
@@ -166,6 +168,7 @@ def _start(request: Request, book: Book, known: Mapping[int, Settled], store: St
         request.workflow,
         options=request.options,
         levels=levels,
+        name=request.name,
         instructions=[entry.instruction for entry in kept],
         deadline_at=request.deadline_at,
         durable=len(known) < len(book),

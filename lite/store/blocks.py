@@ -64,7 +64,9 @@ class Ledger:
 
     def put_many(self, blocks: Sequence[tuple[bytes, bytes]]) -> None:
         """Write several, each once, of which most are not here: `put` for (CID, data) of each."""
-        here = {raw for (raw,) in among(self._transaction, sql.BLOCKS_AMONG, [b[0] for b in blocks])}
+        here = {
+            raw for (raw,) in among(self._transaction, sql.BLOCKS_AMONG, [b[0] for b in blocks])
+        }
         new = [(raw, self._now, data) for raw, data in blocks if raw not in here]
         self._transaction.executemany(sql.BLOCK_INSERT, new)
         self.new += [raw for raw, _, _ in new]

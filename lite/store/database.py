@@ -25,7 +25,9 @@ def among(transaction: Transaction, sql: str, keys: Sequence[bytes]) -> Iterator
     """The rows of a query that takes a list of keys, in the place of `{}`, asked in parts."""
     for at in range(0, len(keys), _AT_ONCE):
         some = keys[at : at + _AT_ONCE]
-        yield from transaction.execute(sql.format(",".join("?" * len(some))), tuple(some)).fetchall()
+        yield from transaction.execute(
+            sql.format(",".join("?" * len(some))), tuple(some)
+        ).fetchall()
 
 
 def connect(path: Path, mode: Literal["ro", "rw"], busy_timeout_ms: int) -> sqlite3.Connection:

@@ -71,10 +71,12 @@ class Runs:
         deadline_at: int | None = None,
         now: int | None = None,
         durable: bool = True,
+        name: str = "",
     ) -> RunRow:
         """Keep a workflow and a new run of it, all steps waiting. Durable when it returns.
 
         Args:
+            name: what to call it when the workflow has no name.
             options: an IPLD map, given back with the row.
             levels: safety levels by label, as far as they are known.
             instructions: of steps that are to be run; kept now, so that each need not be later.
@@ -86,7 +88,7 @@ class Runs:
         """
         now = self._clock.now() if now is None else now
         given = dict(options or {})
-        run, cid, name = os.urandom(_ID_BYTES).hex(), workflow.cid, workflow.name
+        run, cid, name = os.urandom(_ID_BYTES).hex(), workflow.cid, workflow.name or name
         steps = _step_rows(run, workflow, levels or {})
 
         def work(transaction: Transaction) -> None:
@@ -284,6 +286,12 @@ class Runs:
         steps."""
         rows = self._database.rows(sql_runs.STEPS_CAUSED)
         return {stored_cid(receipt): stored_cid(cause) for receipt, cause in rows}
+
+    def apart(self) -> dict[CID, CID]:
+        """For instructions of steps whose receipts are kept under another name alone, that with the
+        values filled in, the receipt of the newest run. Reads all steps."""
+        rows = self._database.rows(sql_runs.STEPS_APART)
+        return {stored_cid(instruction): stored_cid(receipt) for instruction, receipt in rows}
 
     def steps_of(self, receipts: Iterable[CID]) -> dict[CID, StepOf]:
         """The steps that made these receipts, of several the newest; else those that were answered

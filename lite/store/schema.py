@@ -17,6 +17,8 @@ from lite.errors import BugError, IpvmError
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
+    from lite.ucan.delegation import Delegation
+
 __all__ = ["APPLICATION_ID", "MIGRATIONS", "migrate"]
 
 APPLICATION_ID = 0x4950564D  # "IPVM", so that `file` and we know a store from other databases
@@ -25,6 +27,7 @@ MIGRATIONS: tuple[str, ...] = (
     "0002_authority",
     "0003_commands_and_claims",
     "0004_runs",
+    "0005_issuers",
 )
 
 _FOLDER = Path(__file__).with_name("schema")
@@ -43,6 +46,7 @@ def migrate(connection: sqlite3.Connection, names: Sequence[str]) -> None:
     for number, name in enumerate(names, 1):
         migrations(name=name)(_step(number, name))
     connection.create_function("delegated_command", 1, _delegated_command, deterministic=True)
+    connection.create_function("delegated_issuer", 1, _delegated_issuer, deterministic=True)
     connection.create_function("used_json", 1, _used_json, deterministic=True)
     connection.create_function("from_hex", 1, bytes.fromhex, deterministic=True)
     migrations.apply(Database(connection, execute_plugins=False))
@@ -50,13 +54,24 @@ def migrate(connection: sqlite3.Connection, names: Sequence[str]) -> None:
 
 def _delegated_command(data: bytes) -> str:
     """For migrations: the command of a stored delegation, or "" when it cannot be read."""
+    delegation = _delegation(data)
+    return "" if delegation is None else delegation.command
+
+
+def _delegated_issuer(data: bytes) -> str:
+    """The same for its issuer."""
+    delegation = _delegation(data)
+    return "" if delegation is None else delegation.issuer
+
+
+def _delegation(data: bytes) -> Delegation | None:
     from lite.ucan import envelope
     from lite.ucan.delegation import Delegation
 
     try:
-        return Delegation.of(envelope.parse_trusted(data)).command
+        return Delegation.of(envelope.parse_trusted(data))
     except IpvmError:
-        return ""
+        return None
 
 
 def _used_json(data: object) -> str:

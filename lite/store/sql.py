@@ -122,15 +122,17 @@ SELECT (SELECT count(*) FROM receipts), (SELECT count(DISTINCT instruction) FROM
 # Authority.
 DELEGATION = "SELECT data FROM delegations WHERE cid = ?"
 DELEGATION_ADD = """
-INSERT OR IGNORE INTO delegations (cid, audience, subject, command, ends_at, added_at, data)
-    VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT OR IGNORE INTO delegations
+    (cid, audience, subject, command, ends_at, issuer, added_at, data)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
+# Where issuers are told, as a JSON list, others do not count; NULL: all do.
 DELEGATIONS_TO = """
-SELECT cid, data, ends_at FROM delegations
-    WHERE audience = ?1 AND subject = ?2 AND ends_at >= ?3
+SELECT cid, data, ends_at FROM delegations WHERE audience = ?1 AND subject = ?2 AND ends_at >= ?3
+    AND (?5 IS NULL OR issuer IN (SELECT value FROM json_each(?5)))
 UNION ALL
-SELECT cid, data, ends_at FROM delegations
-    WHERE audience = ?1 AND subject IS NULL AND ends_at >= ?3
+SELECT cid, data, ends_at FROM delegations WHERE audience = ?1 AND subject IS NULL AND ends_at >= ?3
+    AND (?5 IS NULL OR issuer IN (SELECT value FROM json_each(?5)))
     ORDER BY ends_at DESC, cid LIMIT ?4
 """
 # To be filled in with a `?` for each command.
@@ -138,17 +140,30 @@ DELEGATIONS_GIVEN = """
 WITH wanted (command) AS (VALUES {})
 SELECT cid, data, ends_at FROM wanted CROSS JOIN delegations AS d
     WHERE d.audience = ? AND d.subject = ? AND d.command = wanted.command AND d.ends_at >= ?
+    AND (? IS NULL OR d.issuer IN (SELECT value FROM json_each(?)))
 UNION ALL
 SELECT cid, data, ends_at FROM wanted CROSS JOIN delegations AS d
     WHERE d.audience = ? AND d.subject IS NULL AND d.command = wanted.command AND d.ends_at >= ?
+    AND (? IS NULL OR d.issuer IN (SELECT value FROM json_each(?)))
     ORDER BY ends_at DESC, cid LIMIT ? OFFSET ?
 """
+DELEGATION_TAKERS = """
+SELECT audience FROM delegations WHERE issuer = ?1 AND subject = ?2 AND ends_at >= ?3
+UNION
+SELECT audience FROM delegations WHERE issuer = ?1 AND subject IS NULL AND ends_at >= ?3 LIMIT ?4
+"""
+DELEGATION_GIVERS = """
+SELECT issuer FROM delegations WHERE audience = ?1 AND subject = ?2 AND ends_at >= ?3
+UNION
+SELECT issuer FROM delegations WHERE audience = ?1 AND subject IS NULL AND ends_at >= ?3 LIMIT ?4
+"""
 DELEGATIONS_CHECKED = """
-SELECT rowid, cid, data, audience, subject, command, ends_at FROM delegations
+SELECT rowid, cid, data, audience, subject, command, ends_at, issuer FROM delegations
     WHERE rowid > ? ORDER BY rowid LIMIT ?
 """
 DELEGATION_MEND = """
-UPDATE delegations SET (audience, subject, command, ends_at) = (?, ?, ?, ?) WHERE rowid = ?
+UPDATE delegations SET (audience, subject, command, ends_at, issuer) = (?, ?, ?, ?, ?)
+    WHERE rowid = ?
 """
 DELEGATIONS_AFTER = (
     "SELECT rowid, cid, data FROM delegations WHERE rowid > ? ORDER BY rowid LIMIT ?"

@@ -57,6 +57,14 @@ SELECT s.receipt, s.label, r.id, r.name, r.workflow FROM steps AS s JOIN runs AS
     WHERE s.receipt IN ({}) ORDER BY s.source = 'ran', r.number
 """
 
+# Answers that are found only under the name with the values filled in; the newest run comes last.
+STEPS_APART = """
+SELECT s.instruction, s.receipt FROM runs AS r JOIN steps AS s ON s.run = r.id
+    WHERE s.receipt IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM answers AS a WHERE a.instruction = s.instruction)
+    ORDER BY r.number
+"""
+
 # Collection of runs. Those that ended: whatever has a time of it.
 RUNS_OPEN = """
 SELECT number, id, workflow FROM runs

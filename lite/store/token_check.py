@@ -15,7 +15,7 @@ from lite.ucan.delegation import Delegation
 from lite.ucan.refusals import Refusal
 from lite.ucan.revocation import Revocation, revokers
 
-_COLUMNS = ("audience", "subject", "command", "end")
+_COLUMNS = ("audience", "subject", "command", "end", "issuer")
 
 
 def damaged_tokens(database: Database, clock: Clock, *, repair: bool) -> Iterator[str]:

@@ -11,6 +11,7 @@ forgotten claim is not accepted any more, whatever the clock shows then.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Literal
 
@@ -27,7 +28,8 @@ from lite.store.receipts import stored_receipt
 from lite.ucan import command as commands
 from lite.ucan import envelope
 from lite.ucan.authorised import CLOCK_BUFFER_S
-from lite.ucan.chains import FANOUT_MAX, LOOKED_AT_MAX
+from lite.ucan.between import PRINCIPALS_MAX
+from lite.ucan.chains import LOOKED_AT_MAX
 from lite.ucan.delegation import Delegation
 from lite.ucan.revocation import Revocation
 
@@ -35,6 +37,7 @@ __all__ = ["EXPIRED_KEPT_S", "Claimed", "Latest", "Tokens", "columns", "evict", 
 
 EXPIRED_KEPT_S = 30 * 86_400  # delegations, after they have expired, however many there are
 CLAIMS_KEPT_S = 3_600
+ALL_GIVEN_MAX = 256
 DELEGATIONS_KEPT = 10_000
 CLAIMS_KEPT = 1_000_000  # about 100 bytes each, a fraction of the receipt that answers it
 REVOCATIONS_EARLY_MAX = 100_000  # with so many here, only those of delegations that are here
@@ -107,25 +110,44 @@ class Tokens:
         found = self._database.row(sql.DELEGATION, (cid.raw,))
         return found[0] if found else None
 
-    def given_to(self, audience: str, subject: str, command: str) -> Iterator[Delegation]:
-        """Delegations of a command to an audience, about the subject or about any; those that last
-        longest first, the expired ones left out. They are read as they are wanted."""
+    def given_to(
+        self, audience: str, subject: str, command: str, issuers: Collection[str] | None
+    ) -> Iterator[Delegation]:
+        """Delegations of a command to an audience by the issuers (None: by anybody), about the
+        subject or about any; those that last longest first, the expired ones left out. They are
+        read as they are wanted."""
         wanted = commands.above(command)
         query = sql.DELEGATIONS_GIVEN.format(",".join(["(?)"] * len(wanted)))
-        since = self._clock.now() - CLOCK_BUFFER_S
+        since, told = self._clock.now() - CLOCK_BUFFER_S, _listed(issuers)
+        one = (audience, subject, since, told, told)
+        any_ = (audience, since, told, told)
         for start in range(0, LOOKED_AT_MAX, _PAGE):
-            values = (*wanted, audience, subject, since, audience, since, _PAGE, start)
-            rows = self._database.rows(query, values)
+            rows = self._database.rows(query, (*wanted, *one, *any_, _PAGE, start))
             for raw, data, _ in rows:
                 yield _delegation(raw, data)
             if len(rows) < _PAGE:
                 return
 
-    def all_given_to(self, audience: str, subject: str) -> Iterator[Delegation]:
-        """The same, of any command."""
-        values = (audience, subject, self._clock.now() - CLOCK_BUFFER_S, FANOUT_MAX)
+    def all_given_to(
+        self, audience: str, subject: str, issuers: Collection[str] | None
+    ) -> Iterator[Delegation]:
+        """The same, of any command; at most `ALL_GIVEN_MAX`."""
+        since = self._clock.now() - CLOCK_BUFFER_S
+        values = (audience, subject, since, ALL_GIVEN_MAX, _listed(issuers))
         for raw, data, _ in self._database.rows(sql.DELEGATIONS_TO, values):
             yield _delegation(raw, data)
+
+    def takers(self, issuer: str, subject: str) -> list[str]:
+        """To whom an issuer gave something about the subject, or about any, that has not ended."""
+        return self._others(sql.DELEGATION_TAKERS, issuer, subject)
+
+    def givers(self, audience: str, subject: str) -> list[str]:
+        """Who gave an audience something about the subject, or about any, that has not ended."""
+        return self._others(sql.DELEGATION_GIVERS, audience, subject)
+
+    def _others(self, query: str, who: str, subject: str) -> list[str]:
+        values = (who, subject, self._clock.now() - CLOCK_BUFFER_S, PRINCIPALS_MAX + 1)
+        return [name for (name,) in self._database.rows(query, values)]
 
     def delegations(self) -> Iterator[Delegation]:
         """All delegations, in the order in which they came."""
@@ -209,14 +231,15 @@ def _write_delegation(transaction: Transaction, delegation: Delegation, now: int
     transaction.execute(sql.DELEGATION_ADD, values)
 
 
-def columns(delegation: Delegation) -> tuple[str, str | None, str, int]:
-    """What stands beside a delegation, to look it up: audience, subject, command, end."""
+def columns(delegation: Delegation) -> tuple[str, str | None, str, int, str]:
+    """What stands beside a delegation, to look it up: audience, subject, command, end, issuer."""
     ends = delegation.expires_at
     return (
         delegation.audience,
         delegation.subject,
         delegation.command,
         TIME_MAX_S if ends is None else ends,
+        delegation.issuer,
     )
 
 
@@ -252,6 +275,11 @@ def pages(database: Database, query: str) -> Iterator[Row]:
 
 def _delegation(raw: bytes, data: bytes) -> Delegation:
     return Delegation.of(envelope.parse_trusted(data, stored_cid(raw)))
+
+
+def _listed(names: Collection[str] | None) -> str | None:
+    """Names as SQL reads a list of them."""
+    return None if names is None else json.dumps(list(names))
 
 
 def _raw(delegation: Delegation) -> bytes:

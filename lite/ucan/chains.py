@@ -1,13 +1,15 @@
 """Chains of delegations: finding the one that authorises something, and adding a link to one.
 
-`find` walks from the audience up to the subject, shortest chains first and, among those of one
-length, the one that lasts longest. It is bounded in the links of a chain, the delegations looked
-at for each principal, the partial chains kept, and the steps of policies.
+`find` first asks who stands between the subject and the audience (`lite.ucan.between`): what
+strangers gave to the audience leads nowhere and is never read. Then it walks from the audience up,
+nearest to the subject first: the shortest chain, of those the one that lasts longest; while the
+arguments are not known, of equally short ones the one with the fewest conditions. Of links that
+could stand for one another, by the same issuer and revoked by the same, only the best few go on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import islice
@@ -18,7 +20,9 @@ from lite.ipld.cid import CID
 from lite.keys import Key
 from lite.limits import PROOFS_MAX, TIME_MAX_S
 from lite.ucan import command as commands
-from lite.ucan.authorised import CLOCK_BUFFER_S, RevokedBy, first_revoked, revoker_of
+from lite.ucan import twins
+from lite.ucan.authorised import CLOCK_BUFFER_S, RevokedBy, first_revoked
+from lite.ucan.between import Graph, between
 from lite.ucan.delegation import Delegation
 from lite.ucan.evaluate import STEPS_MAX, Meter
 from lite.ucan.payload import principal
@@ -28,23 +32,26 @@ from lite.ucan.show import short
 from lite.ucan.show import value as shown
 
 LINKS_MAX: Final = PROOFS_MAX
-FANOUT_MAX: Final = 256  # delegations that fit, for each principal
-LOOKED_AT_MAX: Final = 4_096  # for each principal, to find them
-PARTIALS_MAX: Final = 2_000
-SEARCH_STEPS_MAX: Final = 10 * STEPS_MAX  # for all policies that are looked at
-SAME_PLACE_MAX: Final = 8  # partial chains of one length that stop at one principal
+LOOKED_AT_MAX: Final = 4_096  # delegations to each principal
+PARTIALS_MAX: Final = 2_000  # partial chains that are gone on with
+SEARCH_STEPS_MAX: Final = 20 * STEPS_MAX  # for all policies that are looked at
+SAME_PLACE_MAX: Final = 8  # partial chains that could stand for one another
 
 Chain = tuple[Delegation, ...]
+_NOBODY: Final[frozenset[str]] = frozenset()
 
 
-class Delegations(Protocol):
+class Delegations(Graph, Protocol):
     """Where delegations are kept."""
 
-    def given_to(self, audience: str, subject: str, command: str) -> Iterable[Delegation]:
+    def given_to(
+        self, audience: str, subject: str, command: str, issuers: Collection[str] | None
+    ) -> Iterable[Delegation]:
         """Verified delegations to an audience, about the subject or about any (powerlines).
 
-        Those that last longest come first; only the first `LOOKED_AT_MAX` are looked at. DIDs have
-        no fragments. It may leave out what has expired, and what does not cover the command.
+        Those that last longest come first, and none by others than the issuers, when these are
+        told; only the first `LOOKED_AT_MAX` are looked at. DIDs have no fragments. It may leave out
+        what has expired, and what does not cover the command.
         """
 
 
@@ -76,60 +83,113 @@ def find(source: Delegations, wanted: Wanted, *, revoked_by: RevokedBy) -> Chain
     subject, audience = principal(wanted.subject), principal(wanted.audience)
     if subject == audience:
         return ()
-    search = _Search(source, wanted, subject, revoked_by)
-    search.grow((), audience)
-    while (chain := search.next()) is not None:
-        if not chain[0].is_root:
-            search.grow(chain, chain[0].issuer)
-        elif first_revoked(chain, revoked_by) is None:
-            return chain
-    return None
+    return _Search(source, wanted, subject, audience, revoked_by).best()
+
+
+@dataclass(frozen=True, slots=True)
+class _Partial:
+    """A chain from some principal down to the audience.
+
+    Attributes:
+        revokers: those who may stand above and have revoked a link of it.
+    """
+
+    chain: Chain
+    revokers: frozenset[str]
+
+    @property
+    def place(self) -> tuple[int, str, frozenset[str]]:
+        """Partial chains with the same one can be gone on with in the same ways."""
+        return len(self.chain), self.chain[0].issuer, self.revokers
 
 
 class _Search:
     """Partial chains, from the audience upwards, in the order in which they are to be tried."""
 
     def __init__(
-        self, source: Delegations, wanted: Wanted, subject: str, revoked_by: RevokedBy
+        self,
+        source: Delegations,
+        wanted: Wanted,
+        subject: str,
+        audience: str,
+        revoked_by: RevokedBy,
     ) -> None:
         self._source = source
         self._wanted = wanted
         self._subject = subject
+        self._audience = audience
         self._revoked_by = revoked_by
-        self._queue: list[tuple[int, int, int, Chain]] = []
+        self._distances = between(source, subject, audience, about=subject)
+        self._queue: list[tuple[int, int, int, int, _Partial]] = []
         self._made = 0
         self._steps = SEARCH_STEPS_MAX
         self._allowed: dict[CID, bool] = {}
-        self._at: dict[tuple[int, str], int] = {}
+        self._revokers: dict[CID, frozenset[str]] = {}
+        self._at: dict[tuple[int, str, frozenset[str]], int] = {}
 
-    def next(self) -> Chain | None:
-        return heappop(self._queue)[-1] if self._queue else None
+    def best(self) -> Chain | None:
+        """The first whole chain in the order of the search."""
+        self._grow(_Partial((), _NOBODY), self._audience)
+        for _ in range(PARTIALS_MAX):
+            if not self._queue:
+                return None
+            partial = heappop(self._queue)[-1]
+            chain = partial.chain
+            if not chain[0].is_root:
+                self._grow(partial, chain[0].issuer)
+            elif first_revoked(chain, self._revoked_by) is None:
+                return chain
+        return None
 
-    def grow(self, chain: Chain, audience: str) -> None:
+    def _grow(self, partial: _Partial, audience: str) -> None:
         """Put each delegation to the audience in front of the chain."""
-        if len(chain) >= LINKS_MAX:
+        chain = partial.chain
+        known = self._distances
+        if len(chain) >= LINKS_MAX or (known is not None and audience not in known):
             return
-        found = self._source.given_to(audience, self._subject, self._wanted.command)
-        fitting = (
-            one
-            for one in islice(found, LOOKED_AT_MAX)
-            if self._fits(one) and not _loops(one, chain)
-        )
-        for delegation in islice(fitting, FANOUT_MAX):
-            self._add((delegation, *chain))
+        found = self._source.given_to(audience, self._subject, self._wanted.command, known)
+        for one in islice(found, LOOKED_AT_MAX):
+            if not self._leads_on(one, len(chain)) or _loops(one, chain) or not self._fits(one):
+                continue
+            self._add(_Partial((one, *chain), partial.revokers | self._revokers_of(one)))
 
-    def _add(self, chain: Chain) -> None:
-        place = (len(chain), chain[0].issuer)
-        # The first to a place lasts longest, as the queue hands them out; a few more stay in case
-        # that somebody further up has revoked a link of it.
-        if self._at.get(place, 0) >= SAME_PLACE_MAX or self._made >= PARTIALS_MAX:
+    def _leads_on(self, one: Delegation, below: int) -> bool:
+        """Whether the subject is near enough, as far as that is known."""
+        if self._distances is None:
+            return True
+        left = self._distances.get(one.issuer)
+        return left is not None and below + 1 + left <= LINKS_MAX
+
+    def _add(self, partial: _Partial) -> None:
+        chain, place = partial.chain, partial.place
+        # The best of a place come early, as the queue hands them out; so few are enough.
+        if self._at.get(place, 0) >= SAME_PLACE_MAX:
             return
-        known = (self._subject, chain[0].issuer)
-        if any(revoker_of(link.token, known, self._revoked_by) for link in chain):
+        if partial.revokers & {self._subject, chain[0].issuer}:
             return
         self._at[place] = self._at.get(place, 0) + 1
         self._made += 1
-        heappush(self._queue, (len(chain), -_lasts_until(chain), self._made, chain))
+        left = 0 if self._distances is None else self._distances[chain[0].issuer]
+        length = len(chain) + (0 if chain[0].is_root else max(left, 1))
+        ends = min(map(_end, chain))
+        conditions = 0
+        if self._wanted.args is None:
+            conditions = sum(len(link.policy.statements) for link in chain)
+        heappush(self._queue, (length, conditions, -ends, self._made, partial))
+
+    def _revokers_of(self, one: Delegation) -> frozenset[str]:
+        """Those who could stand above it, or issued it, and have revoked it."""
+        names = self._revokers.get(one.cid)
+        if names is None:
+            asked = [one.issuer, self._subject, *(self._distances or ())]
+            found: set[str] = set()
+            for cid in twins.names(one.token):
+                left = asked
+                while (who := self._revoked_by(cid, left)) is not None:
+                    found.add(who)
+                    left = [other for other in left if other not in found]
+            names = self._revokers[one.cid] = frozenset(found) if found else _NOBODY
+        return names
 
     def _fits(self, delegation: Delegation) -> bool:
         wanted = self._wanted
@@ -217,7 +277,3 @@ def _loops(delegation: Delegation, chain: Chain) -> bool:
 
 def _end(delegation: Delegation) -> int:
     return TIME_MAX_S if delegation.expires_at is None else delegation.expires_at
-
-
-def _lasts_until(chain: Chain) -> int:
-    return min(map(_end, chain))

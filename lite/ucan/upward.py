@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 from typing import Final, Protocol
 
 from lite.frozen import frozen
 from lite.limits import PROOFS_MAX
 from lite.ucan import command as commands
-from lite.ucan.chains import FANOUT_MAX, Chain
+from lite.ucan.between import Graph, between
+from lite.ucan.chains import Chain
 from lite.ucan.delegation import Delegation
 
 LEVELS_MAX: Final = 2 * PROOFS_MAX  # so that a chain of too many links is still seen as one
@@ -17,12 +18,14 @@ LOOKED_AT_MAX: Final = 2_000
 COMMANDS_MAX: Final = 16
 
 
-class Given(Protocol):
+class Given(Graph, Protocol):
     """Where delegations are kept."""
 
-    def all_given_to(self, audience: str, subject: str) -> Iterable[Delegation]:
-        """Verified delegations to an audience, about the subject or about any (powerlines); it may
-        leave out what has expired."""
+    def all_given_to(
+        self, audience: str, subject: str, issuers: Collection[str] | None
+    ) -> Iterable[Delegation]:
+        """Verified delegations to an audience by the issuers (None: by anybody), about the subject
+        or about any (powerlines); it may leave out what has expired."""
 
 
 @frozen
@@ -58,13 +61,14 @@ class Upward:
 def _rows(leaf: Delegation, subject: str, source: Given) -> Iterator[Chain]:
     """Rows of delegations that end with the leaf, the shorter first; one to each principal."""
     yield (leaf,)
+    known = between(source, subject, leaf.issuer, about=subject)
     level: list[Chain] = [(leaf,)]
     seen = {leaf.issuer}
     left = LOOKED_AT_MAX
     for _ in range(LEVELS_MAX):
         below, level = level, []
         for row in below:
-            for above in islice(source.all_given_to(row[0].issuer, subject), min(FANOUT_MAX, left)):
+            for above in islice(source.all_given_to(row[0].issuer, subject, known), left):
                 left -= 1
                 longer = (above, *row)
                 yield longer

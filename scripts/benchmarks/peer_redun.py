@@ -1,4 +1,4 @@
-"""redun: a task that fans out, or a chain of tasks, over its SQLite backend with its own settings."""
+"""redun: tasks side by side or in a chain, over its SQLite backend with its own settings."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ def timed(folder: str, work: Any) -> float:
 
 
 def main(folder: str, kind: str) -> None:
+    sys.setrecursionlimit(100_000)  # it goes down a chain by recursion
     count = SLOW_TASKS if kind == "slow-chain" else TASKS
     if kind in ("chain", "slow-chain", "replay"):
         first = timed(folder, chain(count))

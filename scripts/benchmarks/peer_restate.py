@@ -69,7 +69,7 @@ class Server:
         }
         venv = Path(sys.executable).parent.parent
         server = next((venv / SERVERS).glob("restate-server-*/bin/restate-server"))
-        hypercorn = [sys.executable, "-m", "hypercorn", "-b", f"127.0.0.1:{port}"]
+        hypercorn = [sys.executable, "-m", "hypercorn", "--workers", "0", "-b", f"127.0.0.1:{port}"]
         self._processes = [
             self._start([str(server), "--no-logo"], folder, env),
             self._start(

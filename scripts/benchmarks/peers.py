@@ -6,11 +6,14 @@ They are no dependencies of this project. One that cannot be installed is report
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 PINS = {
@@ -29,6 +32,7 @@ SLOW = (
 """Before a command: each fsync takes 5 ms longer."""
 
 PROGRAMS = Path(__file__).parent
+PATIENCE_S = 300
 
 
 class NotRun(Exception):
@@ -53,11 +57,31 @@ def once(python: Path, program: Path, kind: str, data: Path) -> dict[str, float]
     slow = SLOW if kind.startswith("slow-") else ()
     with tempfile.TemporaryDirectory(dir=data) as folder:
         command = [*slow, str(python), str(program), folder, kind]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
-    if done.returncode != 0:
-        raise NotRun((done.stderr.strip().splitlines() or ["it failed without a word"])[-1])
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+        status, out, said = whole_group(command, folder)
+    if status != 0:
+        raise NotRun((said.strip().splitlines() or ["it failed without a word"])[-1])
+    found: dict[str, float] = json.loads(out.splitlines()[-1])
     return found
+
+
+def whole_group(command: list[str], folder: str) -> tuple[int, str, str]:
+    """Run a program to its end; nothing that it started stays. Status, output and errors."""
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            out, said = process.communicate(timeout=PATIENCE_S)
+        except subprocess.TimeoutExpired as late:
+            raise NotRun(f"it was not done after {PATIENCE_S} s") from late
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    return process.returncode, out, said
 
 
 def installed(name: str, venvs: Path) -> Path:

@@ -192,6 +192,17 @@ def test_a_wrong_file_is_told_by_file_step_and_field(
         assert said in ended.err
 
 
+def test_a_run_is_called_after_its_file_when_the_workflow_has_no_name(
+    ipvm: Ipvm, here: Path
+) -> None:
+    told = ipvm("workflow", "run", "mixed.yaml", "--json").json
+    assert told["name"] == "mixed"
+    assert re.search(r"✗ [0-9a-f]{8}  mixed  ", ipvm("workflow", "list").text)
+    (here / "other.yaml").write_text(MIXED)  # the same workflow, so its run goes on
+    assert ipvm("workflow", "run", "other.yaml", "--json").json["workflow"] == told["workflow"]
+    assert ipvm("workflow", "run", "sums.yaml", "--json").json["name"] == "sums"
+
+
 def test_mutations_need_consent(ipvm: Ipvm, here: Path) -> None:
     (here / "two.yaml").write_text(
         "steps: {a: {op: msg/send, rsc: 'mailto:a@example.org', input: {subject: x, body: y}}, "
@@ -266,3 +277,6 @@ def test_steps_that_a_result_asks_for_are_shown_and_their_thread_is_a_result(
     assert ended.text == "go: 5\ngo/join: 42\n"
     assert re.search(r"✓ go/1 +done", ended.err)
     assert "0 of 3 without work · 3 ran" in ended.err
+    drawn = ipvm("workflow", "graph", ipvm("workflow", "show", "fx.json", "--json").json["run"])
+    assert drawn.text.count("-->|fx|") == 2  # from go to those that it asked for
+    assert "go#47;join<br/>done" in drawn.text

@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wasmtime
 
+from lite import Node
+from lite.cli.results import advice, as_json
+from lite.model.instruction import Instruction
 from tests.integration.conftest import Ipvm
 
 RESCUED = """
@@ -19,6 +23,16 @@ steps:
   good: {run: "numbers.wasm:add", args: [1, 2]}
   never: {op: crud/update, rsc: "file:///never.json", input: {body: never}, after: [good.error]}
 """
+
+FOR_HOMESTAR = """(component
+  (import "homestar:host/helpers@0.1.1" (instance $h
+    (export "get-current-time" (func (result u64)))))
+  (core func $now (canon lower (func $h "get-current-time")))
+  (core module $m
+    (import "h" "now" (func $now (result i64)))
+    (func (export "go") (result i64) (call $now)))
+  (core instance $i (instantiate $m (with "h" (instance (export "now" (func $now))))))
+  (func (export "go") (result u64) (canon lift (core func $i "go"))))"""
 
 
 @pytest.fixture(autouse=True)
@@ -49,3 +63,43 @@ def test_a_handled_failure_ends_with_status_0_and_says_so_everywhere(
     shown = ipvm("workflow", "show", "rescued.yaml")
     assert re.search(r"✗ bad    handled    integer-divide-by-zero", shown.text)
     assert "4 steps: 2 done, 1 handled, 1 not-taken" in ipvm("workflow", "list").text
+    assert "bad<br/>handled" in ipvm("workflow", "graph", told["run"]).text
+
+
+def test_why_finds_a_step_by_the_name_with_its_awaits(ipvm: Ipvm) -> None:
+    """The receipt of what hangs on a step that acts is kept under the name with the values."""
+    told = ipvm("workflow", "run", "rescued.yaml", "--force", "--json").json
+    note = next(step for step in told["steps"] if step["label"] == "note")
+    found = ipvm("why", note["ins"], "--json").json["why"]
+    assert (found["cid"], found["step"]["label"]) == (note["receipt"], "note")
+    assert found["ins"] != note["ins"]
+
+
+def test_one_call_says_that_it_does_not_run_what_its_result_asks_for(
+    ipvm: Ipvm, here: Path, home: Path
+) -> None:
+    job = {"rsc": f"ipfs://{ipvm('add', 'numbers.wasm').text.strip()}", "op": "wasm/run", "nnc": ""}
+    more = {**job, "input": {"func": "add", "args": [1, 1]}}
+    greeter = ipvm("add", "typed.wasm").text.strip()
+    with Node.open(home) as node:
+        for join, said in ((None, "1 more instruction;"), (more, "2 more instructions;")):
+            asks = json.dumps({"out": 5, "fx": {"fork": [more], "join": join}})
+            given = {"func": "greet", "args": [asks], "fx": True}
+            answer = node.run(Instruction(f"ipfs://{greeter}", "wasm/run", given, ""))
+            told = as_json(answer)
+            assert (len(told["fork"]), told["join"] is None) == (1, join is None)
+            hint = advice(answer.receipt)
+            assert hint is not None and hint.startswith(f"It asks for {said} only `ipvm workflow")
+    plain = ipvm("run", "numbers.wasm:add", "1", "2")
+    assert "→" not in plain.err
+
+
+@pytest.mark.parametrize("command", [("run", "made.wasm:go"), ("workflow", "run", "made.yaml")])
+def test_a_guest_made_for_homestar_is_told_from_others(
+    ipvm: Ipvm, here: Path, command: tuple[str, ...]
+) -> None:
+    (here / "made.wasm").write_bytes(wasmtime.wat2wasm(FOR_HOMESTAR))
+    (here / "made.yaml").write_text('steps: {x: {run: "made.wasm:go"}}')
+    ended = ipvm(*command)
+    assert (ended.status, "denied-import" in ended.err) == (1, True)
+    assert "→ It was made for Homestar; --homestar offers it" in ended.err

@@ -234,7 +234,15 @@ class Held:
     def __init__(self, held: list[Delegation]) -> None:
         self.held = sorted(held, key=lambda one: -(one.expires_at or 2**53))
 
-    def given_to(self, audience: str, subject: str, command: str) -> list[Delegation]:
+    def takers(self, issuer: str, subject: str) -> list[str]:
+        return [one.audience for one in self.held if one.issuer == issuer]
+
+    def givers(self, audience: str, subject: str) -> list[str]:
+        return [one.issuer for one in self.held if one.audience == audience]
+
+    def given_to(
+        self, audience: str, subject: str, command: str, issuers: Collection[str] | None
+    ) -> list[Delegation]:
         return [one for one in self.held if one.audience == audience]
 
 

@@ -475,3 +475,17 @@ def test_a_step_that_there_is_not_is_a_usage_error(lab: Lab) -> None:
     with pytest.raises(NotFoundError):
         lab.runs.resume("abcd")
     assert lab.runs.resume(ended.id[:6]).id == ended.id
+
+
+def test_a_run_goes_on_under_the_limits_that_it_was_begun_with(lab: Lab) -> None:
+    seen: list[int] = []
+
+    def look(ready: Ready) -> None:
+        seen.append(ready.limits.fuel)
+        raise QueuedError("not now")
+
+    lab.work["look"] = look
+    begun = lab.runs.begin(Workflow(look=do("query", "look")), limits=Limits(fuel=77)).go()
+    lab.runs.resume(begun.id, limits=None, workers=None).go()
+    lab.runs.resume(begun.id, limits=Limits(fuel=5)).go()
+    assert seen == [77, 77, 5]

@@ -91,7 +91,7 @@ def test_the_commands_of_delegations_are_filled_in_when_a_store_is_upgraded(
         with Store.open(home, clock=FakeClock()) as old:
             execute = old._database.connection.execute
             for one in held:
-                audience, subject, _, ends_at = tokens.columns(one)
+                audience, subject, _, ends_at, _ = tokens.columns(one)
                 values = (one.cid.raw, audience, subject, ends_at, START, one.data)
                 execute(FORMER_ADD, values)
             execute(FORMER_ADD, (b"\x01", LAPTOP.did, PI.did, NEVER, START, b"damaged"))
@@ -99,7 +99,7 @@ def test_the_commands_of_delegations_are_filled_in_when_a_store_is_upgraded(
     with Store.open(home, clock=FakeClock()) as store:
         rows = store._database.rows("SELECT command FROM delegations ORDER BY rowid")
         assert [command for (command,) in rows] == ["/wasm/run", "/crud/read", "/", ""]
-        found = list(store.tokens.given_to(LAPTOP.did, PI.did, "/wasm/run"))
+        found = list(store.tokens.given_to(LAPTOP.did, PI.did, "/wasm/run", None))
         assert found == [held[2], held[0]]
         assert store.tokens.claim(held[0].cid, START) == "open"
         assert [one.code for one in store.check(deep=True)] == ["damaged-token"]
@@ -123,9 +123,9 @@ def test_those_that_last_longest_are_found_first_and_the_expired_not_at_all(stor
     kept = [lasting(DAY), lasting(None), lasting(2 * DAY, subject=None), lasting(-61)]
     others = [lasting(DAY, subject=PHONE.did), delegation(PI, PHONE, expires_at=None)]
     store.tokens.add([*kept, *others])
-    found = list(store.tokens.given_to(LAPTOP.did, PI.did, "/wasm/run"))
+    found = list(store.tokens.given_to(LAPTOP.did, PI.did, "/wasm/run", None))
     assert found == [kept[1], kept[2], kept[0]]
-    assert list(store.tokens.all_given_to(LAPTOP.did, PI.did)) == found
+    assert list(store.tokens.all_given_to(LAPTOP.did, PI.did, None)) == found
 
 
 def test_only_what_covers_a_command_is_found_and_nothing_hides_it(store: Store) -> None:
@@ -137,10 +137,10 @@ def test_only_what_covers_a_command_is_found_and_nothing_hides_it(store: Store) 
     wide = [lasting(DAY - n, command=c) for n, c in enumerate(commands.above("/wasm/run"))]
     powerline = lasting(1, subject=None)
     store.tokens.add([*others, *wide, powerline, lasting(DAY, command="/wasm/run/fast")])
-    given = list(store.tokens.given_to(LAPTOP.did, PI.did, "/wasm/run"))
+    given = list(store.tokens.given_to(LAPTOP.did, PI.did, "/wasm/run", None))
     assert given == [*wide, powerline]
     assert [one.command for one in wide] == ["/", "/wasm", "/wasm/run"]
-    assert list(store.tokens.given_to(LAPTOP.did, PI.did, "/")) == wide[:1]
+    assert list(store.tokens.given_to(LAPTOP.did, PI.did, "/", None)) == wide[:1]
 
 
 @pytest.mark.parametrize(

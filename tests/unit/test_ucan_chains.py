@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -38,7 +38,15 @@ class Held:
         self.held = sorted(held, key=lambda one: -(one.expires_at or 2**53))
         self.questions = 0
 
-    def given_to(self, audience: str, subject: str, command: str) -> Iterable[Delegation]:
+    def takers(self, issuer: str, subject: str) -> list[str]:
+        return [one.audience for one in self.held if one.issuer == issuer]
+
+    def givers(self, audience: str, subject: str) -> list[str]:
+        return [one.issuer for one in self.held if one.audience == audience]
+
+    def given_to(
+        self, audience: str, subject: str, command: str, issuers: Collection[str] | None
+    ) -> Iterable[Delegation]:
         self.questions += 1
         return [
             one for one in self.held if one.audience == audience and one.subject in (None, subject)

@@ -1,0 +1,398 @@
+"""Who is known, what each may do, where it may be, and when to try it again.
+
+Meeting a peer gives it nothing: rights are given by the owner. What is heard of a peer's addresses
+is a hint that costs a little memory and a dial, and that the channel checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+from sync.backoff import LONGEST_S, BackOff, Bucket
+from sync.base import Random
+from sync.errors import StoreError
+from sync.keys import public_of
+from sync.wall import WallClock
+
+READ: Final = "read"  # it may have the items
+BLOCKS: Final = "blocks"  # it may have the blocks
+ANSWERS: Final = "answers"  # its items count here
+RUN: Final = "run"  # it may ask for work
+RIGHTS: Final = (READ, BLOCKS, ANSWERS, RUN)
+
+STATIC: Final = "static"  # written by the owner
+FOUND: Final = "found"  # announced on the local network
+TOLD: Final = "told"  # by another peer
+DIALLED: Final = "dialled"  # it answered there
+
+STRIKES_MAX: Final = 3
+STRIKES_LAST_S: Final = 86_400
+BAN_S: Final = 3_600
+STRANGERS_MAX: Final = 256
+ADDRESSES_MAX: Final = 8  # of one peer, the owner's own not counted
+ADDRESS_CHARS_MAX: Final = 256
+NAME_CHARS_MAX: Final = 64
+_HEARD_AGAIN_S: Final = 600  # a hint that is repeated is written down as often
+_HURRY_S: Final = 1.0
+
+BUDGET_BYTES: Final = 256 * 1024 * 1024
+BUDGET_BYTES_PER_S: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """What is kept of a peer. Times are seconds since 1970; 0: never.
+
+    Attributes:
+        rights: of `RIGHTS`, or of the application's own; empty: a stranger.
+        met_at: when a channel to it was last open.
+        strikes: broken rules of the last day.
+    """
+
+    did: str
+    name: str = ""
+    rights: frozenset[str] = frozenset()
+    added_at: int = 0
+    met_at: int = 0
+    strikes: int = 0
+    struck_at: int = 0
+    banned_until: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a peer may be.
+
+    Attributes:
+        text: `host:port`.
+        source: `STATIC`, `FOUND`, `TOLD` or `DIALLED`.
+        worked_at: when it last answered there; 0: never.
+    """
+
+    text: str
+    source: str
+    heard_at: int
+    worked_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A peer to dial now, and where, the most likely address first."""
+
+    did: str
+    addresses: tuple[str, ...]
+
+
+class PeerStore(Protocol):
+    """Keeps peers and their addresses."""
+
+    def peers(self) -> Sequence[Peer]: ...
+
+    def peer(self, did: str) -> Peer | None: ...
+
+    def save(self, peer: Peer) -> None: ...
+
+    def drop(self, did: str) -> None:
+        """The peer and its addresses."""
+
+    def addresses(self, did: str) -> Sequence[Address]: ...
+
+    def save_address(self, did: str, address: Address) -> None: ...
+
+    def drop_address(self, did: str, text: str) -> None: ...
+
+
+class MemoryPeerStore:
+    """A `PeerStore` that ends with the process."""
+
+    def __init__(self) -> None:
+        self._peers: dict[str, Peer] = {}
+        self._addresses: dict[str, dict[str, Address]] = {}
+
+    def peers(self) -> Sequence[Peer]:
+        return list(self._peers.values())
+
+    def peer(self, did: str) -> Peer | None:
+        return self._peers.get(did)
+
+    def save(self, peer: Peer) -> None:
+        self._peers[peer.did] = peer
+
+    def drop(self, did: str) -> None:
+        self._peers.pop(did, None)
+        self._addresses.pop(did, None)
+
+    def addresses(self, did: str) -> Sequence[Address]:
+        return list(self._addresses.get(did, {}).values())
+
+    def save_address(self, did: str, address: Address) -> None:
+        self._addresses.setdefault(did, {})[address.text] = address
+
+    def drop_address(self, did: str, text: str) -> None:
+        self._addresses.get(did, {}).pop(text, None)
+
+
+class PeerBook:
+    """The rules over a `PeerStore`. It reads the store each time, which others may write too.
+
+    Args:
+        own: the did:key of this node, which is no peer.
+        metered: take no more than what is asked for; `budget` is 0.
+    """
+
+    def __init__(
+        self,
+        store: PeerStore,
+        own: str,
+        clock: WallClock,
+        random: Random,
+        *,
+        longest_wait_s: float = LONGEST_S,
+        metered: bool = False,
+    ) -> None:
+        self._store = store
+        self._own = own
+        self._clock = clock
+        self._waits = BackOff(clock, random, longest_wait_s)
+        self._buckets: dict[str, Bucket] = {}
+        self.metered = metered
+        self.problem = ""  # why what is seen cannot be written down
+
+    # What the owner says
+
+    def trust(self, did: str, rights: Iterable[str], name: str | None = None) -> Peer:
+        """Give rights, beside those that it has. Raises IdentityError for another did."""
+        peer = self._known(did)
+        peer = replace(peer, rights=peer.rights | frozenset(rights))
+        self._waits.forget(did)
+        return self._save(peer if name is None else replace(peer, name=name[:NAME_CHARS_MAX]))
+
+    def untrust(self, did: str, rights: Iterable[str] | None = None) -> Peer:
+        """Take rights away; None: all of them."""
+        peer = self._known(did)
+        left = frozenset() if rights is None else peer.rights - frozenset(rights)
+        return self._save(replace(peer, rights=left))
+
+    def rename(self, did: str, name: str) -> Peer:
+        """Give it a name, which only this node uses."""
+        return self._save(replace(self._known(did), name=name[:NAME_CHARS_MAX]))
+
+    def pardon(self, did: str) -> Peer:
+        """Forget its strikes."""
+        self._waits.forget(did)
+        return self._save(replace(self._known(did), strikes=0, banned_until=0))
+
+    def remove(self, did: str) -> None:
+        """Forget it, with its rights and addresses."""
+        self._store.drop(did)
+        self._waits.forget(did)
+
+    def add_static(self, did: str, address: str) -> None:
+        """An address of the owner's own knowledge. Raises ValueError when it is not host:port."""
+        text = checked_address(address)
+        self._known(did)
+        self._store.save_address(did, Address(text, STATIC, self._clock.now()))
+        self._waits.forget(did)
+
+    def remove_static(self, did: str, address: str) -> None:
+        self._store.drop_address(did, address)
+
+    # What the world says
+
+    def heard(self, did: str, address: str, source: str) -> bool:
+        """Somebody says that a peer is at an address.
+
+        Returns:
+            Whether it is worth a dial now: a known peer, at an address that is new or that it
+            has been waiting to answer at.
+        """
+        text = _address_or_none(address)
+        if did == self._own or text is None:
+            return False
+        address = text
+        peer = self._store.peer(did) or self._stranger(did)
+        now = self._clock.now()
+        known = {one.text: one for one in self._store.addresses(did)}
+        before = known.get(address)
+        if before is None or abs(now - before.heard_at) >= _HEARD_AGAIN_S:
+            origin = source if before is None else before.source
+            worked = 0 if before is None else before.worked_at
+            self._note_address(did, Address(address, origin, now, worked))
+        if not peer.rights or self.banned_s(did):
+            return False
+        if before is None or source == FOUND:
+            self._waits.forget(did)
+        return self._waits.left_s(did) == 0
+
+    def met(self, did: str, address: str | None) -> None:
+        """A channel is open; `address` is where it answered when this node dialled."""
+        now = self._clock.now()
+        self._note(replace(self._store.peer(did) or self._stranger(did), met_at=now))
+        if address is not None:
+            known = {one.text: one for one in self._store.addresses(did)}
+            before = known.get(address, Address(address, DIALLED, now))
+            self._note_address(did, replace(before, heard_at=now, worked_at=now))
+
+    def answered(self, did: str) -> None:
+        """It said hello: the next failure is a first one."""
+        self._waits.forget(did)
+
+    def somebody_else(self, did: str, address: str) -> None:
+        """Another key answered at an address; one that the owner wrote down is kept."""
+        for one in self._store.addresses(did):
+            if one.text == address and one.source != STATIC:
+                self._store.drop_address(did, address)
+
+    def missed(self, did: str) -> float:
+        """No channel, or it broke. Returns the seconds until the next dial."""
+        return self._waits.failed(did)
+
+    def hold(self, did: str, seconds: float) -> None:
+        """It asked to be left alone for as long."""
+        self._waits.hold(did, min(seconds, BAN_S))
+
+    def strike(self, did: str, times: int = 1) -> bool:
+        """It broke rules. Returns whether that was one too many: it is left alone then."""
+        now = self._clock.now()
+        peer = self._store.peer(did) or self._stranger(did)
+        recent = abs(now - peer.struck_at) < STRIKES_LAST_S
+        peer = replace(peer, strikes=(peer.strikes if recent else 0) + times, struck_at=now)
+        if peer.strikes >= STRIKES_MAX:
+            peer = replace(peer, strikes=0, banned_until=now + BAN_S)
+        self._note(peer)
+        return peer.banned_until > now
+
+    def awake(self) -> None:
+        """The machine slept, or its addresses changed: try everybody soon."""
+        self._waits.hurry(_HURRY_S)
+
+    # What follows from it
+
+    def peers(self) -> list[Peer]:
+        """All, the named ones first."""
+        return sorted(self._store.peers(), key=lambda one: (not one.rights, one.name, one.did))
+
+    def peer(self, did: str) -> Peer | None:
+        return self._store.peer(did)
+
+    def addresses(self, did: str) -> list[Address]:
+        """The most likely first: where it answered last, then the owner's, then the newest."""
+        order = self._store.addresses(did)
+        return sorted(order, key=lambda a: (-a.worked_at, a.source != STATIC, -a.heard_at, a.text))
+
+    def may(self, did: str, right: str) -> bool:
+        peer = self._store.peer(did)
+        return peer is not None and right in peer.rights and not self.banned_s(did)
+
+    def banned_s(self, did: str) -> int:
+        """Seconds for which nothing is to be had from or for it; 0: none."""
+        peer = self._store.peer(did)
+        if peer is None or not peer.banned_until:
+            return 0
+        left = peer.banned_until - self._clock.now()
+        if left > BAN_S:  # the clock was set back: no ban is longer than this
+            self._note(replace(peer, banned_until=self._clock.now() + BAN_S))
+        return min(max(0, left), BAN_S)
+
+    def waits_s(self, did: str) -> float:
+        """Seconds until it is dialled again; 0: now."""
+        return max(self._waits.left_s(did), float(self.banned_s(did)))
+
+    def tries(self, did: str) -> int:
+        """Dials that failed since it last answered."""
+        return self._waits.tries(did)
+
+    def due(self, busy: Collection[str]) -> tuple[list[Call], float | None]:
+        """Whom to dial now, `busy` apart, and after how many seconds to ask again.
+
+        None: nobody waits; something has to happen first.
+        """
+        calls: list[Call] = []
+        soonest: float | None = None
+        for peer in self._store.peers():
+            if not peer.rights or peer.did in busy:
+                continue
+            texts = tuple(one.text for one in self.addresses(peer.did))
+            if not texts:
+                continue
+            if wait_s := self.waits_s(peer.did):
+                soonest = wait_s if soonest is None else min(soonest, wait_s)
+            else:
+                calls.append(Call(peer.did, texts))
+        return calls, soonest
+
+    def budget(self, did: str) -> int:
+        """Bytes of items that may be taken from it now."""
+        return 0 if self.metered else self._bucket(did).left()
+
+    def spend(self, did: str, count: int) -> None:
+        self._bucket(did).take(count)
+
+    def _bucket(self, did: str) -> Bucket:
+        if did not in self._buckets:
+            self._buckets[did] = Bucket(self._clock, BUDGET_BYTES, BUDGET_BYTES_PER_S)
+        return self._buckets[did]
+
+    def _known(self, did: str) -> Peer:
+        public_of(did)
+        return self._store.peer(did) or Peer(did, added_at=self._clock.now())
+
+    def _save(self, peer: Peer) -> Peer:
+        self._store.save(peer)
+        return peer
+
+    def _stranger(self, did: str) -> Peer:
+        """A row for somebody new, in the place of the stranger that was met longest ago."""
+        public_of(did)
+        strangers = [
+            one
+            for one in self._store.peers()
+            if not one.rights and not one.name and not one.banned_until
+        ]
+        if len(strangers) >= STRANGERS_MAX:
+            self._store.drop(min(strangers, key=lambda one: (one.met_at, one.added_at)).did)
+        peer = Peer(did, added_at=self._clock.now())
+        self._note(peer)
+        return peer
+
+    def _note(self, peer: Peer) -> None:
+        """Write down what was seen; where that is impossible, life goes on without it."""
+        try:
+            self._store.save(peer)
+        except StoreError as error:
+            self.problem = str(error)
+        else:
+            self.problem = ""
+
+    def _note_address(self, did: str, address: Address) -> None:
+        try:
+            self._store.save_address(did, address)
+        except StoreError as error:
+            self.problem = str(error)
+            return
+        hints = [one for one in self._store.addresses(did) if one.source != STATIC]
+        hints.sort(key=lambda one: (one.worked_at, one.heard_at))
+        for old in hints[: max(0, len(hints) - ADDRESSES_MAX)]:
+            self._store.drop_address(did, old.text)
+
+
+def checked_address(text: str) -> str:
+    """`host:port` or `[ipv6]:port`. Raises ValueError with what is wrong."""
+    host, colon, port = text.strip().rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    plain = all(char.isalnum() or char in ".:-_%" for char in bare)
+    wrapped = (":" in bare) == (bare != host)
+    if not (colon and bare and plain and wrapped and len(text) <= ADDRESS_CHARS_MAX):
+        raise ValueError(f"not an address: {text[:80]!r}; write host:port or [IPv6]:port")
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
+        raise ValueError(f"not a port: {port[:20]!r}")
+    return f"{host}:{int(port)}"
+
+
+def _address_or_none(text: str) -> str | None:
+    try:
+        return checked_address(text)
+    except ValueError:
+        return None

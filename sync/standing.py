@@ -1,0 +1,36 @@
+"""Why two nodes are not in sync at this moment, in one line for people."""
+
+from __future__ import annotations
+
+from sync.base import Phase
+from sync.intake import Intake
+from sync.outlet import Outlet
+
+
+def reason(phase: Phase, intake: Intake, outlet: Outlet, *, comparing: bool, told: bool) -> str:
+    """What a session is waiting for.
+
+    Args:
+        comparing: a comparison is under way.
+        told: both sides have said what they have, and compared once more.
+    """
+    if phase == "closed":
+        return "not connected"
+    if phase != "live":
+        return "getting to know the peer"
+    if intake.is_spent:
+        return f"{intake.lacking} items at the peer, and the budget is used up"
+    if comparing:
+        return "comparing"
+    if intake.lacking:
+        return f"{intake.lacking} items on their way"
+    if not outlet.is_idle:
+        return "the peer takes over what is new here"
+    if not told:
+        return "the peer has not told its state yet"
+    reasons = []
+    if intake.refused:
+        reasons.append(f"{len(intake.refused)} items of the peer were not accepted")
+    if intake.missed:
+        reasons.append(f"{intake.missed} items were not given")
+    return ": ".join(("the sets differ", *([", ".join(reasons)] if reasons else [])))

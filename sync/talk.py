@@ -1,0 +1,109 @@
+"""One session over one channel: frames move, time passes, and either end may end it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from sync.channel import Channel
+from sync.errors import ChannelError, FrameError
+from sync.events import Closed, Event
+from sync.session import Session
+
+_WAIT_S_MIN: Final = 0.01
+_GOODBYE_S_MAX: Final = 2.0
+
+OnEvents = Callable[["Talk", Sequence[Event]], None]
+
+
+class Talk:
+    """A session and its channel.
+
+    Args:
+        on_events: told what the session says, on the event loop, in order; it must not wait.
+    """
+
+    def __init__(
+        self, session: Session, channel: Channel, began_at: float, on_events: OnEvents
+    ) -> None:
+        self.session = session
+        self.channel = channel
+        self.began_at = began_at
+        self.closed: Closed | None = None
+        self.done = asyncio.Event()
+        self._on_events = on_events
+        self._moved = asyncio.Event()
+
+    async def run(self) -> None:
+        """Returns when the session is closed and the channel too. Raises nothing of the peer's."""
+        reading = asyncio.get_running_loop().create_task(self._read())
+        try:
+            await self._write()
+        except ChannelError:
+            self._tell(self.session.lost())
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+            self._tell(self.session.lost())
+            await self.channel.close("" if self.closed is None else self.closed.reason)
+            self.done.set()
+
+    def poke(self) -> None:
+        """The session was given something to do."""
+        self._moved.set()
+
+    def notify(self) -> None:
+        """Items were added to the set."""
+        self.session.notify()
+        self._moved.set()
+
+    async def close(self, code: int, reason: str, retry_s: int | None = None) -> None:
+        """Say goodbye, and wait until it is done; a peer that does not read is cut off."""
+        self._tell(self.session.close(code, reason, retry_s))
+        self._moved.set()
+        try:
+            await asyncio.wait_for(self.done.wait(), _GOODBYE_S_MAX)
+        except asyncio.TimeoutError:
+            await self.channel.close(reason)
+            await self.done.wait()
+
+    async def _read(self) -> None:
+        while True:
+            try:
+                frame = await self.channel.receive()
+            except FrameError:  # longer than any frame: what an empty one says is right for it too
+                frame = b""
+            except ChannelError:
+                self._tell(self.session.lost())
+                self._moved.set()
+                return
+            self._tell(self.session.receive(frame))
+            self._moved.set()
+            await asyncio.sleep(0)  # a peer with much to say does not keep others from talking
+
+    async def _write(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            self._moved.clear()
+            while (frame := self.session.to_send()) is not None:
+                await self.channel.send(frame)
+            self._tell(self.session.tick())
+            if self.closed is not None:
+                while (frame := self.session.to_send()) is not None:
+                    await self.channel.send(frame)
+                return
+            wait_s = self.session.wake_s()
+            alarm = None
+            if wait_s is not None:
+                alarm = loop.call_later(max(wait_s, _WAIT_S_MIN), self._moved.set)
+            await self._moved.wait()
+            if alarm is not None:
+                alarm.cancel()
+
+    def _tell(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if isinstance(event, Closed):
+                self.closed = event
+        if events:
+            self._on_events(self, events)

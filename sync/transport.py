@@ -1,0 +1,287 @@
+"""The listening end: one TLS port for channels and for the blocks of the application.
+
+A connection has to prove a did:key within `PROOF_S_MAX`; until then it counts against small limits
+per address, and nothing of it reaches the application. `dial` is the other end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from hashlib import sha256
+from typing import Any, Final
+
+import aiohttp
+from aiohttp import web
+
+from sync import handshake
+from sync.certificate import certificate_of, server_context
+from sync.dial import (
+    CLOSE_S_MAX,
+    HEARTBEAT_S,
+    MESSAGE_BYTES_MAX,
+    PATH_BLOCKS,
+    PATH_SETS,
+    WebChannel,
+    close_socket,
+    received,
+)
+from sync.door import Door, Guest
+from sync.errors import ChannelError, FrameError, IdentityError
+from sync.keys import ChannelKey, nonce
+
+PROOF_S_MAX: Final = 5.0
+_BACKLOG: Final = 128
+_IDLE_S_MAX: Final = 60.0
+_NO_SOCKETS_LEFT: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_NO_SOCKETS_WAIT_S: Final = 1.0
+
+OnChannel = Callable[[WebChannel], Awaitable[None]]
+PeerHandler = Callable[[web.Request, str], Awaitable[web.StreamResponse]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Listener:
+    """Accepts channels on one or more addresses.
+
+    Args:
+        on_channel: called with each channel whose client has proved itself; the channel is closed
+            when it returns.
+        routes: other paths for GET, as aiohttp spells them, each with a handler that is given the
+            request and the did:key of the peer. Whoever has no channel open gets 401.
+    """
+
+    def __init__(
+        self,
+        key: ChannelKey,
+        on_channel: OnChannel,
+        *,
+        routes: Iterable[tuple[str, PeerHandler]] = (),
+        heartbeat_s: float = HEARTBEAT_S,
+        proof_s_max: float = PROOF_S_MAX,
+    ) -> None:
+        certificate = certificate_of(key)
+        self._server = handshake.Server.of(key.did, certificate)
+        self._tls = server_context(key, certificate)
+        self._on_channel = on_channel
+        self._heartbeat_s = heartbeat_s
+        self._proof_s_max = proof_s_max
+        self._door = Door()
+        self._guests: dict[asyncio.BaseTransport, Guest] = {}
+        self._tokens: dict[bytes, str] = {}
+        self._sockets: list[socket.socket] = []
+        self._open: set[web.WebSocketResponse] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._http = web.AppRunner(
+            self._application(routes),
+            access_log=None,
+            handle_signals=False,
+            keepalive_timeout=_IDLE_S_MAX,
+            shutdown_timeout=CLOSE_S_MAX,
+        )
+
+    async def start(self, addresses: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+        """Listen on each (IP or host, port); port 0 picks a free one. Returns what it became.
+
+        Raises:
+            OSError: an address is in use, or not of this machine; nothing listens then.
+        """
+        await self._http.setup()
+        try:
+            for host, port in addresses:
+                self._sockets.append(await _bound(host, port))
+        except OSError:
+            await self.close()
+            raise
+        for listening in self._sockets:
+            self._spawn(self._accept(listening))
+        return [listening.getsockname()[:2] for listening in self._sockets]
+
+    async def close(self) -> None:
+        """Stop listening, and end every channel and request."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for listening in self._sockets:
+            listening.close()
+        self._sockets.clear()
+        leaving = aiohttp.WSCloseCode.GOING_AWAY
+        await asyncio.gather(*(close_socket(one, leaving, "stopping") for one in self._open))
+        await self._http.cleanup()
+
+    @property
+    def door(self) -> Door:
+        """Who is connected, in numbers."""
+        return self._door
+
+    def _application(self, routes: Iterable[tuple[str, PeerHandler]]) -> web.Application:
+        app = web.Application()
+        app.router.add_get(PATH_SETS + "{set:[0-9a-f]{64}}", self._frames)
+        app.router.add_get(PATH_BLOCKS, self._blocks)
+        for path, handler in routes:
+            app.router.add_get(path, self._for_peers(handler))
+        return app
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, (host, *_) = await loop.sock_accept(listening)
+            except OSError as error:
+                if error.errno in _NO_SOCKETS_LEFT:  # others have to close theirs first
+                    await asyncio.sleep(_NO_SOCKETS_WAIT_S)
+                continue  # else it was the one connection that broke while it was accepted
+            guest = self._door.enter(host)
+            if guest is None:
+                connection.close()
+            else:
+                self._spawn(self._greet(connection, guest))
+
+    async def _greet(self, connection: socket.socket, guest: Guest) -> None:
+        """TLS, then the HTTP server; whoever has not proved itself in time is cut off."""
+        assert self._http.server is not None
+        protocol = _Counted(self._http.server(), guest, self._guests)
+        loop = asyncio.get_running_loop()
+        try:
+            transport, _ = await loop.connect_accepted_socket(
+                lambda: protocol,
+                connection,
+                ssl=self._tls,
+                ssl_handshake_timeout=self._proof_s_max,
+            )
+        except OSError:  # no TLS 1.3, not in time, or gone
+            connection.close()
+            guest.leave()
+        except BaseException:
+            connection.close()
+            guest.leave()
+            raise
+        else:
+            loop.call_later(self._proof_s_max, _cut_if_unproved, transport, guest)
+
+    async def _frames(self, request: web.Request) -> web.StreamResponse:
+        return await self._serve(request, self._on_channel)
+
+    async def _blocks(self, request: web.Request) -> web.StreamResponse:
+        return await self._serve(request, _wait_for_end)
+
+    async def _serve(self, request: web.Request, use: OnChannel) -> web.StreamResponse:
+        web_socket = web.WebSocketResponse(
+            max_msg_size=MESSAGE_BYTES_MAX,
+            heartbeat=self._heartbeat_s,
+            compress=False,
+            timeout=CLOSE_S_MAX,
+        )
+        guest = self._guest(request)
+        await web_socket.prepare(request)
+        self._open.add(web_socket)
+        token = nonce(handshake.TOKEN_BYTES)
+        code, reason = aiohttp.WSCloseCode.OK, ""
+        try:
+            did = await self._proved(web_socket)
+            if not guest.prove(did):
+                code, reason = aiohttp.WSCloseCode.TRY_AGAIN_LATER, "too many connections"
+            else:
+                self._tokens[sha256(token).digest()] = did
+                await web_socket.send_bytes(handshake.welcome_frame(token))
+                set_name = bytes.fromhex(request.match_info.get("set", ""))
+                where = _address(request)
+                await use(WebChannel(web_socket, did, set_name, where, outgoing=False))
+        except (ChannelError, FrameError, IdentityError) as error:
+            code, reason = aiohttp.WSCloseCode.POLICY_VIOLATION, str(error)
+        except OSError:
+            reason = "the connection broke"
+        finally:
+            self._tokens.pop(sha256(token).digest(), None)
+            await close_socket(web_socket, code, reason)
+            self._open.discard(web_socket)
+        return web_socket
+
+    async def _proved(self, web_socket: web.WebSocketResponse) -> str:
+        challenge = nonce(handshake.NONCE_BYTES)
+        await web_socket.send_bytes(handshake.challenge_frame(challenge))
+        return handshake.proved_did(await received(web_socket), self._server, challenge)
+
+    def _for_peers(self, handler: PeerHandler) -> Handler:
+        async def answer(request: web.Request) -> web.StreamResponse:
+            did = self._peer_of(request)
+            if did is None or not self._guest(request).prove(did):
+                raise web.HTTPUnauthorized(text="this path is for peers with an open channel\n")
+            return await handler(request, did)
+
+        return answer
+
+    def _peer_of(self, request: web.Request) -> str | None:
+        scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+        try:
+            token = bytes.fromhex(text) if scheme == "Bearer" else b""
+        except ValueError:
+            return None
+        return self._tokens.get(sha256(token).digest())
+
+    def _guest(self, request: web.Request) -> Guest:
+        guest = None if request.transport is None else self._guests.get(request.transport)
+        if guest is None:
+            raise web.HTTPBadRequest(text="the connection is gone\n")
+        return guest
+
+
+class _Counted(asyncio.Protocol):
+    """The HTTP protocol of one connection, whose end the door hears of."""
+
+    def __init__(
+        self, inner: asyncio.Protocol, guest: Guest, guests: dict[asyncio.BaseTransport, Guest]
+    ) -> None:
+        self._inner = inner
+        self._guest = guest
+        self._guests = guests
+        self._transport: asyncio.BaseTransport | None = None
+        self.data_received = inner.data_received  # type: ignore[method-assign]
+        self.eof_received = inner.eof_received  # type: ignore[method-assign]
+        self.pause_writing = inner.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = inner.resume_writing  # type: ignore[method-assign]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._guests[transport] = self._guest
+        self._inner.connection_made(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._transport is not None:
+            del self._guests[self._transport]
+        self._guest.leave()
+        self._inner.connection_lost(error)
+
+
+def _cut_if_unproved(transport: asyncio.BaseTransport, guest: Guest) -> None:
+    if not guest.proved:
+        assert isinstance(transport, asyncio.WriteTransport)
+        transport.abort()
+
+
+async def _wait_for_end(channel: WebChannel) -> None:
+    """A channel without frames: it only keeps its token alive."""
+    await channel.receive()
+    raise FrameError("a frame on a channel that carries none")
+
+
+async def _bound(host: str, port: int) -> socket.socket:
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _type, _protocol, _name, address = found[0]
+    listening = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+    listening.setblocking(False)
+    return listening
+
+
+def _address(request: web.Request) -> str:
+    assert request.transport is not None
+    host, port, *_ = request.transport.get_extra_info("peername") or ("", 0)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
