@@ -45,6 +45,7 @@ Rule = Literal[
     "policy-size",
     "proofs",
     "token-bytes",
+    "token-tag",
 ]
 
 

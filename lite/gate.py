@@ -17,8 +17,8 @@ from lite.frozen import frozen
 from lite.ipld.cid import CID
 from lite.parcel import Parcel
 from lite.store import Store
-from lite.ucan import chains, proofs, twins
-from lite.ucan.authorised import Authorised, RevokedBy, first_revoked
+from lite.ucan import chains, proofs
+from lite.ucan.authorised import Authorised, first_revoked
 from lite.ucan.chains import Wanted
 from lite.ucan.checks import Place, check_time
 from lite.ucan.delegation import Delegation
@@ -247,20 +247,11 @@ class Gate:
             executor=executor,
             now=now,
             resolve=lambda cid: proofs_with_it.get(cid) or self._tokens.delegation(cid),
-            revoked_by=self._revoked_by(data),
+            revoked_by=self._tokens.revoked_by,
+            any_revoked=self._tokens.any_revoked,
             claim=claim,
             memo=self.memo,
         )
-
-    def _revoked_by(self, data: bytes) -> RevokedBy:
-        """Who revoked what; for an invocation that is remembered, found with one query."""
-        known = self.memo.authorised(data)
-        if known is None:
-            return self._tokens.revoked_by
-        names = [cid for link in known.chain for cid in twins.names(link.token)]
-        if self._tokens.any_revoked(names):
-            return self._tokens.revoked_by
-        return lambda cid, issuers: None if cid in names else self._tokens.revoked_by(cid, issuers)
 
     def _timed(self, state: ClockState, check: Callable[[], Any]) -> Any:
         """What a check gives; with a clock that is wrong, what it says of time is not believed."""

@@ -73,10 +73,12 @@ class Run:
         id: 16 hexadecimal digits.
         workflow: what it runs.
         state: "running" until `go` has returned.
+        was_done: it changed the world and was done before, so nothing is left to do.
     """
 
     def __init__(self, workflow: Workflow, drive: Drive, runner: Runner, store: Store) -> None:
         self.id = drive.run.id
+        self.was_done = drive.run.state == "done"
         self.workflow = workflow
         self.state: RunState = "running"
         self._drive = drive
@@ -196,7 +198,8 @@ class Workflows:
         """Open a run, to be started with its `go`.
 
         The latest run of this workflow goes on, also when a crash ended it, or with another process
-        that works on it; one that is done is followed by a new one.
+        that works on it. One that is done is followed by a new one, unless it changed the world:
+        then its receipts are the answer, and only `new` does it again.
 
         Args:
             workers: steps at the same time; default from the configuration, else the processors.

@@ -24,6 +24,7 @@ from sync.intake import Claims
 from sync.keys import ChannelKey
 from sync.messages import BUSY, DONE, UNAUTHORISED, Bye, encode
 from sync.peers import FOUND, TOLD, Call, Peer, PeerBook
+from sync.questions import Questions
 from sync.race import first_of
 from sync.rules import Rules
 from sync.session import Session
@@ -105,7 +106,7 @@ class Runner:
         self._why: dict[str, str] = {}
         self._synced_at: dict[Key, int] = {}
         self._audited_at: dict[Key, float] = {}
-        self._questions: dict[tuple[bytes, bytes], _Question] = {}
+        self._questions = Questions()
         self._tasks: set[asyncio.Task[None]] = set()
         self._poked = asyncio.Event()
         self._stopping = False
@@ -137,12 +138,16 @@ class Runner:
         self._stopping = True
         if self._discovery is not None:
             await self._discovery.stop()
-        await asyncio.gather(*(talk.close(DONE, "stopping") for talk in self._all()))
+        await asyncio.gather(*(talk.close(DONE, "stopping") for talk in self.talks()))
         if self._listener is not None:
             await self._listener.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def talks(self) -> list[Talk]:
+        """The conversations of this moment."""
+        return list(self._talks.values())
 
     def changed(self, name: bytes) -> None:
         """Items were added to a set: offer them to the peers that are connected."""
@@ -166,22 +171,13 @@ class Runner:
         asked = [talk for (_, set_name), talk in self._talks.items() if set_name == name]
         if not asked:
             return ()
-        key = (name, question)
-        if key not in self._questions:
-            self._questions[key] = _Question(len(asked))
+
+        def send() -> None:
             for talk in asked:
                 talk.session.ask([question])
                 talk.poke()
-        waiting = self._questions[key]
-        waiting.users += 1
-        try:
-            return await asyncio.wait_for(asyncio.shield(waiting.answer), within_s)
-        except asyncio.TimeoutError:
-            return ()
-        finally:
-            waiting.users -= 1
-            if not waiting.users:
-                del self._questions[key]
+
+        return await self._questions.ask((name, question), len(asked), send, within_s)
 
     async def gateway(self, did: str) -> WebChannel:
         """A channel without frames, whose `get` reads the peer's paths; the caller closes it.
@@ -383,21 +379,16 @@ class Runner:
                 case Synced():
                     self._synced_at[did, name] = self._clock.now()
                 case Answered(question, raws):
-                    self._answer(name, question, raws)
+                    self._questions.answered((name, question), raws)
                 case Missed(ids):
                     for id in ids:
-                        self._answer(name, id, ())
+                        self._questions.answered((name, id), ())
             self._notice(Notice("event", did, type(event).__name__, name, event))
 
     def _tell_others(self, talk: Talk, name: bytes) -> None:
         for (_, set_name), other in self._talks.items():
             if set_name == name and other is not talk:
                 other.notify()
-
-    def _answer(self, name: bytes, question: bytes, raws: Sequence[bytes]) -> None:
-        waiting = self._questions.get((name, question))
-        if waiting is not None:
-            waiting.answered(tuple(raws))
 
     def _is_known(self, did: str) -> bool:
         peer = self._book.peer(did)
@@ -412,7 +403,7 @@ class Runner:
     def _moved(self, reason: str) -> None:
         self._book.awake()
         if reason == "slept":
-            for talk in self._all():  # their other ends have long given up
+            for talk in self.talks():  # their other ends have long given up
                 talk.channel.drop()
         self._notice(Notice("moved", text=reason))
         self._poked.set()
@@ -450,9 +441,6 @@ class Runner:
             return "dialling"
         return "waiting" if self._book.addresses(peer.did) else "no-address"
 
-    def _all(self) -> list[Talk]:
-        return list(self._talks.values())
-
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
@@ -463,20 +451,6 @@ class Runner:
         if not task.cancelled() and (error := task.exception()) is not None:
             told = {"message": "a task of the sync runner failed", "exception": error}
             task.get_loop().call_exception_handler({**told, "task": task})
-
-
-class _Question:
-    """Somebody waits for the first answer, or for the last peer that has none."""
-
-    def __init__(self, asked: int) -> None:
-        self.users = 0
-        self.answer: asyncio.Future[tuple[bytes, ...]] = asyncio.get_running_loop().create_future()
-        self._left = asked
-
-    def answered(self, raws: tuple[bytes, ...]) -> None:
-        self._left -= 1
-        if not self.answer.done() and (raws or self._left <= 0):
-            self.answer.set_result(raws)
 
 
 async def _refuse(channel: Channel, code: int, retry_s: int | None) -> None:

@@ -11,7 +11,7 @@ import click
 from lite.cli.command import verb
 from lite.cli.files import resolve_path
 from lite.cli.outfile import writing
-from lite.cli.present import size, visible
+from lite.cli.present import counted, file_name, size
 from lite.cli.progress import metered
 from lite.cli.shell import Shell
 
@@ -51,7 +51,7 @@ def export(
         written = node.export(roots, stream, **told)
     if shell.json and out != "-":
         shell.emit({"file": out, "bytes": written, "roots": [str(root) for root in roots]})
-    shell.note(f"ipvm: wrote {size(written)}" + ("" if out == "-" else f" to {visible(out)}"))
+    shell.note(f"ipvm: wrote {size(written)}" + ("" if out == "-" else f" to {file_name(out)}"))
 
 
 def _root(node: Node, ref: str) -> CID:
@@ -77,7 +77,7 @@ def import_(shell: Shell, file: str) -> None:
     else:
         with open_file(file) as opened:
             total = Path(file).stat().st_size
-            with metered(shell, opened, f"import {visible(file)}", total) as stream:
+            with metered(shell, opened, f"import {file_name(file)}", total) as stream:
                 report = node.import_(stream)
     if shell.json:
         shell.emit(
@@ -92,5 +92,6 @@ def import_(shell: Shell, file: str) -> None:
         for root in report.roots:
             shell.line(str(root))
     shell.note(
-        f"ipvm: {report.blocks} blocks, {size(report.bytes)}, {len(report.receipts)} receipts"
+        f"ipvm: {counted(report.blocks, 'block')}, {size(report.bytes)}, "
+        + counted(len(report.receipts), "receipt")
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from lite.cli.command import verb
-from lite.cli.present import size, visible
+from lite.cli.present import file_name, size
 from lite.cli.shell import Shell
 from lite.errors import UsageError
 
@@ -17,7 +17,7 @@ def _check_regular(file: str) -> None:
     path = Path(file)
     if file == "-" or (path.exists() and not path.is_file()):
         raise UsageError(
-            f"{visible(file)} is not a regular file, and a backup has to be one",
+            f"{file_name(file)} is not a regular file, and a backup has to be one",
             hint="Name a file, for example home.backup.",
         )
 
@@ -34,7 +34,7 @@ def backup(shell: Shell, file: str) -> None:
     size_bytes = shell.node().store.backup(Path(file))
     if shell.json:
         shell.emit({"file": file, "bytes": size_bytes})
-    shell.note(f"ipvm: wrote {size(size_bytes)} to {visible(file)}; it holds the secret key")
+    shell.note(f"ipvm: wrote {size(size_bytes)} to {file_name(file)}; it holds the secret key")
 
 
 @verb("restore", example="ipvm restore /media/usb/ipvm.backup")

@@ -117,7 +117,7 @@ def unknown_verb(group: click.Group, ctx: click.Context, name: str) -> UsageErro
     """The error for a verb that is not there, with the nearest that is."""
     import difflib
 
-    near = difflib.get_close_matches(name, group.list_commands(ctx), 1, 0.5)
+    near = difflib.get_close_matches(name, group.list_commands(ctx), 1, 0.6)
     if near:
         hint = f"Did you mean `{ctx.command_path} {near[0]}`?"
     else:

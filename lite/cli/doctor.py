@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from lite.cli.command import verb
-from lite.cli.present import moment, size, visible
+from lite.cli.present import counted, moment, size, visible
 from lite.cli.shell import Shell, TaskEnded
 from lite.errors import ConfigError, IntegrityError, IpvmError, NotFoundError, StoreError
 from lite.frozen import frozen
@@ -230,7 +230,7 @@ def _cache(config: Config) -> Finding:
         return Finding("cache", "warning", f"{config.cache_dir}: {error.strerror}", _NO_CACHE)
     if config.cache_dir.exists() and not os.access(config.cache_dir, os.W_OK | os.X_OK):
         return Finding("cache", "warning", f"{config.cache_dir} cannot be written", _NO_CACHE)
-    return Finding("cache", "ok", f"{len(files)} files, {size(sum(files))}")
+    return Finding("cache", "ok", f"{counted(len(files), 'file')}, {size(sum(files))}")
 
 
 def _store(config: Config, deep: bool, repair: bool) -> Iterator[Finding]:
@@ -253,7 +253,11 @@ def _store(config: Config, deep: bool, repair: bool) -> Iterator[Finding]:
         yield _problem(problem)
     if not problems:
         how = "every block hashed, every signature checked" if deep else "structure checked"
-        yield Finding("store", "ok", f"{stats.blocks} blocks, {stats.receipts} receipts; {how}")
+        yield Finding(
+            "store",
+            "ok",
+            f"{counted(stats.blocks, 'block')}, {counted(stats.receipts, 'receipt')}; {how}",
+        )
 
 
 def _problem(problem: Problem) -> Finding:

@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from lite.cli.present import one_line
+from lite.cli.present import is_text, one_line
 from lite.cli.shell import STDOUT, Shell, TaskEnded, complain, error_line
 from lite.environment import environment
 from lite.errors import BugError, IpvmError
@@ -18,6 +18,7 @@ _LOOK = (
     "Look where it acts whether it happened, before you do it again: the same command does it once"
     " more. With --nonce TEXT a server can know a repetition by its idempotency-key."
 )
+_NOT_UTF8 = "A file's name may be anything; what names something here is text in UTF-8."
 
 
 @frozen
@@ -69,6 +70,9 @@ def _describe(error: BaseException) -> Ending:
             return Ending(1, "in-doubt", f"in doubt: {error}", _LOOK)
         case OSError():
             return _system(error)
+        case UnicodeEncodeError() if not is_text(str(error.object)):
+            said = one_line(str(error.object), 60)
+            return Ending(2, "usage", f"“{said}” is not text: it is not UTF-8", _NOT_UTF8)
         case MemoryError():
             return Ending(6, "memory", "there is not enough memory for this")
         case _:

@@ -10,7 +10,7 @@ import click
 
 from lite.cli.command import verb
 from lite.cli.outfile import writing
-from lite.cli.present import visible
+from lite.cli.present import counted, file_name
 from lite.cli.progress import metered
 from lite.cli.shell import Shell
 from lite.errors import UsageError
@@ -46,6 +46,8 @@ def add(
     """
     if name is not None and len(paths) > 1:
         raise UsageError("--name is for one path", hint="Add them one by one, or their folder.")
+    if "" in paths:
+        raise UsageError("an empty PATH names no file", hint="The current folder is . (a dot).")
     node = shell.node()
     if profile is not None:
         from lite.config import setting
@@ -64,7 +66,7 @@ def add(
         secret = node.store.secrets.is_secret(cid)
         added.append({"path": path, "cid": str(cid), "secret": secret})
         if not shell.json:
-            shell.line(str(cid) if len(paths) == 1 else f"{cid}  {path}")
+            shell.line(str(cid) if len(paths) == 1 else f"{cid}  {file_name(path)}")
     if shell.json:
         shell.emit({"added": added})
 
@@ -76,8 +78,8 @@ def _make_private(shell: Shell, node: Node, path: str, cid: CID) -> None:
     fresh = make_secret(node.store, [cid])
     receipts = sum(node.store.receipts.has(one) for one in fresh)
     if receipts:
-        what = "1 receipt" if receipts == 1 else f"{receipts} receipts"
-        shell.note(f"ipvm: {visible(path)}: {what} that came of it, secret from now on as well")
+        what = counted(receipts, "receipt")
+        shell.note(f"ipvm: {file_name(path)}: {what} that came of it, secret from now on as well")
 
 
 def _add(shell: Shell, node: Node, path: str, profile: str | None) -> CID:
@@ -97,13 +99,14 @@ def _add_any(shell: Shell, node: Node, path: str, profile: str | None) -> CID:
         cid = node.add(path, profile=profile)
         if missing := left_out(Path(path)):
             shell.note(
-                f"ipvm: {visible(path)}: left out {missing} symbolic links and special files"
+                f"ipvm: {file_name(path)}: left out "
+                + counted(missing, "symbolic link or special file")
             )
         return cid
 
     with (
         open_file(path) as file,
-        metered(shell, file, f"add {visible(path)}", Path(path).stat().st_size) as stream,
+        metered(shell, file, f"add {file_name(path)}", Path(path).stat().st_size) as stream,
     ):
         return node.add(stream, profile=profile)
 
@@ -185,4 +188,4 @@ def ls(shell: Shell, ref: str) -> None:
     width = max((len(str(entry.tsize)) for entry in entries), default=0)
     for entry in entries:
         mark = "  (secret)" if entry.cid in secret else ""
-        shell.line(f"{entry.cid}  {entry.tsize:>{width}}  {visible(entry.name)}{mark}")
+        shell.line(f"{entry.cid}  {entry.tsize:>{width}}  {file_name(entry.name)}{mark}")

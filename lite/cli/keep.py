@@ -6,7 +6,7 @@ import click
 
 from lite.cli.command import group, verb
 from lite.cli.files import resolve_path
-from lite.cli.present import size, visible
+from lite.cli.present import counted, size, visible
 from lite.cli.shell import Shell
 from lite.errors import NotFoundError
 from lite.quantities import parse_duration_ms
@@ -79,7 +79,9 @@ def gc(shell: Shell, dry_run: bool, grace: str) -> None:
         )
         return
     would = "would remove" if dry_run else "removed"
-    shell.line(f"{would} {report.removed} blocks, {size(report.bytes)}; kept {report.kept}")
+    shell.line(
+        f"{would} {counted(report.removed, 'block')}, {size(report.bytes)}; kept {report.kept}"
+    )
 
 
 name = group("name", help="Names of your own for CIDs.", example="ipvm name set photo bafy…")

@@ -1,16 +1,54 @@
-"""Small texts for people: short CIDs, ages, amounts, and text that cannot move the cursor."""
+"""Small texts for people: short CIDs, ages, amounts, and text that cannot move the cursor.
+
+A byte of an argument or a file's name that is no UTF-8 is a lone surrogate in Python; everywhere
+it is shown, also in JSON, it is written out as `\\xff`.
+"""
 
 from __future__ import annotations
 
 import re
+from typing import Any
 
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_BREAK = {"\n": "\\n", "\t": "\\t", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _AGES = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 def visible(text: str) -> str:
     """Foreign text with control characters written out, so that it cannot drive a terminal."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    return _CONTROL.sub(_written_out, text)
+
+
+def file_name(text: str) -> str:
+    """A file's name as people see it: like `visible`, and line breaks and tabs written out."""
+    return visible(text).translate(str.maketrans(_BREAK))
+
+
+def is_text(text: str) -> bool:
+    """Whether it has a UTF-8 form; an argument that is not UTF-8 has none."""
+    return _SURROGATE.search(text) is None
+
+
+def encodable(value: Any) -> Any:
+    """IPLD with every text in it, keys too, made one that has a UTF-8 form."""
+    if isinstance(value, str):
+        return _SURROGATE.sub(_written_out, value)
+    if isinstance(value, dict):
+        return {encodable(key): encodable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [encodable(item) for item in value]
+    return value
+
+
+def _written_out(found: re.Match[str]) -> str:
+    number = ord(found[0])
+    return f"\\x{number - 0xDC00 if 0xDC80 <= number <= 0xDCFF else number:02x}"
+
+
+def counted(number: int, one: str) -> str:
+    """`1 block`, `3 blocks`."""
+    return f"{number} {one}" if number == 1 else f"{number} {one}s"
 
 
 def one_line(text: str, width: int = 200) -> str:

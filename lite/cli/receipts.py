@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lite.cli.command import group, verb
-from lite.cli.present import age, amount, elapsed, moment, one_line, short, size, visible
+from lite.cli.present import age, amount, counted, elapsed, moment, one_line, short, size, visible
 from lite.cli.shell import Shell
 from lite.errors import NotFoundError
 from lite.files import is_file
@@ -169,7 +169,9 @@ def verify(shell: Shell, ref: str) -> None:
     for one in checked:
         for line in [*describe(one.receipt), *([SECRET] if secret else [])]:
             shell.line(line)
-        shell.line(f"verified     {one.blocks} blocks, {size(one.bytes)}, and the signature")
+        shell.line(
+            f"verified     {counted(one.blocks, 'block')}, {size(one.bytes)}, and the signature"
+        )
 
 
 def _verified(one: Verified) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
-from lite.cli.present import visible
+from lite.cli.present import encodable, visible
 from lite.environment import environment
+from lite.errors import CodecError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,22 +99,27 @@ class Shell:
 
     def line(self, text: str) -> None:
         """One line of a result to stdout."""
-        self.write(text.encode("utf-8", "surrogateescape") + b"\n")
+        self.write(text.encode("utf-8", "backslashreplace") + b"\n")
 
     def emit(self, fields: dict[str, Any]) -> None:
         """The one JSON object of `--json`; values are IPLD and come out as DAG-JSON."""
         from lite.ipld import dag_json
 
-        self.write(dag_json.encode({"v": JSON_VERSION, **fields}) + b"\n")
+        whole = {"v": JSON_VERSION, **fields}
+        try:
+            data = dag_json.encode(whole)
+        except CodecError:  # a file's name, or what it was called, is not UTF-8
+            data = dag_json.encode(encodable(whole))
+        self.write(data + b"\n")
 
     def emit_error(self, code: str, message: str, hint: str | None) -> None:
         """The object of `--json` for an error; needs nothing that may be what is broken."""
         import json
 
         error = {"code": code, "message": message, "hint": hint}
-        fields = {"v": JSON_VERSION, **self.done, "error": error}
+        fields = encodable({"v": JSON_VERSION, **self.done, "error": error})
         text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
-        self.write(text.encode("utf-8", "backslashreplace") + b"\n")
+        self.write(text.encode() + b"\n")
 
     def note(self, text: str) -> None:
         """A line for people on stderr, unless `-q`."""

@@ -87,7 +87,9 @@ def _going(function: _F) -> _F:
     "ipvm workflow run thumbs.yaml --dry-run",
 )
 @click.argument("file")
-@click.option("--new", is_flag=True, help="A new run, also when the last one can go on.")
+@click.option(
+    "--new", is_flag=True, help="A new run, also when the last one can go on, or changed the world."
+)
 @click.option("--private", is_flag=True, help="All that comes of it stays on this node.")
 @click.option("--homestar", is_flag=True, help="Homestar's rules for values.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be skipped, run or queued.")
@@ -105,7 +107,8 @@ def run(
     out: tuple[str, ...],
     **asked: Any,
 ) -> None:
-    """Run a workflow, or go on with its latest run unless that is done.
+    """Run a workflow, or go on with its latest run unless that is done. One that changed the world
+    (mail, POST, files) and is done is not run again without --new.
 
     FILE is YAML, JSON or DAG-CBOR, - for standard input, or the CID or name of a stored workflow;
     `ipvm workflow schema` says what is in it. Known steps are not run again. The values of the
@@ -290,6 +293,8 @@ def _hints(shell: Shell, run: Run, rows: Sequence[StepRow]) -> None:
     """What the user may do about steps that are not done."""
     from lite.cli.results import advice
 
+    if run.was_done:
+        shell.note("  → This changed the world and was done before; --new does it again")
     states = {row.state for row in rows}
     again = f"`ipvm workflow resume {short_id(run.id)}"
     open_ = (view.receipt for view in run.steps if view.failure == "open")

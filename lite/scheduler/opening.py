@@ -1,6 +1,8 @@
 """How a run begins, or goes on: which run it is, what of it is done, what is known already.
 
-never run before, or the last one ended done    a new run
+never run before                                a new run
+the last one ended done                         a new run, or, when it changed the world, that one:
+                                                its receipts are the answer
 interrupted (nobody works on it any more)       goes on: what has a receipt keeps it, what was
                                                 running is tried again or is in doubt
 others work on it now                           this process joins
@@ -20,6 +22,7 @@ from lite.frozen import field, frozen, replace
 from lite.ipld.cid import CID
 from lite.limits import Limits
 from lite.model.instruction import Instruction
+from lite.model.safety import LEVELS, is_mutation
 from lite.model.workflow import Workflow
 from lite.ops.base import is_transient
 from lite.scheduler.attempt import Attempts, Ended, Rules
@@ -156,7 +159,17 @@ def _earlier(request: Request, store: Store) -> RunRow | None:
     if request.run is not None:
         return store.runs.find(request.run)
     latest = None if request.new else store.runs.latest(request.workflow.cid)
-    return None if latest is None or latest.state == "done" else latest
+    return None if latest is None or _is_spent(latest, store) else latest
+
+
+def _is_spent(run: RunRow, store: Store) -> bool:
+    """Whether a run is done and may be followed by another. One that changed the world may not:
+    nobody can tell whether who asks again saw it end, as after a crash right behind its last step.
+    """
+    if run.state != "done":
+        return False
+    levels = {row.level for row in store.runs.steps(run.id)}
+    return not levels & {level for level in LEVELS if is_mutation(level)}
 
 
 def _start(request: Request, book: Book, known: Mapping[int, Settled], store: Store) -> RunRow:
@@ -236,7 +249,7 @@ def _adopted(store: Store, book: Book, run: RunRow) -> list[Facts]:
 
 def _go_on(request: Request, book: Book, run: RunRow, store: Store) -> list[StepState]:
     """Where each step stands. Rows of steps that are tried again say so before anything begins."""
-    had_ended = run.state != "running"
+    had_ended = run.state not in ("running", "done")  # what is done is not tried again
     rows = {row.position: row for row in store.runs.steps(run.id)}
     states: list[StepState] = []
     for entry in book.entries:
@@ -263,6 +276,8 @@ def _go_on(request: Request, book: Book, run: RunRow, store: Store) -> list[Step
 def _reopened(request: Request, run: RunRow, store: Store) -> RunRow:
     """The row as it holds from now on. A run that somebody works on stays cancelled when it is; the
     deadline of one that was interrupted still holds."""
+    if run.state == "done" and not request.rules.redo:
+        return run
     stopped = run.cancelled and not store.runs.is_active(run.id)
     deadline_at = request.deadline_at
     if run.state == "running" and deadline_at is None:

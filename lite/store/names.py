@@ -18,6 +18,7 @@ __all__ = ["LABEL_CHARS_MAX", "NAME_CHARS_MAX", "Modules", "Names", "Pin", "Pins
 NAME_CHARS_MAX = 128
 LABEL_CHARS_MAX = 256
 _NAME = re.compile(r"[^\W_][\w.+-]*")  # letters and digits of any script; no / : @ or space
+_CID_START = re.compile(r"ba(?:fy|fk|gu)(?:re|be)|Qm[1-9A-HJ-NP-Za-km-z]{6}")  # as CIDs here do
 
 
 def may_be_name(text: str) -> bool:
@@ -55,11 +56,17 @@ class Names:
             )
         if _is_cid(name):
             raise UsageError(f"{name} is a CID, which always means itself", hint="Choose a word.")
+        if _CID_START.match(name):
+            raise UsageError(
+                f"{name} looks like the beginning of a CID", hint="Choose a word that does not."
+            )
         with self._database.write() as transaction:
             transaction.execute(sql.NAME_SET, (name, cid.raw, self._clock.now()))
 
     def get(self, name: str) -> CID | None:
         """What `name` means, or None."""
+        if not may_be_name(name):
+            return None
         found = self._database.row(sql.NAME, (name,))
         return stored_cid(found[0]) if found else None
 
@@ -69,6 +76,8 @@ class Names:
 
     def remove(self, name: str) -> bool:
         """Forget a name; whether there was one."""
+        if not may_be_name(name):
+            return False
         with self._database.write() as transaction:
             return transaction.execute(sql.NAME_DELETE, (name,)).rowcount > 0
 

@@ -179,6 +179,8 @@ REVOCATIONS_AFTER = (
 REVOCATIONS_CHECKED = """
 SELECT rowid, cid, data, revoked FROM revocations WHERE rowid > ? ORDER BY rowid LIMIT ?
 """
+# Those with proofs: the field prf is not the empty list.
+REVOCATIONS_PROVED = "SELECT data FROM revocations WHERE instr(data, x'6370726680') = 0"
 REVOCATION_MEND = "UPDATE revocations SET revoked = ? WHERE rowid = ?"
 REVOCATIONS_COUNT = "SELECT count(*) FROM revocations"
 REVOCATION_DELETE = "DELETE FROM revocations WHERE rowid = ?"

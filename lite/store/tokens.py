@@ -15,7 +15,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Literal
 
-from lite.clock import Clock
+from lite.clock import Clock, ClockState
 from lite.errors import QuotaError
 from lite.frozen import frozen
 from lite.ipld.cid import CID
@@ -25,6 +25,7 @@ from lite.store import sql
 from lite.store.database import Database, Row, Transaction
 from lite.store.faults import stored_cid
 from lite.store.receipts import stored_receipt
+from lite.store.token_revokers import recount
 from lite.ucan import command as commands
 from lite.ucan import envelope
 from lite.ucan.authorised import CLOCK_BUFFER_S
@@ -76,6 +77,7 @@ class Tokens:
         durable: bool = True,
     ) -> None:
         """Keep delegations, and revocations with the DIDs in whose name they count; all or none.
+        Earlier revocations of which a delegation is a proof may count in more names from now on.
 
         Args:
             durable: False when it may be lost with the power, because it can come again.
@@ -95,6 +97,14 @@ class Tokens:
                 _write_delegation(transaction, delegation, now)
             for revocation, names in revocations:
                 _write_revocation(transaction, revocation, names, now)
+            recount(
+                self._database,
+                transaction,
+                new,
+                now=ClockState.of(now, self.latest().signed_at).sure_now,
+                resolve=self.delegation,
+                revoked_by=self.revoked_by,
+            )
 
     def get(self, cid: CID) -> bytes | None:
         """The bytes of a delegation or revocation, or None."""

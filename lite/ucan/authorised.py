@@ -17,6 +17,7 @@ from lite.ucan.policy import Failure
 CLOCK_BUFFER_S: Final = 60  # clocks of two devices may differ by as much, says UCAN 1.0
 
 RevokedBy = Callable[[CID, Sequence[str]], "str | None"]
+AnyRevoked = Callable[[Sequence[CID]], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +63,28 @@ class Authorised:
                 return position, failure
         return None
 
-    def still_holds(self, now: int, revoked_by: RevokedBy) -> bool:
-        """Whether what can change since the check has not: the time, and what was revoked."""
+    def is_timely(self, now: int) -> bool:
+        """Whether all of it holds at a time."""
         if self.not_before is not None and now + CLOCK_BUFFER_S < self.not_before:
             return False
-        if self.expires_at is not None and now - CLOCK_BUFFER_S > self.expires_at:
-            return False
-        return first_revoked(self.chain, revoked_by) is None
+        return self.expires_at is None or now - CLOCK_BUFFER_S <= self.expires_at
 
 
-def first_revoked(chain: Sequence[Delegation], revoked_by: RevokedBy) -> tuple[int, str] | None:
+def first_revoked(
+    chain: Sequence[Delegation], revoked_by: RevokedBy, any_revoked: AnyRevoked | None = None
+) -> tuple[int, str] | None:
     """The first delegation of a chain that one of the issuers up to it has revoked.
+
+    Args:
+        any_revoked: see `proofs.check`.
 
     Returns:
         Its position and the DID of the revoker.
     """
+    if any_revoked is not None:
+        names = [cid for delegation in chain for cid in twins.names(delegation.token)]
+        if not names or not any_revoked(names):
+            return None
     issuers: list[str] = []
     for position, delegation in enumerate(chain):
         issuers.append(delegation.issuer)

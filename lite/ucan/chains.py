@@ -148,9 +148,14 @@ class _Search:
         if len(chain) >= LINKS_MAX or (known is not None and audience not in known):
             return
         found = self._source.given_to(audience, self._subject, self._wanted.command, known)
-        for one in islice(found, LOOKED_AT_MAX):
-            if not self._leads_on(one, len(chain)) or _loops(one, chain) or not self._fits(one):
-                continue
+        fitting = [
+            one
+            for one in islice(found, LOOKED_AT_MAX)
+            if self._leads_on(one, len(chain)) and not _loops(one, chain) and self._fits(one)
+        ]
+        if self._wanted.args is None:
+            fitting.sort(key=_conditions)
+        for one in fitting:
             self._add(_Partial((one, *chain), partial.revokers | self._revokers_of(one)))
 
     def _leads_on(self, one: Delegation, below: int) -> bool:
@@ -174,7 +179,7 @@ class _Search:
         ends = min(map(_end, chain))
         conditions = 0
         if self._wanted.args is None:
-            conditions = sum(len(link.policy.statements) for link in chain)
+            conditions = sum(map(_conditions, chain))
         heappush(self._queue, (length, conditions, -ends, self._made, partial))
 
     def _revokers_of(self, one: Delegation) -> frozenset[str]:
@@ -273,6 +278,10 @@ def _loops(delegation: Delegation, chain: Chain) -> bool:
     return delegation.issuer == delegation.audience or any(
         link.audience == delegation.issuer for link in chain
     )
+
+
+def _conditions(delegation: Delegation) -> int:
+    return len(delegation.policy.statements)
 
 
 def _end(delegation: Delegation) -> int:

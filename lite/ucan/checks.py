@@ -8,7 +8,8 @@ from typing import Final, TypeVar
 
 from lite.errors import CodecError, Rule, SignatureError
 from lite.ipld.cid import CID
-from lite.ucan import container, envelope
+from lite.limits import TOKEN_BYTES_MAX
+from lite.ucan import container, envelope, heads
 from lite.ucan.authorised import CLOCK_BUFFER_S
 from lite.ucan.delegation import Delegation
 from lite.ucan.envelope import Token
@@ -26,8 +27,10 @@ from lite.ucan.refusals import (
     TokenTooLarge,
     TooDeep,
     TooEarly,
+    TooManyItems,
     TooManyProofs,
     TooManyTokens,
+    UnknownTag,
 )
 from lite.ucan.show import moment, short, span
 
@@ -43,7 +46,11 @@ _REFUSALS: Final[dict[Rule, type[Refusal]]] = {
     "policy-size": PolicyTooLarge,
     "proofs": TooManyProofs,
     "token-bytes": TokenTooLarge,
+    "token-tag": UnknownTag,
 }
+
+ITEMS_MAX: Final = 4_096  # values in one token, nested ones included
+SMALL_BYTES: Final = 512  # so few that their values need no count
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,23 +94,49 @@ def unpack(data: bytes) -> tuple[bytes, ...]:
         raise refusal from None
 
 
-def read(parse: Callable[[bytes], Parsed], data: bytes, place: Place) -> Parsed:
+def read(
+    parse: Callable[[bytes, CID | None], Parsed],
+    data: bytes,
+    place: Place,
+    *,
+    cid: CID | None = None,
+    items_max: int = ITEMS_MAX,
+) -> Parsed:
     """Step 1 or 7b: the bytes as a token of the spec.
 
+    Args:
+        cid: of `data`, when known.
+        items_max: values that may be in it; those of small tokens are not counted.
+
     Raises:
+        TooManyItems: there are more; nothing of it was decoded.
         MalformedToken: one of its kinds.
         TooManyProofs: so many that the token is too large for any other look.
         InvalidSignature: the signature has a length that no scheme known here has.
     """
     step = place.step("1", "7b")
+    if len(data) <= TOKEN_BYTES_MAX and items_in(data) > items_max:
+        raise place.refused(_too_many_items(items_max), step)
     try:
-        return parse(data)
+        return parse(data, cid)
     except MalformedToken as error:
         raise place.refused(error, step) from None
     except CodecError as error:
         raise place.refused(malformed(error), step) from None
     except SignatureError as error:
         raise place.refused(InvalidSignature(str(error)), step) from None
+
+
+def items_in(data: bytes) -> int:
+    """How many values there are in a token, as far as it is worth to count them."""
+    return 0 if len(data) <= SMALL_BYTES else heads.items(data, ITEMS_MAX)
+
+
+def _too_many_items(left: int) -> TooManyItems:
+    if left < ITEMS_MAX:
+        text = "there are more values in the invocation and its proofs than are read for one check"
+        return TooManyItems(text, hint="ask for delegations with smaller policies")
+    return TooManyItems(f"there are over {ITEMS_MAX} values in it, more than are read")
 
 
 def check_signature(token: Token, place: Place) -> None:

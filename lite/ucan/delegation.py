@@ -47,14 +47,17 @@ class Delegation:
     expires_at: int | None = field(compare=False)
 
     @staticmethod
-    def parse(data: bytes) -> Delegation:
+    def parse(data: bytes, cid: CID | None = None) -> Delegation:
         """Read a delegation from outside. Its signature and time are for `lite.ucan.proofs`.
+
+        Args:
+            cid: of `data`, when known; it is not checked.
 
         Raises:
             CodecError, SignatureError: not the canonical bytes of a token.
             MalformedToken: a token, but not a delegation of the spec; it names the field.
         """
-        return Delegation.of(envelope.parse(data))
+        return Delegation.of(envelope.parse(data, cid))
 
     @staticmethod
     def of(token: Token) -> Delegation:

@@ -20,6 +20,7 @@ from lite.ipld.cid import CID, DAG_CBOR
 from lite.keys import Key
 from lite.limits import TOKEN_BYTES_MAX
 from lite.ucan import varsig
+from lite.ucan.show import value as shown
 
 TAG_INVOCATION: Final = "ucan/inv@1.0.0-rc.1"
 TAG_DELEGATION: Final = "ucan/dlg@1.0.0-rc.1"
@@ -83,8 +84,11 @@ def sign(tag: str, payload: dict[str, Any], key: Key) -> Token:
     return Token(data, CID.of(data, DAG_CBOR), tag, payload, header, signature)
 
 
-def parse(data: bytes) -> Token:
+def parse(data: bytes, cid: CID | None = None) -> Token:
     """Read a token from outside. Its signature is not checked: see `verify`.
+
+    Args:
+        cid: of `data`, when known; it is not checked.
 
     Raises:
         CodecError: not the canonical bytes of an envelope, an unknown tag, or too large; then its
@@ -95,7 +99,7 @@ def parse(data: bytes) -> Token:
         from lite.ucan import oversize
 
         raise oversize.complaint(data)
-    return _token(data, CID.of(data, DAG_CBOR), dag_cbor.decode(data))
+    return _token(data, cid or CID.of(data, DAG_CBOR), dag_cbor.decode(data))
 
 
 def parse_trusted(data: bytes, cid: CID | None = None) -> Token:
@@ -139,7 +143,7 @@ def _token(data: bytes, cid: CID, value: Any) -> Token:
         raise SignatureError(f"a signature has {keys.SIGNATURE_BYTES} bytes, not {len(signature)}")
     tag, payload = next((key, item) for key, item in signed.items() if key != _HEADER_KEY)
     if tag not in _KNOWN_TAGS:
-        raise CodecError(f"unknown token tag {tag[:64]!r}")
+        raise CodecError(f"unknown token tag {shown(tag)}", rule="token-tag")
     if type(payload) is not dict or type(payload.get("iss")) is not str:
         raise CodecError("the payload of a token is a map with the issuer's DID under iss")
     return Token(data, cid, tag, payload, header, signature)

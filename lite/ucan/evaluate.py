@@ -23,7 +23,7 @@ from typing import Any, Final
 from lite.ucan.selector import UNRESOLVED, Spend
 from lite.ucan.statement import Statement
 
-STEPS_MAX: Final = 20_000  # for all policies of one invocation; well under 10 ms on a small board
+STEPS_MAX: Final = 10_000  # for all policies of one invocation; a few milliseconds
 
 _NUMBERS = frozenset({int, float})
 

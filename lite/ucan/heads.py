@@ -41,6 +41,26 @@ def head(data: bytes, at: int) -> tuple[int, int, int]:
     return major, number, end
 
 
+def items(data: bytes, most: int) -> int:
+    """How many items there are in the data, nested ones included, but no more than `most` + 1.
+
+    Nothing else about the data is checked: what is no CBOR gives some number.
+    """
+    at, end, count = 0, len(data), 0
+    while at < end and count <= most:
+        initial = data[at]
+        count += 1
+        argument = initial & 31
+        at += 1
+        if argument > 23:
+            size = 1 << (argument - 24) if argument < 28 else 0
+            argument = int.from_bytes(data[at : at + size], "big")
+            at += size
+        if initial >> 5 in (BYTES, TEXT):
+            at += argument
+    return count
+
+
 class Walk:
     """Goes over items by their heads alone, at most so many of them.
 

@@ -48,14 +48,17 @@ class Invocation:
     expires_at: int | None = field(compare=False)
 
     @staticmethod
-    def parse(data: bytes) -> Invocation:
+    def parse(data: bytes, cid: CID | None = None) -> Invocation:
         """Read an invocation from outside. Whether it may be done is for `lite.ucan.proofs` to say.
+
+        Args:
+            cid: of `data`, when known; it is not checked.
 
         Raises:
             CodecError, SignatureError: not the canonical bytes of a token.
             MalformedToken: a token, but not an invocation of the spec; it names the field.
         """
-        return Invocation.of(envelope.parse(data))
+        return Invocation.of(envelope.parse(data, cid))
 
     @staticmethod
     def of(token: Token) -> Invocation:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from lite.ipld.cid import CID
 from lite.limits import TIME_MAX_S
 from lite.ucan import command as commands
-from lite.ucan.refusals import InvalidTime, MalformedToken
+from lite.ucan.refusals import InvalidField, InvalidTime, MissingField
 from lite.ucan.show import value as shown
 
 DID_CHARS_MAX: Final = 512
@@ -25,11 +25,11 @@ _NEVER_NULL = object()
 
 
 def check_needed(payload: Mapping[str, Any], names: tuple[str, ...]) -> None:
-    """Raises MalformedToken when one of the fields is absent."""
+    """Raises MissingField when one of the fields is absent."""
     for name in names:
         if name not in payload:
             more = ": a powerline says it with null" if name == "sub" else ""
-            raise MalformedToken(f"{name} is missing{more}", details={"field": name})
+            raise MissingField(f"{name} is missing{more}", details={"field": name})
 
 
 @lru_cache(maxsize=1024)
@@ -37,10 +37,10 @@ def principal(did: str) -> str:
     """A DID without its fragment, which counts for nothing when principals are compared.
 
     Raises:
-        MalformedToken: not a DID.
+        InvalidField: not a DID.
     """
     if len(did) > DID_CHARS_MAX or not _DID.fullmatch(did):
-        raise MalformedToken(f"{shown(did)} is not a DID")
+        raise InvalidField(f"{shown(did)} is not a DID")
     return did.partition("#")[0]
 
 
@@ -113,5 +113,5 @@ def links(payload: Mapping[str, Any], name: str) -> tuple[CID, ...]:
     return tuple(item)
 
 
-def bad(name: str, wanted: str, item: object) -> MalformedToken:
-    return MalformedToken(f"{name} is {shown(item)}, not {wanted}", details={"field": name})
+def bad(name: str, wanted: str, item: object) -> InvalidField:
+    return InvalidField(f"{name} is {shown(item)}, not {wanted}", details={"field": name})

@@ -9,12 +9,14 @@ Source: UCAN Delegation 1.0.0-rc.1, Policy.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from lite.ucan import explain, policy_parse
 from lite.ucan.evaluate import STEPS_MAX, Meter, OutOfSteps, holds
 from lite.ucan.show import value as shown
 from lite.ucan.statement import Statement
+
+EXPLAIN_STEPS_MAX: Final = 2_000  # to say what of a statement failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ _EMPTY = Policy()
 def _failure(number: int, statement: Statement, args: Any) -> Failure:
     reason = f"{_named(number, statement)} does not hold"
     try:
-        reason += f": {explain.why_not(statement, args, Meter().spend)}"
+        reason += f": {explain.why_not(statement, args, Meter(EXPLAIN_STEPS_MAX).spend)}"
     except OutOfSteps:
         reason += " of the arguments"
     return Failure(number, statement.source, reason)

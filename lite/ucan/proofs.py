@@ -23,12 +23,15 @@ root, which the subject issued, to the one that reached the invoker.
         7i policy       its policy holds of the arguments              PolicyNotMet, PolicyTooCostly
         7j revocation   no issuer so far has revoked it                Revoked
      8  invoker     the principal expected at last issued the
-                    invocation; with no proofs, the subject            NoProofs, InvalidAudience
+                    invocation; with no proofs, the subject            NoProofs, WrongInvoker
      9  replay      it was not accepted before                         Replayed
 
 Step 4 is what keeps strangers out: about a subject of their own they need no proof.
 Every proof must cover the command by itself (7h), so that a powerline with a wider command than
 the one before it adds nothing; some implementations refuse such chains, and none is minted here.
+What is cheap comes first: 7a to 7h of each proof, then 7j and 8 of the chain as a whole, and then
+7i of each proof, for policies cost the most. A token has at most `ITEMS_MAX` values, and all that
+are read for one check `CHECK_ITEMS_MAX` (TooManyItems, steps 1 and 7b).
 Replay comes last, so that only what is accepted is remembered.
 Source: UCAN 1.0 with Delegation and Invocation 1.0.0-rc.1; order of the proofs as in the fixtures
 of the spec since 2026.
@@ -38,15 +41,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.limits import PROOFS_MAX
 from lite.ucan import command as commands
 from lite.ucan import twins
-from lite.ucan.authorised import CLOCK_BUFFER_S, Authorised, RevokedBy, revoker_of
-from lite.ucan.checks import Place, check_signature, check_time, read
+from lite.ucan.authorised import CLOCK_BUFFER_S, AnyRevoked, Authorised, RevokedBy, first_revoked
+from lite.ucan.checks import ITEMS_MAX, Place, check_signature, check_time, items_in, read
 from lite.ucan.delegation import Delegation
-from lite.ucan.evaluate import Meter
 from lite.ucan.invocation import Invocation
 from lite.ucan.memo import Memo
 from lite.ucan.payload import principal
@@ -66,10 +69,13 @@ from lite.ucan.refusals import (
     TooManyProofs,
     UnavailableProof,
     WrongExecutor,
+    WrongInvoker,
     WrongProof,
 )
 from lite.ucan.show import short
 from lite.ucan.show import value as shown
+
+CHECK_ITEMS_MAX: Final = 5_000  # values in the invocation and its proofs, small tokens aside
 
 Resolve = Callable[[CID], "bytes | None"]
 Claim = Callable[[CID, "int | None"], bool]
@@ -77,15 +83,13 @@ Claim = Callable[[CID, "int | None"], bool]
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """The arguments of `check` that its steps share, and the steps left to policies."""
+    """The arguments of `check` that its steps share."""
 
     executor: str | None
     acts_for: Collection[str]
     now: int
     resolve: Resolve
-    revoked_by: RevokedBy
     memo: Memo | None
-    meter: Meter
 
 
 def check(
@@ -98,6 +102,7 @@ def check(
     claim: Claim | None,
     acts_for: Collection[str] = (),
     memo: Memo | None = None,
+    any_revoked: AnyRevoked | None = None,
 ) -> Authorised:
     """Let an invocation in, or say why not; the steps are those of the module.
 
@@ -112,18 +117,25 @@ def check(
             of two calls at once with one CID only one is told so. None only for inspection.
         acts_for: DIDs, without fragments, of subjects other than this node for which it acts.
         memo: of what was verified before.
+        any_revoked: whether anybody revoked any of the delegations, where that can be answered
+            sooner than for each by itself.
 
     Raises:
         Refusal: of the class that the step names.
     """
-    request = _Request(executor, acts_for, now, resolve, revoked_by, memo, Meter())
+    request = _Request(executor, acts_for, now, resolve, memo)
     known = memo.authorised(data) if memo is not None else None
-    if known is None or not known.still_holds(now, revoked_by):
+    remembered = known is not None and known.is_timely(now)
+    if known is None or not remembered:
         known = _walk(data, request)
-        if memo is not None:
-            memo.keep(known)
     else:
         _check_address(known.invocation, request)
+    _check_revocations(known.chain, revoked_by, any_revoked, memo, len(known.chain))
+    if not remembered:
+        _check_invoker(known.invocation, known.chain)
+        _check_policies(known)
+        if memo is not None:
+            memo.keep(known)
     if claim is not None:
         _claim(known.invocation, claim)
     return known
@@ -153,15 +165,16 @@ def check_chain(
     """
     count = len(chain)
     _check_number(count, Place(chain[-1].cid, count - 1))
+    named = count if count > 1 else 0
     for position, delegation in enumerate(chain):
-        place = Place(delegation.cid, position, count if count > 1 else 0)
-        above = chain[:position]
+        place = Place(delegation.cid, position, named)
         check_time(delegation, now, place)
-        _check_link(subject, command, above, delegation, place)
-        _check_revocation(chain[: position + 1], place, revoked_by)
+        _check_link(subject, command, chain[:position], delegation, place)
+    _check_revocations(chain, revoked_by, None, None, named)
 
 
 def _walk(data: bytes, request: _Request) -> Authorised:
+    """Steps 1 to 7h."""
     invocation = read(Invocation.parse, data, Place(None))
     place = Place(invocation.cid)
     check_signature(invocation.token, place)
@@ -169,16 +182,15 @@ def _walk(data: bytes, request: _Request) -> Authorised:
     check_time(invocation, request.now, place)
     count = len(invocation.proofs)
     _check_number(count, place)
+    left = CHECK_ITEMS_MAX - items_in(data)
     chain: list[Delegation] = []
     for position, cid in enumerate(invocation.proofs):
         place = Place(cid, position, count)
-        delegation = _proof(cid, place, request)
+        delegation = _proof(cid, place, request, left)
+        left -= items_in(delegation.data)
         check_time(delegation, request.now, place)
         _check_link(invocation.subject, invocation.command, chain, delegation, place)
-        _check_policy(invocation, delegation, place, request.meter)
         chain.append(delegation)
-        _check_revocation(chain, place, request.revoked_by, request.memo)
-    _check_invoker(invocation, chain)
     return Authorised.of(invocation, chain)
 
 
@@ -201,7 +213,7 @@ def _check_address(invocation: Invocation, request: _Request) -> None:
         raise Place(invocation.cid).refused(foreign, "4")
 
 
-def _proof(cid: CID, place: Place, request: _Request) -> Delegation:
+def _proof(cid: CID, place: Place, request: _Request, items_left: int) -> Delegation:
     """Steps 7a to 7c, once for each delegation as long as the memo has it."""
     known = request.memo.delegation(cid) if request.memo is not None else None
     if known is not None:
@@ -212,10 +224,12 @@ def _proof(cid: CID, place: Place, request: _Request) -> Delegation:
             "not at hand", hint="send the delegation with the invocation, or import it first"
         )
         raise place.refused(missing, "7a")
-    if CID.of(data, DAG_CBOR) != cid:
-        other = WrongProof(f"its bytes are those of {short(CID.of(data, DAG_CBOR))}")
+    found = CID.of(data, DAG_CBOR)
+    if found != cid:
+        other = WrongProof(f"its bytes are those of {short(found)}")
         raise place.refused(other, "7a")
-    delegation = read(Delegation.parse, data, place)
+    items_max = min(items_left, ITEMS_MAX)
+    delegation = read(Delegation.parse, data, place, cid=cid, items_max=items_max)
     check_signature(delegation.token, place)
     if request.memo is not None:
         request.memo.keep_delegation(delegation)
@@ -260,12 +274,12 @@ def _check_link(
         raise place.refused(narrow, "7h")
 
 
-def _check_policy(
-    invocation: Invocation, delegation: Delegation, place: Place, meter: Meter
-) -> None:
+def _check_policies(found: Authorised) -> None:
     """Step 7i."""
-    failure = delegation.policy.failure(invocation.args, meter)
-    if failure is not None:
+    failed = found.failure(found.invocation.args)
+    if failed is not None:
+        position, failure = failed
+        place = Place(found.chain[position].cid, position, len(found.chain))
         raise place.refused(policy_refusal(failure), "7i")
 
 
@@ -275,23 +289,28 @@ def policy_refusal(failure: Failure) -> Refusal:
     return kind(failure.reason, details={"statement": failure.statement, "policy": failure.source})
 
 
-def _check_revocation(
-    chain: Sequence[Delegation], place: Place, revoked_by: RevokedBy, memo: Memo | None = None
+def _check_revocations(
+    chain: Sequence[Delegation],
+    revoked_by: RevokedBy,
+    any_revoked: AnyRevoked | None,
+    memo: Memo | None,
+    count: int,
 ) -> None:
-    """Step 7j, on the last of the chain so far."""
-    issuers = [delegation.issuer for delegation in chain]
-    revoker = revoker_of(chain[-1].token, issuers, revoked_by)
-    if revoker is None:
+    """Step 7j."""
+    found = first_revoked(chain, revoked_by, any_revoked)
+    if found is None:
         return
+    position, revoker = found
+    place = Place(chain[position].cid, position, count)
     if memo is not None:
-        memo.forget(chain[-1].cid)
+        memo.forget(chain[position].cid)
     revoked = Revoked(
         f"revoked by {short(revoker)}", details={"revoker": revoker}, hint="ask for a new one"
     )
     raise place.refused(revoked, "7j")
 
 
-def _check_invoker(invocation: Invocation, chain: list[Delegation]) -> None:
+def _check_invoker(invocation: Invocation, chain: Sequence[Delegation]) -> None:
     """Step 8."""
     expected = chain[-1].audience if chain else invocation.subject
     if invocation.issuer == expected:
@@ -302,7 +321,7 @@ def _check_invoker(invocation: Invocation, chain: list[Delegation]) -> None:
         text = f"issued by {issuer} without proofs, and only {short(expected)} needs none"
         raise place.refused(NoProofs(text, details=details), "8")
     text = f"issued by {issuer}, but the last proof gave the right to {short(expected)}"
-    raise place.refused(InvalidAudience(text, details=details), "8")
+    raise place.refused(WrongInvoker(text, details=details), "8")
 
 
 def _claim(invocation: Invocation, claim: Claim) -> None:

@@ -8,6 +8,10 @@
         │   ├── InvalidPolicy   ucan-policy-invalid  ParseError        not a policy
         │   │   └── PolicyTooLarge ucan-policy-too-large ParseError    statements, levels or bytes
         │   ├── TokenTooLarge   ucan-token-too-large ParseError        over 16 KiB
+        │   ├── TooManyItems    ucan-items-too-many  ParseError        values in it, or in all proofs
+        │   ├── UnknownTag      ucan-unknown-tag     ParseError        of another version, or no UCAN
+        │   ├── MissingField    ucan-field-missing   ParseError        a field that must be there
+        │   ├── InvalidField    ucan-field-invalid   ParseError        a field of another type
         │   ├── TooDeep         ucan-too-deep        ParseError        nested over 256 levels
         │   ├── KeysUnsorted    ucan-keys-unsorted   ParseError        a map in another order
         │   ├── KeyTwice        ucan-key-twice       ParseError        a key twice in a map
@@ -25,6 +29,7 @@
         ├── PowerlineRoot    ucan-powerline-root     InvalidClaim      sub null at the root
         ├── InvalidSubject   ucan-subject            InvalidSubject    a proof about another subject
         ├── InvalidAudience  ucan-audience           InvalidAudience   a gap in the chain
+        │   └── WrongInvoker ucan-invoker            InvalidAudience   the chain ends at another
         ├── NoProofs         ucan-no-proofs          InvalidClaim      invoked by a stranger
         ├── CommandNotCovered ucan-command           InvalidClaim      a proof for another command
         ├── PolicyNotMet     ucan-policy             MatchError        arguments against a policy
@@ -81,9 +86,10 @@ class Refusal(AuthorityError):
     def at(
         self: Refused, where: str, step: str, token: CID | None, position: int | None
     ) -> Refused:
-        """The same refusal with its place in the procedure, and `where` before the message."""
+        """The same refusal with its place in the procedure: `where` before the message, the step
+        behind it."""
         return type(self)(
-            f"{where}: {self}",
+            f"{where}: {self} (step {step})",
             step=step,
             token=token,
             position=position,
@@ -119,6 +125,22 @@ class PolicyTooLarge(InvalidPolicy):
 
 class TokenTooLarge(MalformedToken):
     code = "ucan-token-too-large"
+
+
+class TooManyItems(MalformedToken):
+    code = "ucan-items-too-many"
+
+
+class UnknownTag(MalformedToken):
+    code = "ucan-unknown-tag"
+
+
+class MissingField(MalformedToken):
+    code = "ucan-field-missing"
+
+
+class InvalidField(MalformedToken):
+    code = "ucan-field-invalid"
 
 
 class TooDeep(MalformedToken):
@@ -198,6 +220,10 @@ class InvalidSubject(Refusal):
 class InvalidAudience(Refusal):
     code = "ucan-audience"
     wire_name = "InvalidAudience"
+
+
+class WrongInvoker(InvalidAudience):
+    code = "ucan-invoker"
 
 
 class NoProofs(Refusal):

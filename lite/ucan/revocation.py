@@ -25,7 +25,7 @@ from lite.ucan.checks import Place, check_signature, check_time, read
 from lite.ucan.delegation import Delegation
 from lite.ucan.invocation import Invocation
 from lite.ucan.proofs import Resolve
-from lite.ucan.refusals import Expired, MalformedToken, Refusal
+from lite.ucan.refusals import Expired, MalformedToken, MissingField, Refusal
 
 COMMAND: Final = "/ucan/revoke"
 
@@ -60,7 +60,7 @@ class Revocation:
             raise MalformedToken(f"not a revocation: its cmd is not {COMMAND}")
         revoked = payload.link(invocation.args, "revoke")
         if revoked is None:
-            raise MalformedToken("not a revocation: revoke is missing from its args")
+            raise MissingField("not a revocation: revoke is missing from its args")
         path = payload.links(invocation.args, "path") if "path" in invocation.args else ()
         return Revocation(invocation, revoked, path)
 

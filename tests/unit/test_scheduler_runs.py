@@ -275,13 +275,26 @@ def test_a_mutation_comes_last_and_is_on_the_disk_as_running_before_it_acts(lab:
     assert states == ["running"]
 
 
-def test_a_mutation_with_a_nonce_is_done_once_for_ever_and_without_one_in_every_run(
+def test_a_mutation_with_a_nonce_is_done_once_for_ever_and_without_one_in_every_new_run(
     lab: Lab,
 ) -> None:
-    for number in range(2):
-        run(lab, Workflow(once=do("post", "give", nnc="n1", value=number * 0, **{"as": "once"})))
-        run(lab, Workflow(each=do("post", value=0, **{"as": "each"})))
+    for _ in range(2):
+        run(lab, Workflow(once=do("post", nnc="n1", value=0, **{"as": "once"})), new=True)
+        run(lab, Workflow(each=do("post", value=0, **{"as": "each"})), new=True)
     assert (lab.ran["once"], lab.ran["each"]) == (1, 2)
+
+
+@pytest.mark.parametrize(("op", "times"), [("post", 1), ("put", 1), ("query", 2)])
+def test_a_run_that_changed_the_world_and_is_done_is_the_answer_until_a_new_one_is_asked_for(
+    lab: Lab, op: str, times: int
+) -> None:
+    workflow = Workflow(act=do(op, value=1, **{"as": "act"}))
+    first, again = run(lab, workflow), run(lab, workflow)
+    assert (lab.ran["act"], again.was_done) == (times, times == 1)
+    assert (again.id == first.id) is (times == 1)
+    assert (again.state, again["act"].out.unwrap()) == ("done", 1)
+    assert run(lab, workflow, new=True).id != first.id
+    assert lab.ran["act"] == times + 1
 
 
 def test_a_mutation_in_doubt_is_never_repeated_by_itself(lab: Lab) -> None:

@@ -1,0 +1,43 @@
+"""In whose names stored revocations count, once more when proofs of theirs arrive.
+
+Who revokes with a right that the subject delegated shows proofs. They may come later than the
+revocation, which then starts to count in the name of the subject.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lite.store import sql
+from lite.store.database import Database, Transaction
+from lite.ucan import command as commands
+from lite.ucan.authorised import RevokedBy
+from lite.ucan.delegation import Delegation
+from lite.ucan.proofs import Resolve
+from lite.ucan.refusals import Refusal
+from lite.ucan.revocation import COMMAND, Revocation, revokers
+
+
+def recount(
+    database: Database,
+    transaction: Transaction,
+    arrived: Iterable[Delegation],
+    *,
+    now: int,
+    resolve: Resolve,
+    revoked_by: RevokedBy,
+) -> None:
+    """Judge again the revocations that name one of the delegations as a proof."""
+    proofs = {one.cid for one in arrived if commands.covers(one.command, COMMAND)}
+    if not proofs:
+        return
+    for (data,) in database.rows(sql.REVOCATIONS_PROVED):
+        revocation = Revocation.parse(data)
+        if proofs.isdisjoint(revocation.invocation.proofs):
+            continue
+        try:
+            _, names = revokers(data, now=now, resolve=resolve, revoked_by=revoked_by)
+        except Refusal:  # not yet valid for this clock; it was when it came in
+            continue
+        for name in sorted(names):
+            transaction.execute(sql.REVOKER_ADD, (revocation.revoked.raw, name))
