@@ -102,6 +102,7 @@ class Authority:
         expires_in_s: int | None,
         subject: str | None = None,
         powerline: bool = False,
+        before_keeping: Callable[[Issued], object] | None = None,
     ) -> Issued:
         """Sign and keep a delegation.
 
@@ -113,6 +114,7 @@ class Authority:
             subject: whom it is about. None: this node. Another: the right that this node was given
                 is passed on, or less of it.
             powerline: it passes on whatever this node may do, about any subject.
+            before_keeping: called with what was signed; if it raises, nothing is kept.
 
         Raises:
             UsageError: a DID, command, policy or time is not of the form that the spec asks for.
@@ -144,8 +146,11 @@ class Authority:
                 policy=list(policy),
                 expires_at=expires_at,
             )
+        issued = Issued(token, [*chain, token])
+        if before_keeping is not None:
+            before_keeping(issued)
         self._tokens.add([token])
-        return Issued(token, [*chain, token])
+        return issued
 
     def invoke(
         self,
@@ -256,6 +261,17 @@ class Authority:
             *(Imported("receipt", one.cid, "") for one in receipts),
         ]
         return Imports(imported, refused)
+
+    def forget(self, cids: Iterable[CID]) -> list[CID]:
+        """Drop delegations from the store; revocations and what was used up stay.
+
+        Returns:
+            Those that were here.
+        """
+        dropped = self._tokens.forget(cids)
+        for cid in dropped:
+            self._gate.memo.forget(cid)
+        return dropped
 
     # Looking.
 

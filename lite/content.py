@@ -6,6 +6,7 @@ or dag-json block for its value; the parameter's type decides what the guest get
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ class Links:
         self._receipts = store.receipts
         self._files = files
         self._folder: Path | None = None
+        self._scratch = ExitStack()
         self._memory_bytes_left = CONTENT_MEMORY_BYTES_MAX
 
     def __enter__(self) -> Links:
@@ -61,11 +63,8 @@ class Links:
         self.close()
 
     def close(self) -> None:
-        if self._folder is not None:
-            import shutil
-
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+        self._scratch.close()
+        self._folder = None
 
     def content(self, value: Any, *, skip_absent: bool = False) -> dict[CID, Content]:
         """Content of every link in `value`, and in the values that those links stand for.
@@ -117,9 +116,9 @@ class Links:
             self._memory_bytes_left -= size
             return Content("file", self._files.read(cid))
         if self._folder is None:
-            import tempfile
+            from lite.ops.scratch import scratch_folder
 
-            self._folder = Path(tempfile.mkdtemp(prefix="ipvm-"))
+            self._folder = Path(self._scratch.enter_context(scratch_folder("ipvm-input-")))
         path = self._folder / str(cid)
         with path.open("xb") as out:
             for chunk in unixfs.read_file(cid, self._get):

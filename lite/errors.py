@@ -5,7 +5,8 @@ The tree (class, stable code, exit status of the command line):
     IpvmError
     ├── UsageError            usage             2   wrong arguments, or a file the user wrote
     │   ├── CidError          cid-invalid       2   text or bytes that are not a CID
-    │   └── ConfigError       config-invalid    2   a setting that does not parse
+    │   ├── ConfigError       config-invalid    2   a setting that does not parse
+    │   └── ModuleError       bad-module        2   a file that is no module that runs here
     ├── QueuedError           queued            3   cannot finish offline now
     ├── AuthorityError        unauthorised      4   a proof is missing, expired or too narrow
     ├── NotFoundError         not-found         5   no such file, name, block or receipt here
@@ -15,6 +16,7 @@ The tree (class, stable code, exit status of the command line):
     │   ├── StoreTooNew       store-too-new     6   written by a later version; nothing was touched
     │   ├── StoreCorrupt      store-corrupt     6   the database file is damaged
     │   └── StoreBusy         store-busy        6   another process kept it locked too long
+    ├── OutputError           output            6   what was made could not be handed on; not kept
     ├── EngineUnavailable     engine            6   no engine here can run this kind of module
     ├── IntegrityError        integrity         7   bytes do not match what they claim to be
     │   ├── CodecError        codec             7   not strict DAG-CBOR, DAG-JSON, CAR, dag-pb…
@@ -31,7 +33,7 @@ tasks are in `lite.model.result`.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 # What a broken rule of a format is called, where a caller tells it from others.
 Rule = Literal[
@@ -59,6 +61,10 @@ class IpvmError(Exception):
         super().__init__(message)
         self.hint = hint
 
+    def place(self) -> dict[str, Any]:
+        """Where and in what it arose, for programs; most errors have nothing to say of that."""
+        return {}
+
 
 class UsageError(IpvmError):
     code = "usage"
@@ -71,6 +77,10 @@ class CidError(UsageError):
 
 class ConfigError(UsageError):
     code = "config-invalid"
+
+
+class ModuleError(UsageError):
+    code = "bad-module"
 
 
 class QueuedError(IpvmError):
@@ -111,6 +121,11 @@ class StoreCorrupt(StoreError):
 
 class StoreBusy(StoreError):
     code = "store-busy"
+
+
+class OutputError(IpvmError):
+    code = "output"
+    exit_code = 6
 
 
 class EngineUnavailable(IpvmError):

@@ -111,9 +111,10 @@ class _Bounded:
 
 
 def _too_large(bytes_max: int, setting: str, what: str = "the input ") -> LimitError:
+    one = "`--memory SIZE` allows more for one run, " if setting == "limits.memory" else ""
     return LimitError(
         f"{what}has more than {bytes_max} bytes, the setting {setting}",
-        hint=f"`ipvm config set {setting} SIZE` allows more.",
+        hint=f"{one}`ipvm config set {setting} SIZE` allows more{' for all' * bool(one)}.",
     )
 
 

@@ -11,14 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from lite.clock import Clock, ClockState
-from lite.delegations import Searches, Source
-from lite.errors import UsageError
+from lite.delegations import Searches, Source, read_delegation
+from lite.errors import IpvmError, UsageError
 from lite.frozen import frozen
 from lite.ipld.cid import CID
+from lite.model.receipt import Receipt
 from lite.parcel import Parcel
 from lite.store import Store
 from lite.ucan import chains, proofs
 from lite.ucan.authorised import Authorised, first_revoked
+from lite.ucan.between import between
 from lite.ucan.chains import Wanted
 from lite.ucan.checks import Place, check_time
 from lite.ucan.delegation import Delegation
@@ -27,12 +29,14 @@ from lite.ucan.proofs import Claim
 from lite.ucan.refusals import (
     ClockWrong,
     Expired,
+    NoProofs,
     Refusal,
     Revoked,
     TooEarly,
     UnavailableProof,
 )
-from lite.ucan.show import short
+from lite.ucan.revocation import NOUN, revokers
+from lite.ucan.show import moment, short
 from lite.ucan.upward import Upward
 
 INVOCATION_COST: Final = 5_000  # looks: its policies may take many steps
@@ -50,13 +54,15 @@ class Verdict:
         refusal: why it does not hold.
         chain: the delegations that it rests on, the subject's own first, itself included; what was
             found of them when it does not hold.
+        note: what else to know of it, in one line; often empty.
     """
 
     kind: Kind
     holds: bool
     until: int | None
-    refusal: Refusal | None
+    refusal: IpvmError | None
     chain: list[Delegation]
+    note: str = ""
 
 
 class Gate:
@@ -113,7 +119,8 @@ class Gate:
         self, data: bytes, *, executor: str | None = None, searches: Searches | None = None
     ) -> Verdict:
         """Whether a token holds now: a delegation, or an invocation with its proofs, which may be
-        in the same container or here. It changes nothing and does not count as a use.
+        in the same container or here. It changes nothing and does not count as a use. Revocations
+        and receipts are judged as an import would.
 
         A container is judged by its invocation; or else by the delegation that ends its chain.
 
@@ -128,29 +135,74 @@ class Gate:
         """
         parcel = Parcel.read(data)
         single = [*parcel.invocations, *parcel.revocations, *parcel.receipts]
-        if len(single) == 1:
-            if searches is not None:
-                searches.spend(INVOCATION_COST if parcel.invocations else REVOCATION_COST)
-            return self._verify_invocation(single[0], executor, parcel)
-        if single:
-            raise UsageError(f"there are {len(single)} invocations in it: verify them one by one")
-        return self._verify_delegation(parcel, searches or self.searches())
+        if len(single) > 1:
+            raise UsageError(
+                f"there are {len(single)} tokens in it that are no delegations: verify them one by "
+                "one"
+            )
+        searches = searches or self.searches()
+        if not single:
+            return self._verify_delegation(parcel, searches)
+        (data,) = single
+        searches.spend(INVOCATION_COST if parcel.invocations else REVOCATION_COST)
+        if parcel.revocations:
+            return self._verify_revocation(data, parcel, searches)
+        if parcel.receipts:
+            return self._verify_receipt(data)
+        return self._verify_invocation(data, executor, parcel)
 
     def _verify_invocation(self, data: bytes, executor: str | None, parcel: Parcel) -> Verdict:
-        kind: Kind = (
-            "invocation"
-            if parcel.invocations
-            else "revocation"
-            if parcel.revocations
-            else "receipt"
-        )
         try:
             found = self.authorise(
                 data, executor=executor, proofs_with_it=parcel.delegations, claim=None
             )
         except Refusal as refusal:
-            return Verdict(kind, False, None, refusal, [])
-        return Verdict(kind, True, found.expires_at, None, list(found.chain))
+            return Verdict("invocation", False, None, refusal, [])
+        return Verdict("invocation", True, found.expires_at, None, list(found.chain))
+
+    def _verify_revocation(self, data: bytes, parcel: Parcel, searches: Searches) -> Verdict:
+        """As it counts where it is kept: in the name of its issuer, whenever that ended."""
+        state = self.clock_state()
+
+        def resolve(cid: CID) -> bytes | None:
+            return parcel.delegations.get(cid) or self._tokens.delegation(cid)
+
+        try:
+            revocation, names = self._timed(
+                state,
+                lambda: revokers(
+                    data, now=state.sure_now, resolve=resolve, revoked_by=self._tokens.revoked_by
+                ),
+            )
+            revoked = resolve(revocation.revoked)
+            if revoked is None:
+                note = "its delegation is not here; it counts if its issuer stands above that"
+                return Verdict("revocation", True, None, None, [], note)
+            leaf = read_delegation(revoked)
+            source = Source(searches, parcel.delegations)
+            about = leaf.subject or revocation.invocation.subject
+            if any(between(source, name, leaf.issuer, about=about) for name in names):
+                return Verdict("revocation", True, None, None, [])
+        except Refusal as refusal:
+            return Verdict("revocation", False, None, refusal, [])
+        issuer = short(revocation.invocation.issuer)
+        stranger = NoProofs(
+            f"issued by {issuer}, who issued neither {short(leaf.cid)} nor one above it",
+            hint="import the delegations before it, or verify them together in one container",
+        )
+        return Verdict(
+            "revocation", False, None, Place(revocation.cid, noun=NOUN).refused(stranger, "8"), []
+        )
+
+    def _verify_receipt(self, data: bytes) -> Verdict:
+        try:
+            receipt = Receipt.parse(data)
+        except IpvmError as error:
+            return Verdict("receipt", False, None, error, [])
+        ends = receipt.expires_at
+        over = ends is not None and ends < self.clock_state().sure_now
+        note = f"what it says held until {moment(ends)}" if ends is not None and over else ""
+        return Verdict("receipt", True, ends, None, [], note)
 
     def _verify_delegation(self, parcel: Parcel, searches: Searches) -> Verdict:
         state = self.clock_state()
@@ -299,7 +351,8 @@ def _leaf(parcel: Parcel, searches: Searches) -> Delegation:
     leaves = [one for one in found if one.audience not in passed_on]
     if len(leaves) != 1:
         raise UsageError(
-            f"there are {len(leaves)} delegations in it that end a chain: verify them one by one"
+            f"{len(leaves) or 'none'} of the delegations in it end a chain, not one: verify them "
+            "one by one"
         )
     return leaves[0]
 

@@ -13,7 +13,7 @@ from lite.answer import Answer
 from lite.clock import Clock, SystemClock
 from lite.config import Config
 from lite.engine.pool import Workers, default_size
-from lite.errors import ConfigError, NotFoundError, StoreError, UsageError
+from lite.errors import ConfigError, ModuleError, NotFoundError, StoreError, UsageError
 from lite.executor import HOMESTAR, Executor, Settled
 from lite.files import add_source, open_file
 from lite.frozen import frozen
@@ -311,7 +311,7 @@ class Node:
 
         Raises:
             NotFoundError: its blocks are not here.
-            UsageError: it is not a WebAssembly module.
+            ModuleError: it is not a WebAssembly module, or too large.
         """
         from lite.engine.base import GuestFailure
         from lite.engine.module import ModuleInfo
@@ -322,13 +322,13 @@ class Node:
             return ModuleInfo.from_data(dag_cbor.decode_trusted(known))
         size, bound = self.size(module), self.config.engine_caps.module_bytes
         if size > bound:
-            raise UsageError(f"{module} has {size} bytes; this node takes modules up to {bound}")
+            raise ModuleError(f"{module} has {size} bytes; this node takes modules up to {bound}")
         try:
             info = self._workers.describe(
                 module, lambda: b"".join(self.cat(module)), self.config.engine_caps
             )
         except GuestFailure as failure:
-            raise UsageError(f"{module} is not a module that runs here: {failure}") from failure
+            raise ModuleError(f"{module} is not a module that runs here: {failure}") from failure
         self.store.modules.put(module, dag_cbor.encode(info.to_data()))
         return info
 

@@ -135,6 +135,8 @@ def receipt_meta(
         meta["path"] = outcome.path
     if usage.memory_bytes is not None:
         meta["memory_bytes"] = usage.memory_bytes
+    if usage.memory_refused is not None:
+        meta["memory_refused"] = usage.memory_refused
     if usage.fuel is not None:
         meta["fuel"] = usage.fuel
     if linked.trace is not None:

@@ -15,6 +15,10 @@ CANDIDATES_SHOWN = 5
 
 def resolve(store: Store, ref: str) -> CID:
     """See `Node.resolve`."""
+    try:
+        ref.encode()
+    except UnicodeEncodeError:
+        raise CidError(f"“{ref}” is not UTF-8, so that nothing here is called that") from None
     if ref.startswith(SCHEME):
         root, _, path = ref.removeprefix(SCHEME).partition("/")
         cid = CID.parse(root)

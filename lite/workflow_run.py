@@ -198,8 +198,7 @@ class Workflows:
         """Open a run, to be started with its `go`.
 
         The latest run of this workflow goes on, also when a crash ended it, or with another process
-        that works on it. One that is done is followed by a new one, unless it changed the world:
-        then its receipts are the answer, and only `new` does it again.
+        that works on it. One that is done is followed by a new one, if it did not change the world.
 
         Args:
             workers: steps at the same time; default from the configuration, else the processors.

@@ -12,41 +12,27 @@ import ssl
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
-from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from sync import der
 from sync.errors import AuthError, IdentityError
-from sync.keys import ChannelKey, did_of, public_of
+from sync.keys import SEED_BYTES, ChannelKey, SeedKey, did_of
 
 ALPN: Final = "http/1.1"
 CERTIFICATE_BYTES_MAX: Final = 4096
-_FROM: Final = datetime(2020, 1, 1, tzinfo=timezone.utc)
-_UNTIL: Final = datetime(2120, 1, 1, tzinfo=timezone.utc)
 
 
 def certificate_of(key: ChannelKey) -> bytes:
-    """The DER of the certificate of a key: always the same bytes for the same key."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import (
-        Encoding,
-        load_der_private_key,
-    )
-    from cryptography.x509.oid import NameOID
+    """The DER of the certificate of a key: always the same bytes for the same key.
 
-    private = load_der_private_key(key.private_der(), None)
-    if not isinstance(private, Ed25519PrivateKey):
-        raise IdentityError("the key of a channel is an Ed25519 key")
-    if did_of(private.public_key().public_bytes_raw()) != key.did:
+    Raises:
+        IdentityError: the private key is not that of the did:key.
+    """
+    made = der.certificate(key)
+    if SeedKey(key.private_der()[-SEED_BYTES:]).did != key.did:
         raise IdentityError(f"the private key is not that of {key.did}")
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, key.did)])
-    serial = int.from_bytes(sha256(public_of(key.did)).digest()[:8], "big") >> 1 | 1
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name)
-    builder = builder.public_key(private.public_key()).serial_number(serial)
-    builder = builder.not_valid_before(_FROM).not_valid_after(_UNTIL)
-    return builder.sign(private, None).public_bytes(Encoding.DER)
+    return made
 
 
 def server_context(key: ChannelKey, certificate: bytes) -> ssl.SSLContext:
@@ -79,24 +65,10 @@ def did_of_server(tls: ssl.SSLObject) -> tuple[str, bytes]:
     """
     if tls.version() != "TLSv1.3":
         raise AuthError(f"the connection is {tls.version()}, not TLS 1.3")
-    der = tls.getpeercert(binary_form=True)
-    if not der or len(der) > CERTIFICATE_BYTES_MAX:
+    shown = tls.getpeercert(binary_form=True)
+    if not shown or len(shown) > CERTIFICATE_BYTES_MAX:
         raise AuthError("the server shows no certificate of a did:key")
-    return did_of(_public_key(der)), der
-
-
-def _public_key(der: bytes) -> bytes:
-    from cryptography import x509
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-    try:
-        public = x509.load_der_x509_certificate(der).public_key()
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise AuthError(f"the server's certificate cannot be read: {error}") from None
-    if not isinstance(public, Ed25519PublicKey):
-        raise AuthError("the server's certificate holds no Ed25519 key")
-    return public.public_bytes_raw()
+    return did_of(der.public_key(shown)), shown
 
 
 def _private_pem(key: ChannelKey) -> str:

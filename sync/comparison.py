@@ -13,7 +13,7 @@ from typing import Final
 from sync.base import Clock, ItemStore
 from sync.messages import COMPARE_BYTES_MAX
 from sync.meter import Meter
-from sync.reconcile import BUCKETS, Outcome, Reconciler
+from sync.reconcile import FINE, Outcome, Reconciler
 
 CPU_S_MAX: Final = 2.0  # for one peer's comparisons in a minute
 _ROUND_FRAMES: Final = 8  # beyond two for each level of the tree
@@ -52,10 +52,10 @@ class Comparison:
 
     def start(self, counts: tuple[int, int], *, is_audit: bool) -> bytes:
         """Begin a round; the first message. `counts`: items in both sets."""
-        levels = ceil(log2(max(*counts, 1) + 1) / log2(BUCKETS))
+        levels = ceil(log2(max(*counts, 1) + 1) / log2(FINE.parts))
         self.round = Round(2 * levels + _ROUND_FRAMES, is_audit)
         with self._store.ranges() as source:
-            return Reconciler(source, self.bytes_max).initiate()
+            return Reconciler(source, self.bytes_max, split=FINE).initiate()
 
     def take(self, message: bytes) -> Outcome:
         """Compare a message of the responder within the round under way.
@@ -65,7 +65,9 @@ class Comparison:
         """
         assert self.round is not None, "a round is under way"
         with self._store.ranges() as source:
-            outcome = Reconciler(source, self.bytes_max, initiator=True).reconcile(message)
+            outcome = Reconciler(source, self.bytes_max, initiator=True, split=FINE).reconcile(
+                message
+            )
         self.round.frames += 1
         self.round.have.update(dict.fromkeys(outcome.have))
         return outcome
@@ -78,6 +80,6 @@ class Comparison:
         """
         began = self._clock.monotonic()
         with self._store.ranges() as source:
-            outcome = Reconciler(source, self.bytes_max).reconcile(message)
+            outcome = Reconciler(source, self.bytes_max, split=FINE).reconcile(message)
         ended = self._clock.monotonic()
         return outcome.reply if self._cpu.add(ended - began, ended) else None

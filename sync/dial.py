@@ -209,8 +209,8 @@ async def received(socket: Socket) -> bytes:
         return checked_frame(frame)
     if message.type is aiohttp.WSMsgType.TEXT:
         raise FrameError("a text message instead of a binary frame")
-    if socket.close_code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG:
-        raise FrameError(f"a message of more than {MESSAGE_BYTES_MAX} bytes")
+    if isinstance(message.data, aiohttp.WebSocketError):  # too long, or not WebSocket at all
+        raise FrameError(str(message.data))
     why = socket.exception() or f"closed with code {socket.close_code}"
     raise ChannelClosed(f"the channel ended: {why}")
 

@@ -101,6 +101,13 @@ class LocalNetwork:
     async def start(self, found: OnSighting, moved: Callable[[str], None]) -> None:
         self._found, self._moved = found, moved
         self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task.add_done_callback(self._over)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.problem = f"discovery ended: {error!r}"
+            told = {"message": "discovery failed", "exception": error, "task": task}
+            task.get_loop().call_exception_handler(told)
 
     async def stop(self) -> None:
         if self._task is not None:
@@ -140,7 +147,11 @@ class LocalNetwork:
 
     async def _read_addresses(self) -> tuple[str, ...]:
         loop = asyncio.get_running_loop()
-        return tuple(sorted(await loop.run_in_executor(None, self._addresses)))
+        try:
+            return tuple(sorted(await loop.run_in_executor(None, self._addresses)))
+        except OSError as error:  # the system cannot say it at this moment
+            self.problem = f"the addresses of this machine cannot be read: {error}"
+            return self._bound
 
     async def _attach(self, addresses: tuple[str, ...]) -> None:
         self._bound = addresses
@@ -148,15 +159,13 @@ class LocalNetwork:
         if not addresses:
             self.problem = "this machine has no address"
             return
-        zone = self._make_zone()
+        self._zone = self._make_zone()
         try:
-            await zone.open(addresses, self._sighted)
+            await self._zone.open(addresses, self._sighted)
+            self.problem = ""
         except DiscoveryError as error:
             self.problem = str(error)
-            await zone.close()
-        else:
-            self.problem = ""
-            self._zone = zone
+            await self._leave()
 
     async def _ask(self) -> None:
         self._asked_at = self._clock.monotonic()

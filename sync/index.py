@@ -18,7 +18,7 @@ from __future__ import annotations
 import sqlite3
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import accumulate, islice
 from typing import Final
 
 from sync.base import (
@@ -59,7 +59,7 @@ CREATE TABLE IF NOT EXISTS sync_cursor (
 """
 
 _BUCKET_BITS: Final = 12
-_OPEN_MAX: Final = 64  # buckets whose rows are kept in memory
+_OPEN_ROWS_MAX: Final = 100_000  # rows kept in memory, unless one bucket alone has more
 _VARIABLES_MAX: Final = 500
 _HERE: Final = 0  # the number of this node itself, whose row has the epoch
 _ENTRY: Final = (
@@ -241,6 +241,7 @@ class SqlRanges:
             self._starts.append(self._starts[-1] + count)
             self._sums.append((self._sums[-1] + int.from_bytes(total, "little")) % MODULUS)
         self._open: dict[int, tuple[list[Bound], list[int]]] = {}
+        self._open_rows = 0
 
     def __len__(self) -> int:
         return self._starts[-1]
@@ -279,8 +280,6 @@ class SqlRanges:
         """The items of a bucket, and the sum of the ids before each of them."""
         found = self._open.pop(place, None)
         if found is None:
-            if len(self._open) >= _OPEN_MAX:
-                del self._open[next(iter(self._open))]
             first = self._buckets[place] << _BUCKET_BITS
             query = (
                 "SELECT time, id FROM sync_order WHERE grp = ? AND time >= ? AND time < ?"
@@ -289,10 +288,11 @@ class SqlRanges:
             rows: list[Bound] = self._db.execute(
                 query, (self._number, first, first + (1 << _BUCKET_BITS))
             ).fetchall()
-            sums = [0]
-            for _, id in rows:
-                sums.append(sums[-1] + int.from_bytes(id, "little"))
+            sums = list(accumulate((int.from_bytes(id, "little") for _, id in rows), initial=0))
             found = rows, sums
+            self._open_rows += len(rows)
+            while self._open and self._open_rows > _OPEN_ROWS_MAX:
+                self._open_rows -= len(self._open.pop(next(iter(self._open)))[0])
         self._open[place] = found
         return found
 

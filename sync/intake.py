@@ -22,7 +22,7 @@ WANT_BYTES_MAX: Final = 512 * 1024  # asked for and not yet here
 PUSH_BYTES_MAX: Final = 512 * 1024  # what an initiator may send unasked after a comparison
 LACKING_MAX: Final = 65_536
 BATCHES_MAX: Final = 64
-REFUSED_MAX: Final = 4_096
+NOTED_MAX: Final = 4_096
 _UNKNOWN_SIZE: Final = 2_048
 
 
@@ -64,14 +64,16 @@ class Intake:
     Attributes:
         strikes: items for which the peer is to blame.
         push_left: bytes that the peer may send unasked.
+        refused, missed: ids that were not accepted, and that the peer would not give.
     """
 
     def __init__(
         self, store: ItemStore, verifier: Verifier, peer: str, claims: Claims, budget: int
     ) -> None:
         self.epoch = b""
-        self.strikes = self.missed = self.stored = self.push_left = 0
+        self.strikes = self.stored = self.push_left = 0
         self.refused: dict[bytes, None] = {}
+        self.missed: dict[bytes, None] = {}
         self._store = store
         self._verifier = verifier
         self._peer = peer
@@ -171,7 +173,7 @@ class Intake:
         return tuple(ready)
 
     def next_want(self) -> tuple[tuple[bytes, ...], Taken]:
-        """Ids to ask for now (none until half of the window is free), and what that led to."""
+        """Ids to ask the peer for (none until half the window is free), and what came of it."""
         under_way = len(self._asked) + sum(self._blocks.values())
         if under_way > WANTS_MAX // 2 or self._asked_bytes > WANT_BYTES_MAX // 2:
             return (), Taken()
@@ -192,7 +194,6 @@ class Intake:
                 continue
             self._asked[id] = size
             self._asked_bytes += size
-            self._budget -= 0 if id in self._demanded else size
             wants.append(id)
         return tuple(wants), late
 
@@ -220,9 +221,12 @@ class Intake:
                 taken.events.append(GotBlock(id, raw))
             elif id in held:
                 self._resolve((id,))
+                self.missed.pop(id, None)
             elif self._is_due(id, raw, questioned, taken):
+                self._budget -= 0 if id in self._demanded else len(raw)
                 items += self._verified(id, raw, taken)
                 self._resolve((id,))
+                self.missed.pop(id, None)
         if give.at is not None:
             batch = self._open or self._begin()
             batch.at, batch.closed, self._open = give.at, True, None
@@ -240,8 +244,9 @@ class Intake:
         known = [
             id for id in ids if id in self._asked or self._blocks.get(id) or self._questions.get(id)
         ]
-        self.missed += sum(id in self._asked for id in known)
         for id in known:
+            if id in self._asked:
+                _note(self.missed, id)
             self._blocks.pop(id, None)
             self._questions.pop(id, None)
         self._resolve(known)
@@ -276,7 +281,7 @@ class Intake:
         return fresh
 
     def _may_ask(self, id: bytes) -> bool:
-        return self._budget > 0 or id in self._demanded
+        return self._budget > self._asked_bytes or id in self._demanded
 
     def _is_due(self, id: bytes, raw: bytes, questioned: bool, taken: Taken) -> bool:
         """Whether these bytes may come now; if not, that is a strike."""
@@ -300,9 +305,7 @@ class Intake:
             taken.events.append(Refused(id, str(error), False))
         else:
             return [Item(id, raw, accepted.time, accepted.lane)]
-        if len(self.refused) >= REFUSED_MAX:
-            del self.refused[next(iter(self.refused))]
-        self.refused[id] = None
+        _note(self.refused, id)
         return []
 
     def _strike(self, id: bytes, reason: str, taken: Taken) -> None:
@@ -344,6 +347,13 @@ class Intake:
 
     def _cursor(self, at: Position) -> Cursor | None:
         return Cursor(self.epoch, at) if at.seq else None
+
+
+def _note(ids: dict[bytes, None], id: bytes) -> None:
+    """Remember an id, and forget the oldest when there are too many."""
+    if len(ids) >= NOTED_MAX:
+        del ids[next(iter(ids))]
+    ids[id] = None
 
 
 def _later(one: Position | None, other: Position | None) -> Position | None:

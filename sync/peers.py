@@ -35,6 +35,7 @@ ADDRESSES_MAX: Final = 8  # of one peer, the owner's own not counted
 ADDRESS_CHARS_MAX: Final = 256
 NAME_CHARS_MAX: Final = 64
 _HEARD_AGAIN_S: Final = 600  # a hint that is repeated is written down as often
+_MET_AGAIN_S: Final = 60  # who comes again and again does not wear out the disk
 _HURRY_S: Final = 1.0
 
 BUDGET_BYTES: Final = 256 * 1024 * 1024
@@ -229,7 +230,9 @@ class PeerBook:
     def met(self, did: str, address: str | None) -> None:
         """A channel is open; `address` is where it answered when this node dialled."""
         now = self._clock.now()
-        self._note(replace(self._store.peer(did) or self._stranger(did), met_at=now))
+        peer = self._store.peer(did) or self._stranger(did)
+        if abs(now - peer.met_at) >= _MET_AGAIN_S:
+            self._note(replace(peer, met_at=now))
         if address is not None:
             known = {one.text: one for one in self._store.addresses(did)}
             before = known.get(address, Address(address, DIALLED, now))

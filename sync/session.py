@@ -34,9 +34,12 @@ class Session:
     """See the module. Call `to_send` until it returns None after every other call.
 
     Args:
-        me, peer: DIDs; the channel has proved the peer's.
+        me, peer: DIDs; the channel has proved the peer's. The lower one starts comparisons.
         set_name: 32 bytes; a peer that may not see the set never gets here.
         claims: shared by all sessions of this node about this set.
+
+    Raises:
+        StoreError: the set cannot be read; `status` raises it too, everything else ends with it.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Session:
         self._offer_at: float | None = None
         self._claims_at: float | None = None
         self._was_audit = False
+        self._active = True  # something happened since the last look whether all is at rest
         self._mine = store.summary()
         self._hello = msg.Hello(
             set_name, self._mine, store.cursor(peer), self._rules.budget, self._rules.lanes,
@@ -90,6 +94,7 @@ class Session:
         """Take one frame of the peer. Errors of the peer end the session; none is raised."""
         if self.phase != "closed":
             self.bytes_in += len(frame)
+            self._active = True
             self._guarded(lambda: self._take(frame))
         return self._drain()
 
@@ -100,6 +105,7 @@ class Session:
         def make() -> None:
             message = self._next()
             if message is not None:
+                self._active = True
                 made.append(msg.encode(message))
 
         self._guarded(make)
@@ -116,6 +122,8 @@ class Session:
 
     def wake_s(self) -> float | None:
         """Seconds until `tick` or `to_send` has something to do; None: only a frame can tell."""
+        if self._events:
+            return 0.0  # `to_send` found something out
         if self.phase == "closed":
             return None
         now = self._clock.monotonic()
@@ -125,7 +133,7 @@ class Session:
     def notify(self) -> None:
         """Items were added to the set, here or by another session."""
         if self.phase != "closed":
-            self._outlet.due = True
+            self._outlet.due = self._active = True
             self._offer_at = self._offer_at or self._clock.monotonic() + bounds.OFFER_DELAY_S
 
     def fetch(self, ids: Collection[bytes] = (), blocks: Collection[bytes] = ()) -> None:
@@ -170,7 +178,7 @@ class Session:
             lacking=self._intake.lacking,
             unacknowledged=self._outlet.unacked,
             refused=len(self._intake.refused),
-            missed=self._intake.missed,
+            missed=len(self._intake.missed),
             strikes=self._intake.strikes,
             bytes_in=self.bytes_in,
             bytes_out=self.bytes_out,
@@ -422,10 +430,12 @@ class Session:
         if self._outlet.given_bytes > self._rules.give_budget:
             self._end(msg.BUDGET, "sent as much as it may", blame=False, retry_s=bounds.RETRY_S)
             return self._urgent.popleft()
-        if found is None:
+        if found is None and self._active:
+            self._active = False
             self._rest()
-            if self._urgent:
-                return self._urgent.popleft()
+        if found is None and self._urgent:
+            return self._urgent.popleft()
+        if found is None:
             found, self._state = self._state, None
         return found
 

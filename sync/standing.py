@@ -32,5 +32,5 @@ def reason(phase: Phase, intake: Intake, outlet: Outlet, *, comparing: bool, tol
     if intake.refused:
         reasons.append(f"{len(intake.refused)} items of the peer were not accepted")
     if intake.missed:
-        reasons.append(f"{intake.missed} items were not given")
+        reasons.append(f"{len(intake.missed)} items were not given")
     return ": ".join(("the sets differ", *([", ".join(reasons)] if reasons else [])))

@@ -256,6 +256,7 @@ class _Counted(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         if self._transport is not None:
             del self._guests[self._transport]
+            self._transport.close()  # Python 3.10 takes it for forgotten otherwise
         self._guest.leave()
         self._inner.connection_lost(error)
 

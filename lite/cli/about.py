@@ -39,14 +39,9 @@ def say_version(shell: Shell) -> None:
 @click.pass_obj
 def completion(shell: Shell, name: str) -> None:
     """Print the script that completes ipvm's commands in bash, zsh or fish."""
-    from click.shell_completion import get_completion_class
+    from lite.cli.completing import script
 
-    from lite.cli.main import cli
-
-    kind = get_completion_class(name)
-    assert kind is not None
-    script = kind(cli, {}, "ipvm", "_IPVM_COMPLETE").source()
     if shell.json:
-        shell.emit({"shell": name, "script": script})
+        shell.emit({"shell": name, "script": script(name)})
     else:
-        shell.line(script.rstrip())
+        shell.line(script(name))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lite.cli.command import verb
+from lite.cli.command import offers, verb
 from lite.cli.files import resolve_path
 from lite.cli.outfile import writing
 from lite.cli.present import counted, file_name, size
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     "export",
     example="ipvm export q4wz7ka -o result.car\nipvm export q4wz7ka --with-code --with-inputs -o -",
 )
-@click.argument("refs", metavar="REF...", nargs=-1, required=True)
+@click.argument("refs", metavar="REF...", nargs=-1, required=True, shell_complete=offers("names"))
 @click.option("-o", "--out", metavar="FILE", required=True, help="The archive; - for stdout.")
 @click.option("--with-code", is_flag=True, help="Also the modules.")
 @click.option("--with-inputs", is_flag=True, help="Also the files that were given to them.")

@@ -62,6 +62,10 @@ class _NotThatType(Exception):
     """The text is no text of the type."""
 
 
+class _TooLarge(UsageError):
+    """A number that no type here holds; without the argument's place."""
+
+
 def parse_arguments(texts: Sequence[str], func: FuncType, sources: Sources) -> list[Any]:
     """One IPLD value for each parameter.
 
@@ -91,7 +95,7 @@ def parse_core_arguments(
         UsageError: a text where only a number can be.
     """
     given, expected = len(texts), len(func.params)
-    words = [i for i, text in enumerate(texts) if _number(text) is None]
+    words = [i for i, text in enumerate(texts) if _core_number(i, text) is None]
     if not takes_bytes:
         if given != expected:
             raise WrongCount(f"it takes {_count(expected)}, not {given}")
@@ -177,12 +181,14 @@ def bytes_or_link(stream: BinaryIO, sources: Sources) -> bytes | CID:
 
 def _argument(i: int, text: str, name: str, t: WitType, sources: Sources) -> Any:
     _encodable(i, text)
+    label = f" ({name})" if name else ""
     try:
         return _value(text, t, sources)
+    except _TooLarge as reason:
+        raise UsageError(f"argument {i}{label}: {reason}") from None
     except _NotThatType as reason:
         from lite.cli.examples import example_text
 
-        label = f" ({name})" if name else ""
         because = f": {reason}" if str(reason) else ""
         raise UsageError(
             f"argument {i}{label}: “{one_line(text, 60)}” is not a {render(t)}{because}",
@@ -264,11 +270,20 @@ def _number(text: str) -> int | float | None:
     if _INTEGER.fullmatch(text) or _HEX.fullmatch(text):
         value = int(text, 16 if "x" in text.lower() else 10)
         if not INTEGER_MIN <= value <= INTEGER_MAX:
-            raise UsageError(f"{text} has more than 64 bits")
+            raise _TooLarge(f"{text} has more than 64 bits")
         return value
     if _DECIMAL.fullmatch(text):
         return _finite(text)
     return None
+
+
+def _core_number(i: int, text: str) -> int | float | None:
+    """The number that the argument at `i` (from 0) is, if it is one; it has a UTF-8 form."""
+    _encodable(i + 1, text)
+    try:
+        return _number(text)
+    except _TooLarge as reason:
+        raise UsageError(f"argument {i + 1}: {reason}") from None
 
 
 def _float(text: str) -> float:
@@ -282,7 +297,7 @@ def _float(text: str) -> float:
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise UsageError(f"{one_line(text, 40)} is too large for a 64-bit float")
+        raise _TooLarge(f"{one_line(text, 40)} is too large for a 64-bit float")
     return value
 
 

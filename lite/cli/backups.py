@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from lite.cli.command import verb
+from lite.cli.outfile import check_folder
 from lite.cli.present import file_name, size
 from lite.cli.shell import Shell
 from lite.errors import UsageError
@@ -24,13 +25,20 @@ def _check_regular(file: str) -> None:
 
 @verb("backup", example="ipvm backup /media/usb/ipvm.backup")
 @click.argument("file")
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
 @click.pass_obj
-def backup(shell: Shell, file: str) -> None:
+def backup(shell: Shell, file: str, force: bool) -> None:
     """Write the home (store, key, settings) into one file, also while it is in use.
 
-    The file holds the secret key: keep it to yourself.
+    The file holds the secret key: keep it to yourself. One that is there, perhaps an older backup,
+    is replaced only with --force, and when the new one is complete.
     """
     _check_regular(file)
+    check_folder(file)
+    if Path(file).exists() and not force:
+        raise UsageError(
+            f"{file_name(file)} is there already", hint="Name another file, or add --force."
+        )
     size_bytes = shell.node().store.backup(Path(file))
     if shell.json:
         shell.emit({"file": file, "bytes": size_bytes})

@@ -154,6 +154,18 @@ def verb(
     return decorate
 
 
+def offers(kind: str) -> Callable[[click.Context, click.Parameter, str], Any]:
+    """For `shell_complete=`: what the function of this name in `lite.cli.completing` offers, which
+    is loaded when a shell asks."""
+
+    def offer(ctx: click.Context, param: click.Parameter, text: str) -> Any:
+        from lite.cli import completing
+
+        return getattr(completing, kind)(ctx, param, text)
+
+    return offer
+
+
 def group(name: str, *, help: str, example: str) -> VerbGroup:
     """An empty verb group."""
     return VerbGroup(name, help=help, example=example, no_args_is_help=True)

@@ -14,7 +14,14 @@ import click
 from lite.cli.command import verb
 from lite.cli.present import counted, moment, size, visible
 from lite.cli.shell import Shell, TaskEnded
-from lite.errors import ConfigError, IntegrityError, IpvmError, NotFoundError, StoreError
+from lite.errors import (
+    ConfigError,
+    IntegrityError,
+    IpvmError,
+    NotFoundError,
+    StoreCorrupt,
+    StoreError,
+)
 from lite.frozen import frozen
 from lite.limits import DISK_FREE_BYTES_MIN
 
@@ -54,7 +61,8 @@ class Finding:
 def doctor(shell: Shell, deep: bool, repair: bool) -> None:
     """Check this installation and this home. Without --repair it changes nothing.
 
-    Exits with 7 when stored data are damaged, with 6 when something else is wrong.
+    Exits with 7 when stored data are damaged, also when the database cannot be opened for it (other
+    commands end with 6 then), and with 6 when something else is wrong.
     """
     findings = []
     for finding in _all(shell, deep, repair):
@@ -239,7 +247,9 @@ def _store(config: Config, deep: bool, repair: bool) -> Iterator[Finding]:
     try:
         store = Store.open(config.home, durability=config.durability)
     except IpvmError as error:
-        yield Finding("store", "failed", str(error), error.hint, error.exit_code)
+        damaged = isinstance(error, StoreCorrupt)
+        status = IntegrityError.exit_code if damaged else error.exit_code
+        yield Finding("store", "failed", str(error), error.hint, status)
         return
     with store:
         yield _clock(store)
@@ -263,6 +273,9 @@ def _store(config: Config, deep: bool, repair: bool) -> Iterator[Finding]:
 def _problem(problem: Problem) -> Finding:
     if problem.code == "permissions":
         return Finding("store", "failed", problem.text, "--repair closes it.")
+    if problem.code == "absent-root":
+        hint = "Add or import it, or let go of it with `ipvm pin rm CID` or `ipvm name rm NAME`."
+        return Finding("store", "warning", problem.text, hint)
     hint = "--repair drops what is damaged; `ipvm restore` puts a backup in place."
     return Finding("store", "failed", problem.text, hint, IntegrityError.exit_code)
 

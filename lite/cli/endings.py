@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from collections.abc import Mapping
 
 import click
 
@@ -23,12 +24,13 @@ _NOT_UTF8 = "A file's name may be anything; what names something here is text in
 
 @frozen
 class Ending:
-    """What is said about an error. An empty message: nothing."""
+    """What is said about an error. An empty message: nothing; `more` is for `--json`."""
 
     status: int
     code: str = ""
     message: str = ""
     hint: str | None = None
+    more: Mapping[str, object] | None = None
 
 
 def ending(error: BaseException, shell: Shell) -> int:
@@ -40,7 +42,7 @@ def ending(error: BaseException, shell: Shell) -> int:
         drop_stdout()
     if found.message:
         if shell.json:
-            shell.emit_error(found.code, found.message, found.hint)
+            shell.emit_error(found.code, found.message, found.hint, found.more)
         complain(found.message, found.hint)
     if found.status == BugError.exit_code and environment("IPVM_DEBUG"):
         import traceback
@@ -59,7 +61,7 @@ def _describe(error: BaseException) -> Ending:
         case TaskEnded():
             return Ending(error.status)
         case IpvmError():
-            return Ending(error.exit_code, error.code, str(error), error.hint)
+            return Ending(error.exit_code, error.code, str(error), error.hint, error.place())
         case click.UsageError():
             return _usage(error)
         case KeyboardInterrupt() | click.Abort():

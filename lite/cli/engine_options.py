@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from lite.cli.command import offers
 from lite.cli.shell import Shell
 from lite.errors import UsageError
 
@@ -42,9 +43,16 @@ def _in_process(ctx: click.Context, _param: click.Parameter, value: bool) -> Non
         ctx.ensure_object(Shell).overrides["engine.in_process"] = "true"
 
 
-def _limit(flag: str, name: str, metavar: str, text: str) -> Callable[[_F], _F]:
+def _limit(
+    flag: str, name: str, metavar: str, text: str, offered: str | None = None
+) -> Callable[[_F], _F]:
     return click.option(
-        flag, metavar=metavar, callback=_setting(name), expose_value=False, help=text
+        flag,
+        metavar=metavar,
+        callback=_setting(name),
+        expose_value=False,
+        help=text,
+        shell_complete=None if offered is None else offers(offered),
     )
 
 
@@ -55,7 +63,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         "--time", "limits.time", "TIME", "Wall time of the guest, without reading its input: 10s."
     ),
     _limit("--output", "limits.output", "SIZE", "Largest result."),
-    _limit("--engine", "engine.name", "NAME", "auto, wasmtime or wasmer."),
+    _limit("--engine", "engine.name", "NAME", "auto, wasmtime or wasmer.", "engines"),
     click.option(
         "--in-process",
         is_flag=True,

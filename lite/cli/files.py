@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lite.cli.command import verb
+from lite.cli.command import offers, verb
 from lite.cli.outfile import writing
-from lite.cli.present import counted, file_name
+from lite.cli.present import counted, file_name, size, visible
 from lite.cli.progress import metered
 from lite.cli.shell import Shell
 from lite.errors import UsageError
@@ -29,7 +30,12 @@ if TYPE_CHECKING:
 @click.option("--name", metavar="NAME", help="Also give it this name.")
 @click.option("--pin", is_flag=True, help="Keep it when `ipvm gc` collects.")
 @click.option("--private", is_flag=True, help="They, and what is made from them, stay here.")
-@click.option("--profile", metavar="NAME", help="How files are cut into blocks.")
+@click.option(
+    "--profile",
+    metavar="NAME",
+    help="How files are cut into blocks.",
+    shell_complete=offers("profiles"),
+)
 @click.pass_obj
 def add(
     shell: Shell,
@@ -99,8 +105,7 @@ def _add_any(shell: Shell, node: Node, path: str, profile: str | None) -> CID:
         cid = node.add(path, profile=profile)
         if missing := left_out(Path(path)):
             shell.note(
-                f"ipvm: {file_name(path)}: left out "
-                + counted(missing, "symbolic link or special file")
+                f"ipvm: {file_name(path)}: left out {missing} symbolic links and special files"
             )
         return cid
 
@@ -112,7 +117,7 @@ def _add_any(shell: Shell, node: Node, path: str, profile: str | None) -> CID:
 
 
 @verb("cat", example="ipvm cat bafy…/tools/readme.txt\nipvm cat photo --out photo.png")
-@click.argument("ref")
+@click.argument("ref", shell_complete=offers("names"))
 @click.option("--offset", metavar="N", type=click.IntRange(0), default=0, help="First byte.")
 @click.option("--length", metavar="N", type=click.IntRange(0), help="How many bytes.")
 @click.option("--out", metavar="FILE", default="-", help="Write there instead of to stdout.")
@@ -129,11 +134,29 @@ def cat(shell: Shell, ref: str, offset: int, length: int | None, out: str) -> No
     if shell.json and out == "-":
         shell.emit({"cid": str(cid), "data": b"".join(chunks)})
         return
+    if out == "-" and sys.stdout.isatty():
+        _show(shell, cid, chunks)
+        return
     with writing(out) as stream:
         for chunk in chunks:
             stream.write(chunk)
     if shell.json:
         shell.emit({"cid": str(cid), "file": out})
+
+
+def _show(shell: Shell, cid: CID, chunks: Iterator[bytes]) -> None:
+    """On a terminal: text, in which nothing drives it; of anything else the CID and the size."""
+    from codecs import getincrementaldecoder
+
+    decoder, bytes_seen = getincrementaldecoder("utf-8")(), 0
+    for chunk in chunks:
+        bytes_seen += len(chunk)
+        try:
+            shell.write(visible(decoder.decode(chunk)).encode())
+        except UnicodeDecodeError:
+            bytes_seen += sum(len(more) for more in chunks)
+            shell.line(f"{cid}  {size(bytes_seen)}, not text; --out FILE writes it")
+            return
 
 
 def resolve_path(node: Node, ref: str) -> CID:
@@ -161,7 +184,7 @@ def _value(node: Node, cid: CID) -> bytes | None:
 
 
 @verb("ls", example="ipvm ls tools\nipvm ls bafy…/docs --json")
-@click.argument("ref")
+@click.argument("ref", shell_complete=offers("names"))
 @click.pass_obj
 def ls(shell: Shell, ref: str) -> None:
     """List a stored folder: CID, size with all below it, name; "(secret)" behind what is."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lite.cli.command import verb
+from lite.cli.command import offers, verb
 from lite.cli.present import size, visible
 from lite.cli.shell import Shell
 
@@ -24,7 +24,7 @@ _KINDS = {
 
 
 @verb("inspect", example="ipvm inspect imaging.wasm\nipvm inspect add.wasm --json")
-@click.argument("module")
+@click.argument("module", shell_complete=offers("names"))
 @click.pass_obj
 def inspect(shell: Shell, module: str) -> None:
     """Show a module's kind, size, CID, imports and exports with their types, and an example call.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from lite.cli.command import group, verb
+from lite.cli.command import group, offers, verb
 from lite.cli.files import resolve_path
 from lite.cli.present import counted, size, visible
 from lite.cli.shell import Shell
@@ -15,13 +15,18 @@ pin = group("pin", help="Keep blocks from being collected.", example="ipvm pin a
 
 
 @verb("add", in_group=pin, example="ipvm pin add bafy…/docs --label manuals")
-@click.argument("ref")
+@click.argument("ref", shell_complete=offers("names"))
 @click.option("--label", metavar="TEXT", default="", help="A note on why.")
 @click.pass_obj
 def pin_add(shell: Shell, ref: str, label: str) -> None:
-    """Keep REF and everything below it."""
+    """Keep REF and everything below it. What is not here cannot be kept."""
     node = shell.node()
     cid = resolve_path(node, ref)
+    if not node.store.has(cid):
+        raise NotFoundError(
+            f"{cid} is not here, so that it cannot be kept",
+            hint="Add its file with `ipvm add`, or import an archive that holds it, then pin it.",
+        )
     node.store.pins.add(cid, label)
     if shell.json:
         shell.emit({"pinned": str(cid), "label": label})
@@ -30,7 +35,7 @@ def pin_add(shell: Shell, ref: str, label: str) -> None:
 
 
 @verb("rm", in_group=pin, example="ipvm pin rm photo")
-@click.argument("ref")
+@click.argument("ref", shell_complete=offers("names"))
 @click.pass_obj
 def pin_rm(shell: Shell, ref: str) -> None:
     """Let `ipvm gc` collect REF again, if nothing else keeps it."""
@@ -91,7 +96,7 @@ name = group("name", help="Names of your own for CIDs.", example="ipvm name set 
     "set", in_group=name, example="ipvm name set photo bafy…\nipvm name set thumb photos/thumb.png"
 )
 @click.argument("petname", metavar="NAME")
-@click.argument("ref")
+@click.argument("ref", shell_complete=offers("names"))
 @click.pass_obj
 def name_set(shell: Shell, petname: str, ref: str) -> None:
     """Call REF by NAME. A name also keeps it from being collected."""
@@ -117,7 +122,7 @@ def name_list(shell: Shell) -> None:
 
 
 @verb("rm", in_group=name, example="ipvm name rm photo")
-@click.argument("petname", metavar="NAME")
+@click.argument("petname", metavar="NAME", shell_complete=offers("petnames"))
 @click.pass_obj
 def name_rm(shell: Shell, petname: str) -> None:
     """Remove a name; what it stood for stays until `ipvm gc`."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from lite.cli.command import verb
+from lite.cli.command import offers, verb
 from lite.cli.present import moment, one_line, visible
 from lite.cli.shell import Shell
 from lite.cli.workflow_files import find_run, short_id
@@ -26,7 +26,7 @@ _LEFT_OUT: Final = b"the log is full; what came after this was left out"
 
 
 @verb("logs", example="ipvm logs\nipvm logs 7f3a --step blur -f\nipvm logs q4wz7ka")
-@click.argument("ref", metavar="[RUN|RECEIPT]", required=False)
+@click.argument("ref", metavar="[RUN|RECEIPT]", required=False, shell_complete=offers("runs"))
 @click.option("-f", "--follow", is_flag=True, help="Go on while the run goes on.")
 @click.option("--step", metavar="LABEL", help="Only of this step.")
 @click.pass_obj

@@ -170,7 +170,9 @@ def entry() -> NoReturn:
     """The console script."""
     gc.set_threshold(GC_THRESHOLD)
     if environment("_IPVM_COMPLETE"):
-        cli.main(prog_name="ipvm", complete_var="_IPVM_COMPLETE")
+        from lite.cli.completing import complete
+
+        complete()
     try:
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, signal.default_int_handler)

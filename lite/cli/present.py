@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-_BREAK = {"\n": "\\n", "\t": "\\t", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+_BREAK = str.maketrans({"\n": "\\n", "\t": "\\t", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _AGES = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 
@@ -22,7 +22,7 @@ def visible(text: str) -> str:
 
 def file_name(text: str) -> str:
     """A file's name as people see it: like `visible`, and line breaks and tabs written out."""
-    return visible(text).translate(str.maketrans(_BREAK))
+    return visible(text).translate(_BREAK)
 
 
 def is_text(text: str) -> bool:

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import sys
+from io import BufferedReader
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lite.cli.command import group, verb
-from lite.cli.present import age, amount, counted, elapsed, moment, one_line, short, size, visible
+from lite.cli.command import group, offers, verb
+from lite.cli.present import (
+    age,
+    amount,
+    counted,
+    elapsed,
+    file_name,
+    moment,
+    one_line,
+    short,
+    size,
+    visible,
+)
 from lite.cli.shell import Shell
-from lite.errors import NotFoundError
+from lite.errors import NotFoundError, UsageError
 from lite.files import is_file
 
 if TYPE_CHECKING:
@@ -18,6 +30,7 @@ if TYPE_CHECKING:
     from lite.model.receipt import Receipt
 
 LIST_DEFAULT = 50
+TOKEN = b"\x82\x58\x40"  # how every UCAN token begins, and no archive
 SECRET = "secret       yes: it stays on this node unless `ipvm export --with-secrets` lets it out"
 
 receipt = group(
@@ -76,7 +89,7 @@ def _func(r: Receipt) -> str:
 
 
 @verb("show", in_group=receipt, example="ipvm receipt show q4wz7ka --json")
-@click.argument("ref")
+@click.argument("ref", shell_complete=offers("names"))
 @click.pass_obj
 def show(shell: Shell, ref: str) -> None:
     """Show one receipt. REF is its CID, a part of it, or the CID of its instruction."""
@@ -155,9 +168,18 @@ def verify(shell: Shell, ref: str) -> None:
         from lite.files import open_file
 
         with open_file(ref) as file:
+            if isinstance(file, BufferedReader) and file.peek(3).startswith(TOKEN):
+                raise UsageError(
+                    f"{file_name(ref)} is a token by itself, not an archive with what it names",
+                    hint="`ipvm ucan verify` judges it; `ipvm ucan import` keeps the receipt.",
+                )
             checked = archive.verify(file)
     elif "/" in ref or ref.endswith(".car"):
-        raise NotFoundError(f"there is no file {ref}")
+        raise NotFoundError(f"there is no file {file_name(ref)}")
+    elif not shell.has_home():
+        raise NotFoundError(
+            f"there is no file {file_name(ref)}, and no home here that could hold a receipt"
+        )
     else:
         node = shell.node()
         checked = node.verify(node.receipt(ref))
@@ -179,7 +201,7 @@ def _verified(one: Verified) -> dict[str, Any]:
 
 
 @verb("forget", in_group=receipt, example="ipvm receipt forget q4wz7ka")
-@click.argument("ref")
+@click.argument("ref", shell_complete=offers("names"))
 @click.pass_obj
 def forget(shell: Shell, ref: str) -> None:
     """Delete a receipt, so that the next run of its instruction runs again."""

@@ -122,7 +122,7 @@ def show_value(shell: Shell, node: Node, answer: Answer, target: str | None) -> 
     if not answer.receipt.out.is_ok:
         written = _written(answer)
         if written and not shell.json:
-            shell.write(written)
+            shell.write(_safe(written) if sys.stdout.isatty() else written)
         return
     is_file = answer.receipt.linked == "file"
     value = None if is_file else answer.out.body
@@ -135,7 +135,8 @@ def show_value(shell: Shell, node: Node, answer: Answer, target: str | None) -> 
     elif is_file or isinstance(value, bytes):
         _show_bytes(shell, node, answer)
     elif isinstance(value, str):
-        shell.write(value.encode() if value.endswith("\n") else value.encode() + b"\n")
+        text = visible(value) if sys.stdout.isatty() else value
+        shell.write(text.encode() if text.endswith("\n") else text.encode() + b"\n")
     else:
         shell.write(_json(value) + b"\n")
 
@@ -162,6 +163,11 @@ def _show_bytes(shell: Shell, node: Node, answer: Answer) -> None:
             pass
     cid = answer.output_link or node.add(data)
     shell.line(f"{cid}  {size(len(data))}")
+
+
+def _safe(data: bytes) -> bytes:
+    """Bytes as text that cannot drive a terminal."""
+    return visible(data.decode("utf-8", "replace")).encode()
 
 
 def _plain(value: Any) -> bytes:

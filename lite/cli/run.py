@@ -13,16 +13,17 @@ from lite.cli.arguments import (
     parse_core_arguments,
     parse_words,
 )
-from lite.cli.command import HELP_NAMES, NEGATIVE, REST, Verb
+from lite.cli.command import HELP_NAMES, NEGATIVE, REST, Verb, offers
 from lite.cli.engine_options import engine_options
 from lite.cli.guest_lines import GuestLines
 from lite.cli.operation import check_operation, make_operation, refuse_network
 from lite.cli.outfile import check_folder
+from lite.cli.present import visible
 from lite.cli.results import advice, as_json, exit_status, show_trace, show_value, summary
 from lite.cli.shell import Shell, TaskEnded
 from lite.cli.sources import NodeSources
 from lite.cli.target import COMMAND, Target, find_target, function_name, module_info
-from lite.errors import NotFoundError, QueuedError, UsageError
+from lite.errors import ModuleError, NotFoundError, QueuedError, UsageError
 from lite.frozen import replace
 
 if TYPE_CHECKING:
@@ -65,10 +66,13 @@ class RunCommand(Verb):
             elif name in takes_value:
                 options.append(token)
                 if takes_value[name] and name == token:
+                    if not rest and ctx.resilient_parsing:  # completing its value
+                        options.pop()
+                        break
                     if not rest:
                         raise UsageError(f"the option {name} requires an argument")
                     options.append(rest.pop(0))
-            else:
+            elif not ctx.resilient_parsing:
                 raise _unknown_option(token, takes_value)
         return super().parse_args(ctx, [*options, "--", *words])
 
@@ -84,7 +88,12 @@ def _unknown_option(token: str, known: dict[str, bool]) -> UsageError:
 
 
 @click.command("run", cls=RunCommand, example=EXAMPLE)
-@click.argument("words", metavar="MODULE[:FUNC]|RSC [ARG|KEY=VALUE]...", nargs=-1)
+@click.argument(
+    "words",
+    metavar="MODULE[:FUNC]|RSC [ARG|KEY=VALUE]...",
+    nargs=-1,
+    shell_complete=offers("names"),
+)
 @engine_options
 @click.option("--env", metavar="K=V", multiple=True, help="Environment of a command; repeatable.")
 @click.option("--stdin", metavar="FILE", help="Standard input of a command; - passes on ours.")
@@ -132,13 +141,13 @@ def run(
     label = op or words[0]
     try:
         target = None if op else find_target(node, words[0])
-        if target is not None:
-            label = target.func or target.stem
+        label = label if target is None else target.called(None)
         with NodeSources(node) as sources:
             if target is None:
                 instruction = make_operation(label, words, sources)
             else:
                 instruction = make_instruction(node, sources, target, words[1:], env, stdin)
+                label = target.called(instruction.input.get("func"))
         if nonce is not None:
             instruction = replace(instruction, nnc=nonce)
         if shell.offline and op is not None:
@@ -191,9 +200,9 @@ def end_queued(shell: Shell, label: str, reason: str, hint: str | None) -> NoRet
     """Say that it waits, and for what; ends the command."""
     if shell.json:
         shell.emit_error(QueuedError.code, reason, hint)
-    shell.note(f"{shell.paint('⇢', 'yellow')} {label}  queued: {reason}")
+    shell.note(f"{shell.paint('⇢', 'yellow')} {visible(label)}  queued: {visible(reason)}")
     if hint:
-        shell.note(f"  → {hint}")
+        shell.note(f"  → {visible(hint)}")
     raise TaskEnded(QueuedError.exit_code)
 
 
@@ -208,9 +217,9 @@ def _forecast(
         known = {} if answer is None else as_json(answer)
         shell.emit({"state": forecast.state, "ins": str(instruction.cid), **known})
     elif answer is not None:
-        shell.line(f"✓ {label}  cached  receipt {answer.receipt.cid}")
+        shell.line(f"✓ {visible(label)}  cached  receipt {answer.receipt.cid}")
     else:
-        shell.line(f"⇢ {label}  would run")
+        shell.line(f"⇢ {visible(label)}  would run")
 
 
 def _make_private(shell: Shell, node: Node, instruction: Instruction, sources: NodeSources) -> None:
@@ -240,13 +249,21 @@ def make_instruction(
 ) -> Instruction:
     """The instruction of a command line, its arguments read by the function's types.
 
+    What is no module is asked to run all the same, with its arguments as texts: the node then says
+    in a receipt what is wrong with it.
+
     Raises:
         UsageError: the texts are not arguments of the function.
         NotFoundError: a file or name among them is not there.
     """
     from lite.model.instruction import wasm
 
-    info = module_info(node, target)
+    try:
+        info = module_info(node, target)
+    except ModuleError:
+        given = None if stdin is None else bytes_or_link(_stdin(sources, stdin), sources)
+        words = parse_words(texts, sources)
+        return wasm(target.cid, target.func, *words, env=_environment(env), stdin=given)
     name = function_name(info, target)
     if info.kind == "wasi-command" and name == COMMAND:
         given = None if stdin is None else bytes_or_link(_stdin(sources, stdin), sources)

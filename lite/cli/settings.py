@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from lite.cli.command import NEGATIVE, Verb, group, verb
+from lite.cli.command import NEGATIVE, Verb, group, offers, verb
 from lite.cli.shell import Shell
 
 config = group(
@@ -15,7 +15,7 @@ config = group(
 
 
 @verb("get", in_group=config, example="ipvm config get limits.memory")
-@click.argument("name")
+@click.argument("name", shell_complete=offers("settings"))
 @click.pass_obj
 def get(shell: Shell, name: str) -> None:
     """Print the value of a setting."""
@@ -37,7 +37,7 @@ class _SetVerb(Verb):
 
 
 @verb("set", in_group=config, cls=_SetVerb, example="ipvm config set limits.time 5m")
-@click.argument("name")
+@click.argument("name", shell_complete=offers("settings"))
 @click.argument("value")
 @click.pass_obj
 def set_(shell: Shell, name: str, value: str) -> None:
@@ -46,7 +46,7 @@ def set_(shell: Shell, name: str, value: str) -> None:
 
 
 @verb("unset", in_group=config, example="ipvm config unset limits.time")
-@click.argument("name")
+@click.argument("name", shell_complete=offers("settings"))
 @click.pass_obj
 def unset(shell: Shell, name: str) -> None:
     """Take a setting out of config.toml, so that its default holds again."""

@@ -7,12 +7,12 @@ JSON object with `"v": 1`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
-from lite.cli.present import encodable, visible
+from lite.cli.present import encodable, file_name
 from lite.environment import environment
 from lite.errors import CodecError
 
@@ -73,6 +73,12 @@ class Shell:
 
         return find_home(self.home)
 
+    def has_home(self) -> bool:
+        """Whether that is a home already: some verbs do not make one."""
+        from lite.store.home import DATABASE
+
+        return (self.home_path() / DATABASE).exists()
+
     def config(self) -> Config:
         """The settings, with those that flags of this verb override."""
         from lite.config import Config
@@ -87,6 +93,11 @@ class Shell:
             self._node = Node.open(config=self.config())
             if self._node.first_use:
                 self.note(f"ipvm: made a new home with a new key in {self._node.home}")
+            elif self._node.store.created:
+                self.note(
+                    f"ipvm: the database of {self._node.home} was gone, and with it what was kept; "
+                    "made a new one.\n  → `ipvm restore BACKUP` puts a backup in its place"
+                )
         return self._node
 
     # Output.
@@ -96,6 +107,11 @@ class Shell:
         with stdout_named():
             sys.stdout.flush()
             sys.stdout.buffer.write(data)
+
+    def flush(self) -> None:
+        """See to it that what was written has left, or raise what `write` would."""
+        with stdout_named():
+            sys.stdout.flush()
 
     def line(self, text: str) -> None:
         """One line of a result to stdout."""
@@ -112,13 +128,17 @@ class Shell:
             data = dag_json.encode(encodable(whole))
         self.write(data + b"\n")
 
-    def emit_error(self, code: str, message: str, hint: str | None) -> None:
+    def emit_error(
+        self, code: str, message: str, hint: str | None, more: Mapping[str, object] | None = None
+    ) -> None:
         """The object of `--json` for an error; needs nothing that may be what is broken."""
         import json
 
-        error = {"code": code, "message": message, "hint": hint}
+        error = {"code": code, "message": message, "hint": hint, **(more or {})}
         fields = encodable({"v": JSON_VERSION, **self.done, "error": error})
-        text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+        text = json.dumps(
+            fields, ensure_ascii=False, separators=(",", ":"), sort_keys=True, default=str
+        )
         self.write(text.encode() + b"\n")
 
     def note(self, text: str) -> None:
@@ -166,7 +186,7 @@ def coloured(stream: IO[str]) -> bool:
 
 def complain(message: str, hint: str | None) -> None:
     """An error as people see it: what happened and why, then what to do about it."""
-    error_line(f"ipvm: {visible(message)}")
+    error_line(f"ipvm: {file_name(message)}")
     if hint:
-        hint = visible(hint)
+        hint = file_name(hint)
         error_line(f"  → {hint[0].upper()}{hint[1:]}")

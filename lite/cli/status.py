@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from lite.cli.command import verb
-from lite.cli.present import size
+from lite.cli.present import counted, size
 from lite.cli.shell import Shell
 
 
@@ -37,7 +37,7 @@ def status(shell: Shell) -> None:
     shell.line(f"node      {node.did}")
     shell.line(f"blocks    {stats.blocks}, {size(stats.block_bytes)}")
     shell.line(f"receipts  {stats.receipts}")
-    shell.line(f"names     {stats.names}, {stats.pins} pins")
+    shell.line(f"names     {stats.names}, {counted(stats.pins, 'pin')}")
     if secrets:
         shell.line(f"secret    {secrets} blocks and receipts stay on this node")
     shell.line(f"store     {size(stats.file_bytes)}, durability {node.config.durability}")

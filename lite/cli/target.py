@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lite.errors import CidError, NotFoundError, QueuedError, UsageError
+from lite.cli.present import short
+from lite.errors import CidError, ModuleError, NotFoundError, QueuedError, UsageError
 from lite.frozen import frozen
 from lite.ipld.cid import CID
 
@@ -33,8 +34,18 @@ class Target:
 
     @property
     def stem(self) -> str:
-        """A short name for people: `add` of `tools/add.wasm`."""
+        """A short name for people: `add` of `tools/add.wasm`; a CID is cut."""
+        if self.label.removeprefix(SCHEME) == str(self.cid):
+            return short(self.cid)
         return Path(self.label).stem[:40] or self.label[:40]
+
+    def called(self, name: str | None) -> str:
+        """What a run is called for people: the function as it was asked for; without one the
+        module's name, or for a CID the only function's, `name`."""
+        stem = self.stem
+        if self.func is not None or name is None or "…" not in stem:
+            return self.func or stem
+        return name.rpartition("#")[2]
 
 
 def find_target(node: Node, text: str) -> Target:
@@ -62,8 +73,8 @@ def find_target(node: Node, text: str) -> Target:
         try:
             return Target(_resolve(node, label), label, func)
         except (CidError, NotFoundError) as error:
-            if failure is None or label.startswith(SCHEME):  # no CID has a colon: the shortest
-                failure = _explain(label, error)
+            if not isinstance(failure, UsageError) or label.startswith(SCHEME):
+                failure = _explain(label, error)  # the last is the shortest: the file's name alone
     raise failure or NotFoundError(f"there is no file {text}")
 
 
@@ -115,12 +126,16 @@ def _explain(label: str, error: Exception) -> Exception:
 
 
 def module_info(node: Node, target: Target) -> ModuleInfo:
-    """What the module is; what is wrong with it is said under the user's own name for it."""
+    """What the module is; what is wrong with it is said under the user's own name for it.
+
+    Raises:
+        ModuleError: it is not a module that runs here.
+    """
     try:
         return node.info(target.cid)
-    except UsageError as error:
+    except ModuleError as error:
         message = str(error).replace(str(target.cid), target.label)
-        raise UsageError(message, hint=error.hint) from None
+        raise ModuleError(message, hint=error.hint) from None
 
 
 def function_name(info: ModuleInfo, target: Target) -> str:

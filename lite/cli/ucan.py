@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lite.cli.command import group
-from lite.cli.ucan_delegate import delegate, revoke
+from lite.cli.ucan_delegate import delegate, forget, revoke
 from lite.cli.ucan_inspect import inspect, verify
 from lite.cli.ucan_invoke import invoke, run
 from lite.cli.ucan_keep import import_, list_
@@ -13,5 +13,5 @@ ucan = group(
     help="Let others do something at this node, offline, with nothing but bytes: UCAN 1.0.",
     example="ipvm ucan delegate --to did:key:z6Mk… --cmd /wasm/run --exp 7d > laptop.ucan",
 )
-for _verb in (delegate, import_, inspect, verify, revoke, list_, invoke, run):
+for _verb in (delegate, import_, inspect, verify, revoke, forget, list_, invoke, run):
     ucan.add_command(_verb)

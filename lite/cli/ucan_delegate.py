@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lite.cli.command import verb
+from lite.cli.endings import drop_stdout
 from lite.cli.present import one_line
 from lite.cli.shell import Shell, error_line
-from lite.errors import CodecError, NotFoundError, UsageError
+from lite.environment import environment
+from lite.errors import CodecError, NotFoundError, OutputError, UsageError
 
 if TYPE_CHECKING:
+    from lite.authority import Issued
     from lite.ipld.cid import CID
     from lite.node import Node
+    from lite.ucan.delegation import Delegation
 
 NEVER = "never"
+QR_BORDER = 2
+WHOLE_MAX = 2**53 - 1
 
 
 @verb(
@@ -66,29 +74,57 @@ def delegate(
     audience = did(to, "--to")
     about = None if subject is None else did(subject, "--subject")
     policy = _policy(policies)
+    if fraction := next(_fractions(policy), None):
+        shell.note(
+            f"ipvm: --policy: {fraction} is no whole number; some others refuse such a token"
+        )
     seconds = lasting(exp)
     node = shell.node()
-    issued = node.authority.delegate(
-        audience, cmd, policy=policy, expires_in_s=seconds, subject=about
+    drawn: list[str] = []
+
+    def show(issued: Issued) -> None:
+        text = container.write([link.data for link in issued.chain]).decode()
+        if qr:
+            drawn.extend(drawing(text))
+        with _nothing_kept():
+            if shell.json:
+                shell.emit({**_fields(issued.token), "token": text})
+            else:
+                shell.line(text)
+            shell.flush()
+
+    node.authority.delegate(
+        audience, cmd, policy=policy, expires_in_s=seconds, subject=about, before_keeping=show
     )
-    text = container.write([link.data for link in (*issued.chain, issued.token)]).decode()
-    token = issued.token
-    if shell.json:
-        fields = {"cid": str(token.cid), "iss": token.issuer, "aud": token.audience}
-        shell.emit(
-            {
-                **fields,
-                "sub": token.subject,
-                "cmd": token.command,
-                "pol": token.policy.value(),
-                "exp": token.expires_at,
-                "token": text,
-            }
-        )
-    else:
-        shell.line(text)
-    if qr:
-        draw(text)
+    if drawn:
+        error_line("\n".join(drawn))
+
+
+@contextmanager
+def _nothing_kept() -> Iterator[None]:
+    """Say of output that cannot be written that nothing came of the command."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        drop_stdout()
+        raise OutputError(
+            f"the token could not be written: {error.strerror}",
+            hint="Nothing was kept of it; do it again when there is room.",
+        ) from None
+
+
+def _fields(token: Delegation) -> dict[str, Any]:
+    return {
+        "cid": str(token.cid),
+        "iss": token.issuer,
+        "aud": token.audience,
+        "sub": token.subject,
+        "cmd": token.command,
+        "pol": token.policy.value(),
+        "exp": token.expires_at,
+    }
 
 
 def lasting(text: str) -> int | None:
@@ -106,11 +142,11 @@ def lasting(text: str) -> int | None:
     return seconds
 
 
-def draw(text: str) -> None:
-    """The text as a QR code in half blocks on stderr, the right way round on a dark terminal.
+def drawing(text: str) -> list[str]:
+    """The lines of the text as a QR code in half blocks, the right way round on a dark terminal.
 
     Raises:
-        UsageError: it is longer than a QR code can be.
+        UsageError: it is longer than a QR code can be, or wider than the terminal.
     """
     import io
 
@@ -122,9 +158,29 @@ def draw(text: str) -> None:
         raise UsageError(
             f"a QR code cannot hold {len(text)} characters", hint="Send the token as text."
         ) from None
+    wide = int(code.symbol_size(border=QR_BORDER)[0])
+    columns = _columns()
+    if columns is not None and wide > columns:
+        raise UsageError(
+            f"the QR code is {wide} characters wide, the terminal {columns}",
+            hint="Widen the terminal or make its letters smaller, or send the token as text.",
+        )
     drawn = io.StringIO()
-    code.terminal(out=drawn, border=2, compact=True)
-    error_line(drawn.getvalue().rstrip("\n"))
+    code.terminal(out=drawn, border=QR_BORDER, compact=True)
+    return drawn.getvalue().rstrip("\n").split("\n")
+
+
+def _columns() -> int | None:
+    """How wide the terminal of stderr is; None when there is none that says so."""
+    import os
+
+    told = environment("COLUMNS")
+    if told and told.isdecimal():
+        return int(told)
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or None
+    except (OSError, ValueError):
+        return None
 
 
 def _policy(texts: Sequence[str]) -> list[Any]:
@@ -139,9 +195,28 @@ def _policy(texts: Sequence[str]) -> list[Any]:
             raise UsageError("--policy: not a list", hint=_POLICY_HINT)
         statements += [value] if value and isinstance(value[0], str) else value
     try:
-        return Policy.parse(statements).value()
+        return Policy.parse(_whole(statements)).value()
     except InvalidPolicy as error:
         raise UsageError(f"--policy: {error}", hint=_POLICY_HINT) from None
+
+
+def _whole(value: Any) -> Any:
+    """The value with `1e6` and `1.0` as integers, which all implementations take."""
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _whole(item) for key, item in value.items()}
+    if isinstance(value, float) and value.is_integer() and abs(value) <= WHOLE_MAX:
+        return int(value)
+    return value
+
+
+def _fractions(value: Any) -> Iterator[float]:
+    if isinstance(value, float):
+        yield value
+    elif isinstance(value, (list, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _fractions(item)
 
 
 _POLICY_HINT = """For example: --policy '["==", ".input.func", "add"]'"""
@@ -217,3 +292,36 @@ def _revoked(node: Node, text: str) -> CID:
         if bad:
             raise bad[0].error
     return found[0]
+
+
+@verb("forget", example="ipvm ucan forget q4wz7ka\nipvm ucan forget junk.ucan")
+@click.argument("token", metavar="CID|FILE|TEXT|-")
+@click.pass_obj
+def forget(shell: Shell, token: str) -> None:
+    """Drop delegations from this home, e.g. what a stranger gave. Nothing is revoked by that.
+
+    Of a file, every delegation in it that is kept here. Revocations stay, and so does what was
+    used up. What was forgotten can be imported again.
+    """
+    from lite.cli.ucan_items import read
+    from lite.cli.ucan_source import load
+    from lite.ucan.checks import unpack
+
+    node = shell.node()
+    items = [read(data) for data in unpack(load(node, token))]
+    kept = [one for one in items if one.kind == "delegation"]
+    if not kept:
+        what = " and ".join(sorted({one.kind for one in items}))
+        raise UsageError(
+            f"there is no delegation in it, but {what}; only delegations are forgotten"
+        )
+    dropped = node.authority.forget(one.cid for one in kept)
+    if not dropped:
+        raise NotFoundError(
+            "no delegation of it is kept here", hint="`ipvm ucan list` shows those that are."
+        )
+    if shell.json:
+        shell.emit({"forgotten": [str(cid) for cid in dropped]})
+        return
+    for cid in dropped:
+        shell.note(f"ipvm: forgot {cid}")

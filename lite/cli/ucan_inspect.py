@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lite.ucan.invocation import Invocation
 
 LABEL_CHARS = 7
+POWERLINE = "every subject at which the issuer may do it (a powerline)"
 
 
 @verb(
@@ -85,16 +86,19 @@ def _facts(branch: Branch, node: Node, judge: Judge) -> Iterator[tuple[str, str]
         yield "since", moment(token.not_before)
     yield "until", ends(token.expires_at, node.clock.now())
     judged = judge.branch(branch)
-    yield "now", "it holds" if judged.holds else judged.reason
+    holds = {"revocation": "it counts", "receipt": "it is whole"}.get(branch.item.kind, "it holds")
+    yield (
+        "now",
+        holds + (f"; {judged.note}" if judged.note else "") if judged.holds else judged.reason,
+    )
 
 
 def _delegated(token: Delegation, node: Node) -> Iterator[tuple[str, str]]:
     from lite.cli.ucan_words import conditions
 
     yield "to", _who(token.audience, node)
-    subject = "anything that it may do itself" if token.subject is None else None
     yield "may", f"do {_command(token.command)}"
-    yield "at", subject or _who(str(token.subject), node)
+    yield "at", POWERLINE if token.subject is None else _who(token.subject, node)
     for number, text in enumerate(conditions(token.policy)):
         yield "and if" if number else "if", text
 
@@ -135,6 +139,7 @@ def _as_json(branch: Branch, judged: Judged) -> dict[str, Any]:
         "holds": judged.holds,
         "until": judged.until,
         "reason": judged.refusal,
+        "code": judged.code,
     }
     if token is None:
         return {**fields, "reason": item.problem}
@@ -172,15 +177,16 @@ def token_fields(token: Delegation | Invocation) -> dict[str, Any]:
 @click.option("--executor", metavar="DID", help="The node that is to execute an invocation.")
 @click.pass_obj
 def verify(shell: Shell, token: str, executor: str | None) -> None:
-    """Check a delegation or an invocation as a node would that is asked now.
+    """Check a token as a node would that is asked now, or that is to keep it.
 
     Proofs come from beside it or from this home. Says what it allows, or ends with 4 and the
     reason. Nothing is stored and nothing is done; that an invocation was used before is no fault.
     """
-    from lite.cli.ucan_source import load
+    from lite.cli.ucan_source import did, load
 
+    me = None if executor is None else did(executor, "--executor")
     node = shell.node()
-    verdict = node.authority.verify(load(node, token), executor=executor)
+    verdict = node.authority.verify(load(node, token), executor=me)
     if verdict.refusal is not None:
         raise verdict.refusal
     if shell.json:
@@ -189,6 +195,7 @@ def verify(shell: Shell, token: str, executor: str | None) -> None:
                 "holds": True,
                 "kind": verdict.kind,
                 "until": verdict.until,
+                "note": verdict.note,
                 "chain": [{"cid": str(d.cid), **token_fields(d)} for d in verdict.chain],
             }
         )
@@ -199,17 +206,24 @@ def verify(shell: Shell, token: str, executor: str | None) -> None:
 
 def _allows(node: Node, verdict: Verdict) -> Iterator[str]:
     """What the chain lets whom do, under the policies of all its links."""
-    from lite.cli.ucan_words import conditions, ends
+    from lite.cli.ucan_words import conditions, until
 
-    now = node.clock.now()
-    links = _count(len(verdict.chain), "delegation")
-    yield f"✓ the {verdict.kind} holds, by {links}, until {ends(verdict.until, now)}"
+    if verdict.kind in ("revocation", "receipt"):
+        counts = verdict.kind == "revocation" and not verdict.note
+        what = "counts" if counts else "is whole and signed by its issuer"
+        yield f"✓ the {verdict.kind} {what}" + (f"; {verdict.note}" if verdict.note else "")
+        return
+    count = len(verdict.chain)
+    by = "" if count < 2 and verdict.kind == "delegation" else f", by {_count(count, 'delegation')}"
+    by = by if count else ", issued by its subject"
+    yield f"✓ the {verdict.kind} holds{by}, {until(verdict.until, node.clock.now())}"
     if not verdict.chain:
         return
     narrowest = max((link.command for link in verdict.chain), key=len)
     yield f"  {'who':<{LABEL_CHARS}} {_who(verdict.chain[-1].audience, node)}"
     yield f"  {'may':<{LABEL_CHARS}} do {_command(narrowest)}"
-    yield f"  {'at':<{LABEL_CHARS}} {_who(verdict.chain[0].issuer, node)}"
+    at = verdict.chain[0].subject
+    yield f"  {'at':<{LABEL_CHARS}} {POWERLINE if at is None else _who(at, node)}"
     for link in verdict.chain:
         for text in conditions(link.policy):
             yield f"  {'if':<{LABEL_CHARS}} {text}"

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from lite.errors import CodecError, SignatureError
 from lite.frozen import frozen
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.ucan import envelope
+from lite.ucan.checks import Place
+from lite.ucan.checks import read as read_token
 from lite.ucan.delegation import Delegation
 from lite.ucan.envelope import DELEGATION_TAGS
 from lite.ucan.invocation import Invocation
-from lite.ucan.refusals import MalformedToken
+from lite.ucan.refusals import Refusal
 from lite.ucan.revocation import COMMAND as REVOKE
 
 RECEIPT = "/ucan/assert/receipt"
@@ -53,14 +54,18 @@ def read(data: bytes) -> Item:
     """What one token is. Nothing is verified."""
     cid = CID.of(data, DAG_CBOR)
     try:
-        token = envelope.parse(data)
-        if token.tag in DELEGATION_TAGS:
-            return Item("delegation", cid, data, Delegation.of(token))
-        invocation = Invocation.of(token)
-    except (CodecError, SignatureError, MalformedToken) as error:
+        token = read_token(_parse, data, Place(None, noun="the token"), cid=cid)
+    except Refusal as error:
         return Item("broken", cid, data, None, str(error))
+    if isinstance(token, Delegation):
+        return Item("delegation", cid, data, token)
     kinds = {REVOKE: "revocation", RECEIPT: "receipt"}
-    return Item(kinds.get(invocation.command, "invocation"), cid, data, invocation)
+    return Item(kinds.get(token.command, "invocation"), cid, data, token)
+
+
+def _parse(data: bytes, cid: CID | None) -> Delegation | Invocation:
+    token = envelope.parse(data, cid)
+    return Delegation.of(token) if token.tag in DELEGATION_TAGS else Invocation.of(token)
 
 
 def forest(items: Sequence[Item]) -> list[Branch]:

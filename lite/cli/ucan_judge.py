@@ -25,11 +25,15 @@ class Judged:
         holds: None when it was not judged.
         until: last second in which it holds; None: for ever, or it does not.
         refusal: why it does not hold or was not judged; None when it holds.
+        code: of that refusal.
+        note: what else to know of it.
     """
 
     holds: bool | None
     until: int | None
     refusal: str | None
+    code: str | None = None
+    note: str = ""
 
     @property
     def reason(self) -> str:
@@ -74,7 +78,7 @@ class Judge:
         try:
             verdict = self._node.authority.verify(data, searches=self._searches)
         except UsageError as error:  # what gave the right goes round in a circle
-            return Judged(False, None, str(error))
+            return Judged(False, None, str(error), error.code)
         if not verdict.holds and self._searches.exhausted:
             return self._skip()
         return _judged(verdict)
@@ -89,5 +93,6 @@ class Judge:
 
 
 def _judged(verdict: Verdict) -> Judged:
-    reason = None if verdict.refusal is None else str(verdict.refusal)
-    return Judged(verdict.holds, verdict.until, reason)
+    refusal = verdict.refusal
+    reason, code = (None, None) if refusal is None else (str(refusal), refusal.code)
+    return Judged(verdict.holds, verdict.until, reason, code, verdict.note)

@@ -93,12 +93,13 @@ def _row(item: Item, judged: Judged) -> dict[str, Any]:
         "holds": judged.holds,
         "until": judged.until,
         "reason": judged.refusal,
+        "code": judged.code,
     }
     return fields if item.token is None else {**fields, **token_fields(item.token)}
 
 
 def _line(node: Node, item: Item, judged: Judged) -> str:
-    from lite.cli.ucan_words import ends
+    from lite.cli.ucan_words import until
     from lite.ucan.delegation import Delegation
     from lite.ucan.show import value as shown
 
@@ -111,10 +112,11 @@ def _line(node: Node, item: Item, judged: Judged) -> str:
         return f"{mark} {item.cid}  {item.kind} by {issuer} of {token.args.get('revoke')}"
     what = f"{issuer} → {_who(token.audience, node)}  {shown(token.command)[1:-1]}"
     if token.subject != token.issuer:
-        about = "anything of theirs" if token.subject is None else _who(token.subject, node)
+        powerline = "every subject at which the issuer may (a powerline)"
+        about = powerline if token.subject is None else _who(token.subject, node)
         what += f" at {about}"
     why = "" if not judged.refusal or judged.holds is None else f"  ({judged.refusal})"
-    return f"{mark} {item.cid}  {what}, until {ends(token.expires_at, node.clock.now())}{why}"
+    return f"{mark} {item.cid}  {what}, {until(token.expires_at, node.clock.now())}{why}"
 
 
 def _who(did: str, node: Node) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lite.cli.present import one_line
-from lite.errors import CidError, NotFoundError, UsageError
+from lite.errors import CidError, CodecError, NotFoundError, UsageError
 from lite.ipld.cid import CID
 
 if TYPE_CHECKING:
@@ -81,13 +81,16 @@ def stored(node: Node, cid: CID) -> bytes:
 
 
 def did(text: str, flag: str) -> str:
-    """A DID that the user wrote. Raises UsageError."""
+    """The DID of a key that the user wrote. Raises UsageError."""
+    from lite.keys import parse_did
     from lite.ucan.payload import principal
     from lite.ucan.refusals import MalformedToken
 
     try:
-        return principal(text)
-    except MalformedToken as error:
+        found = principal(text)
+        parse_did(found)
+        return found
+    except (MalformedToken, CodecError) as error:
         raise UsageError(
             f"{flag}: {error}", hint="It looks like did:key:z6Mk…; `ipvm id` prints a node's own."
         ) from None

@@ -38,6 +38,12 @@ def ends(expires_at: int | None, now: int) -> str:
     return f"{moment(expires_at)}, " + (f"in {span(gap)}" if gap >= 0 else f"{span(-gap)} ago")
 
 
+def until(expires_at: int | None, now: int) -> str:
+    """`until 2026-11-28 07:48:00Z, in 6 d`, or `for ever`."""
+    text = ends(expires_at, now)
+    return text if expires_at is None else f"until {text}"
+
+
 def _sentence(statement: Statement) -> str:
     op = statement.op
     if op in ("and", "or"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lite.cli.command import verb
+from lite.cli.command import offers, verb
 from lite.cli.files import resolve_path
 from lite.cli.present import moment, one_line, short, visible
 from lite.cli.shell import Shell
@@ -20,11 +20,26 @@ if TYPE_CHECKING:
     from lite.provenance import Provenance
 
 _RUN_SHOWN = 8
+# What stands in front of the function that uses, or was asked for by, what is above it.
+_OF = {
+    "runs": "run by",
+    "reads": "read by",
+    "awaits": "awaited by",
+    "names": "named by",
+    "fork": "asked for",
+    "join": "went on with",
+}
 
 
 @verb("why", example="ipvm why q4wz7ka\nipvm why blurred --json\nipvm why --from photo")
-@click.argument("ref", required=False)
-@click.option("--from", "source", metavar="REF", help="Show all that was computed from it.")
+@click.argument("ref", required=False, shell_complete=offers("names"))
+@click.option(
+    "--from",
+    "source",
+    metavar="REF",
+    help="Show all that was computed from it.",
+    shell_complete=offers("names"),
+)
 @click.pass_obj
 def why(shell: Shell, ref: str | None, source: str | None) -> None:
     """Show where a receipt or a value comes from: who computed it, with what code, from what.
@@ -92,7 +107,8 @@ class _View:
     def _headline(self, p: Provenance) -> str:
         label = visible(p.role)
         if p.receipt is not None and (func := p.receipt.meta.get("func")):
-            label += f" of {one_line(str(func), 60)}"
+            label = _OF.get(label, label if label.endswith(" by") else f"{label} of")
+            label += f" {one_line(str(func), 60)}"
         parts = [label, str(p.cid)]
         parts += [f"“{visible(p.name)}”"] if p.name else []
         parts += [] if p.here else ["(not here)"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from lite.cli.command import verb
+from lite.cli.command import offers, verb
 from lite.cli.engine_options import engine_options
 from lite.cli.shell import Shell, TaskEnded
 from lite.cli.workflow_files import Named, read_named, run_title, short_id, workflow_of
@@ -138,7 +138,7 @@ def run(
     "resume",
     example="ipvm workflow resume 7f3a\nipvm workflow resume 7f3a --redo send --wait",
 )
-@click.argument("ref", metavar="RUN")
+@click.argument("ref", metavar="RUN", shell_complete=offers("runs"))
 @_going
 @engine_options
 @click.pass_obj

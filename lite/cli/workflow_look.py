@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lite.cli.command import verb
+from lite.cli.command import offers, verb
 from lite.cli.outfile import check_folder, writing
 from lite.cli.present import one_line, short, visible
 from lite.cli.shell import Shell
@@ -143,7 +143,7 @@ def _step_json(step: Step, graph: Graph, level: str, missing: list[str]) -> dict
     "graph",
     example="ipvm workflow graph thumbs.yaml -o thumbs.svg\nipvm workflow graph 7f3a -f mermaid",
 )
-@click.argument("ref", metavar="FILE|RUN")
+@click.argument("ref", metavar="FILE|RUN", shell_complete=offers("runs_or_files"))
 @click.option(
     "-f",
     "--format",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
-from lite.cli.command import verb
+from lite.cli.command import offers, verb
 from lite.cli.present import age, moment, one_line, visible
 from lite.cli.shell import Shell
 from lite.cli.workflow_files import Named, run_or_named, run_title, short_id, workflow_of
@@ -81,7 +81,7 @@ def _counted(counts: dict[str, int]) -> str:
 
 
 @verb("show", example="ipvm workflow show 7f3a\nipvm workflow show thumbs.yaml --json")
-@click.argument("ref", metavar="RUN|FILE")
+@click.argument("ref", metavar="RUN|FILE", shell_complete=offers("runs_or_files"))
 @click.pass_obj
 def show(shell: Shell, ref: str) -> None:
     """Show a run and each of its steps.
@@ -166,7 +166,7 @@ def _run(node: Node, ref: str) -> RunRow:
 
 
 @verb("cancel", example="ipvm workflow cancel 7f3a")
-@click.argument("ref", metavar="RUN")
+@click.argument("ref", metavar="RUN", shell_complete=offers("runs"))
 @click.pass_obj
 def cancel(shell: Shell, ref: str) -> None:
     """Stop a run, in whatever process it runs. What is finished is kept, and it can go on later.

@@ -105,12 +105,15 @@ LIMIT_ERRORS = frozenset(
 
 @frozen
 class Usage:
-    """What a run used: fuel units, milliseconds, peak linear memory in bytes. None: not counted by
-    the engine, or not known of a guest that did not end by itself."""
+    """What a run used: fuel units, milliseconds, the linear memory of all its memories at its
+    largest, in bytes, and whether it was refused more by the limit or the system, so that another
+    limit might have led elsewhere. None: not counted by the engine, or not known of a guest that
+    did not end by itself."""
 
     fuel: int | None = None
     time_ms: float = 0.0
     memory_bytes: int | None = None
+    memory_refused: bool | None = None
 
 
 @frozen

@@ -18,7 +18,7 @@ from pathlib import Path
 from lite.limits import MIB, EngineCaps, Limits
 
 OPEN_FILES_MAX = 256
-"""Cached code, stdout of components, and one memory file for each module with static data."""
+"""Cached code, and stdout of components."""
 
 HOST_MEMORY_BYTES = 256 * MIB
 """On top of the guest's memory: the interpreter's own growth, results being built, stacks."""

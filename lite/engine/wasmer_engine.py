@@ -8,6 +8,7 @@ bits they have, so its missing canonical NaN shows only inside a guest that look
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -55,8 +56,11 @@ _TRAPS = {
         "converted a float that is not a number to an integer",
     ),
 }
+# `memory.grow 0` in all its spellings; a module without these bytes never asks for memory.
+_GROWS = re.compile(rb"\x40\x80*\x00")
 _STACK_TEXT = "call stack exhausted"
 _PREFIX = "RuntimeError: "
+_LINES_MAX = 9  # of wasmer's own words for a failure, in the trace
 
 
 class WasmerCode:
@@ -68,6 +72,7 @@ class WasmerCode:
         self.module = module
         self.core = read_core(core_bytes)
         self.own_memory = memory_of(core_bytes)
+        self.grows = _GROWS.search(core_bytes) is not None
 
     def exports(self) -> dict[str, FuncType]:
         return self.info.exports
@@ -173,7 +178,15 @@ class WasmerRun:
         return memoryview(b"") if self._memory is None else memoryview(self._memory.buffer)
 
     def usage(self) -> Usage:
-        return Usage(None, self._time_ms, self._memory_bytes())
+        refused = None if self._refusable() else False
+        return Usage(None, self._time_ms, self._memory_bytes(), refused)
+
+    def _refusable(self) -> bool:
+        """Whether the memory limit may have refused memory; wasmer does not tell if it did."""
+        own = self._code.own_memory
+        if own is None or not self._code.grows:
+            return False
+        return own.maximum is None or own.maximum * PAGE_BYTES > self._limits.memory_bytes
 
     def _memory_bytes(self) -> int:
         return 0 if self._memory is None else int(self._memory.data_size)
@@ -258,7 +271,10 @@ class WasmerRun:
             failure = GuestFailure("denied-import", f"imports a function wrongly: {cause}")
         else:
             failure = GuestFailure("bad-module", f"cannot be instantiated: {cause}")
-        self._world.trace.line(f"{failure.code}: {text.strip()}")
+        lines = text.strip().splitlines()  # wasmer names every frame, of a deep recursion thousands
+        more = [f"… {len(lines) - _LINES_MAX} more"] if len(lines) > _LINES_MAX else []
+        said = "\n".join([*lines[:_LINES_MAX], *more])
+        self._world.trace.line(f"{failure.code}: {said}")
         raise failure from error
 
 

@@ -38,15 +38,18 @@ def memory_of(wasm: bytes) -> MemoryType | None:
     """The memory that the module defines itself.
 
     Raises:
-        GuestFailure: `bad-module`, `memory-limit` for several memories.
-        EngineUnavailable: a shared or 64-bit memory.
+        GuestFailure: `bad-module`.
+        EngineUnavailable: several memories, a shared or a 64-bit one.
     """
     for section, first, past in sections(wasm, 0, len(wasm)):
         if section == _MEMORY:
             reader = Reader(wasm, first, past)
             count = reader.count("memories")
             if count > 1:
-                raise GuestFailure("memory-limit", f"needs too many parts: {count} memories")
+                raise EngineUnavailable(
+                    f"wasmer runs modules of one memory, and this one has {count}",
+                    hint="Use wasmtime (`--engine wasmtime`) or another node.",
+                )
             if count == 1:
                 flags, minimum, maximum = _limits(reader)
                 if flags > 1:

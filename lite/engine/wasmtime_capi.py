@@ -52,6 +52,7 @@ p wasmtime_component_val_new p
 - wasmtime_component_valtuple_new_uninit pz
 p wasmtime_context_get_data p
 p wasmtime_context_get_fuel pp
+- wasmtime_config_host_memory_creator_set pp
 - wasmtime_context_set_epoch_deadline pu
 p wasmtime_context_set_fuel pu
 - wasmtime_engine_increment_epoch p

@@ -158,7 +158,6 @@ class ComponentRun:
             code.engine.address,
             limits=limits,
             caps=caps,
-            memories=caps.memories,
             world=self._world,
         )
         self._usage = Usage()
@@ -189,8 +188,7 @@ class ComponentRun:
                 return self._exited(exit_.code)
             finally:
                 self._store.end()
-                # wasmtime does not tell how much memory the parts of a component have.
-                self._usage = self._store.usage(memory_bytes=None)
+                self._usage = self._store.usage()
 
     def usage(self) -> Usage:
         return self._usage

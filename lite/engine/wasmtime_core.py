@@ -14,7 +14,7 @@ from lite.engine.hostfuncs import denied_import as denied_import
 from lite.engine.hostfuncs import exited as exited
 from lite.engine.module import COMMAND
 from lite.engine.wasmtime_engine import WasmtimeCode
-from lite.engine.wasmtime_failures import check_count, limit_failure
+from lite.engine.wasmtime_failures import check_count
 from lite.engine.wasmtime_store import RunStore, store_of
 from lite.engine.wit import FuncType
 from lite.frozen import frozen
@@ -28,15 +28,8 @@ if TYPE_CHECKING:
     from lite.engine.wasmtime_engine import WasmtimeEngine
 
 MEMORY = "memory"
-PAGE_BYTES = 65536
-
-# A core module may have one memory, so that `Limits.memory_bytes` bounds all of its memory.
-MEMORIES = 1
 
 _FORMATS = {"i32": "i12x", "i64": "q8x", "f32": "f12x", "f64": "d8x"}  # of wasmtime_val_raw_t
-
-# Failures that a guest also shows when its allocator could not get memory.
-_PERHAPS_MEMORY = ("unreachable", "memory-out-of-bounds")
 
 # One small block of C memory a run: where things are in it.
 _INSTANCE = 0
@@ -153,7 +146,6 @@ class CoreRun:
             code.engine.address,
             limits=limits,
             caps=caps,
-            memories=min(caps.memories, MEMORIES),
             world=self._world,
         )
         self._capi = library
@@ -206,7 +198,7 @@ class CoreRun:
                 return self._exited(exit_.code)
             finally:
                 store.end()
-                self._usage = store.usage(self._memory_bytes())
+                self._usage = store.usage()
 
     def invoke(self, name: str, *args: int | float) -> Any:
         """Call a core export: its result, None for none, a tuple for several."""
@@ -296,20 +288,13 @@ class CoreRun:
         return made
 
     def _failure(self, error: int | None) -> BaseException:
-        failure = self._store.fail_call(error, self._take_trap())
-        if isinstance(failure, GuestFailure) and failure.code in _PERHAPS_MEMORY:
-            limits, caps = self._store.limits, self._store.caps
-            if self._memory_bytes() + PAGE_BYTES > limits.memory_bytes:
-                return limit_failure("memory-limit", limits, caps) or failure
-        return failure
+        return self._store.fail_call(error, self._take_trap())
 
     def _take_trap(self) -> int | None:
         trap, self._trap.value = self._trap.value, None
         return trap
 
     def _memory_bytes(self) -> int:
-        if not self._memory:
-            return 0
         size: int = self._capi.wasmtime_memory_data_size(self._store.context, self._memory)
         return size
 

@@ -257,11 +257,19 @@ def _make_engine(stack_bytes: int) -> tuple[wasmtime.Engine, str]:
     """The engine and the short name of its configuration."""
     import wasmtime
 
+    from lite.engine import wasmtime_capi as capi
+    from lite.engine import wasmtime_memory
+
     config = wasmtime.Config()
     profile = [f"stack={stack_bytes}", f"opt={_OPT_SPEED}"]
     for name, value in (_REQUIRED | _WHERE_KNOWN).items():
         if _set(config, name, value, optional=name in _WHERE_KNOWN):
             profile.append(f"{name}={value:d}")
+    if wasmtime_memory.counted():
+        # Static data is copied into them: wasmtime panics where it would have to be mapped.
+        _set(config, "memory_init_cow", False, optional=False)
+        wasmtime_memory.provide(capi.address_of(config.ptr()))
+        profile.append("memories=counted")
     config.cranelift_opt_level = "speed"
     config.max_wasm_stack = stack_bytes
     ram = ram_bytes(unknown=PARALLEL_COMPILE_RAM_BYTES)

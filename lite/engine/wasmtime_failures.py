@@ -41,6 +41,7 @@ _TRAPS: tuple[tuple[int, str, str, str], ...] = (
 _BY_NUMBER = {number: (code, message) for number, _, code, message in _TRAPS}
 _BY_TEXT = {text: (code, message) for _, text, code, message in _TRAPS}
 
+_FRAMES_MAX = 8  # of the guest's calls, in the trace
 _TRAP_PREFIX = "wasm trap: "
 _HOSTCALL_FUEL = "fuel allocated for hostcalls has been exhausted"
 _OVER_MEMORY = ("exceeds memory limits", "Cannot allocate memory", "os error 12")
@@ -49,6 +50,10 @@ _OVER_COUNT = "resource limit exceeded: "
 
 # Result values are 48 bytes each inside wasmtime, which allows 128 MiB of them for one call.
 RESULT_VALUES_MAX = (128 << 20) // 48
+
+
+OVER_LIMITED_MEMORY = ("unreachable", "memory-out-of-bounds")
+"""Failures by which an allocator ends a guest that was refused memory."""
 
 
 def limit_failure(code: str, limits: Limits, caps: EngineCaps) -> GuestFailure | None:
@@ -97,11 +102,13 @@ def run_failure(trap: Trap, limits: Limits, caps: EngineCaps) -> GuestFailure:
     return GuestFailure("trap", "broke a rule of the component model")
 
 
-def start_failure(trap: Trap, limits: Limits, caps: EngineCaps) -> GuestFailure:
-    """The failure for an instantiation that did not succeed."""
+def start_failure(
+    trap: Trap, limits: Limits, caps: EngineCaps, *, refused: bool = False
+) -> GuestFailure:
+    """The failure for an instantiation that did not succeed; `refused`: it was refused memory."""
     text = trap.message
     if trap.code is None and _TRAP_PREFIX not in text:
-        if any(part in text for part in _OVER_MEMORY):
+        if refused or any(part in text for part in _OVER_MEMORY):
             failure = limit_failure("memory-limit", limits, caps)
             assert failure is not None
             return failure
@@ -123,7 +130,8 @@ def explain(failure: GuestFailure, message: str) -> str:
     """wasmtime's own words for a failure, and where in the guest it was, as lines for the trace."""
     head, _, _ = message.partition("\n\nCaused by:")
     frames = [line for line in head.splitlines() if line.lstrip()[:1].isdigit()]
-    return "\n".join([f"{failure.code}: {_cause(message)}", *frames])
+    more = [f"    … {len(frames) - _FRAMES_MAX} more"] if len(frames) > _FRAMES_MAX else []
+    return "\n".join([f"{failure.code}: {_cause(message)}", *frames[:_FRAMES_MAX], *more])
 
 
 def check_count(export: str, kind: FuncType, args: list[Any]) -> None:

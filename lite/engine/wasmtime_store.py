@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found, unused-ignore]
 import ctypes
 import itertools
-import sys
 import threading
 import time
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 from lite.engine import wasmtime_capi as capi
+from lite.engine import wasmtime_memory
 from lite.engine.base import MEMOISABLE_ERRORS, GuestFailure, Usage
 from lite.engine.hostfuncs import World
 from lite.engine.wasmtime_failures import (
+    OVER_LIMITED_MEMORY,
     explain,
     limit_failure,
     run_failure,
@@ -23,6 +26,10 @@ from lite.limits import EngineCaps, Limits
 
 FUEL_MAX = 2**64 - 1
 MEMORY_BYTES_MAX = 2**63 - 1
+NOT_LIMITED = -1
+
+# `_signal` is `signal` without the enumerations, which would cost 30 µs a run.
+_SIGNALS = sorted(_signal.valid_signals())
 
 _stores: dict[int, RunStore] = {}
 _numbers = itertools.count(1)
@@ -45,14 +52,17 @@ class RunStore:
         world: what host functions act on.
         failure: set by a callback that wants to end the run with an exception of its own.
         deadline: on the monotonic clock; None before `begin`.
+        memory: what linear memory it has, and whether it was refused more.
     """
 
     __slots__ = (
         "_began",
         "_capi",
+        "_counted",
         "_fuel",
-        "_hook",
+        "_handlers",
         "_number",
+        "_signals",
         "_stopped_inside",
         "_store",
         "_time_ms",
@@ -61,6 +71,7 @@ class RunStore:
         "deadline",
         "failure",
         "limits",
+        "memory",
         "world",
     )
 
@@ -71,7 +82,6 @@ class RunStore:
         *,
         limits: Limits,
         caps: EngineCaps,
-        memories: int,
         world: World,
     ) -> None:
         self._capi = library
@@ -82,8 +92,11 @@ class RunStore:
         self.world = world
         self.failure: BaseException | None = None
         self.deadline: float | None = None
+        self._counted = wasmtime_memory.counted()
+        self.memory = wasmtime_memory.Ledger(limits.memory_bytes)
         self._began = 0.0
-        self._hook: Callable[[sys.UnraisableHookArgs], Any] | None = None
+        self._handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
+        self._signals: list[int] = []
         self._time_ms = 0.0
         self._stopped_inside = False
         self._store: int = library.wasmtime_store_new(engine, self._number, None)
@@ -92,42 +105,49 @@ class RunStore:
         world.check = self.check
         library.wasmtime_store_limiter(
             self._store,
-            min(limits.memory_bytes, MEMORY_BYTES_MAX),
+            NOT_LIMITED if self._counted else min(limits.memory_bytes, MEMORY_BYTES_MAX),
             caps.table_elements,
             caps.instances,
             caps.tables,
-            memories,
+            caps.memories,
         )
         library.wasmtime_context_set_fuel(self.context, self._fuel)
         library.wasmtime_store_epoch_deadline_callback(self._store, _ON_EPOCH, None, None)
         library.wasmtime_context_set_epoch_deadline(self.context, 1)
 
     def begin(self) -> None:
-        """Start the clock of the time limit."""
-        if threading.get_ident() == threading.main_thread().ident:
-            self._hook, sys.unraisablehook = sys.unraisablehook, self._escaped
+        """Start the clock of the time limit. From here to `end` this thread runs nothing else."""
+        self._hold_signals()
         self._began = time.monotonic()
         self.deadline = self._began + self.limits.time_ms / 1000
+        wasmtime_memory.enter(self.memory)
 
     def end(self) -> None:
         self._time_ms = (time.monotonic() - self._began) * 1000
-        if self._hook is not None:
-            sys.unraisablehook, self._hook = self._hook, None
+        wasmtime_memory.leave()
+        if self._handlers:
+            self._release_signals()
 
     def check(self) -> None:
-        """Raise what ended the run: a failure, who asked for its end, or the time limit."""
+        """Raise what ended the run: a failure, a signal's handler, who asked for its end, or a
+        limit."""
         if self.failure is not None:
             raise self.failure
+        if self._signals:
+            self._serve()
+        if self.memory.starved:
+            raise self._limit("memory-limit")
         if (stop := self.world.host.stop) is not None:
             stop.check()
         if self.deadline is not None and time.monotonic() >= self.deadline:
             raise self._limit("time-limit")
 
-    def usage(self, memory_bytes: int | None) -> Usage:
+    def usage(self) -> Usage:
         """What the run used. Fuel is not known of a guest that was stopped in a loop."""
-        if self._stopped_inside:
-            return Usage(None, self._time_ms, memory_bytes)
-        return Usage(self._fuel - self._fuel_left(), self._time_ms, memory_bytes)
+        fuel = None if self._stopped_inside else self._fuel - self._fuel_left()
+        if not self._counted:
+            return Usage(fuel, self._time_ms)
+        return Usage(fuel, self._time_ms, self.memory.used, self.memory.refused)
 
     def finish(self) -> None:
         """What still ends a call that came to its end: no time or no fuel left.
@@ -136,7 +156,7 @@ class RunStore:
         used more than it had; then it reads as 0. A run that leaves some has used what it says.
 
         Raises:
-            GuestFailure: `time-limit`, `out-of-fuel`.
+            GuestFailure: `time-limit`, `out-of-fuel`, `memory-limit`.
         """
         self.check()
         if not self._fuel_left():
@@ -156,15 +176,22 @@ class RunStore:
         self.world.trace.line(explain(failure, read.message))
         if failure.code in MEMOISABLE_ERRORS and not self._fuel_left():
             return self._limit("out-of-fuel")
-        return failure
+        return self._for_want_of_memory(failure)
 
     def fail_start(self, error: int | None, trap: int | None) -> BaseException:
         """The same for an instantiation."""
         read = self._read(error, trap)
         if self.failure is not None:
             return self.failure
-        failure = start_failure(read, self.limits, self.caps)
+        failure = start_failure(read, self.limits, self.caps, refused=self.memory.refused)
         self.world.trace.line(explain(failure, read.message))
+        return self._for_want_of_memory(failure)
+
+    def _for_want_of_memory(self, failure: GuestFailure) -> GuestFailure:
+        """What the failure of a guest is whose allocator gave up."""
+        refused = self.memory.refused and failure.code in OVER_LIMITED_MEMORY
+        if refused or self.memory.starved:
+            return self._limit("memory-limit")
         return failure
 
     def close(self) -> None:
@@ -173,19 +200,41 @@ class RunStore:
         self.world.check = _no_check
         del _stores[self._number]
         self._capi.wasmtime_store_delete(self._store)
+        self.memory.close()
 
-    def _escaped(self, unraisable: sys.UnraisableHookArgs) -> None:
-        """Keep an exception of a signal handler (Ctrl-C) that ran at the entry of a callback.
+    def _held(self, number: int, _frame: FrameType | None) -> None:
+        """A signal came: `check` serves it."""
+        self._signals.append(number)
 
-        Signals are served there, before any `try`, and ctypes would print the exception and let
-        the guest go on with a wrong answer. The next callback, or the end of the call, raises it.
+    def _hold_signals(self) -> None:
+        """Keep handlers of signals from running, and raising, at the entry of a callback.
+
+        No `try` is around them there, and C code would go on with whatever lay on the stack.
         """
-        assert self._hook is not None
-        here = threading.get_ident() == threading.main_thread().ident
-        if here and "ctypes callback" in (unraisable.err_msg or ""):
-            self.failure = unraisable.exc_value or unraisable.exc_type()
-        else:
-            self._hook(unraisable)
+        if threading.get_ident() != threading.main_thread().ident:
+            return
+        try:
+            for number in _SIGNALS:
+                handler = _signal.getsignal(number)
+                if callable(handler):
+                    self._handlers[number] = handler
+                    _signal.signal(number, self._held)
+        except BaseException:  # of a handler that ran here
+            self._release_signals()
+            raise
+
+    def _release_signals(self) -> None:
+        """The inverse, unless somebody else has set a handler; and serve what came."""
+        for number, handler in self._handlers.items():
+            if _signal.getsignal(number) == self._held:
+                _signal.signal(number, handler)
+        if self._signals:
+            self._serve()
+
+    def _serve(self) -> None:
+        while self._signals:
+            number = self._signals.pop(0)
+            self._handlers[number](number, None)
 
     def _fuel_left(self) -> int:
         left = ctypes.c_uint64()

@@ -123,7 +123,7 @@ def outcome_message(outcome: Outcome, ok: bytes | None, blobs: Blobs) -> dict[st
         "ok": None if error is not None else blobs.put(outcome.ok if ok is None else ok),
         "bytes": ok is None,
         "error": error,
-        "usage": [usage.fuel, usage.time_ms, usage.memory_bytes],
+        "usage": [usage.fuel, usage.time_ms, usage.memory_bytes, usage.memory_refused],
         "trace": blobs.put(outcome.trace),
         "path": outcome.path,
         "engine": outcome.engine,
@@ -132,7 +132,6 @@ def outcome_message(outcome: Outcome, ok: bytes | None, blobs: Blobs) -> dict[st
 
 def outcome_from(message: dict[str, Any], blobs: Blobs) -> Outcome:
     """The inverse of `outcome_message`."""
-    fuel, time_ms, memory_bytes = message["usage"]
     ok, error = None, None
     if message["error"] is not None:
         error = dag_cbor.decode_trusted(blobs.get(message["error"]))
@@ -143,7 +142,7 @@ def outcome_from(message: dict[str, Any], blobs: Blobs) -> Outcome:
     return Outcome(
         ok=ok,
         error=error,
-        usage=Usage(fuel, time_ms, memory_bytes),
+        usage=Usage(*message["usage"]),
         trace=blobs.get(message["trace"]),
         path=message["path"],
         engine=message["engine"],

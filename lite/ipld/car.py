@@ -16,6 +16,7 @@ from lite.ipld.cid import CID
 from lite.limits import BLOCK_BYTES_MAX, CAR_HEADER_BYTES_MAX, CID_BYTES_MAX
 
 VERSION: Final = 1
+_MAPS = (b"\xa1", b"\xa2", b"")  # what a header begins with; of version 2, with the first
 
 
 def write_car(out: BinaryIO, roots: Sequence[CID], blocks: Iterable[Block]) -> int:
@@ -91,6 +92,8 @@ class CarReader:
             raise CodecError(f"CAR {what} of {size} bytes at byte {at}, at most {size_max}")
         data = self._read(size)
         if len(data) != size:
+            if what == "header" and data[:1] not in _MAPS:
+                raise CodecError("not a CAR file: it does not begin with a header")
             raise CodecError(f"truncated CAR: the {what} at byte {at} lacks {size - len(data)}")
         return data
 

@@ -39,6 +39,7 @@ def check(payload: Mapping[str, Any]) -> None:
     """
     if payload.get("cmd") != COMMAND:
         raise IntegrityError(f"not a receipt: its cmd is not {COMMAND}")
+    _check_kind(payload.get("args"))
     if "aud" in payload:
         raise _bad("aud", "a receipt is addressed to nobody")
     _check_keys("", payload, _PAYLOAD_NEEDED, _PAYLOAD_KNOWN)
@@ -55,6 +56,15 @@ def check(payload: Mapping[str, Any]) -> None:
     _need("cause" not in payload or _is_link(payload["cause"]), "cause", "a link is needed")
     _need(type(payload["args"]) is dict, "args", "a map is needed")
     _check_args(payload["args"])
+
+
+def _check_kind(args: Any) -> None:
+    """Others write receipts of `{ran, out}` alone. What they answer cannot be looked up here."""
+    if type(args) is dict and "ins" not in args and "ran" in args and "out" in args:
+        raise IntegrityError(
+            "a receipt of another kind: not kept because it names no instruction "
+            "(args.ins: missing)"
+        )
 
 
 def _check_issuer(payload: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from lite.frozen import frozen
 from lite.ipld import dag_cbor
+from lite.model.instruction import WASM_RUN
 from lite.model.receipt import Receipt
 from lite.model.result import MEMOISABLE_ERRORS
 
@@ -55,10 +56,10 @@ def choose_answer(
     """Choose among the receipts of one instruction, or None: it has to be run.
 
     A receipt counts when its issuer is named in the policy, it was made under the same `mode`, it
-    has not expired, and it is a success or an error that these limits would meet again. A success
-    that used more than half of its memory limit counts only under the same one: the guest may have
-    been refused more, and have gone another way. Of those that count: a success before an error,
-    own before others', the lowest digest first.
+    has not expired, and it is a success or an error that this much fuel would meet again. Where the
+    guest was refused memory, or nobody knows, it may go another way under another limit: such a
+    receipt counts only under the same one. Of those that count: a success before an error, own
+    before others', the lowest digest first.
 
     Args:
         receipts: all of one instruction, in any order, signatures checked.
@@ -88,23 +89,20 @@ def _holds(receipt: Receipt, fuel: int, memory_bytes: int) -> bool:
     """Whether a run within these limits would end as the receipt says."""
     found = receipt.meta.get("limits")
     limits: dict[str, Any] = found if type(found) is dict else {}
+    bound = limits.get("memory")
+    same = type(bound) is int and bound == memory_bytes
+    free = same or _free_of_memory(receipt.meta)
     if receipt.out.is_ok:
-        near = _near_its_memory(receipt.meta.get("memory_bytes"), limits.get("memory"))
-        return not near or limits["memory"] == memory_bytes
-    return (
-        receipt.error_code in MEMOISABLE_ERRORS
-        and _at_most(fuel, limits.get("fuel"))
-        and _at_most(memory_bytes, limits.get("memory"))
-    )
+        return free or "memory" not in limits  # who names no limit had none
+    granted = limits.get("fuel")
+    enough = type(granted) is int and fuel <= granted
+    return receipt.error_code in MEMOISABLE_ERRORS and free and enough
 
 
-def _near_its_memory(used: object, limit: object) -> bool:
-    """Whether the guest may have asked for more memory than it was given."""
-    return type(limit) is int and type(used) is int and used * 2 > limit
-
-
-def _at_most(wanted: int, limit: object) -> bool:
-    return type(limit) is int and wanted <= limit
+def _free_of_memory(meta: dict[str, Any]) -> bool:
+    """Whether it is known that the memory limit did not matter: no memory was refused, or no guest
+    ran."""
+    return meta.get("memory_refused") is False or meta.get("op", WASM_RUN) != WASM_RUN
 
 
 def _best(receipts: Iterable[Receipt], policy: TrustPolicy) -> Receipt:

@@ -10,7 +10,6 @@ import selectors
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -22,6 +21,7 @@ from lite.engine.stop import Stop
 from lite.frozen import frozen
 from lite.limits import TRACE_BYTES_MAX
 from lite.ops.arguments import Bytes
+from lite.ops.scratch import scratch_folder
 
 START = Path(__file__).with_name("exec_start.py")
 DRAIN_S_MAX: Final = 2.0  # for what is left in the pipes when everything was killed
@@ -67,7 +67,7 @@ def run_child(
     """
     cpu_s = max(1, int(ends_at - time.monotonic()) + 2)
     bounds = f"{cpu_s},{memory_bytes},{os.getpid()}"
-    with tempfile.TemporaryDirectory(prefix="ipvm-exec-", ignore_cleanup_errors=True) as empty:
+    with scratch_folder("ipvm-exec-") as empty:
         child = subprocess.Popen(
             [sys.executable, "-I", "-S", str(START), bounds, *argv],
             cwd=folder or empty,

@@ -30,7 +30,8 @@ class Problem:
 
     Attributes:
         code: database, foreign-row, totals, permissions, missing-block, damaged-block,
-            damaged-receipt, unindexed-receipt, damaged-token, run, or more (the rest was not
+            absent-root (of a name or pin, perhaps of what never was here), damaged-receipt,
+            unindexed-receipt, damaged-token, run, or more (the rest was not
             listed).
         text: what, for a person.
     """
@@ -190,15 +191,19 @@ class _Check:
             absent = [cid for cid in single if not self._database.row(sql.BLOCK_EXISTS, (cid.raw,))]
             reach.walk(roots, absent.append)
             for cid in dict.fromkeys(absent):
-                if self._database.row(sql.GONE, (cid.raw,)) is None:
-                    yield Problem("missing-block", f"{what} leads to {cid}, which is not here")
+                if self._database.row(sql.GONE, (cid.raw,)) is not None:
+                    continue
+                code = "absent-root" if cid in roots and not what.startswith("the rec") else ""
+                yield Problem(code or "missing-block", f"{what} leads to {cid}, which is not here")
 
     def _roots(self) -> Iterator[tuple[str, list[CID], list[CID]]]:
         """Who leads where: to whole graphs, and to single blocks."""
         for name, raw in self._database.rows(sql.NAMES):
-            yield f"the name {name}", [stored_cid(raw)], []
+            if not self._database.row(sql.RECEIPT_ID, (raw,)):
+                yield f"the name {name}", [stored_cid(raw)], []
         for raw, *_ in self._database.rows(sql.PINS):
-            yield f"the pin of {_name(raw)}", [stored_cid(raw)], []
+            if not self._database.row(sql.RECEIPT_ID, (raw,)):  # receipts keep themselves
+                yield f"the pin of {_name(raw)}", [stored_cid(raw)], []
         for _, raw, data in self._receipt_rows():
             if type(data) is not bytes:
                 continue

@@ -126,7 +126,8 @@ def changed(what: str) -> HashMismatch:
 def unwritable(path: Path) -> StoreError:
     return StoreError(
         f"{path} cannot be written",
-        hint="Check owner and permissions, or choose another home with IPVM_HOME or --home.",
+        hint="Check owner and permissions, or choose another home with IPVM_HOME or --home: "
+        "a home that is only read has to be writable too, because SQLite locks inside it.",
     )
 
 

@@ -169,6 +169,7 @@ DELEGATIONS_AFTER = (
     "SELECT rowid, cid, data FROM delegations WHERE rowid > ? ORDER BY rowid LIMIT ?"
 )
 DELEGATION_DELETE = "DELETE FROM delegations WHERE rowid = ?"
+DELEGATION_FORGET = "DELETE FROM delegations WHERE cid = ?"
 REVOCATION = "SELECT data FROM revocations WHERE cid = ?"
 REVOCATION_ADD = """
 INSERT OR IGNORE INTO revocations (cid, revoked, added_at, data) VALUES (?, ?, ?, ?)

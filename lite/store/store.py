@@ -186,6 +186,10 @@ class Store:
 
         return Schedules(self._database, self._clock)
 
+    def has(self, cid: CID) -> bool:
+        """Whether it is here, as a block or as a receipt."""
+        return self.blocks.has(cid) or self.receipts.has(cid)
+
     # Writing.
 
     def adding(self) -> Add:

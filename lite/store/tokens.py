@@ -106,6 +106,16 @@ class Tokens:
                 revoked_by=self.revoked_by,
             )
 
+    def forget(self, delegations: Iterable[CID]) -> list[CID]:
+        """Drop delegations; those that were here."""
+        dropped = []
+        with self._database.write() as transaction:
+            for cid in dict.fromkeys(delegations):
+                if transaction.row(sql.DELEGATION, (cid.raw,)) is not None:
+                    transaction.execute(sql.DELEGATION_FORGET, (cid.raw,))
+                    dropped.append(cid)
+        return dropped
+
     def get(self, cid: CID) -> bytes | None:
         """The bytes of a delegation or revocation, or None."""
         for query in (sql.DELEGATION, sql.REVOCATION):

@@ -34,7 +34,7 @@ from lite.ucan.refusals import (
 )
 from lite.ucan.show import moment, short, span
 
-Parsed = TypeVar("Parsed", Delegation, Invocation)
+Parsed = TypeVar("Parsed", Delegation, Invocation, "Delegation | Invocation")
 
 _REFUSALS: Final[dict[Rule, type[Refusal]]] = {
     "container-bytes": ContainerTooLarge,
@@ -55,15 +55,20 @@ SMALL_BYTES: Final = 512  # so few that their values need no count
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Which token is looked at: the invocation (position None) or one of its proofs (root 0)."""
+    """Which token is looked at: the invocation (position None) or one of its proofs (root 0).
+
+    Attributes:
+        noun: what to call it when it is no proof.
+    """
 
     cid: CID | None
     position: int | None = None
     count: int = 0
+    noun: str = "the invocation"
 
     def __str__(self) -> str:
         if self.position is None:
-            return "the invocation"
+            return self.noun
         name = "the delegation" if not self.count else f"proof {self.position + 1} of {self.count}"
         return f"{name} ({short(self.cid)})"
 
@@ -116,7 +121,7 @@ def read(
     """
     step = place.step("1", "7b")
     if len(data) <= TOKEN_BYTES_MAX and items_in(data) > items_max:
-        raise place.refused(_too_many_items(items_max), step)
+        raise place.refused(_too_many_items(data), step)
     try:
         return parse(data, cid)
     except MalformedToken as error:
@@ -132,11 +137,18 @@ def items_in(data: bytes) -> int:
     return 0 if len(data) <= SMALL_BYTES else heads.items(data, ITEMS_MAX)
 
 
-def _too_many_items(left: int) -> TooManyItems:
-    if left < ITEMS_MAX:
-        text = "there are more values in the invocation and its proofs than are read for one check"
-        return TooManyItems(text, hint="ask for delegations with smaller policies")
-    return TooManyItems(f"there are over {ITEMS_MAX} values in it, more than are read")
+def _too_many_items(data: bytes) -> Refusal:
+    """What to say of so many values: how deep they nest, or how many there are."""
+    try:
+        heads.Walk(data, ITEMS_MAX).skip()
+    except CodecError as error:
+        return malformed(error)
+    except IndexError:
+        return TooManyItems(f"there are over {ITEMS_MAX} values in it, more than are read")
+    return TooManyItems(
+        "there are more values in the invocation and its proofs than are read for one check",
+        hint="ask for delegations with smaller policies",
+    )
 
 
 def check_signature(token: Token, place: Place) -> None:

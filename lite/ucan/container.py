@@ -86,7 +86,9 @@ def read(data: bytes) -> tuple[bytes, ...]:
         return _tokens(data)
     letter = data.lstrip()[:1]
     if letter not in _FORMS:
-        raise CodecError(f"not a container: none begins with {data[:1]!r}")
+        if not letter:
+            raise CodecError("not a container, nor a token: it is empty")
+        raise CodecError(f"not a container, nor a token: none begins with {_shown(letter)}")
     text, zipped = _FORMS[letter]
     body = _from_base64(data.translate(None, _SPACE)[1:]) if text else data[1:]
     return _tokens(_inflated(body) if zipped else body)
@@ -104,6 +106,11 @@ def read_any(data: bytes) -> tuple[bytes, ...]:
     if text[:2] == _TOKEN_IN_BASE64:
         return (_from_base64(text),)
     return read(data)
+
+
+def _shown(first: bytes) -> str:
+    """The first byte of something, in words."""
+    return first.decode() if 0x20 < first[0] < 0x7F else f"byte 0x{first.hex()}"
 
 
 def _tokens(data: bytes) -> tuple[bytes, ...]:

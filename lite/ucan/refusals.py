@@ -8,8 +8,8 @@
         │   ├── InvalidPolicy   ucan-policy-invalid  ParseError        not a policy
         │   │   └── PolicyTooLarge ucan-policy-too-large ParseError    statements, levels or bytes
         │   ├── TokenTooLarge   ucan-token-too-large ParseError        over 16 KiB
-        │   ├── TooManyItems    ucan-items-too-many  ParseError        values in it, or in all proofs
-        │   ├── UnknownTag      ucan-unknown-tag     ParseError        of another version, or no UCAN
+        │   ├── TooManyItems    ucan-items-too-many  ParseError        values in it, or in all
+        │   ├── UnknownTag      ucan-unknown-tag     ParseError        of another version
         │   ├── MissingField    ucan-field-missing   ParseError        a field that must be there
         │   ├── InvalidField    ucan-field-invalid   ParseError        a field of another type
         │   ├── TooDeep         ucan-too-deep        ParseError        nested over 256 levels
@@ -96,6 +96,16 @@ class Refusal(AuthorityError):
             details=self.details,
             hint=self.hint,
         )
+
+    def place(self) -> dict[str, Any]:
+        """The step of the check, the number of the proof from 1 (None: the token itself), the CID
+        of the token and the details."""
+        return {
+            "step": self.step or None,
+            "proof": None if self.position is None else self.position + 1,
+            "token": None if self.token is None else str(self.token),
+            "details": self.details,
+        }
 
     def value(self) -> dict[str, Any]:
         """What goes into `out.error` of a receipt."""

@@ -28,6 +28,7 @@ from lite.ucan.proofs import Resolve
 from lite.ucan.refusals import Expired, MalformedToken, MissingField, Refusal
 
 COMMAND: Final = "/ucan/revoke"
+NOUN: Final = "the revocation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +121,8 @@ def revokers(
         Refusal: its form or signature is wrong, or it is too early: steps 1, 2 and 5 of
             `lite.ucan.proofs`.
     """
-    invocation = read(Invocation.parse, data, Place(None))
-    place = Place(invocation.cid)
+    invocation = read(Invocation.parse, data, Place(None, noun=NOUN))
+    place = Place(invocation.cid, noun=NOUN)
     check_signature(invocation.token, place)
     with suppress(Expired):
         check_time(invocation, now, place)

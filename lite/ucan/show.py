@@ -12,6 +12,7 @@ from lite.clock import moment as moment
 from lite.ipld.cid import CID
 
 VALUE_CHARS_MAX: Final = 96
+TEXT_CHARS_MAX: Final = 1_000  # of one text in a value, or bytes; what is cut ends in …
 
 _INTEGER_BITS_MAX = 128
 
@@ -59,7 +60,7 @@ def _parts(item: Any) -> Iterator[str]:
     elif type(item) is list:
         yield from _list_parts(item)
     elif type(item) is bytes:
-        yield f"0x{item[:VALUE_CHARS_MAX].hex()}"
+        yield f"0x{item[:TEXT_CHARS_MAX].hex()}" + ("…" if len(item) > TEXT_CHARS_MAX else "")
     elif type(item) is CID:
         yield short(item)
     elif type(item) is int and item.bit_length() > _INTEGER_BITS_MAX:
@@ -86,5 +87,5 @@ def _list_parts(item: list[Any]) -> Iterator[str]:
 
 
 def _quoted(text: str) -> str:
-    cut = text[: VALUE_CHARS_MAX + 1].replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{cut}"'
+    cut = text[:TEXT_CHARS_MAX].replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{cut}"' if len(text) <= TEXT_CHARS_MAX else f'"{cut}…'

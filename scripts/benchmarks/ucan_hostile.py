@@ -128,6 +128,33 @@ def costly(folder: Path, effort: Effort) -> Iterator[Sides]:
     yield refusal(folder, chain, "ucan-policy-steps", data)
 
 
+@row("ucan.fat", "refuse 16 proofs with as many values as they may have, the last one", "ms", 10.0)
+def fat(folder: Path, effort: Effort) -> Iterator[Sides]:
+    from lite.keys import Key
+
+    people = [Key.from_seed(bytes([number] * 32)) for number in range(1, 18)]
+    policy = [["!=", ".zz?", [[]] * 50]]
+    begin = links(people[:16], policy=policy)
+    chain = [*begin, *links(people[15:], subject=people[0].did, command="/wasmedge")]
+    yield refusal(folder, chain, "ucan-command", asking(people, chain))
+
+
+@row("ucan.items", "refuse proofs of 14,000 values", "ms", 10.0)
+def items(folder: Path, effort: Effort) -> Iterator[Sides]:
+    people = keys()
+    chain = links(people, policy=[["!=", ".zz?", [[]] * 14_000]])
+    yield refusal(folder, chain, "ucan-items-too-many", asking(people, chain))
+
+
+@row("ucan.last", "refuse a list of which only the last item does not fit", "ms", 10.0)
+def last(folder: Path, effort: Effort) -> Iterator[Sides]:
+    people = keys()
+    either = ["or", [["==", ".", 0], ["==", ".", 1]]]
+    chain = links(people[:2], policy=[["all", ".rows", either]])
+    data = asking(people[:2], chain, args={"rows": [1] * 1_600 + [5], **ARGS})
+    yield refusal(folder, chain, "ucan-policy", data)
+
+
 @row("ucan.missing", "refuse an invocation whose proofs are not here", "ms", 10.0)
 def missing(folder: Path, effort: Effort) -> Iterator[Sides]:
     people = keys()

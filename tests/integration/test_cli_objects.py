@@ -167,7 +167,7 @@ def test_gc_takes_what_nothing_needs(ipvm: Ipvm, here: Path) -> None:
     (here / "lost").write_bytes(b"lost")
     kept = ipvm("add", "kept", "--pin").text.strip()
     lost = ipvm("add", "lost").text.strip()
-    assert "would remove 1 blocks" in ipvm("gc", "--dry-run", "--grace", "0s").text
+    assert "would remove 1 block," in ipvm("gc", "--dry-run", "--grace", "0s").text
     assert ipvm("cat", lost).status == 0
     assert ipvm("gc", "--json").json["removed"] == 0
     assert ipvm("gc", "--json", "--grace", "0s").json["removed"] == 1

@@ -164,6 +164,10 @@ def test_a_web_of_many_delegations_is_judged_only_as_far_as_the_work_goes(
         )
         for giver, taker in permutations(crowd, 2)
     ]
+    root = Delegation.issue(  # lets do something else, so that each way has to be tried in vain
+        LAPTOP, audience=crowd[0].did, subject=LAPTOP.did, command="/other", expires_at=None
+    )
+    web.append(root)
     (here / "web.ucan").write_bytes(container.write([one.data for one in web]))
     assert pi("ucan", "import", "web.ucan").status == 0
     for verb in (("list",), ("inspect", "web.ucan")):

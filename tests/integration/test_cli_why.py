@@ -58,7 +58,7 @@ def test_what_was_computed_from_something_is_found_from_each_end(ipvm: Ipvm, her
     assert [(child["cid"], child["role"]) for child in down["children"]] == [
         (receipts["two"], "awaits")
     ]
-    assert "└─ awaits of add" in ipvm("why", "--from", receipts["one"]).text
+    assert "└─ awaited by add" in ipvm("why", "--from", receipts["one"]).text
 
 
 def test_nothing_came_of_it_is_an_answer(ipvm: Ipvm, here: Path) -> None:

@@ -223,10 +223,11 @@ def test_module_over_the_bound_starts_nothing(tmp_path: Path) -> None:
     "text",
     [
         '(module (memory 2000) (func (export "f")))',
-        '(module (memory 1) (memory 1) (func (export "f")))',
+        '(module (memory 600) (memory 600) (func (export "f")))',
+        f'(module {"(memory 1)" * 9} (func (export "f")))',
         '(module (table 200000 funcref) (func (export "f")))',
     ],
-    ids=["memory", "memories", "table"],
+    ids=["memory", "two memories", "nine memories", "table"],
 )
 def test_minimum_over_the_limit_is_a_memory_limit(run: Run, text: str) -> None:
     assert code(run(wat(text))) == "memory-limit"

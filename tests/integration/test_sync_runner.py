@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from random import Random
 from typing import Any
 
 import pytest
@@ -200,6 +204,28 @@ def test_a_peer_that_forges_is_banned_and_others_are_not_harmed() -> None:
     run(work)
 
 
+def test_junk_from_a_proved_peer_is_three_strikes_and_an_hour_alone() -> None:
+    async def work() -> None:
+        a, b = NetNode("a"), NetNode("b")
+        await joined(a, b)
+        liar, random = key_of("liar"), Random(3)
+        b.book.trust(liar.did, [READ])
+        met = 0
+        while not b.book.banned_s(liar.did):
+            channel = await dial(liar, b.address, b.key.did, SET)
+            met += 1
+            with suppress(ChannelError):
+                for _ in range(50):
+                    await channel.send(random.randbytes(random.randrange(1, 65_536)))
+            await channel.close()
+            await b.until(lambda met=met: b.kinds().count("ended") == met)
+        assert met == 3
+        assert (b.count(), b.peer(a).in_sync) == (0, True)
+        await stopped(a, b)
+
+    run(work)
+
+
 def test_peers_of_a_peer_meet_by_its_hints() -> None:
     async def work() -> None:
         a, b, c = NetNode("a"), NetNode("b"), NetNode("c")
@@ -373,3 +399,11 @@ def test_notices_name_what_they_are_about() -> None:
         await stopped(a, b)
 
     run(work)
+
+
+def test_the_libraries_of_the_network_are_loaded_when_they_are_needed() -> None:
+    """A program may know its peers and keep its items without them."""
+    text = "import sync.runner, sync.peer_rows, sync.items, sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert loaded & {"aiohttp", "zeroconf", "cryptography", "ifaddr", "lite"} == set()

@@ -97,6 +97,28 @@ def test_fuel_is_not_counted_and_the_rest_of_the_usage_is(both: Pair) -> None:
 
 
 @pytest.mark.parametrize(
+    ("guest", "refused"),
+    [
+        ('(module (memory 1) (func (export "f") (drop (memory.grow (i32.const 1)))))', None),
+        ('(module (memory 1 65) (func (export "f") (drop (memory.grow (i32.const 1)))))', None),
+        ('(module (memory 1 64) (func (export "f") (drop (memory.grow (i32.const 1)))))', False),
+        ('(module (memory 1) (func (export "f") (drop (memory.size))))', False),
+        ('(module (func (export "f")))', False),
+    ],
+)
+def test_what_was_refused_is_said_only_where_nothing_could_be(
+    both: Pair, guest: str, refused: bool | None
+) -> None:
+    one, other = both.each(wat(guest), "f")
+    assert (one.usage.memory_refused, other.usage.memory_refused) == (False, refused)
+
+
+def test_several_memories_need_wasmtime(both: Pair) -> None:
+    with pytest.raises(EngineUnavailable, match="one memory"):
+        both.each(wat('(module (memory 1) (memory 1) (func (export "f")))'), "f")
+
+
+@pytest.mark.parametrize(
     ("trap", "args"),
     [
         ("unreachable", ()),
@@ -120,7 +142,6 @@ def test_traps_have_the_same_codes(both: Pair, trap: str, args: tuple[int, ...])
         (b"\0asm\x01\0\0\0\x01", None, "bad-module"),
         (b"(module)", None, "bad-module"),
         ('(module (memory 2000) (func (export "f")))', "f", "memory-limit"),
-        ('(module (memory 1) (memory 1) (func (export "f")))', "f", "memory-limit"),
         ('(module (table 200000 funcref) (func (export "f")))', "f", "memory-limit"),
         ('(module (memory 1) (data (i32.const 65530) "0123456789") (func (export "f")))', "f",
          "memory-out-of-bounds"),
@@ -340,3 +361,15 @@ def test_random_programs_give_the_same(both: Pair, scaled: Callable[[int, int], 
             assert both.same(wasm, "f", *args).path == ("A" if component else "core")
 
     check()
+
+
+def test_a_deep_recursion_is_told_in_a_few_lines(pool: Workers) -> None:
+    deep = wat(
+        """(module (func $r (export "r") (param i32) (result i32)
+             (i32.add (i32.const 1) (call $r (local.get 0)))))"""
+    )
+    job = Job(CID.of(deep, RAW), "r", (1,), limits=LIMITS)
+    outcome = pool.run(job, lambda: deep)
+    assert code(outcome) == "stack-overflow"
+    assert len(outcome.trace.splitlines()) <= 11, outcome.trace[:200]
+    assert outcome.trace.splitlines()[-1].endswith(b" more")

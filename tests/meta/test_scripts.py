@@ -158,3 +158,24 @@ def test_a_python_3_10_that_only_complains_is_none(
     assert verify.python_310() is None
     shim.write_text("#!/bin/sh\nexit 0\n")
     assert verify.python_310() == "python3.10"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "leg", "status"),
+    [
+        (["tests/integration/test_wasmer.py"], [0, 0, 0], 0),
+        (["tests/integration/test_wasmer.py"], [], 5),
+        (["tests/integration/test_wasmer.py"], [0, 0, 1], 1),
+        (["tests/unit", "-k", "nothing"], [0, 0, 0], 5),
+        (["-k", "nothing"], [0, 0, 0], 5),
+    ],
+)
+def test_finding_no_tests_is_fine_only_where_the_leg_ran_those_asked_for(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], leg: list[int], status: int
+) -> None:
+    verify = step("verify")
+    nothing = subprocess.CompletedProcess([], 5)
+    monkeypatch.setattr(verify.subprocess, "run", lambda *_, **__: nothing)
+    monkeypatch.setattr(verify, "checks", list)
+    monkeypatch.setattr(verify, "wasmer_leg", lambda full: leg)
+    assert verify.main(arguments) == status

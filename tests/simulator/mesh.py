@@ -60,7 +60,7 @@ class Mesh:
             (self._renew, 0.5),
         ]  # fmt: skip
         functions, weights = zip(*acts, strict=True)
-        for _ in range(self.random.randrange(100, 700)):
+        for _ in range(self.random.randrange(80, 450)):
             self.random.choices(functions, weights)[0]()
         self._settle()
 

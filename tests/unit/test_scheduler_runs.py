@@ -20,7 +20,7 @@ from lite.model.workflow import Step
 from lite.ops.base import InDoubt, Ready
 from lite.workflow_run import Run, RunEvent
 from tests.scheduler_support import Lab, do
-from tests.store_support import FakeClock, traced
+from tests.store_support import traced
 
 
 @pytest.fixture
@@ -275,28 +275,6 @@ def test_a_mutation_comes_last_and_is_on_the_disk_as_running_before_it_acts(lab:
     assert states == ["running"]
 
 
-def test_a_mutation_with_a_nonce_is_done_once_for_ever_and_without_one_in_every_new_run(
-    lab: Lab,
-) -> None:
-    for _ in range(2):
-        run(lab, Workflow(once=do("post", nnc="n1", value=0, **{"as": "once"})), new=True)
-        run(lab, Workflow(each=do("post", value=0, **{"as": "each"})), new=True)
-    assert (lab.ran["once"], lab.ran["each"]) == (1, 2)
-
-
-@pytest.mark.parametrize(("op", "times"), [("post", 1), ("put", 1), ("query", 2)])
-def test_a_run_that_changed_the_world_and_is_done_is_the_answer_until_a_new_one_is_asked_for(
-    lab: Lab, op: str, times: int
-) -> None:
-    workflow = Workflow(act=do(op, value=1, **{"as": "act"}))
-    first, again = run(lab, workflow), run(lab, workflow)
-    assert (lab.ran["act"], again.was_done) == (times, times == 1)
-    assert (again.id == first.id) is (times == 1)
-    assert (again.state, again["act"].out.unwrap()) == ("done", 1)
-    assert run(lab, workflow, new=True).id != first.id
-    assert lab.ran["act"] == times + 1
-
-
 def test_a_mutation_in_doubt_is_never_repeated_by_itself(lab: Lab) -> None:
     def lost(_: Ready) -> None:
         raise InDoubt("the connection broke after it was sent")
@@ -463,24 +441,6 @@ def test_a_deadline_ends_the_run_as_expired(lab: Lab) -> None:
     assert (ended.state, ended.counts) == ("expired", {"expired": 1})
 
 
-def test_the_deadline_of_an_interrupted_run_still_holds(tmp_path: Path) -> None:
-    clock = FakeClock()
-    lab = Lab(tmp_path / "home", clock)
-    workflow = Workflow(a=do("pure", value=1))
-    lab.runs.begin(workflow, deadline_ms=5_000)  # and here it ends
-    clock.seconds += 10
-    assert run(lab, workflow).state == "expired"
-    assert run(lab, workflow).state == "done"
-    lab.close()
-
-
-def test_a_run_that_was_cancelled_when_nobody_worked_on_it_goes_on(lab: Lab) -> None:
-    workflow = Workflow(a=do("pure", value=1))
-    opened = lab.runs.begin(workflow)  # and here it ends
-    assert lab.store.runs.cancel(opened.id)
-    assert run(lab, workflow).state == "done"
-
-
 def test_a_step_that_there_is_not_is_a_usage_error(lab: Lab) -> None:
     ended = run(lab, Workflow(a=do("pure", value=1)))
     with pytest.raises(UsageError, match="no step 'b'"):
@@ -488,17 +448,3 @@ def test_a_step_that_there_is_not_is_a_usage_error(lab: Lab) -> None:
     with pytest.raises(NotFoundError):
         lab.runs.resume("abcd")
     assert lab.runs.resume(ended.id[:6]).id == ended.id
-
-
-def test_a_run_goes_on_under_the_limits_that_it_was_begun_with(lab: Lab) -> None:
-    seen: list[int] = []
-
-    def look(ready: Ready) -> None:
-        seen.append(ready.limits.fuel)
-        raise QueuedError("not now")
-
-    lab.work["look"] = look
-    begun = lab.runs.begin(Workflow(look=do("query", "look")), limits=Limits(fuel=77)).go()
-    lab.runs.resume(begun.id, limits=None, workers=None).go()
-    lab.runs.resume(begun.id, limits=Limits(fuel=5)).go()
-    assert seen == [77, 77, 5]

@@ -67,7 +67,7 @@ def test_a_store_of_the_first_schema_is_upgraded_after_a_backup(
         assert store.tokens.latest().signed_at == START
         assert store.tokens.latest().receipt == receipt(instruction(1)).cid
         store.tokens.add([lasting(DAY)])
-        assert store.check(deep=True)[0].code == "missing-block"  # the named one was never put
+        assert store.check(deep=True)[0].code == "absent-root"  # the named one was never put
         assert len(store.check(deep=True)) == 1
     (backup,) = (home / "backups").iterdir()
     restore(backup, home)
@@ -146,17 +146,20 @@ def test_only_what_covers_a_command_is_found_and_nothing_hides_it(store: Store) 
 @pytest.mark.parametrize(
     ("query", "values"),
     [
-        (sql.DELEGATIONS_TO, ("a", "s", 0, 9)),
-        (sql.DELEGATIONS_GIVEN.format("(?),(?)"), ("/", "/c", "a", "s", 0, "a", 0, 9, 0)),
+        (sql.DELEGATIONS_TO, ("a", "s", 0, 9, None)),
+        (
+            sql.DELEGATIONS_GIVEN.format("(?),(?)"),
+            ("/", "/c", "a", "s", 0, "[]", "[]", "a", 0, "[]", "[]", 9, 0),
+        ),
     ],
 )
 def test_looking_up_what_was_given_uses_the_index(
-    store: Store, query: str, values: tuple[str | int, ...]
+    store: Store, query: str, values: tuple[str | int | None, ...]
 ) -> None:
     steps = [row[3] for row in store._database.rows(f"EXPLAIN QUERY PLAN {query}", values)]
     searches = [step for step in steps if "delegations" in step or step.startswith("SEARCH d ")]
     assert len(searches) == 2
-    assert all("USING INDEX delegations_given (audience=" in step for step in searches)
+    assert all("USING INDEX delegations_" in step and "(audience=" in step for step in searches)
     if "wanted" in query:
         assert all("command=?" in step for step in searches)
 
@@ -334,7 +337,7 @@ def test_a_deep_check_compares_how_tokens_are_filed_and_repair_files_them_again(
     execute = store._database.connection.execute
     execute("UPDATE delegations SET audience = 'x', ends_at = 1 WHERE cid = ?", (links[0].cid.raw,))
     execute("UPDATE delegations SET subject = NULL WHERE cid = ?", (links[1].cid.raw,))
-    execute("UPDATE delegations SET command = '/' WHERE cid = ?", (links[2].cid.raw,))
+    execute("UPDATE delegations SET command = '/', issuer = 'x' WHERE cid = ?", (links[2].cid.raw,))
     execute("UPDATE revocations SET revoked = x'00' WHERE cid = ?", (revoked[0][0].cid.raw,))
     execute("DELETE FROM revokers WHERE revoker = ?", (PI.did,))
     assert store.check() == []
@@ -343,7 +346,7 @@ def test_a_deep_check_compares_how_tokens_are_filed_and_repair_files_them_again(
     assert [text.rpartition(": ")[2] for text in texts[:3]] == [
         "is filed under another audience and end",
         "is filed under another subject",
-        "is filed under another command",
+        "is filed under another command and issuer",
     ]
     assert sorted("as revoking something else" in text for text in texts[3:]) == [
         False,
@@ -355,7 +358,7 @@ def test_a_deep_check_compares_how_tokens_are_filed_and_repair_files_them_again(
     assert store.check(deep=True) == []
     assert store.tokens.revoked_by(links[0].cid, [PI.did]) == PI.did
     assert store.tokens.revoked_by(links[1].cid, [PI.did]) == PI.did
-    query = "SELECT audience, subject, command, ends_at FROM delegations ORDER BY rowid"
+    query = "SELECT audience, subject, command, ends_at, issuer FROM delegations ORDER BY rowid"
     rows = store._database.rows(query)
     assert rows == [tokens.columns(one) for one in [*links, by_right]]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -79,24 +80,37 @@ def test_among_equals_the_lowest_digest_answers() -> None:
     assert answer.receipt.cid.digest == min(one.cid.digest for one in many)
 
 
+@pytest.mark.parametrize("result", [ok, error])
 @pytest.mark.parametrize(
-    ("used", "limit", "wanted", "answers"),
+    ("said", "limit", "wanted", "answers"),
     [
-        (1000, 2000, 9000, True),  # half: what it was refused would have fitted
-        (1001, 2000, 2000, True),
-        (1001, 2000, 2001, False),
-        (1001, 2000, 1999, False),
-        (None, 2000, 9000, True),
-        (1001, None, 9000, True),
+        (False, 2000, 9000, True),
+        (False, 2000, 1, True),
+        (True, 2000, 2000, True),
+        (True, 2000, 2001, False),
+        (True, 2000, 1999, False),
+        (None, 2000, 2000, True),
+        (None, 2000, 2001, False),
+        (None, 2000, 1999, False),
+        ("no", 2000, 9000, False),
+        (0, 2000, 9000, False),
+        (True, "2000", 2000, False),
+        (True, True, 1, False),
     ],
 )
-def test_a_success_near_its_memory_limit_answers_only_under_the_same_limit(
-    used: int | None, limit: int | None, wanted: int, answers: bool
+def test_what_the_memory_limit_may_have_changed_answers_only_under_the_same_limit(
+    result: Callable[..., Receipt], said: object, limit: object, wanted: int, answers: bool
 ) -> None:
-    meta: dict[str, Any] = {"limits": {} if limit is None else {**LIMITS, "memory": limit}}
-    if used is not None:
-        meta["memory_bytes"] = used
-    assert (choose(ok(SELF, meta=meta), memory_bytes=wanted) is not None) == answers
+    meta: dict[str, Any] = {"op": "wasm/run", "limits": {**LIMITS, "memory": limit}}
+    meta["memory_bytes"] = 1  # how much it had says nothing
+    if said is not None:
+        meta["memory_refused"] = said
+    assert (choose(result(SELF, meta=meta), memory_bytes=wanted) is not None) == answers
+
+
+def test_no_memory_limit_changes_what_no_guest_did() -> None:
+    meta = {"op": "test/reverse", "limits": LIMITS}
+    assert choose(ok(SELF, meta=meta), memory_bytes=9000) is not None
 
 
 def test_only_the_same_mode_answers() -> None:
@@ -128,7 +142,8 @@ def test_any_other_error_is_run_again(code: str) -> None:
     ("wanted", "answers"),
     [
         ({"fuel": 1000, "memory_bytes": 2000}, True),
-        ({"fuel": 1, "memory_bytes": 1}, True),
+        ({"fuel": 1, "memory_bytes": 2000}, True),
+        ({"fuel": 1, "memory_bytes": 1}, False),
         ({"fuel": 1001, "memory_bytes": 2000}, False),
         ({"fuel": 1000, "memory_bytes": 2001}, False),
     ],

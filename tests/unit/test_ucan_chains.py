@@ -49,7 +49,11 @@ class Held:
     ) -> Iterable[Delegation]:
         self.questions += 1
         return [
-            one for one in self.held if one.audience == audience and one.subject in (None, subject)
+            one
+            for one in self.held
+            if one.audience == audience
+            and one.subject in (None, subject)
+            and (issuers is None or one.issuer in issuers)
         ]
 
 
@@ -167,6 +171,43 @@ def test_a_link_revoked_from_above_is_replaced_by_one_that_is_not() -> None:
     assert find([root, *bad, good, last], revoked=revoked) == (root, good, last)
 
 
+@pytest.mark.parametrize("about", [None, PI.did])
+def test_what_strangers_give_cannot_hide_a_chain(about: str | None) -> None:
+    """Longer-lived, wider and more than any bound, from one of them or from many."""
+    fields: dict[str, Any] = {"subject": about, "command": "/", "expires_at": None}
+    junk = [
+        delegation(STRANGER, TABLET, nonce=n.to_bytes(2, "big"), **fields)
+        for n in range(chains.LOOKED_AT_MAX + 1)
+    ]
+    chain = three_links()
+    assert find([*junk, *chain]) == tuple(chain)
+    crowd = [
+        Key.from_seed((n + 5_000).to_bytes(2, "big") * 16) for n in range(chains.PARTIALS_MAX + 1)
+    ]
+    assert find([*(delegation(one, TABLET, **fields) for one in crowd), *chain]) == tuple(chain)
+
+
+def test_revocations_by_a_middle_issuer_do_not_hide_what_is_left() -> None:
+    """Whether they count depends on the way up, so they must not crowd out the one that holds."""
+    root, middle = delegation(PI, LAPTOP), delegation(LAPTOP, PHONE)
+    revoked = Revocations()
+    bad = [delegation(PHONE, TABLET, expires_at=NOW + 500 + n) for n in range(40)]
+    for one in bad:
+        revoked.add(one.cid, frozenset({LAPTOP.did}))
+    good = delegation(PHONE, TABLET, expires_at=NOW + 9)
+    assert find([root, middle, *bad, good], revoked=revoked) == (root, middle, good)
+    past_the_laptop = delegation(PI, PHONE, expires_at=NOW + 20)
+    found = find([root, middle, past_the_laptop, *bad], revoked=revoked)
+    assert found == (past_the_laptop, bad[-1])
+
+
+def test_while_the_arguments_are_unknown_the_plainest_chain_is_preferred() -> None:
+    narrow = [delegation(PI, TABLET, policy=[["==", ".x", n]], expires_at=None) for n in range(300)]
+    plain = delegation(PI, TABLET, expires_at=NOW + 5)
+    assert find([*narrow, plain]) == (plain,)
+    assert find([*narrow, plain], args={"x": 7}) == (narrow[7],)
+
+
 def test_circles_end() -> None:
     circle = [delegation(LAPTOP, PHONE), delegation(PHONE, LAPTOP), delegation(LAPTOP, TABLET)]
     assert find(circle) is None
@@ -199,10 +240,7 @@ def test_a_link_that_nothing_could_use_is_not_signed() -> None:
 
 @pytest.mark.parametrize("fields", [{"policy": [["==", ".x", 1]]}, {"not_before": NOW + 600}])
 def test_links_that_do_not_fit_cannot_hide_one_that_does(fields: dict[str, Any]) -> None:
-    unfit = [
-        delegation(PI, TABLET, expires_at=NOW + HOUR + n, **fields)
-        for n in range(300)
-    ]
+    unfit = [delegation(PI, TABLET, expires_at=NOW + HOUR + n, **fields) for n in range(300)]
     good = delegation(PI, TABLET, expires_at=NOW + 600)
     assert find([*unfit, good], args={"x": 2}) == (good,)
 

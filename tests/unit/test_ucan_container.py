@@ -87,7 +87,7 @@ def test_an_empty_container_is_one() -> None:
     [
         (b"", "not a container"),
         (b" \n", "not a container"),
-        (b"A" + CBOR, "none begins with b'A'"),
+        (b"A" + CBOR, "none begins with A"),
         (b"{}", "none begins with"),
         (b"@", "truncated"),
         (b"@" + CBOR + b"\n", "trailing"),

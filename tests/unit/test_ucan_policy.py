@@ -302,7 +302,7 @@ def test_steps_are_bounded_and_a_not_around_does_not_help() -> None:
     failure = many.failure(args)
     assert failure is not None
     assert failure.costly
-    assert "more than 20000 steps" in failure.reason
+    assert "more than 10000 steps" in failure.reason
     inverted = Policy.parse([["not", ["and", [heavy] * 50]]]).failure(args)
     assert inverted is not None
     assert inverted.costly
@@ -313,7 +313,7 @@ def test_an_explanation_is_bounded_as_well() -> None:
     statement: list[Any] = ["==", ".", 0]
     for _ in range(3):
         statement = ["and", [heavy, statement]]
-    assert reason(statement, args=[0] * 6000).endswith("does not hold of the arguments")
+    assert reason(statement, args=[0] * 2400).endswith("does not hold of the arguments")
 
 
 def test_policies_may_share_their_steps() -> None:
@@ -353,4 +353,4 @@ def test_values_outside_the_data_model_and_deep_ones_raise_nothing() -> None:
 
 
 def test_the_bound_on_steps_is_what_the_text_says() -> None:
-    assert STEPS_MAX == 20_000
+    assert STEPS_MAX == 10_000

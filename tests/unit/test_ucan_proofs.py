@@ -70,13 +70,14 @@ def test_step_1_form_of_the_invocation() -> None:
         data[:-1],
         data + b"\0",
         b"\xff" * 100,
-        data.replace(b"ucan/inv", b"jwt/in"),
     ):
         refused(Gate(), broken, refusals.MalformedToken, "1")
+    other = data.replace(b"ucan/inv", b"jwts/inv")
+    refused(Gate(), other, refusals.UnknownTag, "1")
     refused(Gate(), delegation(PI, LAPTOP).data, refusals.MalformedToken, "1")
     refused(Gate(), invocation_token(cmd="/a//b").data, refusals.InvalidCommand, "1")
     late = refused(Gate(), invocation_token(exp=2**53).data, refusals.InvalidTime, "1")
-    assert str(late) == "the invocation: exp 9007199254740992 is outside ±(2^53 - 1)"
+    assert str(late) == "the invocation: exp 9007199254740992 is outside ±(2^53 - 1) (step 1)"
 
 
 def test_step_2_signature_of_the_invocation() -> None:
@@ -115,7 +116,7 @@ def test_step_5_time_of_the_invocation() -> None:
     )
     assert str(error) == (
         "the invocation: expired 61 s ago, at 2023-11-14 22:13:20Z; "
-        "the clock here shows 2023-11-14 22:14:21Z"
+        "the clock here shows 2023-11-14 22:14:21Z (step 5)"
     )
     error = refused(Gate(now=NOW - 61), invocation_token(nbf=NOW).data, refusals.TooEarly, "5")
     assert "not valid for another 61 s" in str(error)
@@ -152,7 +153,8 @@ def test_step_7b_form_of_a_proof() -> None:
         ({"cmd": "//"}, refusals.InvalidCommand),
         ({"nbf": -(2**53)}, refusals.InvalidTime),
         ({"pol": [["like", ".a", 1]]}, refusals.InvalidPolicy),
-        ({"sub": ...}, refusals.MalformedToken),
+        ({"sub": ...}, refusals.MissingField),
+        ({"aud": 5}, refusals.InvalidField),
     ]
     for fields, kind in cases:
         bad = delegation_token(**fields)
@@ -270,7 +272,8 @@ def test_step_7i_every_policy_holds() -> None:
         error = refused(Gate().hold(chain), asked.data, refusals.PolicyNotMet, "7i")
         assert error.position == at
         assert str(error).endswith(
-            'policy statement 2 ["<=",".limits.fuel",10] does not hold: .limits.fuel is 11'
+            'policy statement 2 ["<=",".limits.fuel",10] does not hold: .limits.fuel is 11 '
+            "(step 7i)"
         )
         args = {"rsc": "ipfs://x", "limits": {"fuel": 10}}
         Gate().hold(chain).check(invocation(TABLET, chain, args=args).data)
@@ -282,7 +285,7 @@ def test_step_7i_policies_are_given_so_many_steps_in_all() -> None:
         delegation(PI, LAPTOP, policy=heavy),
         delegation(LAPTOP, PHONE, policy=heavy),
     ]
-    asked = invocation(PHONE, chain, args={"x": [0] * 500})
+    asked = invocation(PHONE, chain, args={"x": [0] * 300})
     error = refused(Gate().hold(chain), asked.data, refusals.PolicyTooCostly, "7i")
     assert error.position == 1
 
@@ -309,7 +312,7 @@ def test_step_7j_a_revocation_by_anybody_else_counts_for_nothing() -> None:
 def test_step_8_the_invoker_is_the_last_audience() -> None:
     chain = three_links()
     asked = invocation(STRANGER, chain)
-    error = refused(Gate().hold(chain), asked.data, refusals.InvalidAudience, "8")
+    error = refused(Gate().hold(chain), asked.data, refusals.WrongInvoker, "8")
     assert "the last proof gave the right to" in str(error)
 
 
@@ -476,5 +479,5 @@ def test_a_memo_is_bounded() -> None:
 def test_nothing_refused_enters_the_memo() -> None:
     chain = three_links()
     gate = Gate(memo=(memo := Memo())).hold(chain)
-    refused(gate, invocation(STRANGER, chain).data, refusals.InvalidAudience, "8")
+    refused(gate, invocation(STRANGER, chain).data, refusals.WrongInvoker, "8")
     assert len(memo) == 0

@@ -37,6 +37,6 @@ def test_a_refusal_becomes_the_error_of_a_receipt() -> None:
     error = refusals.Expired("expired", details={"now": 1}, hint="wait")
     placed = error.at("proof 1 of 2", "7d", None, 0)
     assert type(placed) is refusals.Expired
-    assert placed.value() == {"name": "Expired", "message": "proof 1 of 2: expired"}
+    assert placed.value() == {"name": "Expired", "message": "proof 1 of 2: expired (step 7d)"}
     assert (placed.step, placed.position) == ("7d", 0)
     assert (placed.details, placed.hint) == ({"now": 1}, "wait")

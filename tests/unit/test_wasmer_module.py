@@ -77,18 +77,16 @@ def test_tables_get_a_maximum() -> None:
     assert grow(store) == -1
 
 
-@pytest.mark.parametrize(
-    "text", ["(module (table 1001 funcref))", "(module (memory 1) (memory 1))"]
-)
-def test_over_the_caps_is_a_memory_limit(text: str) -> None:
+def test_a_table_over_the_cap_is_a_memory_limit() -> None:
     with pytest.raises(GuestFailure) as failure:
-        with_outside_memory(wat(text), CAPS)
+        with_outside_memory(wat("(module (table 1001 funcref))"), CAPS)
     assert failure.value.code == "memory-limit"
 
 
-def test_shared_memory_needs_another_engine() -> None:
+@pytest.mark.parametrize("text", ["(module (memory 1 2 shared))", "(module (memory 1) (memory 1))"])
+def test_other_memories_need_another_engine(text: str) -> None:
     with pytest.raises(EngineUnavailable):
-        memory_of(wat("(module (memory 1 2 shared))"))
+        memory_of(wat(text))
 
 
 @pytest.mark.parametrize("body", [b"", b"\x01", b"\x01\0", b"\x01\0\x01\0", b"\x01\x01\x05"])

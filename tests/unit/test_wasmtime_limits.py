@@ -203,7 +203,7 @@ def test_a_trap_with_memory_to_spare_is_a_trap() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        '(module (memory 1) (memory 1) (func (export "f")))',
+        f'(module {"(memory 1)" * 9} (func (export "f")))',
         '(module (table 100001 funcref) (func (export "f")))',
         f'(module {"(table 1 funcref)" * 65} (func (export "f")))',
     ],
