@@ -21,7 +21,7 @@ from lite.errors import NotFoundError, QueuedError, UsageError
 from lite.frozen import replace
 from lite.ipld import dag_cbor
 from lite.ipld.block import Block
-from lite.ipld.cid import CID, DAG_CBOR
+from lite.ipld.cid import CID, DAG_CBOR, RAW
 from lite.keys import Key
 from lite.limits import ANCESTORS_MAX, INLINE_BYTES_MAX, EngineCaps, Limits
 from lite.model.effects import BAD_EFFECTS, Effects
@@ -312,11 +312,19 @@ class Executor:
             except BranchMismatch as mismatch:
                 error = mismatch.to_error(receipt.cid)
                 return Reified(instruction, instruction, error, tuple(sources))
+        self._as_file(instruction.rsc, values)
         try:
             return Reified(instruction, instruction.substitute(values), None, tuple(sources))
         except UsageError as fault:  # a value that reads as an await itself
             error = {"code": "bad-argument", "message": str(fault)}
             return Reified(instruction, instruction, error, tuple(sources))
+
+    def _as_file(self, rsc: str | Await, values: dict[Await, Any]) -> None:
+        """Store the bytes that an awaited `rsc` became, however few they are: it is a link."""
+        if isinstance(rsc, Await) and type(values[rsc]) is bytes:
+            block = Block.make(values[rsc], RAW)
+            self._store.blocks.put_many([block])
+            values[rsc] = block.cid
 
     def _awaited(self, cid: CID, limits: Limits, mode: str) -> Receipt:
         known = self.lookup(self._store.instructions.canonical(cid), limits, mode)

@@ -16,14 +16,16 @@ from lite.model.limits_map import limits_from_meta
 from lite.model.receipt import Receipt
 from lite.model.safety import Level
 from lite.model.workflow import Step, Workflow
+from lite.scheduler.opening import goes_on
 from lite.store import Store
 
 __all__ = ["Outlook", "StepForecast"]
 
 NO_NETWORK = "it needs the network; --offline was given"
+_STUCK = ("queued", "waiting", "in-doubt")
 AS_BEFORE = "; known already if that comes out as before"
 
-State = Literal["done", "cached", "failed", "run", "queued", "waiting"]
+State = Literal["done", "cached", "failed", "run", "queued", "waiting", "in-doubt"]
 
 
 @frozen
@@ -32,8 +34,8 @@ class StepForecast:
 
     Attributes:
         state: "done": the run that would go on has done it; "cached" or "failed": its answer is
-            known; "run": it would run; "queued": it could not, and `reason` says why; "waiting":
-            for a step that is queued.
+            known; "run": it would run; "queued": it could not, and `reason` says why; "in-doubt":
+            nobody knows whether it happened; "waiting": for a step that is queued or in doubt.
         receipt: its answer, where there is one. rule: the trust rule that let it in.
     """
 
@@ -119,34 +121,44 @@ class Outlook:
         Args:
             new: as in `Workflows.begin`, as are the others.
         """
+        mode = HOMESTAR if homestar else ""
         one = _Forecaster(
             self,
             self._executor,
             workflow,
             graph,
             limits or self._limits,
-            mode=HOMESTAR if homestar else "",
+            mode=mode,
             offline=offline,
             fresh=fresh,
         )
-        kept = {} if new or fresh else self._kept(workflow, graph)
+        kept = {} if new or fresh else self._kept(workflow, graph, mode)
         found = one.all(kept)
         return [found[step.label] for step in workflow]
 
-    def _kept(self, workflow: Workflow, graph: Graph) -> dict[str, Receipt]:
-        """The answers that the run which would go on has already."""
-        run = self._store.runs.latest(workflow.cid)
-        if run is None or run.state == "done":
+    def _kept(self, workflow: Workflow, graph: Graph, mode: str) -> dict[str, StepForecast]:
+        """What the run that would go on has come to already, and would not try again."""
+        run = goes_on(self._store, workflow.cid, mode)
+        if run is None:
             return {}
+        lost = run.state == "running" and not self._store.runs.is_active(run.id)
         rows = {row.label: row for row in self._store.runs.steps(run.id)}
-        kept: dict[str, Receipt] = {}
+        kept: dict[str, StepForecast] = {}
         for label in graph.order:
             row = rows.get(label)
-            if row is None or row.receipt is None or row.state not in ("done", "cached"):
+            if row is None:
                 continue
-            receipt = self._store.receipts.get(row.receipt)
-            if receipt is not None and all(edge.label in kept for edge in graph.needs[label]):
-                kept[label] = receipt
+            acts = graph.levels[label] == "mutation"
+            if row.state == "in-doubt" or (row.state == "running" and lost and acts):
+                kept[label] = StepForecast(label, "in-doubt", row.reason)
+                continue
+            receipt = None if row.receipt is None else self._store.receipts.get(row.receipt)
+            if receipt is None or not all(edge.label in kept for edge in graph.needs[label]):
+                continue
+            if row.state in ("done", "cached"):
+                kept[label] = StepForecast(label, "done", receipt=receipt)
+            elif row.state == "failed" and (acts or run.state == "done"):
+                kept[label] = StepForecast(label, "failed", receipt=receipt)
         return kept
 
 
@@ -175,12 +187,12 @@ class _Forecaster:
         self._fresh = fresh
         self._receipts: dict[CID, Receipt] = {}
 
-    def all(self, kept: Mapping[str, Receipt]) -> dict[str, StepForecast]:
+    def all(self, kept: Mapping[str, StepForecast]) -> dict[str, StepForecast]:
         found: dict[str, StepForecast] = {}
         for label in self._graph.order:
             step = self._workflow[label]
             if label in kept:
-                forecast = StepForecast(label, "done", receipt=kept[label])
+                forecast = kept[label]
             elif label in self._graph.duplicates:
                 forecast = self._as_first(label, found)
             else:
@@ -206,7 +218,7 @@ class _Forecaster:
             if known is not None:
                 return known
         needs = [found[edge.label] for edge in self._graph.needs[label]]
-        if blocked := [one.label for one in needs if one.state in ("queued", "waiting")]:
+        if blocked := [one.label for one in needs if one.state in _STUCK]:
             return StepForecast(label, "waiting", f"for {', '.join(dict.fromkeys(blocked))}")
         if self._offline and "network" in self._executor.needs_of(instruction):
             return StepForecast(label, "queued", NO_NETWORK)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lite.workflow_outlook import StepForecast
 
 _WORDS = {"run": "would run", "done": "is done", "failed": "has failed"}
+_STUCK = ("queued", "waiting", "in-doubt")
 _WORD_COLUMNS = 10
 
 
@@ -30,7 +31,8 @@ def forecast(
     fresh: bool,
     homestar: bool,
 ) -> None:
-    """Print one line a step; ends with exit status 3 when a step would be queued."""
+    """Print one line a step; ends with exit status 1 when a step is in doubt, else with 3 when one
+    would be queued."""
     found = node.workflows.outlook.forecast(
         named.workflow,
         graph,
@@ -57,6 +59,8 @@ def forecast(
         for one in found:
             shell.line(_line(node, one, columns))
         _sum_up(shell, graph, counts, len(found))
+    if counts["in-doubt"]:
+        raise TaskEnded(1)
     if counts["queued"] or counts["waiting"]:
         raise TaskEnded(STATUS_QUEUED)
 
@@ -64,7 +68,7 @@ def forecast(
 def _sum_up(shell: Shell, graph: Graph, counts: Counter[str], total: int) -> None:
     known = counts["done"] + counts["cached"] + counts["failed"]
     parts = [f"{known} of {total} without work", f"{counts['run']} would run"]
-    parts += [f"{counts[state]} {state}" for state in ("queued", "waiting") if counts[state]]
+    parts += [f"{counts[state]} {state}" for state in _STUCK if counts[state]]
     shell.note(" · ".join(parts))
     if graph.force:
         shell.note(f"ipvm: it {graph.safety}")

@@ -128,10 +128,23 @@ def run(
     options = _options(shell, named.workflow, asked)
     options |= {"new": new, "private": private, "homestar": homestar, "name": named.called}
 
+    _mark_known(node, named.workflow, private)
+
     def begin(listener: Listener) -> Run:
         return node.workflows.begin(named.workflow, on_event=listener, **options)
 
     _carry_out(shell, node, named, graph, begin, out, _Look.of(node, asked))
+
+
+def _mark_known(node: Node, workflow: Workflow, private: bool) -> None:
+    """Make secret what is known already of the steps that are to be secret, and what came of it."""
+    from lite.privacy import make_secret
+    from lite.scheduler.book import is_private
+
+    private = private or is_private(workflow.meta) or is_private(workflow.defaults or {})
+    secret = [step.instruction.cid for step in workflow if private or is_private(step.meta)]
+    if secret:
+        make_secret(node.store, secret)
 
 
 @verb(

@@ -228,7 +228,7 @@ class Attempts:
         needs = self._runner.needs_of(entry.instruction)
         if self._rules.offline and "network" in needs:
             return Ended(position, "queued", reason="it needs the network; --offline was given")
-        if "network" in needs and self._would_tell(entry, reified):
+        if entry.level != "pure" and self._would_tell(entry, reified):
             return Ended(position, "queued", reason=_WOULD_TELL)
         if not entry.level or entry.mutates:
             # Before anything is written down as begun.

@@ -36,7 +36,7 @@ from lite.settled import Settled
 from lite.store import Store
 from lite.store.runs_rows import RunRow, StepChange, StepRow, StepState
 
-__all__ = ["Many", "Request", "open_run"]
+__all__ = ["Many", "Request", "goes_on", "open_run"]
 
 
 class Many(OneByOne, Protocol):
@@ -158,8 +158,16 @@ def _check_consent(request: Request, book: Book) -> None:
 def _earlier(request: Request, store: Store) -> RunRow | None:
     if request.run is not None:
         return store.runs.find(request.run)
-    latest = None if request.new else store.runs.latest(request.workflow.cid)
-    return None if latest is None or _is_spent(latest, store) else latest
+    return None if request.new else goes_on(store, request.workflow.cid, request.rules.mode)
+
+
+def goes_on(store: Store, workflow: CID, mode: str = "") -> RunRow | None:
+    """The run that goes on, or is the answer, when a workflow is run again under these value rules;
+    None when a new one begins."""
+    latest = store.runs.latest(workflow)
+    if latest is None or _is_spent(latest, store):
+        return None
+    return latest if bool(latest.options.get("homestar")) == bool(mode) else None
 
 
 def _is_spent(run: RunRow, store: Store) -> bool:

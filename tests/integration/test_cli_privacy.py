@@ -183,6 +183,25 @@ def test_a_private_workflow_marks_known_answers_with_their_outputs(ipvm: Ipvm, h
     assert ipvm("export", output, "-o", "x.car").status == 4
 
 
+def test_a_step_that_becomes_secret_takes_along_what_is_known_of_it_and_behind_it(
+    ipvm: Ipvm, here: Path
+) -> None:
+    steps = {
+        "one": {"run": "numbers.wasm:add", "args": [1, 2]},
+        "two": {"run": "numbers.wasm:add", "args": ["${one}", 40]},
+        "open": {"run": "numbers.wasm:add", "args": [5, 6]},
+    }
+    (here / "w.json").write_text(json.dumps({"steps": steps}))
+    assert ipvm("workflow", "run", "w.json").status == 0
+    assert set(rows(ipvm).values()) == {False}
+    steps["one"]["secret"] = True
+    (here / "w.json").write_text(json.dumps({"steps": steps}))
+    assert ipvm("workflow", "run", "w.json").status == 0
+    assert sorted(rows(ipvm).values()) == [False, True, True]
+    assert ipvm("workflow", "run", "w.json", "--private").status == 0
+    assert set(rows(ipvm).values()) == {True}
+
+
 def test_a_private_workflow_takes_its_own_files_along_and_leaves_those_of_others(
     ipvm: Ipvm, here: Path
 ) -> None:

@@ -71,10 +71,15 @@ def test_a_picture_is_fetched_worked_on_and_sent_once(ipvm: Ipvm, here: Path) ->
     with HttpServer() as server:
         server.kept["/photo.png"] = b"P6 2 1 255\n" + bytes((255, 0, 0, 0, 0, 255))
         file = with_server("publish.yaml", server.url, here)
-        first, second = (ipvm("workflow", "run", file, "--json") for _ in range(2))
+        first, again = (ipvm("workflow", "run", file, "--json") for _ in range(2))
+        assert (server.count("GET"), server.count("POST")) == (1, 1)
+        dry = ipvm("workflow", "run", file, "--dry-run", "--json").json
+        assert {step["state"] for step in dry["steps"]} == {"done"}
+        second = ipvm("workflow", "run", file, "--new", "--json")
         assert (server.count("GET"), server.count("POST")) == (2, 1)
         sent = server.log.entries[1]
     assert states(first) == dict.fromkeys(("fetch", "grayscale", "save"), "done")
+    assert states(again) == states(first)
     assert states(second) == {"fetch": "done", "grayscale": "cached", "save": "cached"}
     assert sent["body"].startswith("\x89PNG")
     assert sent["headers"]["idempotency-key"] == "photo-of-21-november"
