@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lite.ucan.delegation import Delegation
 
 NEVER = "never"
-QR_BORDER = 2
+QR_BORDERS = (2, 1)  # modules around it, the second where the terminal is too narrow
 WHOLE_MAX = 2**53 - 1
 
 
@@ -158,15 +158,18 @@ def drawing(text: str) -> list[str]:
         raise UsageError(
             f"a QR code cannot hold {len(text)} characters", hint="Send the token as text."
         ) from None
-    wide = int(code.symbol_size(border=QR_BORDER)[0])
     columns = _columns()
-    if columns is not None and wide > columns:
+    for border in QR_BORDERS:
+        wide = int(code.symbol_size(border=border)[0])
+        if columns is None or wide <= columns:
+            break
+    else:
         raise UsageError(
             f"the QR code is {wide} characters wide, the terminal {columns}",
             hint="Widen the terminal or make its letters smaller, or send the token as text.",
         )
     drawn = io.StringIO()
-    code.terminal(out=drawn, border=QR_BORDER, compact=True)
+    code.terminal(out=drawn, border=border, compact=True)
     return drawn.getvalue().rstrip("\n").split("\n")
 
 
