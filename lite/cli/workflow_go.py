@@ -304,6 +304,7 @@ def _say_results(
 
 def _hints(shell: Shell, run: Run, rows: Sequence[StepRow]) -> None:
     """What the user may do about steps that are not done."""
+    from lite.cli.present import one_line
     from lite.cli.results import advice
 
     if run.was_done:
@@ -320,5 +321,12 @@ def _hints(shell: Shell, run: Run, rows: Sequence[StepRow]) -> None:
         shell.note(f"  → Look whether it happened; if it did not: {again} {flags}`")
     if ended := states & {"cancelled", "expired"}:
         shell.note(f"  → It was {' and '.join(sorted(ended))}; {again}` goes on")
-    elif "queued" in states:
+        return
+    queued = [row for row in rows if row.state == "queued"]
+    held = [row for row in queued if row.reason and "--force" in row.reason]
+    for row in held:
+        shell.note(f"  ⇢ {row.label}: {one_line(row.reason)}")
+    if held:
+        shell.note(f"  → {again} --force` does what results asked for all the same")
+    if len(held) < len(queued):
         shell.note(f"  → {again}` tries again, with --wait until it is done")

@@ -233,6 +233,9 @@ def test_a_guest_that_was_shown_a_secret_cannot_send_it(
     assert ("would let out" in steps["asks/1"]["reason"]) is secret
     if secret:
         assert steps["asks/1"]["state"] == "queued"
+        said = ipvm("workflow", "resume", done["run"]).err
+        assert "⇢ asks/1: a result asked for it" in said and "--force` does what" in said
+        assert "--wait until it is done" not in said
         forced = ipvm("workflow", "resume", done["run"], "--force", "--json").json
         assert "would let out" not in forced["steps"][1]["reason"]
 
