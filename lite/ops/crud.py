@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ PART_BYTES_MAX: Final = 255
 _FILE_URI = re.compile(r"file://(?:localhost)?/([^?#]*)", re.IGNORECASE)
 
 
-class _Crud:
+class _Crud(ABC):
     """What the three have in common."""
 
     name: str
@@ -55,8 +56,9 @@ class _Crud:
     def _given(self, ready: Ready) -> Arguments:
         return Arguments(ready, self.keys)
 
+    @abstractmethod
     def _do(self, root: Root, parts: tuple[str, ...], ready: Ready, given: Arguments) -> Any:
-        raise NotImplementedError
+        """Act on the file at these parts of a path below the root; the value of the step."""
 
 
 def path_of(rsc: str) -> tuple[str, ...]:
