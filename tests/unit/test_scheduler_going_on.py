@@ -10,7 +10,9 @@ import pytest
 
 from lite import Workflow
 from lite.errors import QueuedError
+from lite.ipld.cid import CID, RAW
 from lite.limits import Limits
+from lite.model.instruction import Instruction
 from lite.ops.base import Ready
 from lite.workflow_run import Run
 from tests.scheduler_support import Lab, do
@@ -80,3 +82,24 @@ def test_a_run_goes_on_under_the_limits_that_it_was_begun_with(lab: Lab) -> None
     lab.runs.resume(begun.id, limits=None, workers=None).go()
     lab.runs.resume(begun.id, limits=Limits(fuel=5)).go()
     assert seen == [77, 77, 5]
+
+
+def test_a_run_goes_on_only_under_the_value_rules_that_it_was_begun_with(lab: Lab) -> None:
+    workflow = Workflow(act=do("post", value=1, **{"as": "act"}))
+    plain = run(lab, workflow)
+    other = run(lab, workflow, homestar=True)
+    assert (other.id != plain.id, lab.ran["act"]) == (True, 2)
+    assert run(lab, workflow, homestar=True).id == other.id
+    assert lab.ran["act"] == 2
+
+
+@pytest.mark.parametrize("size", [0, 10, 5_000])
+def test_bytes_that_an_awaited_resource_became_are_a_file_whatever_their_size(
+    lab: Lab, size: int
+) -> None:
+    code = do("pure", value=bytes(size))
+    seen: list[str] = []
+    lab.work["look"] = lambda ready: seen.append(str(ready.instruction.rsc))
+    user = Instruction(code.ok, "lab/pure", {"do": "look"})
+    assert run(lab, Workflow(code=code, user=user)).state == "done"
+    assert seen == [f"ipfs://{CID.of(bytes(size), RAW)}"]
