@@ -1,12 +1,13 @@
-"""What a workflow file names that is not in it: files beside it, and petnames."""
+"""What a workflow file names that is not in it: files beside it, petnames, instructions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-from lite.errors import NotFoundError
+from lite.errors import CodecError, NotFoundError, UsageError
 from lite.ipld.cid import CID
+from lite.model.instruction import Instruction
 
 __all__ = ["LocalContent"]
 
@@ -18,18 +19,24 @@ class LocalContent:
         folder: that of the workflow file; relative paths start there.
         add: keeps a file, or only hashes it, and gives its CID.
         named: what a petname stands for, or None.
+        known: the instruction that a CID names, or None.
 
     Attributes:
         files: the CIDs of the files that were named, by path as it was written.
     """
 
     def __init__(
-        self, folder: Path, add: Callable[[Path], CID], named: Callable[[str], CID | None]
+        self,
+        folder: Path,
+        add: Callable[[Path], CID],
+        named: Callable[[str], CID | None],
+        known: Callable[[CID], Instruction | None],
     ) -> None:
         self.files: dict[str, CID] = {}
         self._folder = folder
         self._add = add
         self._named = named
+        self._known = known
 
     def file(self, path: str) -> CID:
         """Add a file. A folder is none, so that a petname may stand beside a folder of its name.
@@ -54,6 +61,17 @@ class LocalContent:
                 f"nothing here is called {petname!r}", hint="`ipvm name list` shows the names."
             )
         return cid
+
+    def instruction(self, cid: CID) -> Instruction | None:
+        """The instruction that a CID names, or None when it is not here.
+
+        Raises:
+            UsageError: it names something else.
+        """
+        try:
+            return self._known(cid)
+        except CodecError as error:
+            raise UsageError(f"{cid} names a block that is no instruction: {error}") from None
 
 
 def _kind(path: Path) -> str:

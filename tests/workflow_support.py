@@ -1,8 +1,7 @@
-"""What tests of workflows share: content in memory, files good and bad, a check of JSON Schema."""
+"""What tests of workflows share: content in memory, files good and bad."""
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from lite.errors import NotFoundError
@@ -26,6 +25,7 @@ class MemoryContent:
     def __init__(self, files: tuple[str, ...] = (), names: tuple[str, ...] = ()) -> None:
         self.files = {name: CID.of(name.encode(), RAW) for name in files}
         self.names = {name: CID.of(name.encode(), RAW) for name in names}
+        self.instructions: dict[CID, Instruction] = {}
         self.asked: list[str] = []
 
     def file(self, path: str) -> CID:
@@ -38,6 +38,9 @@ class MemoryContent:
         if petname not in self.names:
             raise NotFoundError(f"nothing here is called {petname!r}")
         return self.names[petname]
+
+    def instruction(self, cid: CID) -> Instruction | None:
+        return self.instructions.get(cid)
 
 
 CONTENT = MemoryContent(("photo.png", "imaging.wasm", "odd:name.wasm"), ("tools",))
@@ -80,7 +83,7 @@ def step(text: str) -> Any:
     return read(f"steps:\n  other: {{run: tools}}\n  a: {text}\n")["a"]
 
 
-STEP_ERRORS = [
+STEP_ERRORS: list[tuple[str, str, str, str]] = [
     # the text of the step, the field, what is wrong, what would be right
     ('{run: tools, args: ["${othr}"]}', "args[0]", "no step 'othr'", "Did you mean other?"),
     ('{run: tools, args: [{k: ["${b}"]}]}', "args[0].k[0]", "no step 'b'", "There is a, other."),
@@ -92,6 +95,25 @@ STEP_ERRORS = [
     ("{run: tools, args: [{/: x}]}", "args[0]", "'x' is not a CID", ""),
     ("{run: tools, args: [{/: {bytes: a}}]}", "args[0]", "a link or bytes", "base64"),
     ("{run: tools, args: [{/: {byte: aGk}}]}", "args[0]", "a link or bytes", "base64"),
+    ("{run: tools, args: [{await/ok: bafkqaaa}]}", "args[0]", "needs a link", '{"/": "bafkqaaa"}'),
+    ('{run: tools, args: [{await/ok: "${other}"}]}', "args[0]", "needs a link", '"${label}"'),
+    ("{run: tools, args: [{await/*: 5}]}", "args[0]", "needs a link", '"${label.*}"'),
+    ("{run: tools, args: [{await/foo: {/: bafkqaaa}}]}", "args[0]", "no kind of await", "await/*"),
+    ("{run: tools, args: [{await/foo: 5, b: 6}]}", "args[0]", "no kind of await", "await/error"),
+    ("{run: tools, args: [{await/ok: {/: bafkqaaa}, b: 6}]}", "args[0]", "only key", "its own"),
+    (
+        "{run: tools, args: [{k: {awaitt/ok: {/: bafkqaaa}}}]}",
+        "args[0].k",
+        "with a link is no await",
+        "Did you mean await/ok?",
+    ),
+    (
+        "{op: http/get, rsc: {await/err: {/: bafkqaaa}}}",
+        "rsc",
+        "no kind of await",
+        "await/error",
+    ),
+    ("{run: tools, args: [{/: {/: bafkqaaa}}]}", "args[0]", "a link or bytes", "base64"),
     ("{run: tools, args: 5}", "args", "a list is needed", "[a, b]"),
     ("{run: tools, arg: [5]}", "arg", "not a field", "Did you mean args?"),
     ("{run: tools, env: [A]}", "env", "a map is needed", ""),
@@ -128,8 +150,14 @@ STEP_ERRORS = [
     ("{run: '${other}f'}", "run", "is not :FUNC", ""),
     ("{run: '${othr}:f'}", "run", "no step 'othr'", "other"),
     ("{op: http/get}", "rsc", "missing: the URI", ""),
-    ("{op: http/get, rsc: 5}", "", "rsc: a URI", ""),
-    ("{op: http get, rsc: 'x:y'}", "", "op: an ability", ""),
+    ("{op: http/get, rsc: 5}", "rsc", "a URI", ""),
+    ("{op: http get, rsc: 'x:y'}", "op", "an ability", ""),
+    ("{run: tools, nonce: %s}" % ("n" * 200), "nonce", "at most 128", ""),
+    ("{run: tools, needs: [gpu, true]}", "needs[1]", "text is needed", "quotes"),
+    ("{run: {/: nope}}", "run", "no link", ""),
+    ("{run: '${a}'}", "run", "the step awaits itself", "the step whose result was meant"),
+    ("{run: tools, args: [1, '${a.*}']}", "args[1]", "the step awaits itself", "was meant"),
+    ("{op: a/b, rsc: 'x:y', after: [a]}", "after[0]", "the step awaits itself", "was meant"),
     ("{op: 5, rsc: 'x:y'}", "op", "an operation such as http/get", ""),
     ("{op: http/get, rsc: 'x:y', args: []}", "args", "does not go with op", "rsc, input"),
     ("{op: http/get, rsc: 'x:y', input: [1]}", "input", "a map is needed", ""),
@@ -141,66 +169,3 @@ STEP_ERRORS = [
     ("5", "", "a map is needed", ""),
     ("", "", "a map is needed", ""),
 ]
-
-
-_TYPES: dict[str, Any] = {
-    "object": dict,
-    "array": list,
-    "string": str,
-    "boolean": bool,
-    "null": type(None),
-    "integer": int,
-    "number": (int, float),
-}
-_KNOWN = {
-    "$ref", "$defs", "$schema", "title", "description", "type", "properties", "required",
-    "additionalProperties", "propertyNames", "items", "oneOf", "pattern", "minLength", "maxLength",
-    "minimum", "maximum", "minProperties", "maxProperties", "maxItems",
-}  # fmt: skip
-
-
-def fits(schema: dict[str, Any], value: Any, root: dict[str, Any] | None = None) -> bool:
-    """Whether a value is valid under the parts of JSON Schema that ours uses."""
-    root = schema if root is None else root
-    assert schema.keys() <= _KNOWN, schema.keys() - _KNOWN
-    if "$ref" in schema:
-        return fits(root["$defs"][schema["$ref"].removeprefix("#/$defs/")], value, root)
-    if "oneOf" in schema:
-        return sum(fits(one, value, root) for one in schema["oneOf"]) == 1
-    kinds = schema.get("type", list(_TYPES))
-    kinds = [kinds] if isinstance(kinds, str) else kinds
-    if not any(_is(kind, value) for kind in kinds):
-        return False
-    if isinstance(value, dict):
-        return _fits_map(schema, value, root)
-    if isinstance(value, list):
-        item = schema.get("items", {})
-        in_range = len(value) <= schema.get("maxItems", len(value))
-        return in_range and all(fits(item, part, root) for part in value)
-    if isinstance(value, str):
-        long_enough = schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", 10**9)
-        return long_enough and re.search(schema.get("pattern", ""), value) is not None
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        low, high = schema.get("minimum", value), schema.get("maximum", value)
-        return bool(low <= value <= high)
-    return True
-
-
-def _is(kind: str, value: Any) -> bool:
-    if isinstance(value, bool):
-        return kind == "boolean"
-    return isinstance(value, _TYPES[kind])
-
-
-def _fits_map(schema: dict[str, Any], value: dict[str, Any], root: dict[str, Any]) -> bool:
-    if not schema.get("minProperties", 0) <= len(value) <= schema.get("maxProperties", 10**9):
-        return False
-    if not value.keys() >= set(schema.get("required", ())):
-        return False
-    if not all(fits(schema.get("propertyNames", {}), key, root) for key in value):
-        return False
-    known = schema.get("properties", {})
-    rest = schema.get("additionalProperties", {})
-    if rest is False and value.keys() - known.keys():
-        return False
-    return all(fits(known.get(key, rest or {}), item, root) for key, item in value.items())

@@ -164,7 +164,7 @@ def _read(
     from lite.model.workflow_read import read_workflow
     from lite.workflow_content import LocalContent
 
-    content = LocalContent(folder, add, node.store.names.get)
+    content = LocalContent(folder, add, node.store.names.get, node.store.instructions.get)
     workflow = read_workflow(data, source=source, content=content)
     hashed = frozenset() if keep else frozenset(content.files.values())
     return Named(workflow, workflow.name or Path(source).stem, source, hashed)

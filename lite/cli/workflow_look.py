@@ -11,6 +11,7 @@ from lite.cli.command import offers, verb
 from lite.cli.outfile import check_folder, writing
 from lite.cli.present import one_line, short, visible
 from lite.cli.shell import Shell
+from lite.cli.workflow_equal import fields, shared, words
 from lite.cli.workflow_files import Named, read_named, run_or_named, workflow_of
 from lite.cli.workflow_table import cut, pad, width
 
@@ -32,8 +33,9 @@ def check(shell: Shell, file: str) -> None:
     """Read a workflow and say what is in it, without running or keeping anything.
 
     FILE is YAML, JSON or DAG-CBOR, - for standard input, or the CID or name of a stored workflow.
-    Shown are the steps, what each awaits, how safe it is to run them, and what is not here. A file
-    that is no workflow ends with exit status 2.
+    Shown are the steps, what each awaits, how safe it is to run them, what is not here, and which
+    step would let out what is secret, and to whom. A file that is no workflow ends with exit status
+    2.
     """
     node = shell.node()
     named = read_named(node, file, keep=False)
@@ -58,6 +60,10 @@ def check(shell: Shell, file: str) -> None:
     for label, waits in graph.waiting.items():
         for wait in waits:
             shell.line(f"! {label}: it awaits {wait.instruction}, of which no receipt is here")
+    for label, reason in node.workflows.outlook.telling(named.workflow, graph).items():
+        shell.line(f"! {label}: {visible(reason)}")
+    for one in shared(node, named.workflow, graph):
+        shell.line(f"! {words(one)}")
     for label, text in _suspicious(named):
         shell.line(f'! {label}: {text} is text; write "${{label}}" alone to mean a result')
 
@@ -106,6 +112,7 @@ def _as_json(
     node: Node, named: Named, graph: Graph, missing: dict[str, list[str]]
 ) -> dict[str, Any]:
     workflow, levels = named.workflow, _levels(node, named)
+    telling = node.workflows.outlook.telling(workflow, graph)
     return {
         "workflow": str(workflow.cid),
         "name": workflow.name,
@@ -113,9 +120,13 @@ def _as_json(
         "force": list(graph.force),
         "critical_path": list(graph.critical_path),
         "steps": [
-            _step_json(step, graph, levels[step.label], missing.get(step.label, []))
+            {
+                **_step_json(step, graph, levels[step.label], missing.get(step.label, [])),
+                "telling": telling.get(step.label),
+            }
             for step in workflow
         ],
+        "shared": [fields(one) for one in shared(node, workflow, graph)],
         "warnings": [{"label": label, "text": text} for label, text in _suspicious(named)],
     }
 

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from lite.cli.present import one_line, size
 from lite.cli.results import STATUS_FAILED, STATUS_LIMIT, exit_status, show_value
 from lite.cli.shell import Shell
 from lite.errors import QueuedError, UsageError
-from lite.ipld.cid import CID
+from lite.json_fields import answer_of
 
 if TYPE_CHECKING:
     from lite.answer import Answer
-    from lite.model.graph import Graph
     from lite.node import Node
-    from lite.store.runs_rows import RunRow, StepRow
+    from lite.store.runs_rows import StepRow
 
 STATUS_QUEUED: Final = QueuedError.exit_code
 RESULTS_ON_TERMINAL: Final = 16
 _FINISHED: Final = ("done", "cached")
 _FOLLOWS: Final = "branch-mismatch"  # of a step whose awaited one failed
-_JOIN: Final = "/join"  # what goes on with the thread of a step
 
 
 def run_status(node: Node, rows: Iterable[StepRow], failures: Mapping[str, str]) -> int:
@@ -57,18 +55,6 @@ def run_status(node: Node, rows: Iterable[StepRow], failures: Mapping[str, str])
     return next((status for status in order if status in statuses), 0)
 
 
-def result_labels(graph: Graph, rows: Iterable[StepRow]) -> list[str]:
-    """The steps whose values are what the workflow is for: those that nothing awaits, and what
-    goes on with the thread of one."""
-    awaited = {edge.label for edges in graph.needs.values() for edge in edges}
-    found = [
-        label
-        for label in graph.needs
-        if label not in awaited and graph.duplicates.get(label, label) not in awaited
-    ]
-    return found + [row.label for row in rows if row.label.endswith(_JOIN)]
-
-
 def read_outs(
     texts: Sequence[str], labels: Sequence[str], results: Sequence[str]
 ) -> dict[str, str]:
@@ -78,7 +64,7 @@ def read_outs(
         UsageError: no such step, or not clear which.
     """
     from lite.cli.outfile import check_folder
-    from lite.model.workflow_values import did_you_mean
+    from lite.model.place import did_you_mean
 
     outs: dict[str, str] = {}
     for text in texts:
@@ -115,7 +101,7 @@ def show_results(
     """Write the files of `--out`; print the other results, one line each, unless stdout is one of
     those files."""
     for label, target in outs.items():
-        answer = _answer(node, rows.get(label))
+        answer = answer_of(node, rows.get(label))
         if answer is None or not answer.receipt.out.is_ok:
             state = rows[label].state if label in rows else "not there"
             shell.note(f"ipvm: {target} was not written: {label} is {state}")
@@ -127,18 +113,11 @@ def show_results(
     shown = [row for row in done if row.label not in outs]
     room = RESULTS_ON_TERMINAL if sys.stdout.isatty() else len(shown)
     for row in shown[:room]:
-        answer = _answer(node, row)
+        answer = answer_of(node, row)
         if answer is not None:
             shell.line(f"{row.label}: {_value_text(node, answer)}")
     if len(shown) > room:
         shell.note(f"  … {len(shown) - room} more: `ipvm workflow show {shown[0].run[:8]} --json`")
-
-
-def _answer(node: Node, row: StepRow | None) -> Answer | None:
-    receipt = None
-    if row is not None and row.receipt is not None:
-        receipt = node.store.receipts.get(row.receipt)
-    return None if receipt is None else node.answer(receipt)
 
 
 def _value_text(node: Node, answer: Answer) -> str:
@@ -155,68 +134,3 @@ def _value_text(node: Node, answer: Answer) -> str:
     from lite.ipld import dag_json
 
     return dag_json.encode(value).decode()
-
-
-def run_fields(node: Node, run: RunRow) -> dict[str, Any]:
-    """What every verb's JSON says of a run."""
-    return {
-        "run": run.id,
-        "workflow": str(run.workflow),
-        "name": run.name,
-        "state": node.store.runs.state_of(run),
-        "created_at": run.created_at,
-        "changed_at": run.changed_at,
-        "ended_at": run.ended_at,
-        "deadline_at": run.deadline_at,
-        "counts": node.workflows.counts(run.id),
-    }
-
-
-def step_fields(row: StepRow, failures: Mapping[str, str]) -> dict[str, Any]:
-    """What JSON says of a step.
-
-    Args:
-        failures: of the run, by label.
-    """
-    return {
-        "label": row.label,
-        "state": row.state,
-        "failure": failures.get(row.label),
-        "reason": row.reason,
-        "ins": str(row.instruction),
-        "level": row.level,
-        "receipt": _text(row.receipt),
-        "source": row.source,
-        "rule": row.rule,
-        "attempts": row.attempts,
-        "next_try_at": row.next_try_at,
-        "started_at": row.started_at,
-        "ended_at": row.ended_at,
-        "cause": _text(row.cause),
-        "depth": row.depth,
-    }
-
-
-def result_fields(
-    node: Node, rows: Mapping[str, StepRow], results: Sequence[str]
-) -> dict[str, dict[str, Any]]:
-    """What JSON says of the results that are there, by label."""
-    found: dict[str, dict[str, Any]] = {}
-    for label in results:
-        answer = _answer(node, rows.get(label))
-        if answer is None:
-            continue
-        receipt, link = answer.receipt, answer.output_link
-        fields: dict[str, Any] = {"ok": receipt.out.is_ok, "receipt": str(receipt.cid)}
-        if not receipt.out.is_ok:
-            fields["error"] = answer.out.body
-        elif link is not None:
-            fields["output"] = str(link)
-        else:
-            fields["value"] = receipt.out.body
-        found[label] = fields
-    return found
-
-
-def _text(cid: CID | None) -> str | None:
-    return None if cid is None else str(cid)

@@ -134,6 +134,9 @@ def core_arguments(args: Sequence[Any], f: FuncType, *, load: Load) -> list[Any]
     at = 0
     for i, arg in enumerate(args, 1):
         try:
+            if at >= len(kinds):
+                taken = "; text and bytes take two i32" if at > len(made) else ""
+                raise Refused(f"there is no parameter left for it: {signature(f)}{taken}")
             value = _core_value(context, arg, kinds[at : at + 2])
         except Refused as refused:
             raise refused.at(f"arg {i}").failure() from None
@@ -147,10 +150,8 @@ def core_arguments(args: Sequence[Any], f: FuncType, *, load: Load) -> list[Any]
 
 
 def _core_value(context: Context, arg: Any, kinds: list[str]) -> Any:
-    if not kinds:
-        raise Refused("there is no parameter left for it")
     if isinstance(arg, bool) or not isinstance(arg, (int, float)):
-        if kinds != ["i32", "i32"]:
+        if isinstance(arg, bool) or kinds != ["i32", "i32"]:
             raise expected(kinds[0], arg)
         data = arg.encode() if isinstance(arg, str) else arg
         return bytes(_to(BYTES)(context, data))

@@ -153,9 +153,10 @@ def _texts(args: Sequence[Any], load: Load) -> Iterator[str]:
         elif isinstance(arg, (str, bytes, CID)):
             yield convert.to_wit(arg, STRING, load=load)
         else:
-            kind = type(arg).__name__
+            kind = "null" if arg is None else "a list" if isinstance(arg, list) else "a map"
             raise GuestFailure(
-                "bad-argument", f"arg {i}: a command takes text and numbers, not a {kind}"
+                "bad-argument",
+                f"arg {i}: a command takes text and numbers, not {kind}: pass it as JSON in quotes",
             )
 
 

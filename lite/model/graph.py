@@ -8,17 +8,19 @@ an instruction that is no step waits for a receipt from elsewhere.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Collection, Mapping
-from typing import Final
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Final, TypeVar
 
 from lite.errors import CidError, UsageError
 from lite.frozen import frozen
 from lite.ipld.cid import CID, DAG_CBOR, IDENTITY, SHA2_256, hash_digest
 from lite.model.instruction import Instruction
+from lite.model.place import FieldError
 from lite.model.promise import Await, AwaitBranch
 from lite.model.safety import LEVELS, Level, is_mutation
 from lite.model.workflow import Step
 
+_T = TypeVar("_T")
 _RANKS: Final = {"pure": 0, "query": 0, "idempotent-mutation": 1, "mutation": 2}
 
 
@@ -132,7 +134,11 @@ def _circle(labels: list[str]) -> UsageError:
     if len(shown) > 12:
         shown = [*shown[:10], f"… ({len(labels) - 10} more)", labels[0]]
     if len(labels) == 1:
-        return UsageError(f"steps.{labels[0]} awaits itself")
+        return FieldError(
+            ("steps", labels[0]),
+            "it awaits itself",
+            hint="Name the step whose result was meant, or take the await out.",
+        )
     return UsageError(
         f"steps await each other in a circle: {' → '.join(shown)}",
         hint="Each of them awaits the next one: take one of these awaits out.",
@@ -154,7 +160,8 @@ def _edges(
 ) -> tuple[dict[str, tuple[Edge, ...]], dict[str, tuple[Await, ...]]]:
     awaits = {step.label: step.instruction.awaits() for step in workflow}
     names = {wait.instruction for waits in awaits.values() for wait in waits}
-    labels = _by_cid(workflow, {cid.hash_code for cid in names})
+    steps = ((step.label, step.instruction) for step in workflow)
+    labels = by_cid(steps, {cid.hash_code for cid in names})
     needs: dict[str, tuple[Edge, ...]] = {}
     external: dict[str, tuple[Await, ...]] = {}
     for label, waits in awaits.items():
@@ -170,19 +177,25 @@ def _edges(
     return needs, external
 
 
-def _by_cid(workflow: Collection[Step], hash_codes: set[int]) -> dict[CID, str]:
-    """The first label of each instruction, under each of these hash functions that we have."""
-    found: dict[CID, str] = {}
-    for code in sorted(hash_codes - {IDENTITY}):
-        try:
-            hash_digest(code, b"")
-        except CidError:
-            continue  # no step can be named so; it is an await on something elsewhere
-        for step in workflow:
-            instruction = step.instruction
-            cid = instruction.cid if code == SHA2_256 else CID.of(instruction.data, DAG_CBOR, code)
-            found.setdefault(cid, step.label)
+def by_cid(named: Iterable[tuple[_T, Instruction]], hash_codes: set[int]) -> dict[CID, _T]:
+    """What each instruction is called, by its CIDs under these hash functions as far as they are
+    known here; of equal instructions the first name."""
+    found: dict[CID, _T] = {}
+    codes = sorted(code for code in hash_codes - {IDENTITY} if _is_computed(code))
+    for name, instruction in named:
+        for code in codes:
+            is_own = code == SHA2_256
+            cid = instruction.cid if is_own else CID.of(instruction.data, DAG_CBOR, code)
+            found.setdefault(cid, name)
     return found
+
+
+def _is_computed(hash_code: int) -> bool:
+    try:
+        hash_digest(hash_code, b"")
+    except CidError:
+        return False
+    return True
 
 
 def _order(

@@ -17,6 +17,7 @@ from lite.frozen import field, frozen
 from lite.ipld import dag_cbor
 from lite.ipld.cid import CID, DAG_CBOR, SHA3_256
 from lite.limits import BLOCK_BYTES_MAX, NESTING_MAX
+from lite.model.place import FieldError
 from lite.model.promise import Await, leaves
 
 __all__ = ["WASM_RUN", "Await", "Instruction", "wasm"]
@@ -64,16 +65,17 @@ class Instruction:
     def __post_init__(self) -> None:
         head = _head(self.rsc, self.op, self.nnc)
         if type(self.input) is not dict:
-            raise UsageError("input: a map is needed")
+            raise FieldError(("input",), "a map is needed", hint='Write {"args": […]}.')
         object.__setattr__(self, "input", _plain(self.input, 0))
         try:
             data = head + dag_cbor.encode(self.input, depth=1)
         except CodecError:
             raise _unfit(self.value()) from None
         if len(data) > BLOCK_BYTES_MAX:
-            raise UsageError(
-                f"input: the instruction has {len(data)} bytes, at most {BLOCK_BYTES_MAX}",
-                hint="add large values as files and pass their CIDs",
+            raise FieldError(
+                ("input",),
+                f"the instruction has {len(data)} bytes, at most {BLOCK_BYTES_MAX}",
+                hint="Add large values as files and pass their CIDs.",
             )
         object.__setattr__(self, "data", data)
         object.__setattr__(self, "cid", CID.of(data, DAG_CBOR))
@@ -91,10 +93,12 @@ class Instruction:
         if type(value) is not dict:
             raise UsageError("an instruction is a map with rsc, op, input and nnc")
         for key in sorted(map(str, value.keys() - _KEYS)):
-            raise UsageError(f"{key[:64]!r} is not a field of an instruction")
-        for key in ("rsc", "op"):
+            raise FieldError(
+                (key,), "is not a field of an instruction", hint="It has rsc, op, input and nnc."
+            )
+        for key, example in (("rsc", "ipfs://CID"), ("op", WASM_RUN)):
             if key not in value:
-                raise UsageError(f"{key}: missing from the instruction")
+                raise FieldError((key,), "missing from the instruction", hint=f"Such as {example}.")
         rsc = value["rsc"]
         if type(rsc) is CID:
             rsc = f"{_IPFS}{rsc}"
@@ -211,7 +215,7 @@ class Instruction:
         # Else a task could hand out data that make the next step wait for, and be remembered as,
         # the result of an instruction of its choice.
         for found in reified.awaits():
-            raise UsageError(f"input: a value would be read as await/{found.branch}")
+            raise FieldError(("input",), f"a value would be read as await/{found.branch}")
         return reified
 
 
@@ -261,9 +265,9 @@ def _head(rsc: Any, op: Any, nnc: Any) -> bytes:
 def _checked_head(rsc: Any, op: Any, nnc: Any = "") -> bytes:
     _check_rsc(rsc)
     if type(op) is not str or len(op) > OP_CHARS_MAX or not _OP.fullmatch(op):
-        raise UsageError("op: an ability like wasm/run is needed, in lower case")
+        raise FieldError(("op",), "an ability like wasm/run is needed, in lower case")
     if type(nnc) not in (str, bytes) or len(nnc) > NONCE_CHARS_MAX:
-        raise UsageError(f"nnc: text or bytes, at most {NONCE_CHARS_MAX} long")
+        raise FieldError(("nnc",), f"text or bytes, at most {NONCE_CHARS_MAX} long")
     rsc = rsc.value() if type(rsc) is Await else rsc
     value = {"op": op, "nnc": nnc, "rsc": rsc, "input": None}
     try:
@@ -288,19 +292,19 @@ def _check_rsc(rsc: Any) -> None:
     if type(rsc) is Await:
         return
     if type(rsc) is not str or not _URI.fullmatch(rsc):
-        raise UsageError("rsc: a URI like ipfs://CID is needed")
+        raise FieldError(("rsc",), "a URI like ipfs://CID is needed")
     if not rsc.startswith(_IPFS):
         return
     try:
         parsed_cid(rsc[len(_IPFS) :].partition("/")[0])
     except CidError as error:
-        raise CidError(f"rsc: {error}") from None
+        raise FieldError(("rsc",), str(error), hint=error.hint) from None
 
 
 def _plain(value: Any, depth: int) -> Any:
     """A copy with awaits encoded and tuples as lists; the encoder judges everything else."""
     if depth > NESTING_MAX:
-        raise UsageError(f"input: nested deeper than {NESTING_MAX} levels")
+        raise FieldError(("input",), f"nested deeper than {NESTING_MAX} levels")
     kind = type(value)
     depth += 1
     if kind is dict:
@@ -313,7 +317,9 @@ def _plain(value: Any, depth: int) -> Any:
     if kind is Await:
         return value.value()
     if kind is Instruction:
-        raise UsageError("input: an instruction is not a value", hint="pass its result, step.ok")
+        raise FieldError(
+            ("input",), "an instruction is not a value", hint="Pass its result, step.ok."
+        )
     return value
 
 

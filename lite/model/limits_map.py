@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import Any, Final
 
-from lite.errors import UsageError
 from lite.limits import INTEGER_MAX, Limits
+from lite.model.place import FieldError, Path, shown
 
-_PREFIXES: Final = {
+PREFIXES: Final = {
     "pico": -12,
     "nano": -9,
     "micro": -6,
@@ -33,19 +33,25 @@ _PREFIXES: Final = {
     "peta": 15,
     "exa": 18,
 }
-_TIME_UNITS: Final = {  # in milliseconds
+TIME_UNITS: Final = {  # in milliseconds
     "seconds": 1000,
     "minutes": 60_000,
     "days": 86_400_000,
     "weeks": 604_800_000,
     "years": 31_536_000_000,
 }
-_SIZE_UNITS: Final = {"bits": 1, "nibble": 4, "bytes": 8}
+SIZE_UNITS: Final = {"bits": 1, "nibble": 4, "bytes": 8}
 
-_FLAT: Final = {"fuel": "fuel", "memory": "memory_bytes", "time": "time_ms"}
-_TALK: Final = {**_FLAT, "output": "output_bytes"}
-_CONFIG: Final = {"gas": "fuel", "memory": "memory_bytes", "time": "time_ms"}
-_DEFAULTS: Final = {**_CONFIG, **_TALK}
+FLAT: Final = {"fuel": "fuel", "memory": "memory_bytes", "time": "time_ms"}
+TALK: Final = {**FLAT, "output": "output_bytes"}
+CONFIG: Final = {"gas": "fuel", "memory": "memory_bytes", "time": "time_ms"}
+DEFAULTS: Final = {**CONFIG, **TALK}
+_WRITE: Final = {
+    "fuel": "Write units: 1000000.",
+    "memory_bytes": 'Write bytes: 67108864, or [64, "mega", "bytes"].',
+    "time_ms": 'Write milliseconds: 5000, or [5, "seconds"].',
+    "output_bytes": 'Write bytes: 1048576, or [1, "mega", "bytes"].',
+}
 
 
 def limits_from_meta(
@@ -59,23 +65,24 @@ def limits_from_meta(
         base: what holds where neither says anything. Null is the same as nothing.
 
     Raises:
-        UsageError: it names the field that is wrong.
+        FieldError: it names the field that is wrong.
     """
     asked: dict[str, int] = {}
-    for where, fields, names in (
-        ("meta", meta, _FLAT),
-        ("meta.limits", meta.get("limits"), _TALK),
-        ("meta.ipvm/config", meta.get("ipvm/config"), _CONFIG),
-        ("defaults", defaults, _DEFAULTS),
-    ):
+    places: tuple[tuple[Path, Any, Mapping[str, str]], ...] = (
+        (("meta",), meta, FLAT),
+        (("meta", "limits"), meta.get("limits"), TALK),
+        (("meta", "ipvm/config"), meta.get("ipvm/config"), CONFIG),
+        (("defaults",), defaults, DEFAULTS),
+    )
+    for path, fields, names in places:
         if fields is None:
             continue
         if not isinstance(fields, Mapping):
-            raise UsageError(f"{where}: a map is needed")
+            raise FieldError(path, "a map is needed", hint=f"It may have {', '.join(names)}.")
         for name, limit in names.items():
             value = fields.get(name)
             if value is not None:
-                asked.setdefault(limit, _amount(f"{where}.{name}", limit, value))
+                asked.setdefault(limit, _amount((*path, name), limit, value))
     return Limits(
         fuel=asked.get("fuel", base.fuel),
         memory_bytes=asked.get("memory_bytes", base.memory_bytes),
@@ -84,30 +91,34 @@ def limits_from_meta(
     )
 
 
-def _amount(where: str, limit: str, value: Any) -> int:
+def _amount(path: Path, limit: str, value: Any) -> int:
     """A number of the limit's own unit; what no 64-bit number holds means unlimited."""
     if type(value) is list and limit != "fuel":
-        units, scale = (_TIME_UNITS, 1) if limit == "time_ms" else (_SIZE_UNITS, 8)
-        return min(_quantity(where, value, units, scale), INTEGER_MAX)
+        units, scale = (TIME_UNITS, 1) if limit == "time_ms" else (SIZE_UNITS, 8)
+        return min(_quantity(path, value, units, scale), INTEGER_MAX)
     whole = type(value) is int or (type(value) is float and value.is_integer())
     if not whole or value < 0:
-        raise UsageError(f"{where}: a whole number that is not negative is needed")
+        raise FieldError(path, "a whole number that is not negative is needed", hint=_WRITE[limit])
     return min(int(value), INTEGER_MAX)
 
 
-def _quantity(where: str, value: list[Any], units: Mapping[str, int], scale: int) -> int:
+def _quantity(path: Path, value: list[Any], units: Mapping[str, int], scale: int) -> int:
     """`[n, unit]` or `[n, prefix, unit]`, divided by `scale` and rounded up, in whole numbers."""
     match value:
         case [int() | float() as number, str() as unit]:
             power = 0
-        case [int() | float() as number, str() as prefix, str() as unit] if prefix in _PREFIXES:
-            power = _PREFIXES[prefix]
+        case [int() | float() as number, str() as prefix, str() as unit] if prefix in PREFIXES:
+            power = PREFIXES[prefix]
         case _:
-            raise UsageError(f"{where}: [number, unit] or [number, prefix, unit] is needed")
+            raise FieldError(
+                path,
+                "[number, unit] or [number, prefix, unit] is needed",
+                hint=f"The prefixes are {', '.join(PREFIXES)}, the units {', '.join(units)}.",
+            )
     if unit not in units:
-        raise UsageError(f"{where}: the unit {unit[:32]!r} is not one of {', '.join(units)}")
+        raise FieldError(path, f"the unit {shown(unit)} is not one of {', '.join(units)}")
     if type(number) is bool or not isfinite(number) or number < 0:
-        raise UsageError(f"{where}: a number that is not negative is needed")
+        raise FieldError(path, "a number that is not negative is needed")
     above, below = number.as_integer_ratio()
     above *= units[unit] * 10 ** max(power, 0)
     below *= scale * 10 ** max(-power, 0)

@@ -12,18 +12,19 @@ from typing import Any, Final
 
 from lite.errors import ConfigError
 from lite.limits import INTEGER_MAX, RETRY_ATTEMPTS_MAX, RETRY_BACKOFF_MS_MAX
-from lite.model.workflow_values import Path, Place, Values, did_you_mean
+from lite.model.place import Path, Place, did_you_mean, shown
+from lite.model.workflow_values import Values
 from lite.quantities import parse_duration_ms, parse_fuel, parse_size
 
 NEEDS_MAX: Final = 100
 LIMIT_KEYS: Final = ("fuel", "memory", "time", "output")
 RETRY_KEYS: Final = ("attempts", "backoff")
 
-_READERS: Final[dict[str, Callable[[str], int]]] = {
-    "fuel": parse_fuel,
-    "memory": parse_size,
-    "time": parse_duration_ms,
-    "output": parse_size,
+_READERS: Final[dict[str, tuple[Callable[[str], int], str]]] = {
+    "fuel": (parse_fuel, "an amount of fuel"),
+    "memory": (parse_size, "a size"),
+    "time": (parse_duration_ms, "a duration"),
+    "output": (parse_size, "a size"),
 }
 
 
@@ -45,10 +46,10 @@ class MetaReader:
         Raises:
             UsageError: a field that is not of its kind, or that is said twice.
         """
-        written = step.get("meta")
-        if written is not None and type(written) is not dict:
-            raise self._place.error((*path, "meta"), "a map is needed")
-        meta = dict(self._values.plain(written or {}, (*path, "meta")))
+        written = {} if step.get("meta") is None else step["meta"]
+        meta = self._values.plain(written, (*path, "meta"))
+        if type(meta) is not dict:
+            raise self._place.error((*path, "meta"), "a map is needed", "Write {key: value}.")
         readers: dict[str, Callable[[Any, Path], Any]] = {
             "limits": self.limits,
             "retry": self._retry,
@@ -76,7 +77,7 @@ class MetaReader:
         return limits
 
     def _amount(self, key: str, value: Any, path: Path) -> int:
-        reader = _READERS[key]
+        reader, kind = _READERS[key]
         if type(value) is float and value.is_integer():
             value = int(value)
         if type(value) is int and key != "time":
@@ -89,7 +90,7 @@ class MetaReader:
         try:
             return reader(value)
         except ConfigError as error:
-            raise self._place.error(path, str(error), error.hint) from None
+            raise self._place.error(path, f"{shown(value)} is not {kind}", error.hint) from None
 
     def _retry(self, value: Any, path: Path) -> dict[str, int]:
         """`3`, or `{attempts: 3, backoff: 2s}`."""
@@ -114,14 +115,22 @@ class MetaReader:
         return value
 
     def _needs(self, value: Any, path: Path) -> list[str]:
-        texts = type(value) is list and all(type(item) is str and item for item in value)
-        if not texts or len(value) > NEEDS_MAX:
-            raise self._place.error(path, "a list of texts is needed", "Write [gpu], also for one.")
+        if type(value) is not list or len(value) > NEEDS_MAX:
+            raise self._place.error(
+                path,
+                f"a list of texts is needed, at most {NEEDS_MAX}",
+                "Write [gpu], also for one.",
+            )
+        for position, item in enumerate(value):
+            if type(item) is not str or not item:
+                raise self._place.error(
+                    (*path, position), "text is needed", "Such as gpu; other words in quotes."
+                )
         return list(value)
 
     def _secret(self, value: Any, path: Path) -> bool:
         if type(value) is not bool:
-            raise self._place.error(path, "true or false is needed")
+            raise self._place.error(path, "true or false is needed", "Write it without quotes.")
         return value
 
     def _fields(self, value: Any, keys: tuple[str, ...], path: Path) -> dict[str, Any]:

@@ -7,8 +7,6 @@ writes `cause: null`.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from typing import Any
 
 from lite.errors import CodecError, UsageError
@@ -16,9 +14,11 @@ from lite.frozen import field, frozen
 from lite.ipld import dag_cbor
 from lite.ipld.cid import CID
 from lite.model.instruction import Instruction
+from lite.model.place import FieldError, within
+
+_CID_TEXT = '{"/": "bafy…"}'
 
 _KEYS = frozenset({"run", "meta", "prf", "cause"})
-_FIELD = re.compile(r"(run|meta|prf|cause|rsc|op|input|nnc)[.:]")
 
 
 @frozen
@@ -43,44 +43,45 @@ class Task:
 
     def __post_init__(self) -> None:
         if type(self.run) is not Instruction:
-            raise UsageError("run: an instruction is needed")
+            raise FieldError(("run",), "an instruction is needed")
         if type(self.meta) is not dict:
-            raise UsageError("meta: a map is needed")
-        if type(self.prf) is not tuple or any(type(proof) is not CID for proof in self.prf):
-            raise UsageError("prf: a list of links to delegations is needed")
-        if self.cause is not None and type(self.cause) is not CID:
-            raise UsageError("cause: a link to a receipt, or null, is needed")
+            raise FieldError(("meta",), "a map is needed", hint='Write {"fuel": 1000000} or {}.')
+        _check_links(self.prf, self.cause)
         try:
             data = dag_cbor.encode(self.meta)
         except CodecError as error:
-            raise UsageError(f"meta {error}") from None
+            raise FieldError(("meta",), str(error)) from None
         # What is kept is what was checked, whatever the caller does with the map it gave.
         object.__setattr__(self, "meta", dag_cbor.decode_trusted(data))
         object.__setattr__(self, "data", data)
 
     @staticmethod
-    def from_value(value: Any, resolve: Callable[[CID], Instruction] | None = None) -> Task:
+    def from_value(value: Any) -> Task:
         """Read a task that a person or another tool wrote, as an IPLD value.
 
         `op` may have capitals and spaces around it, as Homestar takes it; `meta`, `prf` and `cause`
-        may be absent or null.
-
-        Args:
-            resolve: finds the instruction that a linked `run` names; None: only inlined ones.
+        may be absent or null. `run` is the instruction itself; links to one are resolved before
+        (`lite.model.workflow_read`).
 
         Raises:
             UsageError: it names the field that is wrong.
         """
         if type(value) is not dict or "run" not in value:
-            raise UsageError("a task is a map with run, meta, prf and cause")
+            raise UsageError(
+                "a task is a map with run, meta, prf and cause", hint="Only run has to be there."
+            )
         for key in sorted(map(str, value.keys() - _KEYS)):
-            raise UsageError(f"{key[:64]!r} is not a field of a task")
+            raise FieldError(
+                (key,), "is not a field of a task", hint="It has run, meta, prf and cause."
+            )
         prf = value.get("prf")
         if prf is not None and type(prf) is not list:
-            raise UsageError("prf: a list of links to delegations is needed")
+            raise FieldError(
+                ("prf",), "a list of links to delegations is needed", hint=f"Write [{_CID_TEXT}]."
+            )
         meta = value.get("meta")
         return Task(
-            _instruction(value["run"], resolve),
+            _instruction(value["run"]),
             {} if meta is None else meta,
             tuple(prf or ()),
             value.get("cause"),
@@ -96,20 +97,26 @@ class Task:
         }
 
 
-def _instruction(run: Any, resolve: Callable[[CID], Instruction] | None) -> Instruction:
+def _check_links(prf: Any, cause: Any) -> None:
+    if type(prf) is not tuple:
+        raise FieldError(("prf",), "a list of links to delegations is needed")
+    for position, proof in enumerate(prf):
+        if type(proof) is not CID:
+            raise FieldError(
+                ("prf", position), "a link to a delegation is needed", hint=f"Write {_CID_TEXT}."
+            )
+    if cause is not None and type(cause) is not CID:
+        raise FieldError(
+            ("cause",), "a link to a receipt, or null, is needed", hint=f"Write {_CID_TEXT}."
+        )
+
+
+def _instruction(run: Any) -> Instruction:
     if type(run) is CID:
-        if resolve is None:
-            raise UsageError(f"run: {run} is a link, the instruction itself is needed here")
-        return resolve(run)
+        raise FieldError(("run",), f"{run} is a link, the instruction itself is needed here")
     try:
         if type(run) is dict and type(run.get("op")) is str:
             run = {**run, "op": run["op"].strip().lower()}
         return Instruction.from_value(run)
     except UsageError as error:
-        raise within("run", error) from None
-
-
-def within(place: str, error: UsageError) -> UsageError:
-    """The same error, with where it happened in front: `run.op: …`, `run: an instruction is …`."""
-    separator = "." if _FIELD.match(str(error)) else ": "
-    return UsageError(f"{place}{separator}{error}", hint=error.hint)
+        raise within(("run",), error) from None

@@ -35,6 +35,10 @@ class TrustPolicy:
         """Everybody whose receipts count."""
         return self.issuers | {self.self_did}
 
+    def also(self, issuers: frozenset[str]) -> TrustPolicy:
+        """The same with further issuers."""
+        return TrustPolicy(self.self_did, self.issuers | issuers, self.confirmations)
+
 
 @frozen
 class Answer:

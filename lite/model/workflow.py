@@ -19,7 +19,8 @@ from lite.ipld.cid import CID, DAG_CBOR, SHA3_256
 from lite.limits import BLOCK_BYTES_MAX, Limits
 from lite.model.instruction import Instruction
 from lite.model.limits_map import limits_from_meta
-from lite.model.task import Task, within
+from lite.model.place import FieldError, Path, shown, within
+from lite.model.task import Task
 
 STEPS_MAX: Final = 10_000
 LABEL_CHARS_MAX: Final = 100
@@ -29,6 +30,7 @@ LABEL_RULE: Final = f"letters, digits, _ and -, at most {LABEL_CHARS_MAX}, no - 
 _LABEL = re.compile(r"\w[\w-]*")
 _KEYS = frozenset({"tasks", "labels", "name", "defaults", "meta"})
 _NOT_ASKED: Final = -1
+_ONE_STEP: Final = 'Such as crop: {run: "tools.wasm:crop"}, or {"run": {…}} under tasks.'
 
 
 @frozen
@@ -126,52 +128,70 @@ class Workflow:
             UsageError: it names the task and the field that is wrong.
         """
         if type(value) is not dict or type(value.get("tasks")) is not list:
-            raise UsageError("tasks: a list of tasks is needed")
+            raise FieldError(
+                ("tasks",), "a list of tasks is needed", hint="Write [{run: {rsc, op, input}}]."
+            )
         for key in sorted(map(str, value.keys() - _KEYS)):
-            raise UsageError(f"{key[:64]!r} is not a field of a workflow")
+            raise FieldError(
+                (key,),
+                "is not a field of a workflow with tasks",
+                hint="It has tasks, labels, name, defaults and meta.",
+            )
         written = value["tasks"]
-        check_count(len(written))
+        check_count(len(written), ("tasks",))
         tasks = [_read_task(position, part) for position, part in enumerate(written)]
         labels = value.get("labels")
         if labels is None:
             labels = list(_labels_for(tasks))
         if type(labels) is not list or len(labels) != len(tasks):
-            raise UsageError("labels: a list with one label for each task is needed")
+            raise FieldError(
+                ("labels",),
+                "a list with one label for each task is needed",
+                hint="Leave it out, and they are called after their functions.",
+            )
         made = object.__new__(Workflow)
         steps = [Step(label, task) for label, task in zip(labels, tasks, strict=True)]
         meta = value.get("meta")
         made._fill(
-            steps, value.get("name", ""), value.get("defaults"), {} if meta is None else meta
+            steps,
+            value.get("name", ""),
+            value.get("defaults"),
+            {} if meta is None else meta,
+            as_tasks=True,
         )
         return made
 
     def _fill(
-        self, steps: list[Step], name: Any = "", defaults: Any = None, meta: Any = None
+        self,
+        steps: list[Step],
+        name: Any = "",
+        defaults: Any = None,
+        meta: Any = None,
+        *,
+        as_tasks: bool = False,
     ) -> None:
-        check_count(len(steps))
-        by_label: dict[str, Step] = {}
-        for step in steps:
-            check_label(step.label)
-            if step.label in by_label:
-                raise UsageError(f"steps.{step.label}: this label is there twice")
-            by_label[step.label] = step
+        """Check all and keep it; `as_tasks`: errors count the steps instead of naming them."""
+        check_count(len(steps), ())
         if type(name) is not str or len(name) > NAME_CHARS_MAX or not name.isprintable():
-            raise UsageError(f"name: printable text of at most {NAME_CHARS_MAX} characters")
-        for where, part in (("defaults", defaults), ("meta", meta)):
-            if part is not None and type(part) is not dict:
-                raise UsageError(f"{where}: a map is needed")
-        if meta:
-            meta = _plain("meta", meta)
-        if defaults:
-            defaults = _plain("defaults", defaults)
+            raise FieldError(
+                ("name",),
+                f"printable text of at most {NAME_CHARS_MAX} characters is needed",
+                hint="Leave it out where there is none.",
+            )
+        defaults = _plain_map("defaults", defaults)
+        meta = _plain_map("meta", meta)
+        by_label: dict[str, Step] = {}
+        for position, step in enumerate(steps):
+            at: Path = ("tasks", position) if as_tasks else ("steps", step.label)
+            _check_step(step, by_label, ("labels", position) if as_tasks else ("steps",))
+            _check_limits(step, defaults, at)
+            by_label[step.label] = step
         put = object.__setattr__
         put(self, "steps", tuple(steps))
         put(self, "_by_label", by_label)
         put(self, "name", name)
         put(self, "defaults", defaults)
         put(self, "meta", meta or {})
-        for step in steps:
-            _check_limits(step, defaults)
         put(self, "data", _encoded(self.value()))
         put(self, "cid", CID.of(self.data, DAG_CBOR))
 
@@ -245,17 +265,9 @@ def check_label(label: Any) -> None:
         UsageError: it says what a label is made of.
     """
     if type(label) is not str:
-        raise UsageError(f"steps: {shown(label)} is not a label: text is needed")
+        raise UsageError(f"{shown(label)} is not a label: text is needed")
     if len(label) > LABEL_CHARS_MAX or not _LABEL.fullmatch(label):
-        raise UsageError(
-            f"steps: {shown(label)} cannot be a label", hint=f"A label has {LABEL_RULE}."
-        )
-
-
-def shown(value: Any) -> str:
-    """A value from a file, short and escaped, for a message."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
+        raise UsageError(f"{shown(label)} cannot be a label", hint=f"A label has {LABEL_RULE}.")
 
 
 def _task(label: str, what: Any) -> Task:
@@ -263,19 +275,20 @@ def _task(label: str, what: Any) -> Task:
         return what
     if isinstance(what, Instruction):
         return Task(what)
-    raise UsageError(f"steps.{label}: an instruction or a task is needed")
+    raise FieldError(("steps", label), "an instruction or a task is needed")
 
 
-def check_count(count: int) -> None:
+def check_count(count: int, path: Path) -> None:
     """Refuse a workflow without steps, or with too many.
 
     Raises:
-        UsageError: it says the bound.
+        FieldError: at `path`; it says the bound.
     """
     if not count:
-        raise UsageError("a workflow needs at least one step")
+        raise FieldError(path, "it is empty: a workflow needs at least one step", hint=_ONE_STEP)
     if count > STEPS_MAX:
-        raise UsageError(
+        raise FieldError(
+            path,
             f"a workflow has at most {STEPS_MAX} steps, this one {count}",
             hint="Split it: a step can await one of another workflow by its CID.",
         )
@@ -285,7 +298,7 @@ def _read_task(position: int, value: Any) -> Task:
     try:
         return Task.from_value(value)
     except UsageError as error:
-        raise within(f"tasks[{position}]", error) from None
+        raise within(("tasks", position), error) from None
 
 
 def _labels_for(tasks: list[Task]) -> Iterator[str]:
@@ -304,12 +317,23 @@ def _labels_for(tasks: list[Task]) -> Iterator[str]:
         yield label
 
 
-def _check_limits(step: Step, defaults: dict[str, Any] | None) -> None:
+def _check_step(step: Step, others: Mapping[str, Step], path: Path) -> None:
+    try:
+        check_label(step.label)
+    except UsageError as error:
+        raise within(path, error) from None
+    if step.label in others:
+        at = path if path[0] == "labels" else (*path, step.label)
+        raise FieldError(
+            at, f"the label {step.label} is there twice", hint="Give each step one of its own."
+        )
+
+
+def _check_limits(step: Step, defaults: dict[str, Any] | None, path: Path) -> None:
     try:
         limits_from_meta(step.meta, defaults, _NOTHING_ASKED)
-    except UsageError as error:
-        where = "" if str(error).startswith("defaults") else f"steps.{step.label}."
-        raise UsageError(f"{where}{error}", hint=error.hint) from None
+    except FieldError as error:
+        raise error if error.path[0] == "defaults" else within(path, error) from None
 
 
 def _with_flat_limits(meta: dict[str, Any], defaults: dict[str, Any] | None) -> dict[str, Any]:
@@ -320,12 +344,16 @@ def _with_flat_limits(meta: dict[str, Any], defaults: dict[str, Any] | None) -> 
     return {**meta, **extra}
 
 
-def _plain(where: str, value: dict[str, Any]) -> Any:
+def _plain_map(where: str, value: Any) -> Any:
     """A copy of its own, so that what is kept is what was checked."""
+    if value is None:
+        return None
+    if type(value) is not dict:
+        raise FieldError((where,), "a map is needed")
     try:
         return dag_cbor.decode_trusted(dag_cbor.encode(value))
     except CodecError as error:
-        raise UsageError(f"{where} {error}") from None
+        raise FieldError((where,), str(error)) from None
 
 
 def _encoded(value: dict[str, Any]) -> bytes:

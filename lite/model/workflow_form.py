@@ -21,22 +21,19 @@ from lite.frozen import frozen
 from lite.ipld.cid import CID
 from lite.model.graph import ordered
 from lite.model.instruction import WASM_RUN, Instruction
+from lite.model.place import FieldError, Path, Place, did_you_mean, shown
 from lite.model.promise import Await
 from lite.model.step_meta import MetaReader
 from lite.model.task import Task
-from lite.model.workflow import Step, Workflow, check_count, check_label, shown
+from lite.model.workflow import Step, Workflow, check_count, check_label
 from lite.model.workflow_values import (
     REFERENCE,
     Content,
-    Path,
-    Place,
     Reference,
     Resolver,
     Values,
-    did_you_mean,
     references,
 )
-from lite.model.workflow_yaml import Document
 
 WORKFLOW_KEYS: Final = ("name", "defaults", "meta", "steps")
 RUN_KEYS: Final = ("run", "func", "args", "env", "stdin", "fx")
@@ -47,22 +44,22 @@ STEP_KEYS: Final = (
     *("nonce", "limits", "retry", "needs", "secret", "meta", "prf"),
 )
 
+_ONE_STEP: Final = 'Write each under a label of its own: crop: {run: "tools.wasm:crop"}.'
 _IPFS: Final = "ipfs://"
 _COLONS_MAX: Final = 8
 
 
-def read_form(value: Any, source: str, content: Content, document: Document | None) -> Workflow:
+def read_form(value: dict[str, Any], place: Place, content: Content) -> Workflow:
     """Compile a workflow in the friendly form.
 
     Args:
         value: of the file, with or without links and bytes lifted.
-        document: knows the lines, where the file was YAML.
 
     Raises:
         UsageError: it names file, step and field, and what would be right there.
         NotFoundError: a file or a petname that is not there.
     """
-    return _Compiler(value, Place(source, document), content).workflow()
+    return _Compiler(value, place, content).workflow()
 
 
 @frozen
@@ -86,17 +83,11 @@ class _Draft:
 
 
 class _Compiler:
-    def __init__(self, value: Any, place: Place, content: Content) -> None:
+    def __init__(self, value: dict[str, Any], place: Place, content: Content) -> None:
         self._place = place
-        if type(value) is not dict:
-            raise place.error((), "a workflow is a map with steps")
         self._known(value, WORKFLOW_KEYS, ())
         self._value = value
-        self._steps: dict[str, Any] = self._map(value.get("steps"), ("steps",))
-        try:
-            check_count(len(self._steps))
-        except UsageError as error:
-            raise place.error(("steps",), str(error), error.hint) from None
+        self._steps = self._labelled(value)
         self._values = Values(place, self._steps)
         self._metas = MetaReader(place, self._values)
         self._cids: dict[str, CID] = {}
@@ -110,15 +101,37 @@ class _Compiler:
         meta = self._value.get("meta")
         drafts = {label: self._draft(label, step) for label, step in self._steps.items()}
         limits = None if defaults is None else self._metas.limits(defaults, ("defaults",))
-        extra = {} if meta is None else self._values.plain(self._map(meta, ("meta",)), ("meta",))
+        extra = {} if meta is None else self._map(self._values.plain(meta, ("meta",)), ("meta",))
         tasks = {label: self._task(drafts[label]) for label in self._in_order(drafts)}
         steps = [Step(label, tasks[label]) for label in self._steps]
         try:
             return Workflow.of(steps, name=name or "", defaults=limits, meta=extra)
         except UsageError as error:
-            raise self._place.error((), str(error), error.hint) from None
+            raise self._place.of(error) from None
+
+    def _labelled(self, value: dict[str, Any]) -> dict[str, Any]:
+        """What is under `steps`, a map of labels to steps."""
+        steps, path = value.get("steps"), ("steps",)
+        if "steps" not in value:
+            raise self._place.error(path, "missing: a map of labels to steps", _ONE_STEP)
+        if steps not in (None, []) and type(steps) is not dict:
+            raise self._place.error(path, "a map of labels to steps is needed", _ONE_STEP)
+        labelled: dict[str, Any] = steps or {}
+        try:
+            check_count(len(labelled), path)
+        except UsageError as error:
+            raise self._place.of(error) from None
+        return labelled
 
     def _in_order(self, drafts: dict[str, _Draft]) -> list[str]:
+        for label, draft in drafts.items():
+            for reference in draft.needs:
+                if reference.label == label:
+                    raise self._place.error(
+                        reference.path,
+                        "the step awaits itself",
+                        "Name the step whose result was meant, or take it out.",
+                    )
         needs = {
             label: list(dict.fromkeys(reference.label for reference in draft.needs))
             for label, draft in drafts.items()
@@ -126,7 +139,7 @@ class _Compiler:
         try:
             return ordered(needs)
         except UsageError as error:
-            raise self._place.error((), str(error), error.hint) from None
+            raise self._place.of(error) from None
 
     # One step, as far as it can be read alone.
 
@@ -176,11 +189,13 @@ class _Compiler:
             )
 
     def _run(self, step: dict[str, Any], path: Path) -> tuple[Any, str | None, str, dict[str, Any]]:
-        text, at = step["run"], (*path, "run")
+        text, at = self._values.plain(step["run"], (*path, "run")), (*path, "run")
         if type(text) is CID:
             text = str(text)
         if type(text) is not str or not text or "\0" in text:
-            raise self._place.error(at, "a module is needed, such as tools.wasm:func")
+            raise self._place.error(
+                at, "a module is needed", "Such as tools.wasm:func, a CID, or ${label}:func."
+            )
         given: dict[str, Any] = {"args": self._read_list(step.get("args"), (*path, "args"))}
         rsc: Any = None
         func = step.get("func")
@@ -208,10 +223,8 @@ class _Compiler:
         if "rsc" not in step:
             raise self._place.error(at, "missing: the URI that the operation acts on")
         rsc = self._values.read(step["rsc"], at)
-        given = step.get("input")
-        given = self._values.read(
-            self._map({} if given is None else given, (*path, "input")), (*path, "input")
-        )
+        given = {} if step.get("input") is None else step["input"]
+        given = self._map(self._values.read(given, (*path, "input")), (*path, "input"))
         after = list(self._after(step.get("after"), (*path, "after")))
         if after:
             if type(given.setdefault("_", [])) is not list:
@@ -231,7 +244,7 @@ class _Compiler:
             yield self._values.reference(found[1] if found else item, at)
 
     def _env(self, value: Any, path: Path) -> dict[str, Any]:
-        env: dict[str, Any] = self._values.read(self._map(value, path), path)
+        env = self._map(self._values.read(value, path), path)
         for key, item in env.items():
             if type(item) not in (str, Reference) and Await.from_value(item) is None:
                 raise self._place.error((*path, key), "text is needed", "Put it in quotes.")
@@ -279,7 +292,7 @@ class _Compiler:
             instruction = Instruction(Await.from_value(rsc) or rsc, draft.op, given, draft.nonce)
             task = Task(instruction, draft.meta, draft.prf)
         except UsageError as error:
-            raise self._place.error(path, str(error), error.hint) from None
+            raise self._place.of(_as_written(error, draft), path) from None
         self._cids[draft.label] = instruction.cid
         return task
 
@@ -300,7 +313,7 @@ class _Compiler:
                 hint="Name a .wasm file beside the workflow file, a CID, ipfs://CID, or a petname.",
             ) from None
         except UsageError as error:
-            raise self._place.error(path, str(error), error.hint) from None
+            raise self._place.of(error, path) from None
 
     def _file_uri(self, name: str) -> str | None:
         if name.startswith(_IPFS):
@@ -324,8 +337,7 @@ class _Compiler:
 
     def _map(self, value: Any, path: Path) -> dict[str, Any]:
         if type(value) is not dict:
-            what = "missing: a map of labels to steps" if path == ("steps",) else "a map is needed"
-            raise self._place.error(path, what)
+            raise self._place.error(path, "a map is needed", "Write {key: value}.")
         return value
 
     def _list(self, value: Any, path: Path) -> list[Any]:
@@ -356,3 +368,14 @@ def _splits(text: str) -> Iterator[tuple[str, str | None]]:
         if at <= 0 or text.startswith("://", at):
             return
         yield text[:at], text[at + 1 :] or None
+
+
+def _as_written(error: UsageError, draft: _Draft) -> UsageError:
+    """An error of an instruction, with the name that its field has in a step."""
+    if not isinstance(error, FieldError) or not error.path:
+        return error
+    names: dict[str | int, Path] = {"nnc": ("nonce",)}
+    if draft.run is not None:
+        names |= {"rsc": ("run",), "input": ()}
+    path = (*names.get(error.path[0], error.path[:1]), *error.path[1:])
+    return FieldError(path, error.problem, hint=error.hint)

@@ -16,9 +16,11 @@ from typing import Any, Final
 from lite.errors import CodecError, UsageError
 from lite.ipld import dag_cbor, dag_json
 from lite.limits import MIB
+from lite.model.place import Place
 from lite.model.workflow import Workflow
 from lite.model.workflow_form import read_form
-from lite.model.workflow_values import Content, Place, Values
+from lite.model.workflow_tasks import read_tasks
+from lite.model.workflow_values import Content
 from lite.model.workflow_yaml import Document, read_yaml
 
 __all__ = ["Content", "half_references", "read_workflow"]
@@ -26,7 +28,7 @@ __all__ = ["Content", "half_references", "read_workflow"]
 FILE_BYTES_MAX: Final = 8 * MIB
 YAML_BYTES_MAX: Final = 2 * MIB  # it is read by Python, some 400 KB/s
 
-_I64_MIN, _U64_MAX = -(2**63), 2**64 - 1
+_SEE: Final = "`ipvm workflow schema` says what is in one."
 _BOM = "\ufeff"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _CBOR_MAP = range(0xA0, 0xC0)  # the first byte of a map of CBOR; no text in UTF-8 begins so
@@ -40,12 +42,12 @@ def read_workflow(data: bytes, *, source: str, content: Content) -> Workflow:
         data: the bytes of the file.
         source: its name, for messages; one that ends in .yaml or .yml is read as YAML even when it
             begins with a brace.
-        content: adds the local files that it names, and knows petnames.
+        content: adds the local files that it names, and knows petnames and instructions.
 
     Raises:
         UsageError: not a workflow; it names file, step and field, and the line where the file is
             YAML, and says what would be right.
-        NotFoundError: a file or a petname in it is not there.
+        NotFoundError: a file, a petname or a linked instruction is not here.
     """
     if len(data) > FILE_BYTES_MAX:
         raise UsageError(
@@ -53,16 +55,18 @@ def read_workflow(data: bytes, *, source: str, content: Content) -> Workflow:
             hint="Add large values as files and write @path.",
         )
     value, document = _value(data, source)
+    place = Place(source, document)
     if type(value) is not dict:
-        raise UsageError(f"{source}: a workflow is a map with steps or tasks")
+        raise place.error((), "a workflow is a map with steps or tasks", _SEE)
     if "ipvm/workflow" in value:
-        raise UsageError(
-            f"{source}: this is an IPVM 0.1 workflow, whose tasks have another form",
-            hint="Write its tasks as {run, meta, prf, cause}, or as steps.",
+        raise place.error(
+            ("ipvm/workflow",),
+            "this is an IPVM 0.1 workflow, whose tasks have another form",
+            "Write its tasks as {run, meta, prf, cause}, or as steps.",
         )
     if "tasks" in value or "workflow" in value:
-        return _homestar(value, source, document, is_text=data[0] not in _CBOR_MAP)
-    return read_form(value, source, content, document)
+        return read_tasks(value, place, content, is_text=data[0] not in _CBOR_MAP)
+    return read_form(value, place, content)
 
 
 def half_references(workflow: Workflow) -> Iterator[tuple[str, str]]:
@@ -115,41 +119,3 @@ def _text(data: bytes, source: str) -> str:
         raise UsageError(
             f"{source}: line {line}: neither text in UTF-8 nor DAG-CBOR", hint="Save it as UTF-8."
         ) from None
-
-
-def _homestar(
-    value: dict[str, Any], source: str, document: Document | None, *, is_text: bool
-) -> Workflow:
-    """`{tasks}` or `{name, workflow: {tasks}}`."""
-    name: Any = None
-    try:
-        if "workflow" in value:
-            for key in sorted(map(str, value.keys() - {"name", "workflow"})):
-                raise UsageError(f"{key[:64]!r} is not a field of a request to run a workflow")
-            name, value = value.get("name"), value["workflow"]
-            if type(value) is not dict:
-                raise UsageError("workflow: a map with tasks is needed")
-        elif "steps" in value:
-            raise UsageError("it has tasks, as Homestar writes them, and steps; one is needed")
-        if is_text:
-            value = _as_homestar_reads(value)
-        if document:
-            value = Values(Place("tasks", None), {}).plain(value, ())
-        return Workflow.from_value(value if name is None else {**value, "name": name})
-    except UsageError as error:
-        raise UsageError(f"{source}: {error}", hint=error.hint) from None
-
-
-def _as_homestar_reads(value: Any) -> Any:
-    """Homestar's reader of JSON makes floats of integers that no 64-bit number holds; its CIDs
-    follow from that. `fuel: 18446744073709552000` is the common one."""
-    if type(value) is dict:
-        return {key: _as_homestar_reads(item) for key, item in value.items()}
-    if type(value) is list:
-        return [_as_homestar_reads(item) for item in value]
-    if type(value) is int and not _I64_MIN <= value <= _U64_MAX:
-        try:
-            return float(value)
-        except OverflowError:
-            raise UsageError("a number is too large for a 64-bit float") from None
-    return value

@@ -1,7 +1,8 @@
-"""The friendly form of a workflow file as JSON Schema, for editors and other tools.
+"""Workflow files as JSON Schema, for editors and other tools: every form that is read.
 
-It describes the file as JSON or YAML. What it cannot say (that labels exist, that there is no
-circle, that files are there) `lite.model.workflow_form` checks.
+It describes a file as JSON or YAML, or DAG-CBOR as DAG-JSON would write it. What it cannot say
+(that labels exist, that there is no circle, that files and CIDs are there) the readers check:
+`lite.model.workflow_form` and `lite.model.workflow_tasks`.
 """
 
 from __future__ import annotations
@@ -9,77 +10,114 @@ from __future__ import annotations
 from typing import Any
 
 from lite.limits import RETRY_ATTEMPTS_MAX
+from lite.model.instruction import NONCE_CHARS_MAX
 from lite.model.step_meta import NEEDS_MAX
 from lite.model.workflow import LABEL_CHARS_MAX, NAME_CHARS_MAX, STEPS_MAX
+from lite.model.workflow_schema_parts import (
+    END,
+    LABEL,
+    Schema,
+    duration,
+    friendly_values,
+    map_of,
+    or_null,
+    parts,
+    printable,
+    ref,
+    stored_defaults,
+    task_meta,
+    written_limits,
+)
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def workflow_schema() -> dict[str, Any]:
     """A new map: JSON Schema, draft 2020-12."""
+    with_tasks = {"if": {"required": ["tasks"]}, "then": ref("tasks"), "else": ref("steps")}
     return {
         "$schema": DIALECT,
         "title": "ipvm workflow",
         "type": "object",
-        "additionalProperties": False,
-        "required": ["steps"],
-        "properties": {
-            "name": {"type": ["string", "null"], "maxLength": NAME_CHARS_MAX},
-            "defaults": _ref("limits"),
-            "meta": {"type": ["object", "null"]},
+        "if": {"required": ["workflow"]},
+        "then": ref("request"),
+        "else": with_tasks,
+        "$defs": {
+            "steps": _steps(),
+            "tasks": _tasks(),
+            "request": _request(),
+            "run": _step(_run_fields(), ["run"]),
+            "op_step": {**_step(_op_fields(), ["op", "rsc"]), **_ordered()},
+            "task": _task(),
+            "instruction": _instruction(),
+            "label": {
+                "type": "string",
+                "pattern": f"^{LABEL}{END}",
+                "maxLength": LABEL_CHARS_MAX,
+            },
+            "limits": written_limits(),
+            "retry": _retry(),
+            "meta": task_meta(),
+            **friendly_values(),
+            **parts(),
+        },
+    }
+
+
+# The form with labelled steps.
+
+
+def _steps() -> Schema:
+    return _closed(
+        "Labelled steps that name one another.",
+        {
+            "name": or_null(printable(NAME_CHARS_MAX)),
+            "defaults": {"description": "Limits of steps that name none.", **ref("limits")},
+            "meta": or_null(map_of("plain")),
             "steps": {
                 "type": "object",
                 "minProperties": 1,
                 "maxProperties": STEPS_MAX,
-                "propertyNames": {
-                    # Roughly: letters of any script have no portable name in these patterns.
-                    "pattern": r"^[^\s.${}-][^\s.${}]*$",
-                    "maxLength": LABEL_CHARS_MAX,
+                "propertyNames": ref("label"),
+                "additionalProperties": {
+                    "if": {"required": ["op"]},
+                    "then": ref("op_step"),
+                    "else": ref("run"),
                 },
-                "additionalProperties": {"oneOf": [_ref("run"), _ref("op")]},
             },
         },
-        "$defs": {
-            "run": _step(_run_fields(), ["run"]),
-            "op": _step(_op_fields(), ["op", "rsc"]),
-            "limits": _limits(),
-            "retry": _retry(),
-            "value": {
-                "description": "Any value. ${label}, ${label.error}, ${label.*} await a step; "
-                "@path is a local file; $${x} and @@x are the texts ${x} and @x; "
-                '{"/": "bafy…"} is a link, {"/": {"bytes": "…"}} bytes.',
-            },
-        },
-    }
+        ["steps"],
+    )
 
 
-def _ref(name: str) -> dict[str, Any]:
-    return {"$ref": f"#/$defs/{name}"}
+def _step(fields: dict[str, Schema], required: list[str]) -> Schema:
+    """A step; what its fields say goes into `meta` and may not stand there as well."""
+    said = [
+        {
+            "if": {"required": [key], "properties": {key: {"not": {"type": "null"}}}},
+            "then": {"properties": {"meta": {"properties": {key: False}}}},
+        }
+        for key in ("limits", "retry", "needs", "secret")
+    ]
+    made = _closed("A step.", {**fields, **_common_fields()}, required)
+    return {**made, "allOf": said}
 
 
-def _step(fields: dict[str, Any], required: list[str]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "additionalProperties": False,
-        "required": required,
-        "properties": {**fields, **_common_fields()},
-    }
-
-
-def _run_fields() -> dict[str, Any]:
+def _run_fields() -> dict[str, Schema]:
+    env_text = {"allOf": [ref("text"), {"not": {"pattern": "^@(?!@)"}}]}
     return {
         "run": {
             "description": "PATH, CID[/path], ipfs://CID[/path], NAME or ${label}, then :FUNC.",
-            "type": ["string", "object"],
-            "minLength": 1,
+            "anyOf": [ref("module"), ref("link")],
         },
         "func": {"type": ["string", "null"]},
-        "args": {"type": ["array", "null"], "items": _ref("value")},
+        "args": or_null({"type": "array", "items": ref("value")}),
         "env": {
             "type": ["object", "null"],
-            "additionalProperties": {"type": ["string", "object"]},
+            "propertyNames": {"not": {"pattern": "^await/"}},
+            "additionalProperties": {"anyOf": [env_text, ref("await")]},
         },
-        "stdin": _ref("value"),
+        "stdin": ref("value"),
         "fx": {
             "description": "true: the function returns its value and what is to run because of it.",
             "type": ["boolean", "null"],
@@ -87,61 +125,123 @@ def _run_fields() -> dict[str, Any]:
     }
 
 
-def _op_fields() -> dict[str, Any]:
+def _op_fields() -> dict[str, Schema]:
     return {
-        "op": {"type": "string", "pattern": r"^\s*[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)+\s*$"},
-        "rsc": {"description": "A URI, @path or ${label}.", "type": ["string", "object"]},
-        "input": {"type": ["object", "null"], "additionalProperties": _ref("value")},
+        "op": ref("op"),
+        "rsc": {
+            "description": "A URI, @path or ${label}.",
+            "anyOf": [ref(name) for name in ("uri", "reference", "file", "link", "await")],
+        },
+        "input": {"anyOf": [{"type": "null"}, map_of("value", awaits=True), ref("await")]},
         "after": {
             "description": "Labels of steps that have to succeed first; label.* have to end.",
-            "type": ["array", "null"],
-            "items": {"type": "string"},
+            **or_null({"type": "array", "items": ref("result")}),
         },
     }
 
 
-def _common_fields() -> dict[str, Any]:
+def _ordered() -> Schema:
+    """With `after`, awaits are added to the list `input._`; a pure step has no order."""
+    listed = {"properties": {"_": {"type": "array"}}}
+    some = {"type": "array", "minItems": 1}
+    pure = {"pattern": rf"^\s*[wW][aA][sS][mM]/[rR][uU][nN]\s*{END}"}
     return {
-        "nonce": {"description": "Makes a step unlike an equal one.", "type": _TEXT_OR_BYTES},
-        "limits": _ref("limits"),
-        "retry": _ref("retry"),
+        "if": {"required": ["after"], "properties": {"after": some}},
+        "then": {"properties": {"input": listed, "op": {"not": pure}}},
+    }
+
+
+def _common_fields() -> dict[str, Schema]:
+    text = {"type": "string", "maxLength": NONCE_CHARS_MAX}
+    return {
+        "nonce": {
+            "description": "Makes a step unlike an equal one.",
+            "anyOf": [{"type": "null"}, text, ref("bytes")],
+        },
+        "limits": ref("limits"),
+        "retry": ref("retry"),
         "needs": {
             "type": ["array", "null"],
             "maxItems": NEEDS_MAX,
             "items": {"type": "string", "minLength": 1},
         },
         "secret": {"type": ["boolean", "null"]},
-        "meta": {"type": ["object", "null"]},
-        "prf": {"type": ["array", "null"], "items": {"type": ["string", "object"]}},
+        "meta": or_null(ref("meta")),
+        "prf": or_null({"type": "array", "items": {"anyOf": [ref("cid"), ref("link")]}}),
     }
 
 
-_TEXT_OR_BYTES = ["string", "object", "null"]
+def _retry() -> Schema:
+    attempts = {"type": "integer", "minimum": 1, "maximum": RETRY_ATTEMPTS_MAX}
+    backoff = {"description": "With a unit: 500ms, 5s.", **or_null(duration())}
+    fields = {"attempts": or_null(attempts), "backoff": backoff}
+    return {"anyOf": [{"type": "null"}, attempts, _closed("How often, how soon.", fields, [])]}
 
 
-def _limits() -> dict[str, Any]:
-    amount = {"type": ["string", "number", "null"], "minimum": 0}
-    return {
-        "type": ["object", "null"],
-        "additionalProperties": False,
-        "properties": {
-            "fuel": {"description": "Units: 1000000, 1M, 2G.", **amount},
-            "memory": {"description": "Bytes: 64M, 1GiB, 500MB.", **amount},
-            "time": {"description": "With a unit: 500ms, 5s, 2m.", "type": ["string", "null"]},
-            "output": {"description": "Bytes.", **amount},
+# The form with tasks: Homestar's, and ours as it is stored.
+
+
+def _request() -> Schema:
+    name = or_null(printable(NAME_CHARS_MAX))
+    fields = {"name": name, "workflow": ref("tasks")}
+    return _closed("Homestar's request to run a workflow.", fields, ["workflow"])
+
+
+def _tasks() -> Schema:
+    return _closed(
+        "Tasks, as Homestar writes them; the other fields are ours.",
+        {
+            "tasks": {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": STEPS_MAX,
+                "items": ref("task"),
+            },
+            "labels": or_null({"type": "array", "items": ref("label")}),
+            "name": printable(NAME_CHARS_MAX),
+            "defaults": or_null(stored_defaults()),
+            "meta": or_null(map_of("plain")),
         },
-    }
+        ["tasks"],
+    )
 
 
-def _retry() -> dict[str, Any]:
-    attempts = {"type": ["integer", "null"], "minimum": 1, "maximum": RETRY_ATTEMPTS_MAX}
-    return {
-        "type": ["integer", "object", "null"],
-        "minimum": 1,
-        "maximum": RETRY_ATTEMPTS_MAX,
-        "additionalProperties": False,
-        "properties": {
-            "attempts": attempts,
-            "backoff": {"description": "With a unit: 500ms, 5s.", "type": ["string", "null"]},
+def _task() -> Schema:
+    return _closed(
+        "One run of an instruction that is asked for.",
+        {
+            "run": {
+                "description": "The instruction, or a link to one in this file or here.",
+                "anyOf": [ref("link"), ref("instruction")],
+            },
+            "meta": or_null(ref("meta")),
+            "prf": or_null({"type": "array", "items": ref("link")}),
+            "cause": or_null(ref("link")),
         },
+        ["run"],
+    )
+
+
+def _instruction() -> Schema:
+    text = {"type": "string", "maxLength": NONCE_CHARS_MAX}
+    return _closed(
+        "What to compute.",
+        {
+            "rsc": {"anyOf": [ref("uri"), ref("link"), ref("await")]},
+            "op": ref("op"),
+            "input": {"anyOf": [map_of("data", awaits=True), ref("await")]},
+            "nnc": {"anyOf": [text, ref("bytes")]},
+        },
+        ["rsc", "op"],
+    )
+
+
+def _closed(description: str, fields: dict[str, Schema], required: list[str]) -> Schema:
+    """A map with these fields and no other."""
+    return {
+        "description": description,
+        "type": "object",
+        "additionalProperties": False,
+        "required": required,
+        "properties": fields,
     }

@@ -15,24 +15,24 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
-from typing import Any, Final, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from lite.errors import CidError, NotFoundError, UsageError
 from lite.frozen import frozen
 from lite.ipld.cid import CID
 from lite.limits import INTEGER_MAX, INTEGER_MIN, NESTING_MAX
+from lite.model.await_spelling import misspelt_await
+from lite.model.place import Path, Place, did_you_mean, shown
 from lite.model.promise import Await, AwaitBranch
-from lite.model.workflow import shown
-from lite.model.workflow_yaml import Document
 
-Path = tuple["str | int", ...]
+if TYPE_CHECKING:
+    from lite.model.instruction import Instruction
 
 REFERENCE = re.compile(r"\$\{([^{}]*)\}")
+_RESERVED = (str, dict, CID, bytes)  # under the only key "/": what may stand there, or nearly
 _ESCAPED = re.compile(r"\$+\$\{[^{}]*\}")
 _BRANCHES: Final[dict[str, AwaitBranch]] = {"ok": "ok", "error": "error", "*": "*"}
-_PLAIN_KEY = re.compile(r"[\w/-]{1,100}")
 
 
 class Content(Protocol):
@@ -44,6 +44,10 @@ class Content(Protocol):
 
     def name(self, petname: str) -> CID:
         """What a petname stands for. Raises `NotFoundError` when it is not known."""
+
+    def instruction(self, cid: CID) -> Instruction | None:
+        """The instruction that a CID names, under any hash function, or None when it is not here.
+        Raises `UsageError` when it names something else."""
 
 
 @frozen
@@ -61,54 +65,6 @@ class LocalFile:
 
     name: str
     path: Path
-
-
-class Place:
-    """Where in which file something is, for messages.
-
-    Args:
-        source: the file.
-        document: knows the lines, where the file was YAML.
-    """
-
-    def __init__(self, source: str, document: Document | None) -> None:
-        self._source = source
-        self._document = document
-
-    def error(self, path: Path, problem: str, hint: str | None = None) -> UsageError:
-        """The error at a place: `file: steps.blur.args[0]: problem (line 12)`."""
-        return UsageError(self.message(path, problem), hint=hint)
-
-    def message(self, path: Path, problem: str) -> str:
-        line = self._document.line(path) if self._document and path else None
-        end = f" (line {line})" if line else ""
-        at = f"{path_text(path)}: " if path else ""
-        return f"{self._source}: {at}{problem}{end}"
-
-
-def path_text(path: Path) -> str:
-    """`steps.blur.args[0]`; keys that are not plain words are quoted."""
-    parts: list[str] = []
-    for key in path:
-        if isinstance(key, int):
-            parts.append(f"[{key}]")
-        elif _PLAIN_KEY.fullmatch(key):
-            parts.append(f".{key}" if parts else key)
-        else:
-            parts.append(f"[{shown(key)}]")
-    return "".join(parts)
-
-
-def did_you_mean(wrong: str, known: Iterable[str]) -> str | None:
-    """A hint that names the nearest of the known words, or all of a few."""
-    names = sorted(known)
-    near = get_close_matches(wrong[:100], names[:2000], n=1, cutoff=0.6)
-    if near:
-        return f"Did you mean {near[0]}?"
-    if not names:
-        return None
-    more = f" … ({len(names)} in all)" if len(names) > 20 else ""
-    return f"There is {', '.join(names[:20])}{more}."
 
 
 class Values:
@@ -165,9 +121,12 @@ class Values:
         if kind is dict:
             if len(path) > NESTING_MAX:
                 raise self._place.error(path[:8], f"nested deeper than {NESTING_MAX} levels")
-            if "/" in value and len(value) == 1 and type(value["/"]) in (str, dict):
+            if "/" in value and len(value) == 1 and type(value["/"]) in _RESERVED:
                 return self._link_or_bytes(value["/"], path)
-            return {key: self._read(item, (*path, key), refer=refer) for key, item in value.items()}
+            read = {key: self._read(item, (*path, key), refer=refer) for key, item in value.items()}
+            if refer and (wrong := misspelt_await(read)):
+                raise self._place.error(path, *wrong)
+            return read
         if kind is list:
             if len(path) > NESTING_MAX:
                 raise self._place.error(path[:8], f"nested deeper than {NESTING_MAX} levels")
@@ -201,10 +160,10 @@ class Values:
                 return CID.parse(inner)
             except CidError as error:
                 raise self._place.error(path, f"no link: {error}") from None
-        digits = inner.get("bytes")
-        if len(inner) == 1 and type(digits) is bytes:
+        digits = inner.get("bytes") if type(inner) is dict and len(inner) == 1 else None
+        if type(digits) is bytes:
             return digits
-        if len(inner) == 1 and type(digits) is str:
+        if type(digits) is str:
             try:
                 raw = base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)
                 if base64.b64encode(raw).decode().rstrip("=") == digits:

@@ -94,8 +94,13 @@ class Arguments:
     def texts(self, key: str) -> list[str]:
         """A list of texts, empty when it is absent."""
         value = self.given.get(key, [])
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise bad(f"input.{key} must be a list of texts")
+        if not isinstance(value, list):
+            raise bad(f"input.{key} must be a list of texts, not {kind_of(value)}")
+        for position, item in enumerate(value):
+            if not isinstance(item, str):
+                raise bad(
+                    f"input.{key}[{position}] must be text, not {kind_of(item)}: put it in quotes"
+                )
         return value
 
     def named(self, key: str) -> dict[str, Any]:

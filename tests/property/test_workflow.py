@@ -17,6 +17,7 @@ from lite.ipld.cid import CID, DAG_CBOR, RAW, SHA3_256
 from lite.model.graph import Graph, analyse, ordered
 from lite.model.graph_draw import to_dot, to_mermaid, to_svg
 from lite.model.instruction import Instruction, wasm
+from lite.model.place import FieldError
 from lite.model.promise import Await, AwaitBranch
 from lite.model.safety import is_mutation
 from lite.model.task import Task
@@ -209,8 +210,8 @@ def test_either_an_order_or_a_circle_is_found(drawn: dict[int, list[int]]) -> No
     except IpvmError as error:
         on_it = str(error).rpartition(": ")[2].split(" → ") if "circle" in str(error) else []
         if not on_it:
-            alone = str(error).split()[0].removeprefix("steps.")
-            on_it = [alone, alone]
+            assert isinstance(error, FieldError)
+            on_it = [str(error.path[1])] * 2
         assert on_it[0] == on_it[-1]
         assert all(b in needs[a] for a, b in pairwise(on_it))
     else:

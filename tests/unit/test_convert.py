@@ -422,7 +422,13 @@ def test_core_arguments(params: tuple[str, ...], args: list[Any], values: list[A
         (("i64",), [b"abc"], "expected i64"),
         (("v128",), [1], "v128 cannot be passed"),
         (("f32",), [1e39], "too large"),
-        (("i32",), [1, 2], "arg 2: there is no parameter left"),
+        (("i32",), [1, 2], "arg 2: there is no parameter left for it: func(p0: i32)"),
+        (
+            ("i32", "i32"),
+            ["x", True],
+            "arg 2: there is no parameter left for it: func(p0: i32, p1: i32); text and bytes take",
+        ),
+        (("i32", "i32"), [True, 5], "arg 1: expected i32, got true"),
         (("i32", "i32"), [1], "the arguments fill 1 of 2 parameters: func(p0: i32, p1: i32)"),
     ],
 )

@@ -143,8 +143,9 @@ def test_labels_are_ordered_and_circles_named() -> None:
     assert ordered({"c": ["b", "a"], "b": ["a"], "a": [], "d": []}) == ["a", "b", "c", "d"]
     with pytest.raises(UsageError, match="circle: b → c → b"):
         ordered({"a": ["b"], "b": ["c"], "c": ["b"]})
-    with pytest.raises(UsageError, match=r"steps\.a awaits itself"):
+    with pytest.raises(UsageError, match=r"steps\.a: it awaits itself") as caught:
         ordered({"a": ["a"]})
+    assert "Name the step" in (caught.value.hint or "")
 
 
 def test_a_long_chain_needs_no_recursion() -> None:

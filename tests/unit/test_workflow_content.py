@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from lite.errors import NotFoundError
+from lite.errors import CodecError, NotFoundError, UsageError
 from lite.ipld.cid import CID, RAW
+from lite.model.instruction import Instruction, wasm
 from lite.workflow_content import LocalContent
 
 NAMED = CID.of(b"named", RAW)
+KNOWN = wasm(NAMED, "f")
 
 
 @pytest.fixture
@@ -21,7 +23,12 @@ def content(tmp_path: Path) -> LocalContent:
     def add(path: Path) -> CID:
         return CID.of(path.read_bytes(), RAW)
 
-    return LocalContent(tmp_path / "sub", add, {"tools": NAMED}.get)
+    def known(cid: CID) -> Instruction | None:
+        if cid == NAMED:
+            raise CodecError("not an instruction")
+        return KNOWN if cid in (KNOWN.cid, KNOWN.sha3) else None
+
+    return LocalContent(tmp_path / "sub", add, {"tools": NAMED}.get, known)
 
 
 def test_paths_start_at_the_folder_of_the_workflow(content: LocalContent, tmp_path: Path) -> None:
@@ -47,3 +54,10 @@ def test_names_are_those_of_the_node(content: LocalContent) -> None:
     assert content.name("tools") == NAMED
     with pytest.raises(NotFoundError, match="nothing here is called 'file'"):
         content.name("file")
+
+
+def test_instructions_are_those_of_the_node(content: LocalContent) -> None:
+    assert content.instruction(KNOWN.sha3) == KNOWN
+    assert content.instruction(CID.of(b"other", RAW)) is None
+    with pytest.raises(UsageError, match="names a block that is no instruction"):
+        content.instruction(NAMED)

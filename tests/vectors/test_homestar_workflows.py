@@ -42,6 +42,9 @@ class NoContent:
     def name(self, petname: str) -> CID:
         raise NotFoundError(petname)
 
+    def instruction(self, cid: CID) -> None:
+        return None
+
 
 def load(data: bytes, source: str = "w.json") -> Workflow:
     return read_workflow(data, source=source, content=NoContent())
