@@ -36,6 +36,7 @@ TIME_MAX_S = 2**53 - 1
 CONTENT_LINKS_MAX = 10_000
 CONTENT_MEMORY_BYTES_MAX = 64 * MIB
 PROVENANCE_DEPTH_MAX = 64  # steps from a value back towards its inputs, or from one to what uses it
+PROVENANCE_NODES_MAX = 10_000  # in a tree back towards the inputs
 DESCENDANTS_MAX = 1_000  # in a tree of what was computed from something
 ANCESTORS_MAX = 10_000  # instructions that one may depend on through awaits, looked at one by one
 
@@ -45,6 +46,7 @@ EFFECTS_DEPTH_MAX = 16  # results that asked for a step because a result asked f
 BATCH_MAX = 64  # finished steps that are written at once
 BATCH_WAIT_MS = 5  # how long a finished step waits for others while there is more to run
 CANCEL_POLL_S = 1.0  # how often a run looks whether another process asked it to stop
+KILLED_ATTEMPTS_MAX = 3  # at a guest whose worker somebody killed, in fresh workers
 RETRY_ATTEMPTS = 3  # of queries and of mutations that may be repeated
 RETRY_ATTEMPTS_MAX = 100
 RETRY_BACKOFF_MS = 1_000  # before the second attempt, then twice as long each time

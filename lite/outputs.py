@@ -11,12 +11,13 @@ import io
 from typing import Any, Literal
 
 from lite.engine.base import Outcome
-from lite.errors import LimitError
-from lite.frozen import field, frozen
+from lite.errors import LimitError, UsageError
+from lite.frozen import field, frozen, replace
 from lite.ipld import dag_cbor, unixfs
 from lite.ipld.block import Block
 from lite.ipld.cid import DAG_CBOR
 from lite.limits import BLOCK_BYTES_MAX, INLINE_BYTES_MAX, Limits
+from lite.model.effects import BAD_EFFECTS, Effects
 from lite.model.instruction import Instruction
 from lite.model.result import Result
 
@@ -139,8 +140,21 @@ def receipt_meta(
         meta["memory_refused"] = usage.memory_refused
     if usage.fuel is not None:
         meta["fuel"] = usage.fuel
+    if outcome.attempts > 1:
+        meta["attempts"] = outcome.attempts
     if linked.trace is not None:
         meta["trace"] = linked.trace
     if linked.kind is not None and linked.code:
         meta["code"] = linked.code
     return meta
+
+
+def effects_of(outcome: Outcome) -> tuple[Outcome, Effects]:
+    """What a result asks for. A result whose effects cannot be read is an error."""
+    if outcome.fx is None:
+        return outcome, Effects()
+    try:
+        return outcome, Effects.of(*outcome.fx)
+    except UsageError as fault:
+        error = {"code": BAD_EFFECTS, "message": str(fault)}
+        return replace(outcome, ok=None, error=error, fx=None), Effects()

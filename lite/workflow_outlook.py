@@ -16,6 +16,7 @@ from lite.model.limits_map import limits_from_meta
 from lite.model.receipt import Receipt
 from lite.model.safety import Level
 from lite.model.workflow import Step, Workflow
+from lite.scheduler.book import is_private
 from lite.scheduler.opening import goes_on
 from lite.store import Store
 
@@ -105,6 +106,51 @@ class Outlook:
         ]
         return absent
 
+    def telling(self, workflow: Workflow, graph: Graph, *, private: bool = False) -> dict[str, str]:
+        """The steps that would let out what is secret and wait for `force`: for each label, why.
+
+        Args:
+            private: as in `Workflows.begin`.
+        """
+        from lite.scheduler.telling import needs_consent, said
+
+        private = private or is_private(workflow.meta) or is_private(workflow.defaults or {})
+        marked = self._marked(workflow, graph)
+        secret: set[str] = set()
+        found: dict[str, str] = {}
+        for label in graph.order:
+            step = workflow[label]
+            instruction = step.instruction
+            awaits = [wait.instruction for wait in graph.external.get(label, ())]
+            used = not marked.isdisjoint([*instruction.links(), *awaits]) or any(
+                edge.label in secret for edge in graph.needs[label]
+            )
+            own = private or is_private(step.meta) or instruction.cid in marked
+            if own or used or instruction.module in marked:
+                secret.add(label)
+            level, needs = graph.levels[label], self.needs_of(instruction)
+            if needs_consent(level, needs, asked=False, is_secret=own, uses_secret=used):
+                found[label] = said(instruction, asked=False)
+        return found
+
+    def _marked(self, workflow: Workflow, graph: Graph) -> set[CID]:
+        """What of all that the steps are and use is secret; an awaited instruction of elsewhere is
+        when a receipt of it is."""
+        marks = self._store.secrets
+        if marks.is_empty():
+            return set()
+        asked: set[CID] = set()
+        for step in workflow:
+            module = step.instruction.module
+            asked.update([step.instruction.cid, *step.instruction.links()])
+            asked.update([] if module is None else [module])
+        found = marks.any_secret(asked)
+        for cid in {wait.instruction for waits in graph.external.values() for wait in waits}:
+            known = self._store.receipts.by_instruction(self._store.instructions.canonical(cid))
+            if marks.any_secret([cid, *(receipt.cid for receipt in known)]):
+                found.add(cid)
+        return found
+
     def forecast(
         self,
         workflow: Workflow,
@@ -115,6 +161,8 @@ class Outlook:
         fresh: bool = False,
         homestar: bool = False,
         new: bool = False,
+        force: bool = False,
+        private: bool = False,
     ) -> list[StepForecast]:
         """What would become of each step, in the order of the workflow.
 
@@ -131,6 +179,7 @@ class Outlook:
             mode=mode,
             offline=offline,
             fresh=fresh,
+            telling={} if force else self.telling(workflow, graph, private=private),
         )
         kept = {} if new or fresh else self._kept(workflow, graph, mode)
         found = one.all(kept)
@@ -176,6 +225,7 @@ class _Forecaster:
         mode: str,
         offline: bool,
         fresh: bool,
+        telling: Mapping[str, str],
     ) -> None:
         self._outlook = outlook
         self._executor = executor
@@ -185,6 +235,7 @@ class _Forecaster:
         self._mode = mode
         self._offline = offline
         self._fresh = fresh
+        self._telling = telling
         self._receipts: dict[CID, Receipt] = {}
 
     def all(self, kept: Mapping[str, StepForecast]) -> dict[str, StepForecast]:
@@ -226,6 +277,8 @@ class _Forecaster:
             missing = self._outlook.missing(instruction)
             if missing:
                 return StepForecast(label, "queued", "; ".join(missing))
+            if label in self._telling:
+                return StepForecast(label, "queued", self._telling[label])
             after = ", ".join(one.label for one in needs if one.receipt is None)
             again = AS_BEFORE if level == "pure" and label in self._graph.volatile else ""
             return StepForecast(label, "run", f"after {after}{again}")
@@ -245,6 +298,8 @@ class _Forecaster:
             known = self._known(label, reified.instruction.cid, limits)
             if known is not None:
                 return known
+        if label in self._telling:
+            return StepForecast(label, "queued", self._telling[label])
         blocker = self._executor.blocker(reified.instruction, limits, mode)
         if blocker is not None:
             return StepForecast(label, "queued", blocker)

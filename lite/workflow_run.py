@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
 from lite.answer import Answer
@@ -22,7 +21,7 @@ from lite.limits import Limits
 from lite.model.instruction import Instruction
 from lite.model.receipt import Receipt
 from lite.model.workflow import Workflow
-from lite.scheduler.attempt import Rules
+from lite.scheduler.attempt import ORPHAN, Rules
 from lite.scheduler.book import Book, NewEntry
 from lite.scheduler.drive import Drive
 from lite.scheduler.events import Listener, RunEvent, Stream
@@ -30,8 +29,9 @@ from lite.scheduler.failures import Failure, counted, missed_branch
 from lite.scheduler.opening import Request, open_run
 from lite.scheduler.runner import Runner
 from lite.scheduler.state import Progress
+from lite.scheduler.turn import nobody_acts
 from lite.store import Store
-from lite.store.runs_rows import RunRow, RunState, StepRow
+from lite.store.runs_rows import RunRow, RunState, StepChange, StepRow
 
 if TYPE_CHECKING:
     from lite.workflow_outlook import Outlook
@@ -89,7 +89,7 @@ class Run:
         """Work until nothing is left to do here; returns itself.
 
         Raises:
-            StoreError, EngineUnavailable: what stopped it; it can go on later.
+            StoreError, EngineUnavailable, Interrupted: what stopped it; it can go on later.
         """
         self.state = self._runner.go()
         return self
@@ -97,6 +97,11 @@ class Run:
     def cancel(self) -> None:
         """End it soon: guests that run are killed, nothing more starts. It can go on later."""
         self._runner.cancel()
+
+    def interrupt(self) -> None:
+        """End this go at once, as Ctrl-C does: guests are killed, rows stay as they are, and `go`
+        raises `Interrupted`. Nothing says that the run was stopped; it can go on at any time."""
+        self._runner.interrupt()
 
     @property
     def steps(self) -> list[StepView]:
@@ -221,7 +226,6 @@ class Workflows:
             offline=offline,
             force=force or workflow.meta.get("force") is True,
             redo=frozenset(redo),
-            deadline=_later(self._clock.monotonic(), deadline_ms),
         )
         limits = limits or self._limits
         request = Request(
@@ -232,7 +236,7 @@ class Workflows:
             new=new,
             name=name,
             private=private,
-            deadline_at=_second(self._clock.now(), deadline_ms),
+            deadline_ms=deadline_ms,
             options=_options(limits, force=force, private=private, homestar=homestar),
         )
         return self._open(request, workers or self._workers, Stream(on_event))
@@ -240,17 +244,7 @@ class Workflows:
     def _open(self, request: Request, workers: int, stream: Stream) -> Run:
         clock, store, stop = self._clock, self._store, Stop()
         drive = open_run(request, self._executor, store, clock, stream, stop)
-        until = drive.run.deadline_at
-        runner = Runner(
-            drive,
-            store,
-            clock,
-            stop,
-            workers=workers,
-            deadline_at=until,
-            deadline=request.rules.deadline,
-            monotonic=clock.monotonic,
-        )
+        runner = Runner(drive, store, clock, stop, workers=workers)
         return Run(request.workflow, drive, runner, store)
 
     def resume(self, run: str, **asked: Any) -> Run:
@@ -270,6 +264,21 @@ class Workflows:
         kept["limits"] = _kept_limits(row)
         given = {name: value for name, value in asked.items() if value is not None}
         return self.begin(workflow, **{**kept, **given, "resume": row.id})
+
+    def end_unattended(self, run: str) -> RunState:
+        """Write down how a run ends that is cancelled while nobody works on it: what a process that
+        is dead was at is in doubt, and then so is the run."""
+        runs = self._store.runs
+        with nobody_acts(run, self._store) as alone:
+            rows = runs.steps(run)
+            lost = [row for row in rows if row.state == "running" and row.level == "mutation"]
+            change = StepChange("in-doubt", reason=ORPHAN)
+            if alone:
+                runs.set_steps(run, [(row.position, change) for row in lost], durable=True)
+        doubted = lost or any(row.state == "in-doubt" for row in rows)
+        state: RunState = "in-doubt" if doubted else "cancelled"
+        runs.set_state(run, state)
+        return state
 
     def failures(self, rows: Sequence[StepRow]) -> dict[str, Failure]:
         """What becomes of each step that failed, by label, of all the rows of one run."""
@@ -306,15 +315,6 @@ class Workflows:
         if not states.get("failed"):
             return states
         return counted(states, self.failures(self._store.runs.steps(run)).values())
-
-
-def _later(now: float, ms: int | None) -> float | None:
-    return None if ms is None else now + ms / 1000
-
-
-def _second(now: int, ms: int | None) -> int | None:
-    """The first whole second that is no sooner; `now` is the last one that has begun."""
-    return None if ms is None else now + ceil(ms / 1000) + bool(ms)
 
 
 def _options(limits: Limits, **flags: bool) -> dict[str, Any]:

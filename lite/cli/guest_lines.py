@@ -1,12 +1,31 @@
-"""What a guest writes, shown on stderr while it runs."""
+"""What a guest writes, shown on stderr while it runs.
+
+Of a backtrace one line says what happened. Where in the guest it was, up to ten lines a failure, is
+for who debugs it: shown on a terminal, and always in `ipvm logs`.
+"""
 
 from __future__ import annotations
+
+import re
+from typing import Final
 
 from lite.cli.present import visible
 from lite.cli.shell import Shell, error_line
 from lite.engine.lines import Lines
 
-__all__ = ["GuestLines"]
+__all__ = ["GuestLines", "is_frame", "without_frames"]
+
+_FRAME: Final = re.compile(rb"\s+(\d+:\s+0x[0-9a-f]+ - |\xe2\x80\xa6 \d+ more\s*$)")
+
+
+def is_frame(line: bytes) -> bool:
+    """Whether a line is a call in a backtrace, as `wasmtime_failures.explain` writes them."""
+    return _FRAME.match(line) is not None
+
+
+def without_frames(data: bytes) -> bytes:
+    """Output of a guest with the calls of backtraces left out."""
+    return b"".join(line for line in data.splitlines(keepends=True) if not is_frame(line))
 
 
 class GuestLines:
@@ -19,6 +38,7 @@ class GuestLines:
     def __init__(self, shell: Shell) -> None:
         self.heard = False
         self._is_mute = shell.quiet
+        self._is_whole = shell.watched
         self._lines = Lines(self._show)
 
     def __call__(self, data: bytes) -> None:
@@ -32,7 +52,8 @@ class GuestLines:
         self._lines.close()
 
     def _show(self, data: bytes) -> None:
-        if self._is_mute:
+        data = data if self._is_whole else without_frames(data)
+        if self._is_mute or not data:
             return
         try:
             error_line(visible(data.decode("utf-8", "replace").removesuffix("\n")))

@@ -63,34 +63,6 @@ def _reason(answer: Answer) -> str:
     return one_line(f"{code}: {message}" if message else code)
 
 
-def as_json(answer: Answer) -> dict[str, Any]:
-    """The fields of `ipvm run --json`."""
-    receipt = answer.receipt
-    fields: dict[str, Any] = {
-        "ok": receipt.out.is_ok,
-        "cached": answer.source == "cached",
-        "rule": answer.rule,
-        "receipt": str(receipt.cid),
-        "ins": str(receipt.instruction),
-        "iss": receipt.issuer,
-        "at": receipt.issued_at,
-        "func": receipt.meta.get("func"),
-        "fuel": receipt.meta.get("fuel"),
-        "time_us": receipt.meta.get("time_us"),
-        "memory_bytes": receipt.meta.get("memory_bytes"),
-        "fork": [str(cid) for cid in receipt.fork],
-        "join": None if receipt.join is None else str(receipt.join),
-    }
-    if not receipt.out.is_ok:
-        return {**fields, "error": answer.out.body}
-    link = answer.output_link
-    if link is not None:
-        fields["output"] = str(link)
-    if receipt.linked != "file":
-        fields["value"] = answer.out.body
-    return fields
-
-
 def advice(receipt: Receipt) -> str | None:
     """What the user may do about a receipt that leaves something to be done, or None."""
     asked_for = len(receipt.fork) + (receipt.join is not None)
@@ -112,6 +84,10 @@ def show_trace(shell: Shell, node: Node, receipt: Receipt) -> None:
     if shell.quiet or trace is None:
         return
     data = b"".join(node.cat(trace)) if isinstance(trace, CID) else trace
+    if not shell.watched:
+        from lite.cli.guest_lines import without_frames
+
+        data = without_frames(data)
     text = visible(data.decode("utf-8", "replace"))
     if text.strip():
         error_line(text.removesuffix("\n"))

@@ -57,7 +57,7 @@ def _duration(_ctx: click.Context, _param: click.Parameter, text: str | None) ->
 @click.option(
     "--deadline", metavar="TIME", callback=_duration, help="End each run after so long: 90s, 10m."
 )
-@click.option("--force", is_flag=True, help="Allow several mutations, or one that others await.")
+@click.option("--force", is_flag=True, help="As for `ipvm workflow run`.")
 @click.option("--private", is_flag=True, help="All that comes of it stays on this node.")
 @click.pass_obj
 def add(
@@ -255,7 +255,9 @@ def find(node: Node, ref: str) -> Schedule:
 
 def title_of(one: Schedule) -> str:
     """What to call a schedule."""
-    return visible(str(one.options.get("name") or one.workflow or one.path))
+    from lite.schedule_runs import title_of as plain
+
+    return visible(plain(one))
 
 
 def local(seconds: int | None, zone: str) -> str:

@@ -30,6 +30,8 @@ def forecast(
     new: bool,
     fresh: bool,
     homestar: bool,
+    force: bool,
+    private: bool,
 ) -> None:
     """Print one line a step; ends with exit status 1 when a step is in doubt, else with 3 when one
     would be queued."""
@@ -41,6 +43,8 @@ def forecast(
         fresh=fresh,
         homestar=homestar,
         new=new,
+        force=force or named.workflow.meta.get("force") is True,
+        private=private,
     )
     counts: Counter[str] = Counter(one.state for one in found)
     if shell.json:

@@ -10,6 +10,7 @@ import click
 from lite.cli.command import offers, verb
 from lite.cli.engine_options import engine_options
 from lite.cli.shell import Shell, TaskEnded
+from lite.cli.workflow_equal import shared, words
 from lite.cli.workflow_files import Named, read_named, run_title, short_id, workflow_of
 from lite.errors import ConfigError, Interrupted, UsageError
 from lite.frozen import frozen
@@ -50,7 +51,9 @@ _GOING: tuple[Callable[[Any], Any], ...] = (
     ),
     click.option("--wait", is_flag=True, help="Try queued steps again until they are done."),
     click.option(
-        "--force", is_flag=True, help="Allow several mutations, or one that others await."
+        "--force",
+        is_flag=True,
+        help="Allow several mutations, one that others await, and letting out what is secret.",
     ),
     click.option(
         "--redo",
@@ -120,31 +123,34 @@ def run(
     node = shell.node()
     named = read_named(node, file)
     graph = node.workflows.outlook.graph(named.workflow)
+    for one in shared(node, named.workflow, graph):
+        shell.note(f"ipvm: {words(one)}")
     if dry_run:
         from lite.cli.workflow_dry import forecast
 
-        forecast(shell, node, named, graph, new=new, fresh=asked["no_cache"], homestar=homestar)
+        forecast(
+            shell,
+            node,
+            named,
+            graph,
+            new=new,
+            fresh=asked["no_cache"],
+            homestar=homestar,
+            force=asked["force"],
+            private=private,
+        )
         return
     options = _options(shell, named.workflow, asked)
     options |= {"new": new, "private": private, "homestar": homestar, "name": named.called}
 
-    _mark_known(node, named.workflow, private)
+    from lite.privacy import mark_known
+
+    mark_known(node.store, named.workflow, private=private)
 
     def begin(listener: Listener) -> Run:
         return node.workflows.begin(named.workflow, on_event=listener, **options)
 
     _carry_out(shell, node, named, graph, begin, out, _Look.of(node, asked))
-
-
-def _mark_known(node: Node, workflow: Workflow, private: bool) -> None:
-    """Make secret what is known already of the steps that are to be secret, and what came of it."""
-    from lite.privacy import make_secret
-    from lite.scheduler.book import is_private
-
-    private = private or is_private(workflow.meta) or is_private(workflow.defaults or {})
-    secret = [step.instruction.cid for step in workflow if private or is_private(step.meta)]
-    if secret:
-        make_secret(node.store, secret)
 
 
 @verb(
@@ -183,7 +189,7 @@ def _options(shell: Shell, workflow: Workflow, asked: dict[str, Any]) -> dict[st
     for label in asked["redo"]:
         known = [step.label for step in workflow]
         if label not in known and "/" not in label:  # as in those that results have asked for
-            from lite.model.workflow_values import did_you_mean
+            from lite.model.place import did_you_mean
 
             raise UsageError(
                 f"--redo {label}: there is no such step", hint=did_you_mean(label, known)
@@ -225,8 +231,9 @@ def _carry_out(
 ) -> None:
     """Begin, show what happens, and say how it ended; ends the command with its status."""
     from lite.cli.workflow_live import make_view
-    from lite.cli.workflow_results import read_outs, result_labels, run_status
+    from lite.cli.workflow_results import read_outs, run_status
     from lite.cli.workflow_table import Board
+    from lite.json_fields import result_labels
 
     labels = [step.label for step in named.workflow]
     outs = read_outs(out, labels, result_labels(graph, ()))
@@ -279,13 +286,8 @@ def _say_results(
     rows: Sequence[StepRow],
     outs: dict[str, str],
 ) -> None:
-    from lite.cli.workflow_results import (
-        result_fields,
-        result_labels,
-        run_fields,
-        show_results,
-        step_fields,
-    )
+    from lite.cli.workflow_results import show_results
+    from lite.json_fields import result_fields, result_labels, run_fields, step_fields
 
     by_label = {row.label: row for row in rows}
     results = result_labels(graph, rows)
@@ -304,29 +306,16 @@ def _say_results(
 
 def _hints(shell: Shell, run: Run, rows: Sequence[StepRow]) -> None:
     """What the user may do about steps that are not done."""
-    from lite.cli.present import one_line
     from lite.cli.results import advice
 
     if run.was_done:
         shell.note("  → This changed the world and was done before; --new does it again")
-    states = {row.state for row in rows}
-    again = f"`ipvm workflow resume {short_id(run.id)}"
     open_ = (view.receipt for view in run.steps if view.failure == "open")
     for said in dict.fromkeys(advice(receipt) for receipt in open_ if receipt is not None):
         if said is not None:
             shell.note(f"  → {said}")
-    doubtful = [row.label for row in rows if row.state == "in-doubt"]
-    if doubtful:
-        flags = " ".join(f"--redo {label}" for label in doubtful)
-        shell.note(f"  → Look whether it happened; if it did not: {again} {flags}`")
-    if ended := states & {"cancelled", "expired"}:
-        shell.note(f"  → It was {' and '.join(sorted(ended))}; {again}` goes on")
-        return
-    queued = [row for row in rows if row.state == "queued"]
-    held = [row for row in queued if row.reason and "--force" in row.reason]
-    for row in held:
-        shell.note(f"  ⇢ {row.label}: {one_line(row.reason)}")
-    if held:
-        shell.note(f"  → {again} --force` does what results asked for all the same")
-    if len(held) < len(queued):
-        shell.note(f"  → {again}` tries again, with --wait until it is done")
+    if run.state != "done":
+        from lite.cli.workflow_ways_on import ways_on
+
+        for line in ways_on(run.id, rows, run.failures):
+            shell.note(f"  {line}")

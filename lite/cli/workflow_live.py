@@ -64,8 +64,10 @@ class View:
 class PlainLines(View):
     """One line on stderr for each step that comes to an end, and each line of a guest's output.
 
+    Of backtraces only the line that says what happened.
+
     Args:
-        watch: also one when a step begins.
+        watch: also one when a step begins, and whole backtraces.
     """
 
     def __init__(self, shell: Shell, board: Board, clock: Clock, *, watch: bool) -> None:
@@ -74,6 +76,7 @@ class PlainLines(View):
         self._begun = False
         self._rest: dict[str, bytes] = {}
         self._told: dict[str, tuple[str, str]] = {}
+        self._has_left_out = False
 
     def on_event(self, event: RunEvent) -> None:
         now = time.monotonic()
@@ -117,11 +120,19 @@ class PlainLines(View):
             self._say(label, rest)
 
     def _say(self, label: str, line: bytes) -> None:
+        from lite.cli.guest_lines import is_frame
+
+        if not self._watch and is_frame(line):
+            self._has_left_out = True
+            return
         self.shell.note(f"    {label} │ {visible(line.decode('utf-8', 'replace').rstrip())}")
 
     def close(self) -> None:
         for label in list(self._rest):
             self._flush(label)
+        if self._has_left_out:
+            self._has_left_out = False
+            self.shell.note(f"  … whole backtraces: `ipvm logs {self.board.run[:8]}`")
 
 
 class JsonLines(View):

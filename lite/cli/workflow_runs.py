@@ -12,6 +12,7 @@ from lite.cli.command import offers, verb
 from lite.cli.present import age, moment, one_line, visible
 from lite.cli.shell import Shell
 from lite.cli.workflow_files import Named, run_or_named, run_title, short_id, workflow_of
+from lite.cli.workflow_ways_on import ways_on
 from lite.errors import NotFoundError
 from lite.store.runs_rows import RunState
 
@@ -43,7 +44,7 @@ _MARKS = {"done": "✓", "running": "▸", "failed": "✗", "queued": "⇢", "in
 @click.pass_obj
 def list_(shell: Shell, state: str | None, limit: int, every: bool) -> None:
     """List the runs of workflows, the newest first."""
-    from lite.cli.workflow_results import run_fields
+    from lite.json_fields import run_fields
 
     node = shell.node()
     found = _runs(node, state, _ALL if every else limit)
@@ -93,7 +94,7 @@ def show(shell: Shell, ref: str) -> None:
     run = _run(node, ref)
     rows = node.store.runs.steps(run.id)
     if shell.json:
-        _show_json(shell, node, run, rows)
+        _show_json(shell, node, run)
         return
     board = _board(node, run, rows)
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
@@ -110,8 +111,12 @@ def show(shell: Shell, ref: str) -> None:
     for line in board.lines(columns, len(rows), now=0.0, clock=now, paint=_unpainted):
         shell.line(line)
     shell.note(board.summary())
-    if state not in ("done", "running"):
-        shell.note(f"  → `ipvm workflow resume {short_id(run.id)}` goes on")
+    if state == "interrupted":
+        again = f"`ipvm workflow resume {short_id(run.id)}`"
+        shell.note(f"  → The process that ran it ended; {again} goes on where it stopped")
+    elif state != "running":
+        for line in ways_on(run.id, rows, node.workflows.failures(rows)):
+            shell.note(f"  {line}")
 
 
 def _unpainted(text: str, _colour: str) -> str:
@@ -136,20 +141,10 @@ def _board(node: Node, run: RunRow, rows: Sequence[StepRow]) -> Board:
     return board
 
 
-def _show_json(shell: Shell, node: Node, run: RunRow, rows: Sequence[StepRow]) -> None:
-    from lite.cli.workflow_results import result_fields, result_labels, run_fields, step_fields
+def _show_json(shell: Shell, node: Node, run: RunRow) -> None:
+    from lite.json_fields import whole_run_fields
 
-    graph = node.workflows.outlook.graph(workflow_of(node, run))
-    by_label = {row.label: row for row in rows}
-    failures = node.workflows.failures(rows)
-    shell.emit(
-        {
-            **run_fields(node, run),
-            "workers": node.store.runs.workers(run.id),
-            "steps": [step_fields(row, failures) for row in rows],
-            "results": result_fields(node, by_label, result_labels(graph, rows)),
-        }
-    )
+    shell.emit(whole_run_fields(node, run))
 
 
 def _run(node: Node, ref: str) -> RunRow:
@@ -179,8 +174,7 @@ def cancel(shell: Shell, ref: str) -> None:
     run = runs.find(ref)
     workers = runs.workers(run.id)
     asked = runs.cancel(run.id)
-    if asked and not workers:
-        runs.set_state(run.id, "cancelled")
+    ended = node.workflows.end_unattended(run.id) if asked and not workers else "cancelled"
     if shell.json:
         state = runs.get(run.id)
         shown = run.state if state is None else runs.state_of(state)
@@ -191,3 +185,6 @@ def cancel(shell: Shell, ref: str) -> None:
         shell.note(f"ipvm: asked process {', '.join(map(str, workers))} to stop {short_id(run.id)}")
     else:
         shell.note(f"ipvm: {short_id(run.id)} is cancelled; nobody worked on it")
+        if ended == "in-doubt":
+            for line in ways_on(run.id, runs.steps(run.id), {}):
+                shell.note(f"  {line}")

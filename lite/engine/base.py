@@ -128,6 +128,7 @@ class Outcome:
             components) or "wasi".
         fx: what the result asks for, as IPLD: a list of instructions, and one or None
             (`lite.model.effects`).
+        attempts: how often it was begun; more than once when its worker was killed.
     """
 
     ok: Any = None
@@ -137,6 +138,7 @@ class Outcome:
     path: str = ""
     engine: str = ""
     fx: tuple[list[Any], Any] | None = None
+    attempts: int = 1
 
 
 class Code(Protocol):

@@ -6,9 +6,10 @@ Limits that an engine reaches by itself have the same texts in `wasmtime_failure
 from __future__ import annotations
 
 import signal
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lite.engine.base import GuestFailure
 from lite.limits import EngineCaps, Limits
@@ -23,6 +24,9 @@ _NO_MEMORY = (
     "MemoryError",
 )
 _REASON_CHARS_MAX = 200
+_OF_A_DEATH = ("engine-crash", "memory-limit", "compile-limit")
+_FROM_OUTSIDE = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL, signal.SIGTERM)
+"""No engine ends itself by these, whatever the guest does to it."""
 
 
 def overdue(phase: Phase, limits: Limits, caps: EngineCaps) -> GuestFailure:
@@ -52,11 +56,18 @@ def died(
     if status in (-signal.SIGPROF, -signal.SIGXCPU):
         return _compile_time(caps)
     out_of_memory = status == -signal.SIGKILL and kernel_killed
+    by = {"signal": -status} if status < 0 else {}
     if out_of_memory or any(text in stderr for text in _NO_MEMORY):
-        if phase == "run":
-            return memory_limit(limits)
-        return compile_memory(caps)
-    return GuestFailure("engine-crash", f"the engine process died ({_how(status)}){_last(stderr)}")
+        limit = memory_limit(limits) if phase == "run" else compile_memory(caps)
+        return GuestFailure(limit.code, limit.message, **limit.detail, **by)
+    said = f"the engine process died ({_how(status)}){_last(stderr)}"
+    return GuestFailure("engine-crash", said, **by)
+
+
+def was_killed(error: Mapping[str, Any]) -> bool:
+    """Whether somebody outside ended the worker, so that the failure says nothing of the guest: a
+    person, or the kernel because the machine (not the guest's own memory) had no room."""
+    return error.get("code") in _OF_A_DEATH and error.get("signal") in _FROM_OUTSIDE
 
 
 def kernel_kills() -> int:

@@ -1,6 +1,7 @@
-"""One child process with bounds: a session of its own, all of which ends with it.
+"""One program with bounds: a session of its own, all of which ends with it.
 
-What stays behind of its process group when it ends, or when time or output run out, is killed.
+Between the node and the program stands `exec_start`. When the program ends, or is told to because
+time or output run out, it kills whatever the program started and only then ends itself.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from lite.engine.stop import Stop
 from lite.frozen import frozen
 from lite.limits import TRACE_BYTES_MAX
 from lite.ops.arguments import Bytes
+from lite.ops.exec_start import kill_below
 from lite.ops.scratch import scratch_folder
 
 START = Path(__file__).with_name("exec_start.py")
 DRAIN_S_MAX: Final = 2.0  # for what is left in the pipes when everything was killed
+END_S_MAX: Final = 5.0  # for killing what the program started
 _CHUNK_BYTES: Final = 1 << 16
 
 
@@ -64,6 +67,10 @@ def run_child(
         ends_at: on `time.monotonic`; then it is killed.
         on_trace: gets standard error as it comes.
         stop: kills it, and all that it started.
+
+    Returns:
+        When nothing of it runs any more: on Linux none of its processes, elsewhere none of its
+        process group.
     """
     cpu_s = max(1, int(ends_at - time.monotonic()) + 2)
     bounds = f"{cpu_s},{memory_bytes},{os.getpid()}"
@@ -81,20 +88,32 @@ def run_child(
         with child:
             talk = _Talk(child, stdin, stdout_bytes_max, on_trace)
             try:
-                kill = partial(_kill_group, child.pid)
-                with nullcontext() if stop is None else stop.ending(kill):
+                end = partial(_ask_to_end, child.pid)
+                with nullcontext() if stop is None else stop.ending(end):
                     stopped = talk.until(ends_at)
             finally:
-                _kill_group(child.pid)
-                status = child.wait()
+                status = _end(child)
                 talk.drain()
     return Ended(status, bytes(talk.stdout), bytes(talk.stderr), stopped)
 
 
-def _kill_group(group: int) -> None:
-    """The child is not yet waited for, so that its number is still its own."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, signal.SIGKILL)
+def _ask_to_end(starter: int) -> None:
+    """Have a starter kill its program. It is not yet waited for, so its number is still its own."""
+    with suppress(ProcessLookupError):
+        os.kill(starter, signal.SIGTERM)
+        os.kill(starter, signal.SIGCONT)  # a program can stop it
+
+
+def _end(child: subprocess.Popen[bytes]) -> int:
+    """The status of a starter, which is told to end unless it has. One that does not, or whose
+    program killed it, is no help any more: then what is below it is killed from here."""
+    _ask_to_end(child.pid)
+    try:
+        return child.wait(END_S_MAX)
+    except subprocess.TimeoutExpired:
+        kill_below(child.pid)
+        child.kill()
+        return child.wait()
 
 
 class _Talk:

@@ -13,7 +13,9 @@ from lite.engine.base import GuestFailure, Host, Outcome
 from lite.engine.job import Content, Job
 from lite.engine.pool import Workers
 from lite.errors import NotFoundError
+from lite.frozen import replace
 from lite.ipld.cid import CID
+from lite.limits import KILLED_ATTEMPTS_MAX, TRACE_BYTES_MAX
 from lite.ops.base import Level, Ready
 
 INPUT_KEYS = frozenset({"func", "args", "env", "stdin", "fx"})
@@ -50,14 +52,48 @@ class WasmRun:
             return Outcome(
                 error={"code": failure.code, "message": failure.message, **failure.detail}
             )
-        outcome = self._workers.run(
-            job, lambda: _read(ready, job.module), ready.stop, ready.on_trace
-        )
+        outcome = self._until_not_killed(job, ready)
         if ready.instruction.input.get("fx") and outcome.error is None:
             from lite.ops.wasm_effects import with_effects
 
             return with_effects(outcome)
         return outcome
+
+    def _until_not_killed(self, job: Job, ready: Ready) -> Outcome:
+        """Run a job; again, in a fresh worker, when somebody killed the worker: the failure would
+        say nothing of the instruction, and what is pure may be repeated."""
+        notes = b""
+        for attempt in range(1, KILLED_ATTEMPTS_MAX + 1):
+            outcome = self._workers.run(
+                job, lambda: _read(ready, job.module), ready.stop, ready.on_trace
+            )
+            if not _was_killed(outcome):
+                break
+            note = _killed(outcome, attempt)
+            notes += note
+            if ready.on_trace is not None:
+                ready.on_trace(note)
+        if not notes:
+            return outcome
+        trace = (notes + outcome.trace)[:TRACE_BYTES_MAX]
+        return replace(outcome, trace=trace, attempts=attempt)
+
+
+def _was_killed(outcome: Outcome) -> bool:
+    if outcome.error is None:
+        return False
+    from lite.engine.death import was_killed
+
+    return was_killed(outcome.error)
+
+
+def _killed(outcome: Outcome, attempt: int) -> bytes:
+    """A line for the trace."""
+    assert outcome.error is not None, "it was killed"
+    left = attempt < KILLED_ATTEMPTS_MAX
+    then = "a fresh worker begins again" if left else "that was the last attempt"
+    told = f"signal {outcome.error['signal']} from outside ended the worker; {then}"
+    return f"[ipvm] attempt {attempt} of {KILLED_ATTEMPTS_MAX}: {told}\n".encode()
 
 
 def _job(ready: Ready) -> Job:

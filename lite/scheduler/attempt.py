@@ -21,7 +21,7 @@ from lite.engine.base import Outcome
 from lite.engine.stop import Stop
 from lite.errors import Interrupted, NotFoundError, QueuedError, UsageError
 from lite.frozen import frozen, replace
-from lite.ipld.cid import CID, RAW
+from lite.ipld.cid import CID
 from lite.limits import Limits
 from lite.model.effects import BAD_EFFECTS, Effects
 from lite.model.instruction import Instruction
@@ -32,6 +32,7 @@ from lite.scheduler.effects import beyond
 from lite.scheduler.events import Stream
 from lite.scheduler.output import StepOutput
 from lite.scheduler.state import END_STATES
+from lite.scheduler.turn import turn_of
 from lite.settled import Reified, Results, Settled, Watch
 from lite.store import Store
 from lite.store.finished import Finished
@@ -39,13 +40,12 @@ from lite.store.leases import Lease
 from lite.store.run_log import RunLog
 from lite.store.runs_rows import StepChange, StepRow
 
-__all__ = ["Attempts", "Claimed", "Ended", "Rules", "Runner"]
+__all__ = ["ORPHAN", "Attempts", "Claimed", "Ended", "Rules", "Runner"]
 
 Kind = Literal["done", "cached", "failed", "queued", "in-doubt", "elsewhere", "waiting"]
 
-_WOULD_TELL: Final = "a result asked for it, and it would let out what is secret, without --force"
 _UNTOUCHED: Final = frozenset({"waiting", "queued"})  # whose rows say nothing of what was done
-_ORPHAN: Final = "the process that ran it ended; it may or may not have happened"
+ORPHAN: Final = "the process that ran it ended; it may or may not have happened"
 
 
 class Runner(Protocol):
@@ -82,9 +82,8 @@ class Rules:
         fresh: take no known receipt for an answer.
         wait: try again what is queued, until it is done.
         offline: leave what needs the network queued.
-        force: several mutations, or one that others await.
+        force: several mutations, one that others await, or letting out what is secret.
         redo: labels of steps in doubt that may be done again.
-        deadline: when it has to have ended, on `time.monotonic`.
     """
 
     mode: str = ""
@@ -93,7 +92,6 @@ class Rules:
     offline: bool = False
     force: bool = False
     redo: frozenset[str] = frozenset()
-    deadline: float | None = None
 
 
 class Ended:
@@ -184,7 +182,12 @@ class Attempts:
         stream: Stream,
         stop: Stop,
         log: RunLog,
+        deadline: float | None = None,
     ) -> None:
+        """
+        Args:
+            deadline: when all has to have ended, on the clock that only grows.
+        """
         self._run = run
         self._book = book
         self._runner = runner
@@ -194,8 +197,7 @@ class Attempts:
         self._stream = stream
         self._stop = stop
         self._log = log
-        # Of the mutations of a run one goes at a time, in whatever process.
-        self._turn = CID.of(b"mutations of " + run.encode(), RAW)
+        self.deadline = deadline
         self._asked_for = 0  # steps that results of this process have asked for
         self._lock = Lock()
 
@@ -228,8 +230,8 @@ class Attempts:
         needs = self._runner.needs_of(entry.instruction)
         if self._rules.offline and "network" in needs:
             return Ended(position, "queued", reason="it needs the network; --offline was given")
-        if entry.level != "pure" and self._would_tell(entry, reified):
-            return Ended(position, "queued", reason=_WOULD_TELL)
+        if entry.level != "pure" and (reason := self._would_tell(entry, reified, needs)):
+            return Ended(position, "queued", reason=reason)
         if not entry.level or entry.mutates:
             # Before anything is written down as begun.
             blocker = self._runner.blocker(reified.instruction, entry.limits, mode)
@@ -237,14 +239,14 @@ class Attempts:
                 return self._later(entry, blocker)
         return reified
 
-    def _would_tell(self, entry: Entry, reified: Reified) -> bool:
-        """Whether a result asks for something that would let out what is secret. What the workflow
-        itself says is its author's word; a guest that was shown a secret has none."""
-        if not entry.depth or self._rules.force:
-            return False
-        used = [entry.instruction.cid, *reified.instruction.links()]
-        used += [receipt.cid for receipt in reified.sources]
-        return entry.private or bool(self._store.secrets.any_secret(used))
+    def _would_tell(self, entry: Entry, reified: Reified, needs: frozenset[str]) -> str:
+        """Why it waits for consent because it would let out what is secret, or nothing."""
+        marks = self._store.secrets
+        if self._rules.force or (not entry.private and marks.is_empty()):
+            return ""
+        from lite.scheduler.telling import why_it_waits
+
+        return why_it_waits(entry, reified, needs, marks)
 
     def _as_twin(self, entry: Entry, first: Entry) -> Ended:
         receipt = first.receipt
@@ -310,9 +312,8 @@ class Attempts:
         entry = self._book[position]
         leases: list[Lease] = []
         acts = reified.error is None
-        wanted = [self._turn] if entry.mutates and acts else []
-        for cid in (*wanted, reified.instruction.cid):
-            lease = self._store.lease(cid)
+        wanted = [turn_of(self._run, self._store)] if entry.mutates and acts else []
+        for lease in (*wanted, self._store.lease(reified.instruction.cid)):
             if not lease.take(block=block):
                 _release(leases)
                 return Ended(position, "elsewhere")
@@ -355,7 +356,7 @@ class Attempts:
             return ended
         is_orphan = row.state == "running" and entry.level == "mutation"
         if is_orphan or row.state == "in-doubt":
-            reason = row.reason if row.state == "in-doubt" else _ORPHAN
+            reason = row.reason if row.state == "in-doubt" else ORPHAN
             return Ended(entry.position, "in-doubt", reason=reason)
         return None
 
@@ -400,7 +401,7 @@ class Attempts:
             told = Outcome(error=error)
             return self._signed(entry, claimed.reified, told, claimed.started_at, claimed.leases)
         output = StepOutput(self._run, entry, self._stream, self._log)
-        watch = Watch(self._rules.deadline, output, self._stop)
+        watch = Watch(self.deadline, output, self._stop)
         try:
             outcome = self._runner.compute(ready, entry.limits, self._rules.mode, watch)
         except QueuedError as fault:

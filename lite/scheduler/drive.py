@@ -7,7 +7,7 @@ affair of `runner`; the tests drive it step by step, and let it crash between an
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from lite.clock import Clock
@@ -17,12 +17,13 @@ from lite.ipld.cid import CID
 from lite.model.effects import Effects
 from lite.model.instruction import Instruction
 from lite.model.receipt import Receipt
-from lite.scheduler.attempt import Attempts, Ended
+from lite.scheduler.attempt import ORPHAN, Attempts, Ended
 from lite.scheduler.book import Book, Entry, NewEntry
 from lite.scheduler.effects import beyond, labels
 from lite.scheduler.events import RunEvent, Stream
 from lite.scheduler.failures import missed_branch
 from lite.scheduler.state import END_STATES, Plan, Progress, next_steps
+from lite.scheduler.turn import nobody_acts
 from lite.store import Store
 from lite.store.database import Transaction
 from lite.store.finished import Finished
@@ -267,24 +268,42 @@ class Drive:
 
     # Ending.
 
-    def finish(self, state: RunState) -> None:
-        """Write how it ended; steps that were stopped are marked so. On the disk before it returns
-        unless nothing was lost by forgetting it."""
+    def finish(self, state: RunState) -> RunState:
+        """Write how it ended, and give it back; steps that were stopped are marked so. What is
+        found to be in doubt is on the disk before it returns."""
         runs = self._store.runs
         if self.progress.stop is not None:
-            # What is written down as running is somebody else's, or has to be looked into.
-            runs_on = {row.position for row in runs.steps(self.run.id) if row.state == "running"}
-            left = [self.book[at] for at in self.progress.unsettled()]
             change = StepChange(self.progress.stop)
-            rows = [(entry.row, change) for entry in left if self._is_stopped(entry, runs_on)]
+            # The store leaves alone what others do, or have left in doubt, as far as it mutates.
+            here = [
+                at for at in self.progress.unsettled() if self.progress.state(at) != "elsewhere"
+            ]
+            rows = [(self.book[at].row, change) for at in here]
             runs.set_steps(self.run.id, rows, durable=False)
+            self._learn_doubts()
+            state = self.progress.end()
         runs.set_state(self.run.id, state, durable=False)
         self._stream.tell(RunEvent("run", self.run.id, state))
+        return state
 
-    def _is_stopped(self, entry: Entry, runs_on: Collection[int]) -> bool:
-        if self.progress.state(entry.position) in ("in-doubt", "elsewhere"):
-            return False
-        return entry.row not in runs_on or entry.level == "pure"
+    def _learn_doubts(self) -> None:
+        """Take in what others left in doubt, and write down as that what a process was at that is
+        dead. A run that goes on finds it out when the turn of a step comes; one that was stopped
+        has to look."""
+        ended: list[Ended] = []
+        with nobody_acts(self.run.id, self._store) as alone:
+            rows = {row.position: row for row in self._store.runs.steps(self.run.id)}
+            for position in self.progress.unsettled():
+                entry = self.book[position]
+                row = rows[entry.row]
+                lost = alone and row.state == "running" and entry.level == "mutation"
+                known = self.progress.state(position) == "in-doubt"
+                if lost or (row.state == "in-doubt" and not known):
+                    reason = ORPHAN if lost else row.reason
+                    ended.append(Ended(position, "in-doubt", reason=reason, written=not lost))
+            if ended:
+                self.keep(ended)
+                self.apply(ended, now_ms=0)
 
     def state_of(self, position: int) -> str:
         """The state of a step, as it is shown."""

@@ -32,6 +32,7 @@ from lite.scheduler.drive import Drive
 from lite.scheduler.events import RunEvent, Stream
 from lite.scheduler.failures import MISMATCH, missed_branch
 from lite.scheduler.state import END_STATES, Facts, Progress
+from lite.scheduler.turn import nobody_acts
 from lite.settled import Settled
 from lite.store import Store
 from lite.store.runs_rows import RunRow, StepChange, StepRow, StepState
@@ -58,7 +59,7 @@ class Request:
         run: id of the run to go on with; None: the latest of this workflow, unless it is done.
         new: a new run in any case.
         private: everything that comes of it stays on this node.
-        deadline_at: seconds since 1970.
+        deadline_ms: from now; None: what is left of the deadline of a run that was interrupted.
         options: kept with the run, for people and for going on.
         name: what to call a new run of a workflow without a name.
     """
@@ -69,7 +70,7 @@ class Request:
     run: str | None = None
     new: bool = False
     private: bool = False
-    deadline_at: int | None = None
+    deadline_ms: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     name: str = ""
 
@@ -97,12 +98,13 @@ def open_run(
         if row is None:
             states: list[StepState] = ["waiting"] * len(facts)
             known = _look_up(request, book, states, runner)
-            row = _start(request, book, known, store)
+            row = _start(request, book, known, store, clock)
         else:
             facts += _adopted(store, book, row)
-            states = _go_on(request, book, row, store)
+            with nobody_acts(row.id, store) as alone:
+                states = _go_on(request, book, row, store, alone=alone)
             known = _look_up(request, book, states, runner)
-            row = _reopened(request, row, store)
+            row = _reopened(request, row, store, clock)
     return _drive(request, row, book, facts, states, known, runner, store, clock, stream, stop)
 
 
@@ -120,7 +122,8 @@ def _drive(
     stop: Stop,
 ) -> Drive:
     rules, log = request.rules, store.run_log(row.id)
-    attempts = Attempts(row.id, book, runner, store, clock, rules, stream, stop, log)
+    until = _deadline(request, row, clock)
+    attempts = Attempts(row.id, book, runner, store, clock, rules, stream, stop, log, until)
     progress = Progress()
     progress.extend(facts, states, _missed(book))
     drive = Drive(row, book, progress, attempts, store, clock, stream, force=rules.force)
@@ -180,7 +183,9 @@ def _is_spent(run: RunRow, store: Store) -> bool:
     return not levels & {level for level in LEVELS if is_mutation(level)}
 
 
-def _start(request: Request, book: Book, known: Mapping[int, Settled], store: Store) -> RunRow:
+def _start(
+    request: Request, book: Book, known: Mapping[int, Settled], store: Store, clock: Clock
+) -> RunRow:
     levels = {entry.label: entry.level for entry in book.entries}
     to_run = [entry for entry in book.entries if entry.position not in known and not entry.private]
     # What a step is made from may be secret: then its instruction comes with its receipt.
@@ -191,7 +196,7 @@ def _start(request: Request, book: Book, known: Mapping[int, Settled], store: St
         levels=levels,
         name=request.name,
         instructions=[entry.instruction for entry in kept],
-        deadline_at=request.deadline_at,
+        deadline_at=_deadline_at(request, clock),
         durable=len(known) < len(book),
     )
     for entry in kept:
@@ -255,8 +260,14 @@ def _adopted(store: Store, book: Book, run: RunRow) -> list[Facts]:
     return facts
 
 
-def _go_on(request: Request, book: Book, run: RunRow, store: Store) -> list[StepState]:
-    """Where each step stands. Rows of steps that are tried again say so before anything begins."""
+def _go_on(
+    request: Request, book: Book, run: RunRow, store: Store, *, alone: bool
+) -> list[StepState]:
+    """Where each step stands. Rows of steps that are tried again say so before anything begins.
+
+    Args:
+        alone: no mutation is under way, so that one whose row says running has lost its process.
+    """
     had_ended = run.state not in ("running", "done")  # what is done is not tried again
     rows = {row.position: row for row in store.runs.steps(run.id)}
     states: list[StepState] = []
@@ -265,35 +276,58 @@ def _go_on(request: Request, book: Book, run: RunRow, store: Store) -> list[Step
         state = "waiting" if row is None else _stands(entry, row, store, had_ended, request.rules)
         states.append(state)
     _spread_again(book, states)
-    again: list[tuple[int, StepChange]] = []
-    durable = False
+    again: list[int] = []
     for entry, state in zip(book.entries, states, strict=True):
         row = rows.get(entry.row)
         if row is None or state == row.state:
             continue
         redone = entry.label in request.rules.redo
-        if row.state == "running" and entry.level != "pure":
+        orphan = row.state == "running" and entry.mutates and alone
+        if row.state == "running" and entry.level != "pure" and not (redone and orphan):
             continue  # whoever holds its lease next finds out what became of it
         if state == "waiting" and (had_ended or redone or row.state in END_STATES):
-            again.append((entry.row, StepChange("waiting", attempts=0)))
-            durable = durable or redone
-    store.runs.set_steps(run.id, again, durable=durable)
+            again.append(entry.row)
+    change = StepChange("waiting", attempts=0)
+    durable = bool(request.rules.redo)
+    store.runs.set_steps(run.id, [(row, change) for row in again], durable=durable)
     return states
 
 
-def _reopened(request: Request, run: RunRow, store: Store) -> RunRow:
+def _reopened(request: Request, run: RunRow, store: Store, clock: Clock) -> RunRow:
     """The row as it holds from now on. A run that somebody works on stays cancelled when it is; the
     deadline of one that was interrupted still holds."""
     if run.state == "done" and not request.rules.redo:
         return run
     stopped = run.cancelled and not store.runs.is_active(run.id)
-    deadline_at = request.deadline_at
+    deadline_at = _deadline_at(request, clock)
     if run.state == "running" and deadline_at is None:
         deadline_at = run.deadline_at
     if run.state == "running" and not stopped and deadline_at == run.deadline_at:
         return run
     store.runs.reopen(run.id, deadline_at=deadline_at)
     return replace(run, state="running", deadline_at=deadline_at)
+
+
+def _deadline_at(request: Request, clock: Clock) -> int | None:
+    """The deadline as it is kept, for those who go on later: the first whole second since 1970 that
+    is no sooner; `now` is the last one that has begun."""
+    ms = request.deadline_ms
+    return None if ms is None else clock.now() + -(-ms // 1000) + bool(ms)
+
+
+def _deadline(request: Request, run: RunRow, clock: Clock) -> float | None:
+    """When this go has to have ended, on the clock that only grows: whatever the time of day is set
+    to meanwhile, it has as long as it had at its beginning.
+
+    What is left of an earlier deadline is read off the time of day, which may have been set back:
+    it is no earlier than when the row was written, so that more than was given is never left.
+    """
+    now = clock.monotonic()
+    if request.deadline_ms is not None:
+        return now + request.deadline_ms / 1000
+    if run.deadline_at is None:
+        return None
+    return now + max(0, run.deadline_at - max(clock.now(), run.changed_at))
 
 
 def _stands(entry: Entry, row: StepRow, store: Store, had_ended: bool, rules: Rules) -> StepState:

@@ -9,14 +9,13 @@ that time, to the deadline, to steps that are tried again, and to those who ask 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from threading import Condition, Lock, Thread, current_thread
 from typing import Final
 
 from lite.clock import Clock
 from lite.engine.stop import Stop
-from lite.errors import IpvmError
+from lite.errors import Interrupted, IpvmError
 from lite.limits import BATCH_MAX, BATCH_WAIT_MS, CANCEL_POLL_S
 from lite.scheduler.attempt import Ended
 from lite.scheduler.drive import Drive
@@ -41,24 +40,20 @@ class Runner:
         stop: Stop,
         *,
         workers: int,
-        deadline_at: int | None = None,
-        deadline: float | None = None,
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """
         Args:
             stop: ends the guests that run; given to the drive's attempts as well.
+            clock: the deadline of the drive's attempts is on its `monotonic`.
             workers: steps at the same time, at most.
-            deadline_at: seconds since 1970. deadline: on `monotonic`. The first of them counts.
         """
         self._drive = drive
         self._store = store
         self._clock = clock
         self._stop = stop
         self._workers = workers
-        self._deadline_at = deadline_at
-        self._deadline = deadline
-        self._monotonic = monotonic
+        self._deadline = drive.attempts.deadline
+        self._monotonic = clock.monotonic
         self._lock = Lock()
         self._work_came = Condition(self._lock)
         self._caller = Condition(self._lock)
@@ -80,22 +75,29 @@ class Runner:
         """Work until nothing is left to do here; how the run ended.
 
         Raises:
-            StoreError, EngineUnavailable: what stopped it; it can go on later.
+            StoreError, EngineUnavailable, Interrupted: what stopped it; it can go on later.
             KeyboardInterrupt: passed on once the guests are gone and what was finished is kept.
         """
         plan = self._drive.plan(now_ms=self._now_ms(), room=1)
         if plan.end is None:
             with self._store.runs.presence(self._drive.run.id):
-                plan_end = self._work()
+                end = self._work()
         else:
-            plan_end = plan.end
-        self._drive.finish(plan_end)
-        return plan_end
+            end = plan.end
+        return self._drive.finish(end)
 
     def cancel(self) -> None:
         """End the run soon, from any thread."""
         with self._lock:
             self._stop_all("cancelled")
+
+    def interrupt(self) -> None:
+        """End this go at it, from any thread, as Ctrl-C does; the run can go on later."""
+        with self._lock:
+            if not self._over:
+                self._fault = self._fault or Interrupted("the run was interrupted; it can go on")
+                self._stop.ask()
+                self._is_over()
 
     # The caller's thread.
 
@@ -141,11 +143,8 @@ class Runner:
             self._stop_all("expired")
 
     def _left_s(self) -> float | None:
-        """Until the deadline, whichever comes first; None without one."""
-        left = [] if self._deadline is None else [self._deadline - self._monotonic()]
-        if self._deadline_at is not None:
-            left.append(float(self._deadline_at - self._clock.now()))
-        return min(left, default=None)
+        """Until the deadline; None without one."""
+        return None if self._deadline is None else self._deadline - self._monotonic()
 
     def _pause_s(self) -> float:
         """Until something is to be looked at."""
@@ -253,6 +252,7 @@ class Runner:
     def _next(self) -> tuple[int, bool] | None:
         """The next step, and whether to wait for its lease; None at the end."""
         while not self._over:
+            self._heed_deadline()
             plan = self._drive.plan(now_ms=self._now_ms(), room=1)
             if plan.start:
                 self._drive.started(plan.start[0])

@@ -254,8 +254,12 @@ class Progress:
             or self._plain(self._later)
         )
 
-    def _end(self) -> RunEnd:
+    def end(self) -> RunEnd:
+        """How the run ends when nothing of it goes on any more. In doubt comes first: whoever
+        stopped it may otherwise never learn that it acted."""
         states = set(self._states)
+        if "in-doubt" not in states and self.stop is not None:
+            return self.stop
         if "open" not in self.failures().values():
             states.discard("failed")
         order: tuple[RunEnd, ...] = ("in-doubt", "failed", "queued")
@@ -270,7 +274,7 @@ def next_steps(progress: Progress, *, now_ms: int, room: int) -> Plan:
         room: how many more steps may run here.
     """
     if progress.stop is not None:
-        return Plan(end=None if progress._running else progress.stop)
+        return Plan(end=None if progress._running else progress.end())
     due = [at for at, when in progress._later.items() if when <= now_ms]
     plain = [at for at in due if not progress._facts[at].mutates]
     start = (*plain, *islice(progress._ready, max(room, 0)))[: max(room, 0)]
@@ -285,7 +289,7 @@ def next_steps(progress: Progress, *, now_ms: int, room: int) -> Plan:
     if start or watch or progress._running or progress._elsewhere:
         return Plan(start, watch, _next_due(progress, now_ms))
     if room > 0 and not progress._later:
-        return Plan(end=progress._end())
+        return Plan(end=progress.end())
     return Plan(wait_ms=_next_due(progress, now_ms))
 
 

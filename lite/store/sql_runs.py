@@ -41,12 +41,15 @@ INSERT OR IGNORE INTO steps (run, position, label, instruction, level, state, ca
     VALUES (?, ?, ?, ?, ?, 'waiting', ?, ?, ?)
 """
 # A step that has its receipt keeps it, whatever another process says, until it is to wait again.
+# What somebody does, or may have done, is never said to have been stopped.
 STEP_CHANGE = """
 UPDATE steps SET state = ?1, reason = ?, receipt = ?, source = ?, rule = ?,
     attempts = coalesce(?, attempts), next_try_at = ?, started_at = coalesce(?, started_at),
     ended_at = ?
     WHERE run = ? AND position = ? AND (?1 = 'waiting' OR receipt IS NULL
         OR state NOT IN ('done', 'cached', 'failed'))
+    AND (?1 NOT IN ('cancelled', 'expired')
+        OR state <> 'in-doubt' AND (state <> 'running' OR level = 'pure'))
 """
 STEP_COUNTS = "SELECT state, count(*) FROM steps WHERE run = ? GROUP BY state"
 
@@ -55,6 +58,17 @@ STEPS_CAUSED = "SELECT receipt, cause FROM steps WHERE cause IS NOT NULL AND rec
 STEPS_ANSWERED = """
 SELECT s.receipt, s.label, r.id, r.name, r.workflow FROM steps AS s JOIN runs AS r ON r.id = s.run
     WHERE s.receipt IN ({}) ORDER BY s.source = 'ran', r.number
+"""
+
+# Of each receipt and instruction one run: that which made it, else the newest. SQLite takes the
+# other columns from the row with the largest number.
+STEPS_ASKED = """
+SELECT s.receipt, s.instruction, s.run, max(r.number + (s.source = 'ran') * 1000000000000000) AS at
+    FROM steps AS s JOIN runs AS r ON r.id = s.run
+    WHERE s.receipt IN ({}) GROUP BY s.receipt, s.instruction ORDER BY at DESC
+"""
+STEPS_RECEIPTS = """
+SELECT instruction, receipt FROM steps WHERE run = ? AND receipt IS NOT NULL ORDER BY position
 """
 
 # Answers that are found only under the name with the values filled in; the newest run comes last.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wasmtime
 
 from tests.integration.conftest import Ipvm
 from tests.integration.test_live_trace import says
@@ -60,6 +61,25 @@ def test_run_shows_each_line_once_and_the_same_from_a_receipt(ipvm: Ipvm) -> Non
     assert (quiet.status, quiet.err) == (0, "")
     as_json = ipvm("run", "plain.wasm", "--no-cache", "--json")
     assert as_json.json["ok"] and as_json.err.startswith("one\ntwo\n")
+
+
+def test_a_backtrace_is_one_line_until_somebody_asks(ipvm: Ipvm, here: Path) -> None:
+    calls = "".join(f"(func $f{n} call $f{n + 1})" for n in range(20))
+    deep = f'(module {calls}(func $f20 unreachable) (export "go" (func $f0)))'
+    (here / "deep.wasm").write_bytes(bytes(wasmtime.wat2wasm(deep)))
+    (here / "deep.yaml").write_text("steps: {deep: {run: 'deep.wasm:go'}}")
+    frame = "- <unknown>!f19"
+    ended = ipvm("workflow", "run", "deep.yaml")
+    assert frame not in ended.err and ended.err.count("wasm trap") == 1
+    assert "whole backtraces: `ipvm logs " in ended.err
+    assert frame in ipvm("logs").text
+    ended = ipvm("workflow", "run", "deep.yaml", "--new", "--no-cache", "--watch")
+    assert frame in ended.err and "whole backtraces" not in ended.err
+    for options in ((), ("--no-cache",)):  # known, and run anew
+        told = ipvm("run", "deep.wasm:go", *options)
+        assert frame not in told.err and told.err.count("wasm trap") == 1
+    receipt = ipvm("run", "deep.wasm:go", "--json").json["receipt"]
+    assert frame in ipvm("logs", receipt).text
 
 
 def test_guests_cannot_drive_the_terminal(here: Path, ipvm: Ipvm) -> None:

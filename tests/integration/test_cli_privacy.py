@@ -14,6 +14,7 @@ from lite.ipld.cid import CID
 from lite.privacy import make_secret
 from tests.authority_support import add, ask, give
 from tests.integration.conftest import Ipvm
+from tests.ops_support import HttpServer
 
 DIARY = b"dear diary, "
 
@@ -234,10 +235,51 @@ def test_a_guest_that_was_shown_a_secret_cannot_send_it(
     if secret:
         assert steps["asks/1"]["state"] == "queued"
         said = ipvm("workflow", "resume", done["run"]).err
-        assert "⇢ asks/1: a result asked for it" in said and "--force` does what" in said
+        assert "⇢ asks/1: a result asked for it" in said and "--force` does that" in said
         assert "--wait until it is done" not in said
         forced = ipvm("workflow", "resume", done["run"], "--force", "--json").json
         assert "would let out" not in forced["steps"][1]["reason"]
+
+
+@pytest.mark.parametrize("how", ["step", "run", "file"])
+@pytest.mark.parametrize("op", ["http/post", "http/put"])
+def test_what_is_secret_goes_out_over_the_network_only_with_consent(
+    ipvm: Ipvm, here: Path, how: str, op: str
+) -> None:
+    (here / "diary.txt").write_bytes(DIARY * 1_000)
+    if how == "file":
+        ipvm("add", "diary.txt", "--private")
+    with HttpServer() as server:
+        url = f"{server.url}/diary"
+        body = "@diary.txt" if how == "file" else "${one}"
+        one = {"run": "numbers.wasm:add", "args": [1, 2], "secret": how == "step"}
+        send = {"op": op, "rsc": url, "input": {"body" if how == "file" else "json": body}}
+        (here / "w.json").write_text(json.dumps({"steps": {"one": one, "send": send}}))
+        asked = ("w.json", "--private") if how == "run" else ("w.json",)
+        said = f"would let out what is secret to {url}, without --force"
+        if how != "run":
+            assert f"! send: it {said}" in ipvm("workflow", "check", "w.json").text
+            told = ipvm("workflow", "check", "w.json", "--json").json["steps"]
+            assert [step["telling"] for step in told] == [None, f"it {said}"]
+        dry = ipvm("workflow", "run", *asked, "--dry-run")
+        assert (dry.status, said in dry.text) == (3, True)
+        assert ipvm("workflow", "run", *asked, "--force", "--dry-run").status == 0
+        ended = ipvm("workflow", "run", *asked)
+        assert (ended.status, said in ended.err) == (3, True)
+        assert "--force` does that all the same" in ended.err
+        assert server.count(op.partition("/")[2].upper()) == 0
+        assert ipvm("workflow", "run", *asked, "--force").status == 0
+        assert server.count(op.partition("/")[2].upper()) == 1
+
+
+def test_a_private_run_reads_from_the_network_what_is_open(ipvm: Ipvm, here: Path) -> None:
+    with HttpServer() as server:
+        steps = {"get": {"op": "http/get", "rsc": f"{server.url}/status/200"}}
+        (here / "w.json").write_text(json.dumps({"steps": steps}))
+        assert ipvm("workflow", "run", "w.json", "--private", "--dry-run").status == 0
+        ended = ipvm("workflow", "run", "w.json", "--private")
+        assert "would let out" not in ended.err
+        assert server.count("GET") == 1
 
 
 def test_the_block_of_a_workflow_with_a_secret_step_stays(ipvm: Ipvm, here: Path) -> None:

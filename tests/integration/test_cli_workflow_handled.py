@@ -11,7 +11,8 @@ import pytest
 import wasmtime
 
 from lite import Node
-from lite.cli.results import advice, as_json
+from lite.cli.results import advice
+from lite.json_fields import answer_fields
 from lite.model.instruction import Instruction
 from tests.integration.conftest import Ipvm
 
@@ -86,7 +87,7 @@ def test_one_call_says_that_it_does_not_run_what_its_result_asks_for(
             asks = json.dumps({"out": 5, "fx": {"fork": [more], "join": join}})
             given = {"func": "greet", "args": [asks], "fx": True}
             answer = node.run(Instruction(f"ipfs://{greeter}", "wasm/run", given, ""))
-            told = as_json(answer)
+            told = answer_fields(answer)
             assert (len(told["fork"]), told["join"] is None) == (1, join is None)
             hint = advice(answer.receipt)
             assert hint is not None and hint.startswith(f"It asks for {said} only `ipvm workflow")

@@ -126,7 +126,8 @@ def test_list_and_show_find_runs_by_state_id_and_file(ipvm: Ipvm) -> None:
     assert shown.text.startswith(f"run       {first}  ")
     assert "✓ quiet  done" in shown.text and "2 of 2 without work" in shown.err
     assert ipvm("workflow", "show", "mixed.yaml", "--json").json["run"] == second
-    assert f"`ipvm workflow resume {second[:8]}` goes on" in ipvm("workflow", "show", second).err
+    told = ipvm("workflow", "show", second).err
+    assert f"`ipvm workflow resume {second[:8]}` tries again, with --wait until it is done" in told
 
 
 @pytest.mark.parametrize("ref", ["7f3a", "nothing", "abcdef0123456789"])

@@ -36,6 +36,9 @@ class NoContent:
     def name(self, petname: str) -> CID:
         raise AssertionError(petname)
 
+    def instruction(self, cid: CID) -> None:
+        return None
+
 
 @pytest.fixture
 def sink() -> Iterator[SmtpSink]:

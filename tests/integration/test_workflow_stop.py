@@ -13,6 +13,7 @@ import wasmtime
 
 from lite import Node, Workflow, wasm
 from lite.config import Config
+from lite.errors import Interrupted
 from lite.ipld.cid import CID
 from lite.limits import Limits
 from lite.workflow_run import Run
@@ -59,6 +60,32 @@ def test_a_busy_run_ends_when_it_is_cancelled_from_elsewhere(node: Node) -> None
     thread.join(SOON_S)
     assert not thread.is_alive(), f"it goes on {time.monotonic() - asked:.1f} s later"
     assert (opened.state, opened.counts) == ("cancelled", {"cancelled": 3})
+
+
+def test_a_busy_run_that_is_interrupted_can_go_on(node: Node) -> None:
+    heard = threading.Event()
+    workflow = spins(node)
+    opened = node.workflows.begin(
+        workflow, limits=LONG, workers=2, on_event=lambda e: e.label and heard.set()
+    )
+    faults: list[BaseException] = []
+
+    def go() -> None:
+        try:
+            opened.go()
+        except Interrupted as fault:
+            faults.append(fault)
+
+    thread = threading.Thread(target=go)
+    thread.start()
+    assert heard.wait(30)
+    opened.interrupt()
+    thread.join(SOON_S)
+    assert not thread.is_alive() and len(faults) == 1
+    row = node.store.runs.get(opened.id)
+    assert row is not None and node.store.runs.state_of(row) == "interrupted"
+    again = node.workflow_run(workflow, limits=LONG, deadline_ms=0)
+    assert (again.id, again.state) == (opened.id, "expired")
 
 
 def test_a_deadline_ends_busy_guests_and_leaves_no_receipt(node: Node) -> None:

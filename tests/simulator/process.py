@@ -15,6 +15,7 @@ from lite.model.workflow import Workflow
 from lite.scheduler.attempt import Claimed, Ended, Rules
 from lite.scheduler.events import Stream
 from lite.scheduler.opening import Request, open_run
+from lite.scheduler.state import Stop as StopState
 from lite.settled import Reified
 from lite.store import Store
 from lite.store.runs_rows import RunState
@@ -42,8 +43,10 @@ class SimProcess:
         wait: bool,
         redo: Iterable[str] = (),
         workers: int,
+        deadline_ms: int | None = None,
     ) -> None:
         self.end: RunState | None = None
+        self._stop = Stop()
         self.slots: dict[int, Part] = {}
         self.pending: list[Ended] = []
         self.kept: list[Ended] | None = None
@@ -54,9 +57,9 @@ class SimProcess:
         self.store = Store.open(home, durability="normal", clock=clock)
         executor = Executor(self.store, KEY, world.ops, TrustPolicy(KEY.did), EngineCaps(), clock)
         rules = Rules(force=force, wait=wait, redo=frozenset(redo))
-        request = Request(workflow, rules, Limits())
+        request = Request(workflow, rules, Limits(), deadline_ms=deadline_ms)
         try:
-            self.drive = open_run(request, executor, self.store, clock, Stream(None), Stop())
+            self.drive = open_run(request, executor, self.store, clock, Stream(None), self._stop)
         except BaseException:
             self.store.close()
             raise
@@ -76,6 +79,7 @@ class SimProcess:
     def move(self) -> None:
         """Go on by one part, chosen at random among those that are possible."""
         self._world.crash_here()
+        self._heed_deadline()
         options = [*self.slots.items()]
         moves = len(options) + bool(self.pending) + (self.kept is not None) + 1
         choice = self._random.randrange(moves)
@@ -101,8 +105,18 @@ class SimProcess:
 
     def cancel(self) -> None:
         """As another process asks it to."""
+        self._stop_for("cancelled")
+
+    def _heed_deadline(self) -> None:
+        until = self.drive.attempts.deadline
+        if until is not None and self._clock.monotonic() >= until:
+            self._stop_for("expired")
+
+    def _stop_for(self, why: StopState) -> None:
+        """As `Runner` does: what runs is broken off, and what others run stays theirs."""
         if self.drive.progress.stop is None:
-            self.drive.progress.stop = "cancelled"
+            self.drive.progress.stop = why
+            self._stop.ask()
 
     def _plan(self) -> None:
         plan = self.drive.plan(now_ms=self._now_ms(), room=self._workers - len(self.slots))
@@ -110,8 +124,7 @@ class SimProcess:
             self.drive.started(position)
             self.slots[position] = position
         if plan.end is not None and not self.pending and self.kept is None:
-            self.drive.finish(plan.end)
-            self.end = plan.end
+            self.end = self.drive.finish(plan.end)
         elif plan.wait_ms is not None and not self.slots:
             self._clock.grown += plan.wait_ms / 1000
 

@@ -8,7 +8,9 @@ all the while.
    step of its process can get on.
 5. What is finished never runs again. A plain mutation happens once, or twice when a person said so.
 6. Nothing starves: every run comes to an end, and with nothing in the way to a final one.
-7. A run fails by open failures alone; which those are follows from the rows, whoever asks and when.
+7. Whoever stops a run, or sees it expire, is told of what is in doubt: no plain mutation is left as
+   running, cancelled or expired that a process began and nobody is at any more.
+8. A run fails by open failures alone; which those are follows from the rows, whoever asks and when.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ class Simulation:
     def __init__(self, home: Path, seed: int) -> None:
         self.random = Random(seed)
         trouble = self.random.choice((0.0, 0.05, 0.2))
-        crash = self.random.choice((0.0, 0.005, 0.03))
+        crash = self.random.choice((0.0, 0.005, 0.03, 0.08))
         jump = self.random.choice((0.0, 0.02))
         self.world = World(seed, self.random, Chances(crash, trouble, jump))
         self.clock = SimClock()
@@ -47,6 +49,7 @@ class Simulation:
         outside = any("outside" in step.instruction.input for step in self.workflow.steps)
         self.wait = self.random.random() < 0.5 and not outside  # it would wait for ever
         self.redone: set[str] = set()
+        self.hurry = False  # processes have deadlines
         self.consents: Counter[str] = Counter()  # how often a person said that it may happen again
         self.settled: dict[str, tuple[str, object]] = {}
         self.processes: list[SimProcess] = []
@@ -72,6 +75,7 @@ class Simulation:
         self.settled.clear()
         self.redone = self._in_doubt() if number >= ROUNDS_MAX - 3 else set()
         wanted = self.random.choice((1, 1, 2))
+        self.hurry = self.random.random() < 0.4 and number < ROUNDS_MAX - 2
         cancel_at = self.random.choice((0, 0, 0, 30)) if number == 0 else 0
         for moves in range(MOVES_MAX):
             while len(self.processes) < wanted:
@@ -90,6 +94,7 @@ class Simulation:
     def _all_end(self, first: SimProcess) -> str:
         """The others come to their end as well; what the last one says counts."""
         end = first.end
+        self._check_stopped(first)
         self._check_failures(first)
         self._gone(first)
         for process in list(self.processes):
@@ -99,6 +104,7 @@ class Simulation:
                 self._move(process)
             if process in self.processes:
                 assert process.end is not None, "one of two processes does not end"
+                self._check_stopped(process)
                 self._check_failures(process)
                 end = process.end
                 self._gone(process)
@@ -127,6 +133,7 @@ class Simulation:
             wait=self.wait,
             redo=self.redone,
             workers=self.random.randint(1, 3),
+            deadline_ms=self.random.choice((0, 100, 600)) if self.hurry else None,
         )
 
     def _move(self, process: SimProcess) -> None:
@@ -182,6 +189,22 @@ class Simulation:
             assert receipt is not None, f"the receipt of {label} is not here"
             assert receipt.out.is_ok == (row.state != "failed"), f"{label} is {row.state}"
 
+    def _check_stopped(self, process: SimProcess) -> None:
+        """What a process that was stopped leaves behind, if nobody else is at it."""
+        if process.drive.progress.stop is None or len(self.processes) > 1:
+            return
+        rows = self._rows()
+        for entry in process.drive.book.entries:
+            row, acted = rows[entry.label], self.world.acts[entry.instruction.input["label"]]
+            if entry.level != "mutation" or entry.twin is not None:
+                continue
+            assert row.state != "running", f"{entry.label} is left as running"
+            if row.state in ("cancelled", "expired"):
+                said = self.consents[entry.instruction.input["label"]]
+                assert acted <= said, f"{entry.label} is {row.state}, and happened"
+        if any(row.state == "in-doubt" for row in rows.values()):
+            assert process.end == "in-doubt", f"something is in doubt, and it ended {process.end}"
+
     def _check_failures(self, process: SimProcess) -> None:
         """What the process says of failures is what the plain definition says of its states."""
         progress, book = process.drive.progress, process.drive.book
@@ -233,7 +256,14 @@ class Simulation:
         return {row.label: row for row in self.watcher.runs.steps(latest.id)}
 
     def _in_doubt(self) -> set[str]:
-        return {label for label, row in self._rows().items() if row.state == "in-doubt"}
+        """What nobody knows of, also where nobody has looked since a process died."""
+        at_it = {one.drive.book[at].label for one in self.processes for at in one.claimed}
+        return {
+            label
+            for label, row in self._rows().items()
+            if row.state == "in-doubt"
+            or (row.state == "running" and row.level == "mutation" and label not in at_it)
+        }
 
     def _waits_outside(self) -> bool:
         """Whether all that is left waits for what nobody answers, or for consent."""

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from lite.engine.base import Outcome
-from lite.errors import QueuedError
+from lite.errors import Interrupted, QueuedError
 from lite.frozen import frozen
 from lite.ipld.cid import CID
 from lite.model.instruction import Instruction
@@ -113,11 +113,13 @@ class SimOp:
         world.crash_here()
         if world.chance(world.chances.trouble):
             self._trouble()
+        if ready.stop is not None and ready.stop.asked and self.level != "mutation":
+            raise Interrupted("the run was asked to stop")  # its worker was killed
         world.ran[label] += 1
         if self.level in ("idempotent-mutation", "mutation"):
             world.acts[label] += 1
             world.crash_here(weight=10)
-            if world.chance(world.chances.trouble / 2):
+            if world.chance(world.chances.trouble / 2) or self._is_broken_off(ready):
                 raise InDoubt("the answer was lost")
         if world.chance(world.chances.trouble):
             return Outcome(error={"code": "engine-crash", "message": "the worker died"})
@@ -127,6 +129,11 @@ class SimOp:
         if self.level == "query":
             value["count"] = world.ran[label]
         return Outcome(ok=value, fx=world.effects.get(label))
+
+    def _is_broken_off(self, ready: Ready) -> bool:
+        """Whether the connection of a mutation is broken because the run was stopped."""
+        stopped = ready.stop is not None and ready.stop.asked
+        return stopped and self.level == "mutation" and self._world.chance(0.7)
 
     def _trouble(self) -> None:
         if self._world.chance(0.5):
@@ -152,7 +159,7 @@ def random_workflow(world: World, seed: int) -> tuple[Workflow, dict[str, set[st
             given["outside"] = world.instruction("sim/pure", "nowhere").ok
         if random.random() < 0.15:
             world.effects[label] = _effects(world, label, needs)
-        op = random.choices(list(LEVELS), (70, 14, 9, 7))[0]
+        op = random.choices(list(LEVELS), (62, 14, 9, 15))[0]
         meta = {"retry": {"attempts": random.randint(1, 4), "backoff_ms": random.randint(0, 3000)}}
         made = world.instruction(op, label, **given)
         steps.append(Step(label, Task(made, meta if random.random() < 0.5 else {})))

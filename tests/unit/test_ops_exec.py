@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,8 @@ import pytest
 
 from lite.engine.base import Outcome
 from lite.engine.job import Content
-from lite.errors import QueuedError
+from lite.engine.stop import Stop
+from lite.errors import Interrupted, QueuedError
 from lite.ipld.cid import CID, RAW
 from lite.limits import TRACE_BYTES_MAX, Limits
 from lite.model.instruction import Instruction
@@ -280,33 +281,63 @@ import sys, time
 from lite.ops.arguments import Bytes
 from lite.ops.child import run_child
 
-argv = ["/bin/sh", "-c", "echo up >&2; sleep 63.125 & sleep 63.125"]
+argv = ["/bin/sh", "-c", "setsid sleep 63.125 & sleep 63.125 & echo up >&2; sleep 63.125"]
 run_child(argv, env={}, stdin=Bytes.of(b""), folder=None, ends_at=time.monotonic() + 60,
           memory_bytes=1 << 28, stdout_bytes_max=1,
           on_trace=lambda data: print(data.decode().strip(), flush=True))
 """
 
 
-def shells(mark: str) -> list[str]:
-    """The shells among these processes; one that nobody has waited for yet has no command line."""
-    names = []
-    for process in alive(mark):
-        with contextlib.suppress(psutil.Error):
-            names.append(process.name())
-    return [name for name in names if name == "sh"]
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="other kernels cannot find them")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other kernels have no such signal")
+@linux_only
+@pytest.mark.parametrize("last", ["true", "sleep 30"], ids=["done", "late"])
+def test_what_left_its_group_and_its_parent_ends_as_well(call: Call, last: str) -> None:
+    script = f"setsid sh -c '(setsid sleep 64.125 &); setsid sleep 64.125' & sleep 0.1; {last}"
+    ended, seconds = took(lambda: call("sh", {"args": [script]}, limits=Limits(time_ms=1000)))
+    assert not alive("64.125"), "none of it is left when the step has ended"
+    assert seconds < 4
+    assert (ended.error is None) == (last == "true")
+
+
+@linux_only
+def test_a_stop_ends_what_left_its_group(call: Call) -> None:
+    stop = Stop()
+    timer = threading.Timer(0.5, stop.ask)
+    timer.start()
+    with pytest.raises(Interrupted):
+        call("sh", {"args": ["setsid sleep 65.125 & sleep 30"]}, stop=stop)
+    timer.join()
+    assert not alive("65.125")
+
+
+@linux_only
+def test_a_program_that_goes_on_starting_others_ends(call: Call) -> None:
+    script = "f() { while :; do (setsid sleep 66.125 &) ; sleep 0.002; done; }; f & f & sleep 30"
+    late = call("sh", {"args": [script]}, limits=Limits(time_ms=400))
+    assert code(late) == "time-limit"
+    assert not alive("66.125")
+
+
+@linux_only
+def test_a_program_that_stops_its_starter_ends_all_the_same(call: Call) -> None:
+    late, seconds = took(
+        lambda: call("sh", {"args": ["kill -STOP $PPID; sleep 67.125"]}, limits=Limits(time_ms=300))
+    )
+    assert (code(late), seconds < 4) == ("time-limit", True)
+    assert not alive("67.125")
+
+
+@linux_only
 def test_a_program_does_not_outlive_a_killed_node(root: Path) -> None:
     env = {**os.environ, "PYTHONPATH": str(root)}
     with subprocess.Popen([sys.executable, "-c", NODE], env=env, stdout=subprocess.PIPE) as node:
         assert node.stdout is not None
         assert node.stdout.readline() == b"up\n"
-        assert shells("63.125")
+        assert alive("63.125")
         node.kill()
     ends = time.monotonic() + 5
-    while shells("63.125") and time.monotonic() < ends:
+    while alive("63.125") and time.monotonic() < ends:
         time.sleep(0.01)
-    assert not shells("63.125")
-    for left in alive("63.125"):  # what the program itself had started
-        left.kill()
+    assert not alive("63.125")  # also what left its group and session

@@ -168,9 +168,10 @@ class OneAnswer:
             with sock:
                 if self._data is self._END:
                     return
-                sock.recv(1 << 16)
-                sock.sendall(self._data)
-                sock.shutdown(socket.SHUT_RDWR)
+                with suppress(OSError):  # the client may leave as soon as it has read enough
+                    sock.recv(1 << 16)
+                    sock.sendall(self._data)
+                    sock.shutdown(socket.SHUT_RDWR)
 
     _END = b"stop"
 

@@ -50,6 +50,26 @@ def test_sigkill_is_a_want_of_memory_only_when_the_kernel_killed(
     )
 
 
+@pytest.mark.parametrize(
+    ("status", "stderr", "kernel", "killed"),
+    [
+        (-signal.SIGKILL, "", False, True),
+        (-signal.SIGKILL, "", True, True),
+        (-signal.SIGQUIT, "", False, True),
+        (-signal.SIGSEGV, "", False, False),
+        (-signal.SIGABRT, RUST_OUT_OF_MEMORY, False, False),
+        (-signal.SIGXCPU, "", False, False),
+        (9, "", False, False),
+    ],
+)
+@pytest.mark.parametrize("phase", ["load", "compile", "run"])
+def test_a_death_from_outside_is_told_from_the_guests_own(
+    phase: death.Phase, status: int, stderr: str, kernel: bool, killed: bool
+) -> None:
+    failure = death.died(phase, status, stderr, LIMITS, CAPS, kernel_killed=kernel)
+    assert death.was_killed({"code": failure.code, **failure.detail}) is killed
+
+
 def test_crash_says_the_signal_and_the_last_line() -> None:
     failure = death.died("run", -signal.SIGABRT, "note\nthread panicked\n\n", LIMITS, CAPS)
     assert failure.message == "the engine process died (signal 6, SIGABRT): thread panicked"

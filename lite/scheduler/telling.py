@@ -1,0 +1,63 @@
+"""Which steps would let out what is secret, and so wait for consent (`force`).
+
+    what a result asked for     anything that is not pure: a guest that was shown a secret has no
+                                word in where it goes
+    what the workflow names     what leaves this node: a mutation over the network that is secret or
+                                uses a secret, a query over the network that uses one. That a query
+                                is asked at all is what a private run consents to.
+
+Files and programs of this machine are the workflow's own affair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from lite.model.instruction import Instruction
+from lite.scheduler.book import Entry
+from lite.settled import Reified
+from lite.store.secrets import Secrets
+
+__all__ = ["needs_consent", "said", "why_it_waits"]
+
+_WHERE_CHARS_MAX = 120
+
+
+def needs_consent(
+    level: str, needs: Container[str], *, asked: bool, is_secret: bool, uses_secret: bool
+) -> bool:
+    """Whether a step tells a secret to somebody who may not know it.
+
+    Args:
+        needs: what its operation needs.
+        asked: a result asked for it.
+        is_secret: it is marked itself. uses_secret: something that it is made from is.
+    """
+    if level == "pure" or not (is_secret or uses_secret):
+        return False
+    if asked:
+        return True
+    return "network" in needs and (uses_secret or level != "query")
+
+
+def said(instruction: Instruction, *, asked: bool) -> str:
+    """Why such a step waits; it names where the secret would go."""
+    where = str(instruction.rsc)
+    where = where if len(where) <= _WHERE_CHARS_MAX else f"{where[:_WHERE_CHARS_MAX]}…"
+    told = f"it would let out what is secret to {where}, without --force"
+    return f"a result asked for it, and {told}" if asked else told
+
+
+def why_it_waits(entry: Entry, reified: Reified, needs: Container[str], marks: Secrets) -> str:
+    """Why a step that could start waits for consent, or nothing."""
+    own, asked = entry.instruction.cid, bool(entry.depth)
+    used = {*reified.instruction.links(), *(receipt.cid for receipt in reified.sources)}
+    found = marks.any_secret({own, *used})
+    waits = needs_consent(
+        entry.level,
+        needs,
+        asked=asked,
+        is_secret=entry.private or own in found,
+        uses_secret=not found.isdisjoint(used),
+    )
+    return said(reified.instruction, asked=asked) if waits else ""
