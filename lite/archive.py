@@ -15,10 +15,10 @@ from typing import BinaryIO
 
 from lite.errors import CodecError, IntegrityError, NotFoundError, UsageError
 from lite.files import bounded
-from lite.frozen import field, frozen
+from lite.frozen import field, frozen, replace
 from lite.ipld import car, dag_cbor, unixfs
 from lite.ipld.block import Block
-from lite.ipld.cid import CID, DAG_CBOR
+from lite.ipld.cid import CID, DAG_CBOR, IDENTITY
 from lite.limits import MIB, STREAM_BYTES_MAX
 from lite.model.instruction import Instruction
 from lite.model.receipt import Receipt, own_task_id
@@ -34,7 +34,9 @@ class Verified:
     """A receipt that holds: its signature, its instruction, and every block it links to.
 
     Attributes:
-        blocks, bytes: what was hashed for it.
+        blocks, bytes: what was hashed for it, each block once: the token, the instruction and its
+            linked output; in an archive also the code, inputs and proofs that came along. What an
+            identity CID holds is no block.
     """
 
     receipt: Receipt
@@ -110,7 +112,8 @@ def output_links(receipt: Receipt) -> list[CID]:
 
 
 def _closure(roots: Iterable[CID], get: Get) -> Iterator[CID]:
-    """The roots and everything below them, each once; every one of them must be here."""
+    """The roots and everything below them, each once; every one of them must be here. Identity CIDs
+    are followed, but hold their bytes themselves."""
     seen: set[CID] = set()
     todo = list(roots)[::-1]
     while todo:
@@ -118,8 +121,10 @@ def _closure(roots: Iterable[CID], get: Get) -> Iterator[CID]:
         if cid in seen:
             continue
         seen.add(cid)
-        yield cid
-        todo.extend(unixfs.block_links(cid, get(cid))[::-1])
+        held = cid.hash_code == IDENTITY
+        if not held:
+            yield cid
+        todo.extend(unixfs.block_links(cid, cid.digest if held else get(cid))[::-1])
 
 
 def load_instruction(receipt: Receipt, get: Get) -> Instruction:
@@ -147,10 +152,10 @@ def verify_receipt(receipt: Receipt, get: Get) -> Verified:
         return Block(cid, get(cid)).data
 
     instruction = load_instruction(checked, hashed)
-    blocks, size = 2, len(checked.token.data) + len(instruction.data)
+    sizes = {checked.cid: len(checked.token.data), instruction.cid: len(instruction.data)}
     for cid in _closure(output_links(checked), hashed):
-        blocks, size = blocks + 1, size + len(get(cid))
-    return Verified(checked, instruction, blocks, size)
+        sizes[cid] = len(get(cid))
+    return Verified(checked, instruction, len(sizes), sum(sizes.values()))
 
 
 class Archive:
@@ -188,6 +193,10 @@ class Archive:
         offset, length = self._where[cid]
         self._file.seek(offset)
         return self._file.read(length)
+
+    def size(self, cid: CID) -> int:
+        """The length of a block that it holds."""
+        return self._where[cid][1]
 
     def receipts(self) -> Iterator[Receipt]:
         """Every receipt in it, verified."""
@@ -228,9 +237,12 @@ def verify(file: BinaryIO) -> list[Verified]:
         found: list[Verified] = []
         for root in archive.roots:
             data = archive.get(root)
+            below = _reachable(root, archive)
             if root.codec == DAG_CBOR and data.startswith(TOKEN_PREFIX):
-                found.append(verify_receipt(Receipt.parse(data), archive.get))
-            reached |= _reachable(root, archive)
+                checked = verify_receipt(Receipt.parse(data), archive.get)
+                sizes = [archive.size(cid) for cid in below if cid in archive]
+                found.append(replace(checked, blocks=len(sizes), bytes=sum(sizes)))
+            reached |= below
     except NotFoundError as absent:
         raise IntegrityError(f"{absent}, but a receipt in it or its header names it") from absent
     stray = next((cid for cid in archive if cid not in reached), None)
@@ -254,7 +266,7 @@ def _reachable(root: CID, archive: Archive) -> set[CID]:
             continue
         seen.add(cid)
         try:
-            data = archive.get(cid)
+            data = cid.digest if cid.hash_code == IDENTITY else archive.get(cid)
         except NotFoundError:
             continue  # code and inputs may stay behind
         todo.extend(unixfs.block_links(cid, data))

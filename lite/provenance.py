@@ -1,20 +1,26 @@
-"""Where a value comes from, and what came of it, as trees of receipts, instructions and inputs."""
+"""Where a value comes from, and what came of it, as trees of receipts, instructions and inputs.
+
+Both trees grow level by level, so that what can be reached in several ways stands where it is
+nearest, and a bound cuts off what is farthest.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from lite.errors import NotFoundError
 from lite.frozen import frozen
 from lite.ipld import dag_cbor
-from lite.ipld.cid import CID, DAG_CBOR
-from lite.limits import DESCENDANTS_MAX, PROVENANCE_DEPTH_MAX
+from lite.ipld.cid import CID
+from lite.limits import DESCENDANTS_MAX, PROVENANCE_DEPTH_MAX, PROVENANCE_NODES_MAX
 from lite.model.instruction import Instruction
 from lite.model.receipt import Receipt
+from lite.origins import Best, Origin, Origins
 from lite.store import Store
 
 Kind = Literal["receipt", "instruction", "module", "input", "await", "value"]
+Cut = Literal["", "shown", "deep", "many"]
 
 
 @frozen
@@ -28,7 +34,11 @@ class Provenance:
         receipt: set where somebody computed it.
         name: a petname of the CID, or "".
         here: whether its block is in the store.
-        more: below it something was left out, or is shown elsewhere in the tree.
+        instruction: of a receipt, with all values; None when it is not here, or not looked at.
+        asked: the same as it was asked; None when that is not known.
+        lost: it was asked in another form, which is not here any more.
+        cut: why what is below it is missing: it is "shown" elsewhere in the tree, it would be too
+            "deep", or there is too "many".
     """
 
     kind: Kind
@@ -38,11 +48,99 @@ class Provenance:
     here: bool
     receipt: Receipt | None = None
     instruction: Instruction | None = None
+    asked: Instruction | None = None
+    lost: bool = False
     children: tuple[Provenance, ...] = ()
-    more: bool = False
+    cut: Cut = ""
 
 
-Best = Callable[[CID], Receipt | None]
+class _Draft:
+    """A node whose children are still being found.
+
+    Attributes:
+        subject: of a receipt in a tree downwards, the instruction by which it was found.
+    """
+
+    __slots__ = (
+        *("asked", "children", "cid", "cut", "here", "instruction"),
+        *("kind", "lost", "receipt", "role", "subject"),
+    )
+
+    def __init__(
+        self, kind: Kind, role: str, cid: CID, here: bool, receipt: Receipt | None = None
+    ) -> None:
+        self.kind: Kind = kind
+        self.role = role
+        self.cid = cid
+        self.here = here
+        self.receipt = receipt
+        self.subject = cid
+        self.instruction: Instruction | None = None
+        self.asked: Instruction | None = None
+        self.lost = False
+        self.children: list[_Draft] = []
+        self.cut: Cut = ""
+
+    def done(self, names: dict[CID, str]) -> Provenance:
+        return Provenance(
+            self.kind,
+            self.role,
+            self.cid,
+            names.get(self.cid, ""),
+            self.here,
+            self.receipt,
+            self.instruction,
+            self.asked,
+            self.lost,
+            tuple(child.done(names) for child in self.children),
+            self.cut,
+        )
+
+
+def _grow(
+    root: _Draft,
+    below: Callable[[_Draft], Iterator[_Draft]],
+    *,
+    limit: int,
+    prepare: Callable[[Sequence[_Draft]], None] | None = None,
+    again: bool,
+) -> None:
+    """Give the nodes their children, level by level. What hangs on a node stands below the first
+    one of its CID.
+
+    Args:
+        limit: nodes at most, beside the root.
+        prepare: is told the nodes of a level before `below` is asked for each.
+        again: a node that is in the tree already stands there once more, as a reference; else it
+            is left out.
+    """
+    met = {root.cid: root}
+    level, depth, left = [root], 0, limit
+    while level:
+        if prepare is not None:
+            prepare(level)
+        following: list[_Draft] = []
+        for draft in level:
+            first = met.setdefault(draft.cid, draft)
+            if first is not draft:
+                draft.cut = "shown" if first.children or first.cut else ""
+                continue
+            for child in below(draft):
+                if not again and child.cid in met:
+                    continue
+                if depth == PROVENANCE_DEPTH_MAX or left == 0:
+                    draft.cut = "deep" if left else "many"
+                    break
+                left -= 1
+                draft.children.append(child)
+                following.append(child)
+                if not again:
+                    met[child.cid] = child
+        level, depth = following, depth + 1
+
+
+def _names(store: Store) -> dict[CID, str]:
+    return {cid: name for name, cid in store.names.list()}
 
 
 def trace(store: Store, cid: CID, best: Best) -> Provenance:
@@ -55,18 +153,19 @@ def trace(store: Store, cid: CID, best: Best) -> Provenance:
         NotFoundError: nothing here is known about it.
     """
     best = _with_steps(store, best)
-    receipt = store.receipts.get(cid)
+    receipt = store.receipts.get(cid) or best(cid)
     if receipt is not None:
-        return _Tracer(store, best).receipt(receipt, "receipt", 0)
-    known = best(cid)
-    if known is not None:
-        return _Tracer(store, best).receipt(known, "receipt", 0)
-    if not store.blocks.has(cid) and not store.receipts.by_output(cid):
+        root = _Draft("receipt", "receipt", receipt.cid, True, receipt)
+    elif store.blocks.has(cid) or store.receipts.by_output(cid):
+        root = _Draft("value", "value", cid, store.blocks.has(cid))
+    else:
         raise NotFoundError(
             f"nothing is known here about {cid}",
             hint="`ipvm receipt list` shows the receipts of this home.",
         )
-    return _Tracer(store, best).value(cid, "value", 0)
+    ancestry = _Ancestry(store, best)
+    _grow(root, ancestry.below, limit=PROVENANCE_NODES_MAX, prepare=ancestry.prepare, again=True)
+    return root.done(_names(store))
 
 
 def _with_steps(store: Store, best: Best) -> Best:
@@ -85,157 +184,102 @@ def _with_steps(store: Store, best: Best) -> Best:
     return find
 
 
-class _Tracer:
-    """Walks from outputs to inputs; each CID is expanded once, to a bounded depth."""
+class _Ancestry:
+    """What the things in a store were made of."""
 
     def __init__(self, store: Store, best: Best) -> None:
         self._store = store
-        self._best = best
-        self._names = {cid: name for name, cid in store.names.list()}
-        self._expanded: set[CID] = set()
+        self._origins = Origins(store, best)
         self._causes = store.runs.causes()
 
-    def receipt(self, receipt: Receipt, role: str, depth: int) -> Provenance:
-        instruction: Instruction | None = None
-        children: tuple[Provenance, ...] = ()
-        more = receipt.cid in self._expanded or depth >= PROVENANCE_DEPTH_MAX
-        if not more:
-            self._expanded.add(receipt.cid)
-            instruction = self._load(receipt.instruction)
-            if instruction is not None:
-                children = tuple(self._inputs(instruction, depth + 1))
-            children += tuple(self._asked_by(receipt, depth + 1))
-        return self._node("receipt", role, receipt.cid, True, receipt, instruction, children, more)
+    def prepare(self, level: Sequence[_Draft]) -> None:
+        self._origins.learn([draft.cid for draft in level if draft.receipt is not None])
 
-    def _asked_by(self, receipt: Receipt, depth: int) -> Iterator[Provenance]:
-        """The receipt whose effects asked for this one, in a run of a workflow."""
-        cause = self._causes.get(receipt.cid)
-        if cause is None:
+    def below(self, draft: _Draft) -> Iterator[_Draft]:
+        if draft.receipt is None:
+            if draft.kind != "await":
+                yield from self._maker(draft.cid)
             return
-        asking = self._store.receipts.get(cause)
-        if asking is not None:
-            yield self.receipt(asking, "asked for by", depth)
-        else:
-            yield self._node("receipt", "asked for by", cause, False)
+        origin = self._origins.of(draft.receipt)
+        if origin is not None:
+            draft.instruction, draft.asked = origin.filled, origin.asked
+            draft.lost = origin.lost
+            yield from self._parts(origin)
+        cause = self._causes.get(draft.cid)
+        if cause is not None:
+            asking = self._store.receipts.get(cause)
+            yield _Draft("receipt", "asked for by", cause, asking is not None, asking)
 
-    def value(self, cid: CID, role: str, depth: int) -> Provenance:
-        """A file or value; below it, the receipt that put it out, if one is known."""
-        here = self._store.blocks.has(cid)
-        makers = self._store.receipts.by_output(cid)
-        children: tuple[Provenance, ...] = ()
-        if makers and depth < PROVENANCE_DEPTH_MAX:
-            children = (self.receipt(makers[0], "made by", depth + 1),)
-        kind: Kind = "input" if role.startswith("input") else "value"
-        return self._node(kind, role, cid, here, None, None, children)
+    def _maker(self, cid: CID) -> Iterator[_Draft]:
+        """The receipt that put a file or a value out, if one is known."""
+        for receipt in self._store.receipts.by_output(cid)[:1]:
+            yield _Draft("receipt", "made by", receipt.cid, True, receipt)
 
-    def _inputs(self, instruction: Instruction, depth: int) -> Iterator[Provenance]:
-        if (module := instruction.module) is not None:
-            here = self._store.blocks.has(module)
-            yield self._node("module", "module", module, here)
-        for wait in instruction.awaits():
-            known = self._best(wait.instruction)
-            role = f"await/{wait.branch}"
-            if known is not None:
-                yield self.receipt(known, role, depth)
+    def _parts(self, origin: Origin) -> Iterator[_Draft]:
+        has = self._store.blocks.has
+        if (module := origin.filled.module) is not None:
+            yield _Draft("module", "module", module, has(module))
+        for source in origin.sources:
+            role, receipt = f"await/{source.wait.branch}", source.receipt
+            if receipt is None:
+                yield _Draft("await", role, source.wait.instruction, False)
             else:
-                yield self._node("await", role, wait.instruction, False)
-        for position, cid in enumerate(dict.fromkeys(dag_cbor.links(instruction.input))):
-            if all(cid != wait.instruction for wait in instruction.awaits()):
-                yield self.value(cid, f"input {position}", depth)
-
-    def _load(self, cid: CID) -> Instruction | None:
-        if cid.codec != DAG_CBOR or not self._store.blocks.has(cid):
-            return None
-        return Instruction.from_value(dag_cbor.decode_trusted(self._store.blocks.get(cid)))
-
-    def _node(
-        self,
-        kind: Kind,
-        role: str,
-        cid: CID,
-        here: bool,
-        receipt: Receipt | None = None,
-        instruction: Instruction | None = None,
-        children: tuple[Provenance, ...] = (),
-        more: bool = False,
-    ) -> Provenance:
-        name = self._names.get(cid, "")
-        return Provenance(kind, role, cid, name, here, receipt, instruction, children, more)
+                yield _Draft("receipt", role, receipt.cid, True, receipt)
+        for position, cid in enumerate(origin.links):
+            yield _Draft("input", f"input {position}", cid, has(cid))
 
 
 def descend(store: Store, cid: CID, best: Best, limit: int = DESCENDANTS_MAX) -> Provenance:
     """Everything that was computed from a module, a file, a value, an instruction or a receipt.
 
     Below each node stand the receipts (or instructions without one) that name it: as code, as
-    input, or as what they await; and those that it asked for. Each is expanded once.
+    input, or as what they await; and those that it asked for. Each stands there once, where it is
+    nearest to `cid`.
 
     Args:
         best: of several receipts of one instruction, the one to show.
         limit: nodes at most, beside the first.
     """
-    return _Descent(store, _with_steps(store, best), limit).root(cid)
+    best = _with_steps(store, best)
+    receipt = store.receipts.get(cid) or best(cid)
+    if receipt is None:
+        root = _Draft("value", "value", cid, store.blocks.has(cid))
+    else:
+        root = _Draft("receipt", "receipt", receipt.cid, True, receipt)
+        root.subject = receipt.instruction
+    _grow(root, _Descent(store, best).below, limit=limit, again=False)
+    return root.done(_names(store))
 
 
 class _Descent:
-    """Walks from inputs to outputs, to a bounded depth and number of nodes."""
+    """What was made of the things in a store."""
 
-    def __init__(self, store: Store, best: Best, limit: int) -> None:
+    def __init__(self, store: Store, best: Best) -> None:
         self._store = store
         self._best = best
-        self._left = limit
-        self._names = {cid: name for name, cid in store.names.list()}
-        self._expanded: set[CID] = set()
 
-    def root(self, cid: CID) -> Provenance:
-        receipt = self._store.receipts.get(cid) or self._best(cid)
-        if receipt is not None:
-            return self._node("receipt", "receipt", receipt.instruction, receipt, 0)
-        return self._node("value", "value", cid, None, 0)
-
-    def _node(
-        self, kind: Kind, role: str, cid: CID, receipt: Receipt | None, depth: int
-    ) -> Provenance:
-        """A receipt of the instruction `cid`, or `cid` itself, with what is below it."""
-        shown = cid if receipt is None else receipt.cid
-        children: list[Provenance] = []
-        more = False
-        if shown in self._expanded or depth == PROVENANCE_DEPTH_MAX:
-            more = True
-        else:
-            self._expanded.add(shown)
-            for use, instruction, found in self._users(cid, receipt):
-                if self._left == 0:
-                    more = True
-                    break
-                self._left -= 1
-                below: Kind = "instruction" if found is None else "receipt"
-                children.append(self._node(below, use, instruction, found, depth + 1))
-        name = self._names.get(shown, "")
-        here = receipt is not None or self._store.blocks.has(shown)
-        return Provenance(
-            kind, role, shown, name, here, receipt, children=tuple(children), more=more
-        )
-
-    def _users(
-        self, cid: CID, receipt: Receipt | None
-    ) -> Iterator[tuple[str, CID, Receipt | None]]:
-        """Who names it, its instruction or its result: how, the instruction, and its receipt."""
-        names = [cid]
+    def below(self, draft: _Draft) -> Iterator[_Draft]:
+        """Who names it, its instruction or its result; and what that asked for."""
+        names, receipt = [draft.subject], draft.receipt
         if receipt is not None:
             names += [receipt.instruction, *dag_cbor.links(receipt.out.value())]
-        seen: set[CID] = set()
         for name in dict.fromkeys(names):
             for instruction in self._store.instructions.using(name):
-                found = self._best(instruction)
-                shown = instruction if found is None else found.cid
-                if shown not in seen:  # written with awaits and without: one receipt
-                    seen.add(shown)
-                    yield self._use(instruction, name), instruction, found
+                yield self._user(self._use(instruction, name), instruction)
         if receipt is not None:
-            asked_for = [("fork", one) for one in receipt.fork]
-            asked_for += [("join", one) for one in (receipt.join,) if one is not None]
-            for role, instruction in asked_for:
-                yield role, instruction, self._best(instruction)
+            for instruction in receipt.fork:
+                yield self._user("fork", instruction)
+            if receipt.join is not None:
+                yield self._user("join", receipt.join)
+
+    def _user(self, role: str, instruction: CID) -> _Draft:
+        found = self._best(instruction)
+        if found is None:
+            here = self._store.blocks.has(instruction)
+            return _Draft("instruction", role, instruction, here)
+        draft = _Draft("receipt", role, found.cid, True, found)
+        draft.subject = instruction
+        return draft
 
     def _use(self, user: CID, name: CID) -> str:
         instruction = self._store.instructions.get(user)

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from base64 import b32decode
+from base64 import b32decode, b32encode
 from hashlib import sha256
 from pathlib import Path
 
@@ -27,12 +27,15 @@ def decode(block):
     return value
 
 
+def text(*g):  # of a link; what is given differs as above
+    return "b" + b32encode(max(getattr(t, "value", b"") for t in g)[1:]).decode().lower().strip("=")
+
+
 def check(car):
     at, head, found = 0, b"", {}
     while at != len(car):
-        size = re.compile(rb"[\x80-\xff]*[\x01-\x7f]|").match(car, at)[0]
-        start = at + len(size)
-        at = start + sum((byte & 127) << 7 * i for i, byte in enumerate(size))
+        start = re.compile(rb"[\x80-\xff]*[\x01-\x7f]|").match(car, at).end()
+        at = start + sum((byte & 127) << 7 * i for i, byte in enumerate(car[at:start]))
         need(start < at <= len(car), f"nothing sound at byte {start}")
         cid, block = car[start : start + 36], car[start + 36 : at]
         if head:
@@ -64,7 +67,8 @@ def receipt(root, found):
     need(list(decode(found.get(ins, b"\x80"))) == ["op", "nnc", "rsc", "input"], "no instruction")
     large = [link.value[1:] for link in out.values() if "outl" in token["args"]]
     need(list(out) in (["ok"], ["error"]) and set(large) <= set(found), "a block is missing")
-    return f"who   {who}\nwhat  {decode(found[ins])}\nout   {out}"
+    what, said = (cbor2.loads(found[cid], tag_hook=text) for cid in (ins, root))
+    return f"who   {who}\nwhat  {what}\nout   {said[1][tag]['args']['out']}"
 
 
 if __name__ == "__main__":

@@ -207,8 +207,8 @@ def _disk(home: Path) -> Finding:
 
 
 def _key(home: Path) -> Finding:
+    from lite.identity import lost_key, unusable_key
     from lite.keys import Key
-    from lite.node import lost_key, unusable_key
     from lite.store import Store
 
     path = home / "key"

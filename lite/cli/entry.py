@@ -8,6 +8,8 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
+closed: set[str] = set()  # standard streams that the caller had closed
+
 
 def _interrupted(_signal: int, _frame: FrameType | None) -> NoReturn:
     os.write(2, b"ipvm: interrupted\n")
@@ -33,6 +35,7 @@ def open_closed_streams() -> None:
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         if getattr(sys, name) is not None:
             continue
+        closed.add(name)
         opened = os.open(os.devnull, os.O_RDONLY if mode == "r" else os.O_WRONLY)
         if opened != number:
             os.dup2(opened, number)

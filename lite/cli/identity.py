@@ -9,13 +9,12 @@ import click
 
 from lite.cli.command import group, verb
 from lite.cli.outfile import writing
-from lite.cli.shell import Shell
+from lite.cli.shell import Shell, need_stdout
 from lite.errors import ConfigError, NotFoundError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-KEY_FILE = "key"
 KEY_TEXT_BYTES_MAX = 4096
 
 
@@ -23,7 +22,11 @@ KEY_TEXT_BYTES_MAX = 4096
 @click.pass_obj
 def id_(shell: Shell) -> None:
     """Print this node's DID, the name under which it signs."""
+    from lite.identity import NameOnly
+
     node = shell.node()
+    if isinstance(node.key, NameOnly) and not node.did:
+        raise node.key.refusal()
     if shell.json:
         shell.emit({"did": node.did, "home": str(node.home)})
     else:
@@ -53,6 +56,8 @@ def new(shell: Shell, force: bool) -> None:
 @click.pass_obj
 def export(shell: Shell, out: str, pem: bool) -> None:
     """Print the secret key. Whoever has it can sign as this node."""
+    if out == "-":
+        need_stdout("Open it, or name a file with -o.")
     found = shell.node().key
     text = found.export_pem() if pem else found.export_text()
     if shell.json and out == "-":
@@ -85,6 +90,7 @@ def import_(shell: Shell, file: str, force: bool) -> None:
 
 def _replace(shell: Shell, text: str, force: bool) -> None:
     """Put a key in place; one that was there is kept as `key-….old` when `force` is given."""
+    from lite.identity import KEY_FILE
     from lite.keys import Key
 
     fresh = Key.from_text(text)
@@ -115,7 +121,7 @@ def _replace(shell: Shell, text: str, force: bool) -> None:
 def _set_aside(shell: Shell, path: Path, fault: ConfigError, force: bool) -> None:
     """Give a key file that cannot be used another name: it may hold a key all the same."""
     if not force:
-        from lite.node import unusable_key
+        from lite.identity import unusable_key
 
         raise unusable_key(fault)
     number = 1

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from lite.cli.shell import stdout_named
+from lite.cli.shell import need_stdout, stdout_named
 from lite.errors import StoreFull, UsageError
 
 
@@ -45,9 +45,11 @@ def writing(target: str, *, private: bool = False) -> Iterator[BinaryIO]:
 
     Raises:
         UsageError: it cannot be written.
+        OutputError: it is stdout, and the caller closed that.
         StoreFull: the disk is full.
     """
     if target == "-":
+        need_stdout("Open it, or name a file where the command takes one.")
         with stdout_named():
             sys.stdout.flush()
         yield cast(BinaryIO, _Stdout())

@@ -24,6 +24,7 @@ from lite.cli.present import (
 from lite.cli.shell import Shell
 from lite.errors import NotFoundError, UsageError
 from lite.files import is_file
+from lite.json_fields import receipt_fields
 
 if TYPE_CHECKING:
     from lite.archive import Verified
@@ -56,7 +57,7 @@ def list_(shell: Shell, limit: int) -> None:
     found = node.store.receipts.list(limit)
     secret = node.store.secrets.any_secret(r.cid for r in found)
     if shell.json:
-        shell.emit({"receipts": [{**_row(r), "secret": r.cid in secret} for r in found]})
+        shell.emit({"receipts": [{**receipt_fields(r), "secret": r.cid in secret} for r in found]})
         return
     now = node.clock.now()
     for r in found:
@@ -68,20 +69,6 @@ def list_(shell: Shell, limit: int) -> None:
             f"{mark} {r.cid}  {one_line(_func(r), 30):<12}  {who}, {age(r.issued_at, now)}"
             f"{outcome}{kept}"
         )
-
-
-def _row(r: Receipt) -> dict[str, Any]:
-    """One receipt in `receipt list --json`."""
-    return {
-        "cid": str(r.cid),
-        "ins": str(r.instruction),
-        "iss": r.issuer,
-        "op": r.meta.get("op"),
-        "func": r.meta.get("func"),
-        "ok": r.out.is_ok,
-        "error": None if r.out.is_ok else r.error_code,
-        "at": r.issued_at,
-    }
 
 
 def _func(r: Receipt) -> str:
@@ -97,7 +84,7 @@ def show(shell: Shell, ref: str) -> None:
     found = node.receipt(ref)
     secret = node.store.secrets.is_secret(found.cid)
     if shell.json:
-        shell.emit({**_row(found), "secret": secret, "receipt": found.view()})
+        shell.emit({**receipt_fields(found), "secret": secret, "receipt": found.view()})
         return
     for line in [*describe(found), *([SECRET] if secret else [])]:
         shell.line(line)
@@ -197,7 +184,7 @@ def verify(shell: Shell, ref: str) -> None:
 
 
 def _verified(one: Verified) -> dict[str, Any]:
-    return {**_row(one.receipt), "blocks": one.blocks, "bytes": one.bytes}
+    return {**receipt_fields(one.receipt), "blocks": one.blocks, "bytes": one.bytes}
 
 
 @verb("forget", in_group=receipt, example="ipvm receipt forget q4wz7ka")

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from lite.cli.present import encodable, file_name
 from lite.environment import environment
-from lite.errors import CodecError
+from lite.errors import CodecError, OutputError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -154,6 +154,18 @@ class Shell:
     def watched(self) -> bool:
         """Whether a person sees progress on stderr."""
         return not self.quiet and not self.json and sys.stderr.isatty()
+
+
+def need_stdout(hint: str) -> None:
+    """Raise `OutputError` when the caller closed stdout and what would go there is the point.
+
+    Args:
+        hint: what became of the rest, and what to do.
+    """
+    from lite.cli.entry import closed
+
+    if "stdout" in closed:
+        raise OutputError("standard output is closed, and the result would go there", hint=hint)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ def status(shell: Shell) -> None:
         shell.emit(
             {
                 "home": str(node.home),
+                "read_only": node.store.read_only,
                 "did": node.did,
                 "blocks": stats.blocks,
                 "bytes": stats.block_bytes,
@@ -33,8 +34,8 @@ def status(shell: Shell) -> None:
             }
         )
         return
-    shell.line(f"home      {node.home}")
-    shell.line(f"node      {node.did}")
+    shell.line(f"home      {node.home}{' (read only)' if node.store.read_only else ''}")
+    shell.line(f"node      {node.did or 'unknown: its key cannot be read'}")
     shell.line(f"blocks    {stats.blocks}, {size(stats.block_bytes)}")
     shell.line(f"receipts  {stats.receipts}")
     shell.line(f"names     {stats.names}, {counted(stats.pins, 'pin')}")

@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from lite.cli.command import verb
-from lite.cli.results import as_json, exit_status, show_trace, show_value, summary
+from lite.cli.results import exit_status, show_trace, show_value, summary
 from lite.cli.run import RunCommand, end_queued, make_instruction
-from lite.cli.shell import Shell, TaskEnded
+from lite.cli.shell import Shell, TaskEnded, need_stdout
 from lite.cli.sources import NodeSources
 from lite.errors import AuthorityError, QueuedError, UsageError
 
@@ -58,6 +58,7 @@ def invoke(
 
     if not words:
         raise UsageError("`ipvm ucan invoke` needs a module", hint="For example: add.wasm:add 2 40")
+    need_stdout("Nothing was asked of anybody; do it again with somewhere for the token to go.")
     limits = _limits(fuel, memory, time)
     at = did(subject, "--subject")
     seconds = lasting(exp)
@@ -140,8 +141,12 @@ def run(shell: Shell, token: str, out: str | None) -> None:
     label = str(answer.receipt.meta.get("func") or "invocation")
     shell.note(summary(shell, node, answer, label))
     if shell.json:
+        from lite.json_fields import answer_fields
+
         invocation = answer.receipt.invocation
-        shell.emit({**as_json(answer), "inv": None if invocation is None else str(invocation)})
+        shell.emit(
+            {**answer_fields(answer), "inv": None if invocation is None else str(invocation)}
+        )
     show_value(shell, node, answer, out)
     if status := exit_status(answer.receipt):
         raise TaskEnded(status)

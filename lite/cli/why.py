@@ -12,6 +12,7 @@ from lite.cli.files import resolve_path
 from lite.cli.present import moment, one_line, short, visible
 from lite.cli.shell import Shell
 from lite.errors import UsageError
+from lite.limits import PROVENANCE_DEPTH_MAX
 
 if TYPE_CHECKING:
     from lite.ipld.cid import CID
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from lite.provenance import Provenance
 
 _RUN_SHOWN = 8
+_WIDTH = 100  # of a line about a result or an input
+_CALL = ("func", "fx")  # of an input: how it is called, not what with
 # What stands in front of the function that uses, or was asked for by, what is above it.
 _OF = {
     "runs": "run by",
@@ -57,11 +60,11 @@ def why(shell: Shell, ref: str | None, source: str | None) -> None:
         tree = node.came_of(_source(node, source))
     else:
         tree = node.why(resolve_path(node, ref or ""))
-    view = _View(node, tree)
+    view = _View(node, tree, down=source is None)
     if shell.json:
         shell.emit({"why": view.as_json(tree)})
         return
-    for line in view.lines(tree, "", ""):
+    for line in view.lines(tree):
         shell.line(line)
     if source is not None and not tree.children:
         shell.note("ipvm: nothing here was computed from it")
@@ -83,41 +86,61 @@ def _source(node: Node, text: str) -> CID:
 class _View:
     """A tree with what the store knows about its receipts: steps of workflows, marks, trust."""
 
-    def __init__(self, node: Node, tree: Provenance) -> None:
+    def __init__(self, node: Node, tree: Provenance, *, down: bool) -> None:
+        """`down`: it leads to inputs, not to what came of them."""
         self._node = node
+        self._down = down
         everything = list(_walk(tree))
         self._secret = node.store.secrets.any_secret(p.cid for p in everything)
         receipts = [p.receipt for p in everything if p.receipt is not None]
         self._steps = node.store.runs.steps_of(dict.fromkeys(r.cid for r in receipts))
+        self._shown: set[CID] = set()  # so far, with what is below it
 
     # Text.
 
-    def lines(self, p: Provenance, first: str, rest: str) -> Iterator[str]:
+    def lines(self, p: Provenance, first: str = "", rest: str = "") -> Iterator[str]:
         """A tree in box characters: `first` leads the node's own line, `rest` those below."""
         yield first + self._headline(p)
+        if p.cut == "shown":
+            return
+        self._shown.add(p.cid)
+        left_out = self._left_out(p)
         if p.receipt is not None:
-            bar = rest + ("│  " if p.children else "   ")
-            yield from (bar + line for line in self._details(p.receipt))
+            bar = rest + ("│  " if p.children or left_out else "   ")
+            yield from (bar + line for line in self._details(p, p.receipt))
         for i, child in enumerate(p.children):
-            last = i == len(p.children) - 1
+            last = i == len(p.children) - 1 and not left_out
             yield from self.lines(
                 child, rest + ("└─ " if last else "├─ "), rest + ("   " if last else "│  ")
             )
+        if left_out:
+            yield f"{rest}└─ … {left_out}"
+
+    def _left_out(self, p: Provenance) -> str:
+        """The line about what is cut off below a node, or ""."""
+        if p.cut not in ("deep", "many"):
+            return ""
+        why = f"{PROVENANCE_DEPTH_MAX} steps are shown" if p.cut == "deep" else "there is too much"
+        again = "ipvm why" if self._down else "ipvm why --from"
+        return f"cut, {why}: `{again} {short(p.cid)}` goes on from here"
 
     def _headline(self, p: Provenance) -> str:
         label = visible(p.role)
-        if p.receipt is not None and (func := p.receipt.meta.get("func")):
+        if p.receipt is not None and (what := _what(p.receipt)):
             label = _OF.get(label, label if label.endswith(" by") else f"{label} of")
-            label += f" {one_line(str(func), 60)}"
+            label += f" {one_line(what, 60)}"
         parts = [label, str(p.cid)]
         parts += [f"“{visible(p.name)}”"] if p.name else []
-        parts += [] if p.here else ["(not here)"]
+        parts += [_absent(p)] if not p.here else []
         parts += ["(secret)"] if p.cid in self._secret else []
-        parts += ["… shown elsewhere, or too long"] if p.more else []
+        if p.cut == "shown":
+            parts.append("… see above" if p.cid in self._shown else "… see below")
         return "  ".join(parts)
 
-    def _details(self, receipt: Receipt) -> Iterator[str]:
+    def _details(self, p: Provenance, receipt: Receipt) -> Iterator[str]:
         yield _result(receipt)
+        if given := _given(p):
+            yield one_line(f"given {', '.join(map(_text, given))}", _WIDTH)
         yield f"by {self._issuer(receipt)} at {moment(receipt.issued_at)}"
         step = self._steps.get(receipt.cid)
         if step is not None:
@@ -127,6 +150,15 @@ class _View:
             yield f"asked for {', '.join(short(cid) for cid in receipt.fork)}"
         if receipt.join is not None:
             yield f"went on with {short(receipt.join)}"
+        if self._down and p.instruction is None:
+            yield "its instruction is not here: what it was made from is not known"
+        elif self._may_lack_steps(p, receipt):
+            yield "how it was asked is not known here: if it awaited steps, they are not shown"
+
+    def _may_lack_steps(self, p: Provenance, receipt: Receipt) -> bool:
+        """Whether nobody here can say what it awaited: it is from elsewhere, or gc took that."""
+        elsewhere = receipt.issuer != self._node.did
+        return self._down and p.asked is None and (p.lost or elsewhere)
 
     def _issuer(self, receipt: Receipt) -> str:
         """Who signed, and by which rule that counts here as an answer."""
@@ -155,15 +187,18 @@ class _View:
             "name": p.name,
             "here": p.here,
             "secret": p.cid in self._secret,
-            "more": p.more,
+            "more": p.cut != "",
+            "cut": p.cut,
             "children": [self.as_json(child) for child in p.children],
         }
-        return fields if p.receipt is None else {**fields, **self._receipt_json(p.receipt)}
+        return fields if p.receipt is None else {**fields, **self._receipt_json(p, p.receipt)}
 
-    def _receipt_json(self, receipt: Receipt) -> dict[str, Any]:
+    def _receipt_json(self, p: Provenance, receipt: Receipt) -> dict[str, Any]:
         step = self._steps.get(receipt.cid)
         return {
             "ins": str(receipt.instruction),
+            "asked": None if p.asked is None else str(p.asked.cid),
+            "given": _given(p),
             "iss": receipt.issuer,
             "rule": self._rule(receipt),
             "at": receipt.issued_at,
@@ -188,12 +223,39 @@ def _walk(p: Provenance) -> Iterator[Provenance]:
         yield from _walk(child)
 
 
+def _absent(p: Provenance) -> str:
+    return "(no receipt here gave this value)" if p.kind == "await" else "(not here)"
+
+
 def _texts(cids: list[CID]) -> list[str]:
     return [str(cid) for cid in cids]
 
 
+def _what(receipt: Receipt) -> str:
+    """The function that ran, else the operation; "" when the receipt names none."""
+    return str(receipt.meta.get("func") or receipt.meta.get("op") or "")
+
+
+def _given(p: Provenance) -> list[Any]:
+    """What stands in an instruction itself and is no result of another: the URI of what it acts on,
+    unless that is code, and the values in its input."""
+    from lite.ipld.cid import CID
+    from lite.model.promise import Await, leaves
+
+    instruction = p.asked or p.instruction
+    if instruction is None:
+        return []
+    rsc = instruction.rsc
+    parts = [] if isinstance(rsc, Await) or instruction.module is not None else [rsc]
+    parts += leaves({key: value for key, value in instruction.input.items() if key not in _CALL})
+    return [part for part in parts if not isinstance(part, (Await, CID))]
+
+
 def _result(receipt: Receipt) -> str:
+    return one_line(f"{receipt.out.branch} {_text(receipt.out.body)}", _WIDTH)
+
+
+def _text(value: Any) -> str:
     from lite.ipld import dag_json
 
-    out = receipt.out
-    return one_line(f"{out.branch} {dag_json.encode(out.body).decode()}", 100)
+    return dag_json.encode(value).decode()

@@ -8,16 +8,21 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lite.store import faults
 
-__all__ = ["WAL_BYTES_MAX", "Database", "Row", "Transaction", "among", "connect"]
+if TYPE_CHECKING:
+    from lite.store.reading import Snapshot
+
+__all__ = ["WAL_BYTES_MAX", "Database", "Mode", "Row", "Transaction", "among", "connect"]
 
 Row = tuple[Any, ...]
+Mode = Literal["rw", "ro", "immutable"]
 
 WAL_BYTES_MAX = 32 * 1024 * 1024  # what the log file keeps on disk after it was emptied
 _AT_ONCE = 500  # keys in one query
+_MODES = {"rw": "mode=rw", "ro": "mode=ro", "immutable": "mode=ro&immutable=1"}
 _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/")
 
 
@@ -30,8 +35,11 @@ def among(transaction: Transaction, sql: str, keys: Sequence[bytes]) -> Iterator
         ).fetchall()
 
 
-def connect(path: Path, mode: Literal["ro", "rw"], busy_timeout_ms: int) -> sqlite3.Connection:
+def connect(path: Path, mode: Mode, busy_timeout_ms: int) -> sqlite3.Connection:
     """A connection to an existing file. SQLite touches the file at the first statement.
+
+    Args:
+        mode: with "immutable" SQLite takes no locks and passes over the log.
 
     Raises:
         StoreError: there is no such file, or it may not be opened.
@@ -39,7 +47,7 @@ def connect(path: Path, mode: Literal["ro", "rw"], busy_timeout_ms: int) -> sqli
     text = "".join(chr(b) if b in _SAFE else f"%{b:02X}" for b in os.fsencode(path))
     try:
         return sqlite3.connect(
-            f"file:{text}?mode={mode}",
+            f"file:{text}?{_MODES[mode]}",
             uri=True,
             timeout=busy_timeout_ms / 1000,
             isolation_level=None,
@@ -56,15 +64,26 @@ class Database:
         lock: held by a thread during each transaction, and by readers while nobody writes.
         full: every commit is on the disk before it returns, unless a transaction waives it.
         connection: the one that writes.
+        mode: "rw", or how it is read in a home that cannot be written.
     """
 
     def __init__(
-        self, path: Path, connection: sqlite3.Connection, *, full: bool, busy_timeout_ms: int
+        self,
+        path: Path,
+        connection: sqlite3.Connection,
+        *,
+        full: bool,
+        busy_timeout_ms: int,
+        mode: Mode = "rw",
+        snapshot: Snapshot | None = None,
     ) -> None:
+        """`snapshot`: to be checked after each read."""
         self.path = path
         self.full = full
         self.lock = threading.RLock()
         self.connection = connection
+        self.mode: Mode = mode
+        self._snapshot = snapshot
         self._busy_timeout_ms = busy_timeout_ms
         self._reader: sqlite3.Connection | None = None
         self._reader_lock = threading.Lock()
@@ -82,22 +101,30 @@ class Database:
         under a transaction of another thread.
         """
         try:
-            if self.lock.acquire(blocking=False):
-                try:
-                    return self.connection.execute(sql, values).fetchall()
-                finally:
-                    self.lock.release()
-            with self._reader_lock:
-                return self._other().execute(sql, values).fetchall()
+            found = self._fetch(sql, values)
         except faults.SQLITE as fault:
+            if self._snapshot is not None:
+                self._snapshot.check()
             raise faults.from_sqlite(fault, self.path) from fault
+        if self._snapshot is not None:
+            self._snapshot.check()
+        return found
+
+    def _fetch(self, sql: str, values: tuple[Any, ...]) -> list[Row]:
+        if self.lock.acquire(blocking=False):
+            try:
+                return self.connection.execute(sql, values).fetchall()
+            finally:
+                self.lock.release()
+        with self._reader_lock:
+            return self._other().execute(sql, values).fetchall()
 
     def _other(self) -> sqlite3.Connection:
         """The second connection; SQLite lets it read while the first one writes."""
         if self._reader is None:
             if not self._is_open:
                 return self.connection
-            self._reader = connect(self.path, "rw", self._busy_timeout_ms)
+            self._reader = connect(self.path, self.mode, self._busy_timeout_ms)
             self._reader.execute("PRAGMA query_only = ON")
         return self._reader
 
@@ -120,7 +147,12 @@ class Database:
         Args:
             durable: False lets a power cut take the transaction back (never a part of it), for
                 what a later durable one completes or what can be computed again.
+
+        Raises:
+            StoreError: the home cannot be written.
         """
+        if self.mode != "rw":
+            raise faults.read_only(self.path.parent)
         return Transaction(self, relaxed=self.full and not durable)
 
     def close(self) -> None:

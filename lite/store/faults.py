@@ -27,8 +27,10 @@ __all__ = [
     "corrupt",
     "from_os",
     "from_sqlite",
+    "read_only",
     "stored_bytes",
     "stored_cid",
+    "unreadable",
     "unwritable",
 ]
 
@@ -124,10 +126,27 @@ def changed(what: str) -> HashMismatch:
 
 
 def unwritable(path: Path) -> StoreError:
+    """The error for a file or folder of a home that cannot be written."""
     return StoreError(
         f"{path} cannot be written",
-        hint="Check owner and permissions, or choose another home with IPVM_HOME or --home: "
-        "a home that is only read has to be writable too, because SQLite locks inside it.",
+        hint="Check owner and permissions, or choose another home with IPVM_HOME or --home.",
+    )
+
+
+def unreadable(path: Path) -> StoreError:
+    """The error for a file of a home that this user may not even read."""
+    return StoreError(
+        f"{path} cannot be read",
+        hint="Check owner and permissions, or choose another home with IPVM_HOME or --home.",
+    )
+
+
+def read_only(home: Path) -> StoreError:
+    """The error for a command that writes to a home that can only be read."""
+    return StoreError(
+        f"the home {home} cannot be written, and this has to be",
+        hint="What only reads works there: `ipvm receipt list`, `cat`, `why`, `export` … For the "
+        "rest check owner and permissions, or choose another home with IPVM_HOME or --home.",
     )
 
 

@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from lite.clock import Clock
-from lite.errors import StoreBusy, StoreFull, StoreTooNew
+from lite.errors import StoreBusy, StoreError, StoreFull, StoreTooNew
 from lite.frozen import frozen
 from lite.store import faults, schema
 from lite.store.database import WAL_BYTES_MAX, Database, connect
@@ -52,7 +52,8 @@ class Opened:
 
 
 def open_home(home: Path, *, full: bool, busy_timeout_ms: int, clock: Clock) -> Opened:
-    """Open the database of a home. Makes both when absent, upgrades an older schema.
+    """Open the database of a home. Makes both when absent, upgrades an older schema. One that
+    cannot be written is opened to be read.
 
     Raises:
         StoreError: the folder cannot be used or written; StoreCorrupt, StoreTooNew, StoreBusy,
@@ -131,6 +132,8 @@ def _open(home: Path, full: bool, busy_timeout_ms: int, created: bool) -> Opened
     """None when the schema is older than ours."""
     lock = _shared(home, busy_timeout_ms)
     try:
+        if not _is_writable(home):
+            return Opened(_open_to_read(home, busy_timeout_ms), lock, created)
         connection = _connection(home, full, busy_timeout_ms)
     except BaseException:
         lock.close()
@@ -145,10 +148,40 @@ def _open(home: Path, full: bool, busy_timeout_ms: int, created: bool) -> Opened
     )
 
 
+def _is_writable(home: Path) -> bool:
+    return os.access(home, os.W_OK | os.X_OK) and os.access(home / DATABASE, os.R_OK | os.W_OK)
+
+
+def _open_to_read(home: Path, busy_timeout_ms: int) -> Database:
+    """The database of a home that cannot be written."""
+    from lite.store.reading import connect_to_read
+
+    path = home / DATABASE
+    connection, snapshot = connect_to_read(path, busy_timeout_ms)
+    try:
+        version = _version(connection, path)
+        if version < len(schema.MIGRATIONS):
+            raise StoreError(
+                f"{path} was written by an earlier version (its schema is {version}, this one has "
+                f"{len(schema.MIGRATIONS)}), and cannot be upgraded where it cannot be written",
+                hint="Open this home once where it can be written, or copy it and name the copy "
+                "with --home.",
+            )
+    except BaseException:
+        connection.close()
+        raise
+    return Database(
+        path,
+        connection,
+        full=False,
+        busy_timeout_ms=busy_timeout_ms,
+        mode="ro" if snapshot is None else "immutable",
+        snapshot=snapshot,
+    )
+
+
 def _connection(home: Path, full: bool, busy_timeout_ms: int) -> sqlite3.Connection | None:
     path = home / DATABASE
-    if not (os.access(home, os.W_OK | os.X_OK) and os.access(path, os.R_OK | os.W_OK)):
-        raise faults.unwritable(home)
     connection = connect(path, "rw", busy_timeout_ms)
     try:
         if _version(connection, path) < len(schema.MIGRATIONS):

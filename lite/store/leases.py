@@ -179,9 +179,7 @@ class Leases:
 
     def _holder(self, name: str) -> Holder | None:
         path = self._folder / name
-        lock = FileLock(path)
-        if lock.acquire(block=False):
-            lock.release()
+        if not FileLock(path).is_held():
             return None
         try:
             words = path.read_text().split()

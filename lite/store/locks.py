@@ -12,7 +12,7 @@ import struct
 import time
 from pathlib import Path
 
-from lite.errors import NotFoundError, StoreBusy
+from lite.errors import NotFoundError, StoreBusy, StoreError
 from lite.store import faults
 
 __all__ = ["HAS_RANGES", "FileLock", "FolderLock", "RangeFile", "RangeLock"]
@@ -99,6 +99,27 @@ class FileLock:
             except BaseException:
                 os.close(descriptor)
                 raise
+            os.close(descriptor)
+
+    def is_held(self) -> bool:
+        """Whether somebody holds it. The file that a dead holder left goes, where that can be."""
+        try:
+            if not self.acquire(block=False):
+                return True
+        except StoreError:
+            return self._is_locked()
+        self.release()
+        return False
+
+    def _is_locked(self) -> bool:
+        """The same of a file that may only be read."""
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return self.path.exists()  # who knows; say what costs nothing when it is wrong
+        try:
+            return not _try_flock(descriptor, exclusive=False)
+        finally:
             os.close(descriptor)
 
     def release(self) -> None:

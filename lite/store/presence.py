@@ -43,12 +43,9 @@ def workers(home: Path, run: str) -> list[int]:
     """The process ids of all holders, each once, in order."""
     found: set[int] = set()
     for path in _files(home, run):
-        lock = FileLock(path)
-        if lock.acquire(block=False):
-            lock.release()  # its holder is dead; with that the file went
-            continue
-        with suppress(ValueError):
-            found.add(int(path.name.split("-")[-2]))
+        if FileLock(path).is_held():
+            with suppress(ValueError):
+                found.add(int(path.name.split("-")[-2]))
     return sorted(found)
 
 

@@ -37,6 +37,45 @@ def test_closed_streams_change_no_exit_status(
     assert ended.stdout == (b"42\n" if status == 0 and ">&-" not in closed.split() else b"")
 
 
+ONLY_COPIES = [
+    "ucan delegate --to {did} --cmd /wasm/run",
+    "--json ucan delegate --to {did} --cmd /wasm/run",
+    "ucan invoke --subject {did} numbers.wasm:add 1 2",
+    "key export",
+    "--json key export",
+    "export {receipt} -o -",
+]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("sink", [">&-", ">/dev/full"])
+def test_what_cannot_be_handed_on_is_no_success(ipvm: Ipvm, sink: str) -> None:
+    names = {"did": ipvm("id").text.strip()}
+    names["receipt"] = ipvm("run", "numbers.wasm:add", 1, 2, "--json").json["receipt"]
+    for line in ONLY_COPIES:
+        command = f'"{sys.executable}" -m lite {line.format(**names)} {sink}'
+        ended = subprocess.run(["sh", "-c", command], capture_output=True, timeout=60)
+        assert ended.returncode == 6, (line, ended.stderr)
+        assert any(part in ended.stderr for part in (b"output", b"could not be written")), line
+        assert b"Traceback" not in ended.stderr, line
+        assert b"the secret key of" not in ended.stderr, line
+    assert ipvm("ucan", "list").text == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("sink", [">&-", ">/dev/full"])
+def test_a_revocation_that_cannot_be_handed_on_counts_here_and_is_said_so(
+    ipvm: Ipvm, sink: str
+) -> None:
+    did = "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK"
+    given = ipvm("ucan", "delegate", "--to", did, "--cmd", "/wasm/run", "--json").json["cid"]
+    command = f'"{sys.executable}" -m lite ucan revoke {given} {sink}'
+    ended = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 6
+    assert "is revoked here" in ended.stderr or "is done" in ended.stderr
+    assert ipvm("ucan", "verify", given).status == 4
+
+
 def test_an_interrupt_while_importing_is_one_line_and_130(here: Path) -> None:
     child = [sys.executable, "-c", INTERRUPTED_WHILE_IMPORTING, "version"]
     ended = subprocess.run(child, capture_output=True)

@@ -103,3 +103,16 @@ def test_effects_are_followed_both_ways(laptop: Node) -> None:
     assert [(one.role, one.cid) for one in down.children] == [("join", done.receipt.cid)]
     assert runs.causes() == {done.receipt.cid: receipt.cid}
     assert runs.steps_of([done.receipt.cid])[done.receipt.cid].label == "ask/join"
+
+
+def test_the_tree_reaches_down_through_values_that_stand_inline(ipvm: Ipvm, here: Path) -> None:
+    receipts = run_sums(ipvm, here)
+    text = ipvm("why", receipts["two"]).text
+    assert f"└─ await/ok of add  {receipts['one']}" in text
+    assert "│  given 40\n" in text
+    assert "given 1, 2" in text
+    ipvm("export", receipts["two"], "-o", "two.car")
+    ipvm("--home", "other", "import", "two.car")
+    elsewhere = ipvm("--home", "other", "why", receipts["two"]).text
+    assert "given 3, 40" in elsewhere
+    assert "how it was asked is not known here" in elsewhere

@@ -110,6 +110,13 @@ def test_a_sound_file_says_who_what_and_out(check: Check, blocks: list[Block]) -
     assert said[2].startswith("out   {'ok': ")
 
 
+def test_links_are_shown_as_the_text_of_their_cids(check: Check) -> None:
+    said = check(car(LARGE)).splitlines()
+    assert f"'args': ['{INPUT.cid}', 0.5]" in said[1]
+    assert said[2] == f"out   {{'ok': '{LINKED.out.body}'}}"
+    assert "CBORTag" not in "".join(said)
+
+
 def test_any_changed_byte_is_noticed(check: Check, scaled: Callable[[int, int], int]) -> None:
     data = car(LARGE)
     assert len(data) < 2500

@@ -263,14 +263,27 @@ def test_damage_inside_the_file_never_ends_in_anything_but_our_errors(
             (home / f"{DATABASE}{side}").unlink(missing_ok=True)
 
 
-def test_a_home_that_cannot_be_written_is_refused(
+def test_a_home_that_cannot_be_written_is_read_and_refuses_writes(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     filled(home)
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(StoreError, match="cannot be written") as caught:
-        Store.open(home)
+    monkeypatch.setattr(os, "access", lambda _, kind: not kind & os.W_OK)
+    with Store.open(home) as store:
+        assert store.read_only
+        assert store.blocks.get(raw_block("kept").cid) == b"kept"
+        with pytest.raises(StoreError, match="cannot be written") as caught:
+            keep(store, raw_block("new"))
     assert "IPVM_HOME" in str(caught.value.hint)
+
+
+def test_an_older_home_that_cannot_be_written_says_how_to_upgrade_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_version(filled(home), len(MIGRATIONS) - 1)
+    monkeypatch.setattr(os, "access", lambda _, kind: not kind & os.W_OK)
+    with pytest.raises(StoreError, match="cannot be upgraded") as caught:
+        Store.open(home)
+    assert "copy it" in str(caught.value.hint)
 
 
 @pytest.fixture
@@ -289,8 +302,11 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
-def test_a_home_on_a_read_only_file_system_is_refused(read_only: Path) -> None:
-    for name in ("home", "empty", "absent"):
+def test_a_home_on_a_read_only_file_system_is_read_and_none_is_made_there(read_only: Path) -> None:
+    with Store.open(read_only / "home") as store:
+        assert store.blocks.get(raw_block("kept").cid) == b"kept"
+        assert len(store.receipts.list()) == 30
+    for name in ("empty", "absent"):
         with pytest.raises(StoreError, match="cannot be written"):
             Store.open(read_only / name)
 

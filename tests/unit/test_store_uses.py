@@ -9,6 +9,7 @@ import pytest
 
 from lite.ipld.block import Block
 from lite.ipld.cid import CID, DAG_CBOR, SHA3_256
+from lite.limits import PROVENANCE_DEPTH_MAX
 from lite.model.instruction import Instruction, wasm
 from lite.model.promise import Await
 from lite.model.receipt import Receipt
@@ -194,7 +195,7 @@ def test_everything_computed_from_a_file_is_found_down_to_the_last(store: Store)
     store.instructions.add(other)
     store.names.set("photo", photo.cid)
     found = descend(store, photo.cid, best(store))  # type: ignore[arg-type]
-    assert (found.name, found.kind, found.more) == ("photo", "value", False)
+    assert (found.name, found.kind, found.cut) == ("photo", "value", "")
     assert sorted(tree(found), key=str) == sorted(  # type: ignore[call-overload]
         [("reads", "receipt", [("awaits", "receipt", [])]), ("runs", "instruction", [])], key=str
     )
@@ -205,21 +206,35 @@ def test_everything_computed_from_a_file_is_found_down_to_the_last(store: Store)
     assert from_receipt.children == crop_node.children
 
 
-def test_a_diamond_is_expanded_once_and_a_large_tree_is_cut(store: Store) -> None:
+def test_each_node_is_listed_once_where_it_is_nearest(store: Store) -> None:
     top = instruction(0)
     left, right = wasm(MODULE, "l", top.ok), wasm(MODULE, "r", top.ok)
     bottom = wasm(MODULE, "b", left.ok, right.ok)
-    below = wasm(MODULE, "c", bottom.ok)
+    below = wasm(MODULE, "c", bottom.ok, top.ok)
     for asked in (top, left, right, bottom, below):
         run(store, asked)
     found = descend(store, top.cid, best(store))  # type: ignore[arg-type]
-    (first, second) = (side.children[0] for side in found.children)
-    assert first.cid == second.cid == receipt(bottom).cid
-    assert (len(first.children), first.more) == (1, False)
-    assert (len(second.children), second.more) == (0, True)
-    few = descend(store, top.cid, best(store), limit=2)  # type: ignore[arg-type]
-    assert few.more or any(child.more for child in few.children)
-    assert len(list(nodes(few))) == 3
+    cids = [node.cid for node in nodes(found)]
+    assert len(cids) == len(set(cids)) == 5
+    assert {child.cid for child in found.children} == {
+        receipt(asked).cid for asked in (left, right, below)
+    }
+    assert [node.cut for node in nodes(found)] == [""] * 5
+    everything = descend(store, MODULE, best(store))  # type: ignore[arg-type]
+    assert [tree(child) for child in everything.children] == [[]] * 5
+
+
+def test_a_large_tree_downwards_is_cut_where_it_is_farthest(store: Store) -> None:
+    chain = [instruction(0)]
+    for _ in range(PROVENANCE_DEPTH_MAX + 1):
+        chain.append(wasm(MODULE, "next", chain[-1].ok))
+    for asked in chain:
+        run(store, asked)
+    found = list(nodes(descend(store, chain[0].cid, best(store))))  # type: ignore[arg-type]
+    assert [node.receipt for node in found] == [receipt(asked) for asked in chain[:-1]]
+    assert [node.cut for node in found] == [""] * PROVENANCE_DEPTH_MAX + ["deep"]
+    few = list(nodes(descend(store, chain[0].cid, best(store), limit=2)))  # type: ignore[arg-type]
+    assert [node.cut for node in few] == ["", "", "many"]
 
 
 def nodes(found: Provenance) -> Iterator[Provenance]:
