@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol, runtime_checkable
 
+from sync.errors import ItemInvalid, ItemUnwanted
+
 ID_BYTES: Final = 32
 EPOCH_BYTES: Final = 8
 TIME_MAX: Final = 2**53 - 1
@@ -161,6 +163,16 @@ class Verifier(Protocol):
             ItemInvalid: not strict, forged or altered: whoever sent it is to blame.
             ItemUnwanted: valid, but not for this set.
         """
+
+
+@runtime_checkable
+class BatchVerifier(Verifier, Protocol):
+    """A verifier that is quicker with many items at a time, as `threads.InThreads` is."""
+
+    def verify_all(
+        self, items: Sequence[tuple[bytes, bytes]], peer: str
+    ) -> Sequence[Accepted | ItemInvalid | ItemUnwanted]:
+        """What `verify` says or raises of each (id, raw), in this order."""
 
 
 class BlockSource(Protocol):

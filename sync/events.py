@@ -108,6 +108,8 @@ class Status:
         lacking: items known to be at the peer and not here.
         unacknowledged: offers to the peer that it has not taken over yet.
         count, their_count: items in this set, and in the peer's when it last said so.
+        given: items and blocks sent to the peer.
+        spent: items are lacking and the budget for this peer is used up.
     """
 
     phase: Phase
@@ -122,3 +124,5 @@ class Status:
     strikes: int
     bytes_in: int
     bytes_out: int
+    given: int = 0
+    spent: bool = False

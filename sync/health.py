@@ -50,7 +50,8 @@ class PeerHealth:
     """One peer.
 
     Attributes:
-        why: what the last dial or session ended with; empty: nothing to say.
+        why: what the last dial or session ended with, while a set that is shared has no channel;
+            empty: nothing to say.
         next_s: seconds until the next dial; None: something has to happen first.
         in_sync: every set that is shared with it was seen to be equal, and is unchanged since.
     """

@@ -108,6 +108,7 @@ class SetIndex:
         """
         count, total, head = self._row()
         added: list[bytes] = []
+        rows: list[tuple[int, bytes, int]] = []  # time, id, number in the log
         buckets: dict[int, tuple[int, int]] = {}
         sources: dict[str, int] = {}
         for entry in entries:
@@ -119,9 +120,11 @@ class SetIndex:
             values = (entry.id, seq, entry.time, entry.size, entry.lane, sources[entry.source])
             if self._insert(values):
                 added.append(entry.id)
+                rows.append((entry.time, entry.id, seq))
                 number = int.from_bytes(entry.id, "little")
                 before = buckets.get(entry.time >> _BUCKET_BITS, (0, 0))
                 buckets[entry.time >> _BUCKET_BITS] = (before[0] + 1, before[1] + number)
+        self._order(rows)
         for bucket, (more, sum_more) in buckets.items():
             self._raise(bucket, more, sum_more)
             total += sum_more
@@ -192,21 +195,22 @@ class SetIndex:
         return count, int.from_bytes(total, "little"), head
 
     def _insert(self, values: tuple[bytes, int, int, int, int, int]) -> bool:
-        id, seq, time, *_ = values
         done = self._db.execute(
             "INSERT OR IGNORE INTO sync_entry (grp, id, seq, time, size, lane, source)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
             (self._no, *values),
         )
-        if not done.rowcount:
-            return False
-        self._db.execute(
-            "INSERT INTO sync_order (grp, time, id) VALUES (?, ?, ?)", (self._no, time, id)
+        return bool(done.rowcount)
+
+    def _order(self, rows: Sequence[tuple[int, bytes, int]]) -> None:
+        self._db.executemany(
+            "INSERT INTO sync_order (grp, time, id) VALUES (?, ?, ?)",
+            ((self._no, time, id) for time, id, _ in sorted(rows)),
         )
-        self._db.execute(
-            "INSERT INTO sync_log (grp, seq, id) VALUES (?, ?, ?)", (self._no, seq, id)
+        self._db.executemany(
+            "INSERT INTO sync_log (grp, seq, id) VALUES (?, ?, ?)",
+            ((self._no, seq, id) for _, id, seq in rows),
         )
-        return True
 
     def _raise(self, bucket: int, more: int, sum_more: int) -> None:
         query = "SELECT count, total FROM sync_bucket WHERE grp = ? AND bucket = ?"

@@ -13,17 +13,27 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from sync.base import ITEM_BYTES_MAX, Cursor, Item, ItemStore, Position, Verifier
+from sync.base import (
+    ITEM_BYTES_MAX,
+    Accepted,
+    BatchVerifier,
+    Cursor,
+    Item,
+    ItemStore,
+    Position,
+    Verifier,
+)
 from sync.errors import ItemInvalid, ItemUnwanted, OrderError
 from sync.events import Answered, Event, GotBlock, Lacking, Missed, Refused, Stored
 from sync.messages import QUESTIONS_MAX, WANTS_MAX, Ack, Give, Offer
+from sync.verdicts import verdict
 
 WANT_BYTES_MAX: Final = 512 * 1024  # asked for and not yet here
 PUSH_BYTES_MAX: Final = 512 * 1024  # what an initiator may send unasked after a comparison
 LACKING_MAX: Final = 65_536
 BATCHES_MAX: Final = 64
 NOTED_MAX: Final = 4_096
-_UNKNOWN_SIZE: Final = 2_048
+_UNKNOWN_SIZE: Final = 1_024
 
 
 class Claims:
@@ -214,7 +224,7 @@ class Intake:
         ids = [hashlib.sha256(raw).digest() for raw in give.raws]
         held = self._store.held(ids)
         questioned = give.question is not None and self._questions.pop(give.question, False)
-        items: list[Item] = []
+        due: list[tuple[bytes, bytes]] = []
         for id, raw in zip(ids, give.raws, strict=True):
             if id in self._blocks and len(raw) <= ITEM_BYTES_MAX:
                 del self._blocks[id]
@@ -224,9 +234,10 @@ class Intake:
                 self.missed.pop(id, None)
             elif self._is_due(id, raw, questioned, taken):
                 self._budget -= 0 if id in self._demanded else len(raw)
-                items += self._verified(id, raw, taken)
+                due.append((id, raw))
                 self._resolve((id,))
                 self.missed.pop(id, None)
+        items = self._verified(due, taken)
         if give.at is not None:
             batch = self._open or self._begin()
             batch.at, batch.closed, self._open = give.at, True, None
@@ -296,17 +307,25 @@ class Intake:
             self._strike(id, "nobody asked for this item", taken)
         return False
 
-    def _verified(self, id: bytes, raw: bytes, taken: Taken) -> list[Item]:
-        try:
-            accepted = self._verifier.verify(id, raw, self._peer)
-        except ItemInvalid as error:
-            self._strike(id, str(error), taken)
-        except ItemUnwanted as error:
-            taken.events.append(Refused(id, str(error), False))
-        else:
-            return [Item(id, raw, accepted.time, accepted.lane)]
-        _note(self.refused, id)
-        return []
+    def _verified(self, due: Sequence[tuple[bytes, bytes]], taken: Taken) -> list[Item]:
+        items: list[Item] = []
+        for (id, raw), found in zip(due, self._verdicts(due), strict=True):
+            if isinstance(found, Accepted):
+                items.append(Item(id, raw, found.time, found.lane))
+                continue
+            if isinstance(found, ItemInvalid):
+                self._strike(id, str(found), taken)
+            else:
+                taken.events.append(Refused(id, str(found), False))
+            _note(self.refused, id)
+        return items
+
+    def _verdicts(
+        self, due: Sequence[tuple[bytes, bytes]]
+    ) -> Sequence[Accepted | ItemInvalid | ItemUnwanted]:
+        if isinstance(self._verifier, BatchVerifier):
+            return self._verifier.verify_all(due, self._peer)
+        return [verdict(self._verifier, id, raw, self._peer) for id, raw in due]
 
     def _strike(self, id: bytes, reason: str, taken: Taken) -> None:
         self.strikes += 1

@@ -60,7 +60,7 @@ class Outlet:
         self._budget = 0
         self._frame = 0
         self._unacked: deque[Position] = deque()
-        self._wanted: list[Entry] = []
+        self._wanted: deque[Entry] = deque()
         self._wanted_blocks: list[bytes] = []
         self._wants = 0
         self._wants_max = 0
@@ -129,8 +129,8 @@ class Outlet:
         self._count_wants(len(ids), len(known))
         here = [entry for entry in known.values() if self._suits(entry)]
         queued = {entry.id for entry in self._wanted}
-        self._wanted += [entry for entry in here if entry.id not in queued]
-        self._wanted.sort(key=_urgency)
+        here = [entry for entry in here if entry.id not in queued]
+        self._wanted = deque(sorted((*self._wanted, *here), key=_urgency))
         others = [id for id in ids if id not in known]
         if self._blocks is None or not self._lanes >> BLOCKS & 1:
             self._missing += others
@@ -222,15 +222,20 @@ class Outlet:
         return _offer(part, self._end_of_have())
 
     def _next_pushed(self) -> Message:
-        part: list[bytes] = []
-        total = 0
-        while self._have and total + self._have[0].size + _GIVE_BYTES <= self._frame:
-            entry = self._have.popleft()
-            total += entry.size + _GIVE_BYTES
-            part.append(entry.id)
+        part = self._fitting(self._have)
         raws = tuple(self._store.read(part).values())
         at = self._end_of_have()
         return self._sent(Give(raws, at)) if raws else Offer((), (), at)
+
+    def _fitting(self, queue: deque[Entry]) -> list[bytes]:
+        """Take from a queue what one frame holds."""
+        part: list[bytes] = []
+        total = 0
+        while queue and len(part) < IDS_MAX and total + queue[0].size + _GIVE_BYTES <= self._frame:
+            entry = queue.popleft()
+            total += entry.size + _GIVE_BYTES
+            part.append(entry.id)
+        return part
 
     def _end_of_have(self) -> Position | None:
         """The position that the last frame of a comparison carries."""
@@ -242,12 +247,7 @@ class Outlet:
         return at
 
     def _next_give(self) -> Message:
-        part: list[bytes] = []
-        total = 0
-        while self._wanted and total + self._wanted[0].size + _GIVE_BYTES <= self._frame:
-            entry = self._wanted.pop(0)
-            total += entry.size + _GIVE_BYTES
-            part.append(entry.id)
+        part = self._fitting(self._wanted)
         found = self._store.read(part)
         self._missing += [id for id in part if id not in found]
         if not found:

@@ -75,14 +75,35 @@ class Split:
     Attributes:
         parts: fingerprints that it is split into.
         ids_max: it is listed instead when it has at most as many ids.
+        fresh_ids: as `ids_max`, where the newest items differ; 0: nothing is known about what is
+            new. What was made apart is all at the end of the order, so the first message looks at
+            the end more closely, ranges that differ up to it are split into such lists at once,
+            and an initiator does not list a few ids: the fingerprint makes the other side do so,
+            and ids of the initiator need not be told at all.
     """
 
     parts: int
     ids_max: int
+    fresh_ids: int = 0
 
 
 REFERENCE: Final = Split(16, 31)  # what the reference implementations do
-FINE: Final = Split(8, 7)  # fewer bytes, where a difference is scattered half as many
+FINE: Final = Split(8, 7, 15)  # fewer bytes, where a difference is scattered half as many
+
+_FRESH_MAX: Final = 2_048  # items at the end that are split into lists at once
+_RUN_MIN: Final = 4  # neighbours that differ
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """What the other side says of one range of this side's set."""
+
+    start: int
+    end: int
+    bound: Bound
+    mode: int
+    content: bytes
+    differs: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +208,17 @@ class Reconciler:
     def initiate(self) -> bytes:
         """The first message. From here on this side is the initiator."""
         self._initiator = True
-        writer = _Writer(self._limit)
-        writer.out += self._split(writer, 0, len(self._source), _END)
+        writer, count = _Writer(self._limit), len(self._source)
+        if count <= self._how.ids_max:
+            writer.out += self._listed(writer, 0, count, _END)
+            return bytes(writer.out)
+        stops = _even(0, count, self._how.parts)
+        if self._how.fresh_ids:
+            left = count - stops[-2]
+            while left > self._how.fresh_ids:
+                left //= 2
+                stops.insert(-1, count - left)
+        writer.out += self._fingerprints(writer, 0, stops, _END)
         return bytes(writer.out)
 
     def reconcile(self, message: bytes) -> Outcome:
@@ -209,35 +239,68 @@ class Reconciler:
 
     def _answer(self, reader: _Reader) -> Outcome:
         writer, have, need = _Writer(self._limit), list[bytes](), list[bytes]()
-        source, count = self._source, len(self._source)
-        start, lower, skipping = 0, (0, b""), False
-        while reader.more():
-            bound, mode = reader.bound(), reader.varint()
-            end = count if bound[0] == INFINITY else source.lower(start, bound)
-            part, listed = b"", False
-            if mode == _FINGERPRINT:
-                theirs = reader.take(_FINGERPRINT_BYTES)
-                if theirs != source.fingerprint(start, end):
-                    part = writer.skip(lower) if skipping else b""
-                    part += self._split(writer, start, end, bound)
-            elif mode == _IDS:
-                ids = reader.take(ID_BYTES * reader.varint())
-                if self._initiator:
-                    self._compare(ids, start, end, have, need)
-                else:
-                    writer.out += writer.skip(lower) if skipping else b""
-                    end, listed = self._list(writer, start, end, bound), True
-            elif mode != _SKIP:
-                raise ReconcileError(f"a reconciliation message has a range of mode {mode}")
+        ranges = self._ranges(reader)
+        dense = self._dense(ranges)
+        lower: Bound = (0, b"")
+        skipping = False
+        for number, one in enumerate(ranges):
+            end, part, listed = one.end, b"", False
+            if one.mode == _FINGERPRINT and one.differs:
+                part = writer.skip(lower) if skipping else b""
+                part += self._split(writer, one, dense=number in dense)
+            elif one.mode == _IDS and self._initiator:
+                self._compare(one.content, one.start, end, have, need)
+            elif one.mode == _IDS:
+                writer.out += writer.skip(lower) if skipping else b""
+                end, listed = self._list(writer, one.start, end, one.bound), True
             if writer.is_full(len(part)):
-                rest = source.fingerprint(end, count)
+                rest = self._source.fingerprint(end, len(self._source))
                 writer.out += writer.bound(_END) + varint(_FINGERPRINT) + rest
                 break
             writer.out += part
             skipping = not (part or listed)
-            start, lower = end, bound
+            lower = one.bound
         done = self._initiator and len(writer.out) == 1
         return Outcome(None if done else bytes(writer.out), have, need)
+
+    def _ranges(self, reader: _Reader) -> list[_Range]:
+        source, start, ranges = self._source, 0, list[_Range]()
+        while reader.more():
+            bound, mode = reader.bound(), reader.varint()
+            end = len(source) if bound[0] == INFINITY else source.lower(start, bound)
+            content, differs = b"", False
+            if mode == _FINGERPRINT:
+                content = reader.take(_FINGERPRINT_BYTES)
+                differs = content != source.fingerprint(start, end)
+            elif mode == _IDS:
+                content = reader.take(ID_BYTES * reader.varint())
+            elif mode != _SKIP:
+                raise ReconcileError(f"a reconciliation message has a range of mode {mode}")
+            ranges.append(_Range(start, end, bound, mode, content, differs or mode == _IDS))
+            start = end
+        return ranges
+
+    def _dense(self, ranges: list[_Range]) -> set[int]:
+        """Ranges in which most ids are probably not known to both: by number."""
+        if not self._how.fresh_ids:
+            return set()
+        at, found, run = len(ranges), set[int](), list[int]()
+        if ranges and ranges[-1].bound[0] == INFINITY:
+            while (
+                at
+                and ranges[at - 1].differs
+                and len(self._source) - ranges[at - 1].start <= _FRESH_MAX
+            ):
+                at -= 1
+            found.update(range(at, len(ranges)))
+        for number, one in enumerate(ranges[:at]):
+            if one.differs and one.end - one.start <= 2 * self._how.fresh_ids:
+                run.append(number)
+                if len(run) >= _RUN_MIN:
+                    found.update(run)
+            else:
+                run.clear()
+        return found
 
     def _compare(
         self, listed: bytes, start: int, end: int, have: list[bytes], need: list[bytes]
@@ -263,19 +326,36 @@ class Reconciler:
         writer.out += writer.bound(bound) + varint(_IDS) + varint(count) + out
         return end
 
-    def _split(self, writer: _Writer, start: int, end: int, bound: Bound) -> bytes:
-        """A range as ids when it is small, else as the fingerprints of its parts."""
-        source, count, out = self._source, end - start, bytearray()
-        if count <= self._how.ids_max:
-            out += writer.bound(bound) + varint(_IDS) + varint(count)
-            return bytes(out) + b"".join(source.ids(start, end))
-        size, larger = divmod(count, self._how.parts)
-        for number in range(self._how.parts):
-            stop = start + size + (number < larger)
-            cut = bound if stop == end else _between(source.item(stop - 1), source.item(stop))
+    def _split(self, writer: _Writer, one: _Range, *, dense: bool) -> bytes:
+        """A range that differs: as ids when it is small, else as the fingerprints of its parts."""
+        start, end, count = one.start, one.end, one.end - one.start
+        if count > (2 * self._how.fresh_ids if dense else self._how.ids_max):
+            parts = -(-count // self._how.fresh_ids) if dense else self._how.parts
+            return self._fingerprints(writer, start, _even(start, end, parts), one.bound)
+        if self._initiator and self._how.fresh_ids and count > 1:
+            return self._fingerprints(writer, start, [end], one.bound)
+        return self._listed(writer, start, end, one.bound)
+
+    def _listed(self, writer: _Writer, start: int, end: int, bound: Bound) -> bytes:
+        head = writer.bound(bound) + varint(_IDS) + varint(end - start)
+        return head + b"".join(self._source.ids(start, end))
+
+    def _fingerprints(
+        self, writer: _Writer, start: int, stops: Sequence[int], bound: Bound
+    ) -> bytes:
+        """Those of the ranges that end at `stops`, the last of them at `bound`."""
+        source, out = self._source, bytearray()
+        for stop in stops:
+            cut = bound if stop == stops[-1] else _between(source.item(stop - 1), source.item(stop))
             out += writer.bound(cut) + varint(_FINGERPRINT) + source.fingerprint(start, stop)
             start = stop
         return bytes(out)
+
+
+def _even(start: int, end: int, parts: int) -> list[int]:
+    """Where as many parts end that are equally large, the first ones larger by one."""
+    size, larger = divmod(end - start, parts)
+    return [start + number * size + min(number, larger) for number in range(1, parts + 1)]
 
 
 def _between(before: Bound, after: Bound) -> Bound:

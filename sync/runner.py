@@ -418,16 +418,15 @@ class Runner:
         ]
         wanted = {one.name for one in self._sets_for(peer.did)}
         link = self._link(peer, bool(shared))
-        waits = link in ("waiting", "banned")
+        whole = wanted == {one.set for one in shared}
+        waits = link in ("waiting", "banned") or (link == "connected" and not whole)
         return PeerHealth(
             peer=peer,
             link=link,
-            why="" if link == "connected" else self._why.get(peer.did, ""),
+            why="" if link == "connected" and whole else self._why.get(peer.did, ""),
             next_s=self._book.waits_s(peer.did) if waits else None,
             sets=tuple(shared),
-            in_sync=bool(wanted)
-            and wanted == {one.set for one in shared}
-            and all(one.status.in_sync for one in shared),
+            in_sync=bool(wanted) and whole and all(one.status.in_sync for one in shared),
         )
 
     def _link(self, peer: Peer, connected: bool) -> Link:

@@ -182,6 +182,8 @@ class Session:
             strikes=self._intake.strikes,
             bytes_in=self.bytes_in,
             bytes_out=self.bytes_out,
+            given=self._outlet.given,
+            spent=self._intake.is_spent,
         )
 
     # Frames.
@@ -225,6 +227,8 @@ class Session:
         self._urgent.append(msg.Mode(self._mode))
         self.phase = "mode"
         self._events.append(Greeted(hello))
+        if self._mode == msg.BY_COMPARISON and self._is_initiator:
+            self._start_round(is_audit=False)  # whatever mode the peer chooses
 
     def _choice(self, hello: msg.Hello) -> int:
         """How this side would go on, judging by its own log alone."""
@@ -233,10 +237,8 @@ class Session:
             return msg.EQUAL
         if self._rules.audit or cursor is None or cursor.epoch != mine.epoch or not cursor.at.seq:
             return msg.BY_COMPARISON
-        gap = mine.head.seq - cursor.at.seq
-        fits = (
-            0 <= gap <= bounds.CURSOR_GAP_MAX and self._store.id_at(cursor.at.seq) == cursor.at.id
-        )
+        is_ours = self._store.id_at(cursor.at.seq) == cursor.at.id
+        fits = is_ours and 0 <= mine.head.seq - cursor.at.seq <= bounds.CURSOR_GAP_MAX
         return msg.BY_CURSOR if fits else msg.BY_COMPARISON
 
     def _on_mode(self, message: msg.Mode) -> None:
@@ -248,7 +250,8 @@ class Session:
         mode = max(self._mode, message.mode)
         cursor = self._greeting.cursor
         if mode == msg.BY_COMPARISON and self._is_initiator:
-            self._start_round(is_audit=False)
+            if self._comparison.round is None:
+                self._start_round(is_audit=False)
         elif mode == self._mode == msg.BY_CURSOR and cursor is not None:
             self._outlet.start(cursor.at.seq)
         else:
@@ -260,8 +263,7 @@ class Session:
     def _on_give(self, give: msg.Give) -> None:
         before = self._intake.stored
         self._apply(self._intake.give(give))
-        stored = self._intake.stored - before
-        if stored:
+        if stored := self._intake.stored - before:
             self._control.add(-stored * bounds.CONTROL_CREDIT, self._clock.monotonic())
             self.notify()
 
@@ -426,7 +428,7 @@ class Session:
         now = self._clock.monotonic()
         found = self._outlet.next(offers=self._offer_at is None or now >= self._offer_at)
         if self._offer_at is not None and now >= self._offer_at:
-            self._offer_at = None  # the outlet goes on by itself from here
+            self._offer_at, self._active = None, True  # the outlet goes on by itself from here
         if self._outlet.given_bytes > self._rules.give_budget:
             self._end(msg.BUDGET, "sent as much as it may", blame=False, retry_s=bounds.RETRY_S)
             return self._urgent.popleft()

@@ -86,12 +86,10 @@ class Talk:
         loop = asyncio.get_running_loop()
         while True:
             self._moved.clear()
+            self._tell(self.session.tick())  # what is due now may be something to send
             while (frame := self.session.to_send()) is not None:
                 await self.channel.send(frame)
-            self._tell(self.session.tick())
             if self.closed is not None:
-                while (frame := self.session.to_send()) is not None:
-                    await self.channel.send(frame)
                 return
             wait_s = self.session.wake_s()
             alarm = None

@@ -112,6 +112,17 @@ class Node:
         return {row.id for row in self.store.log_after(0, 10**9)}
 
 
+def pair(shared: int = 0, one: int = 0, other: int = 0) -> tuple[Node, Node]:
+    """Two nodes that share items, with later items of their own. "did:a" is the initiator."""
+    clock = StepClock()
+    a, b = Node("did:a", clock), Node("did:b", clock)
+    items = make_items(shared, 1)
+    end = START_S + shared * 60
+    a.store.add(items + make_items(one, 2, start=end))
+    b.store.add(items + make_items(other, 3, start=end))
+    return a, b
+
+
 class Wire:
     """Two sessions and the frames between them; everything that passed is kept."""
 

@@ -21,9 +21,16 @@ PINS = {
     "dbos": ("dbos==3.4.0",),
     "diskcache": ("diskcache==5.6.3",),
     "restate": ("restate-sdk==1.3.0", "hypercorn==0.18.0"),
+    "pouchdb": (),
 }
 # What else a peer needs, from npm, beside its environment.
-NPM = {"restate": "@restatedev/restate-server@1.7.12"}
+NPM: dict[str, tuple[str, ...]] = {
+    "restate": ("@restatedev/restate-server@1.7.12",),
+    "pouchdb": (
+        *("pouchdb-core@7.3.1", "pouchdb-adapter-memory@7.3.1", "pouchdb-adapter-http@7.3.1"),
+        *("pouchdb-replication@7.3.1", "express-pouchdb@4.2.0", "express@4.18.2"),
+    ),
+}
 
 SLOW = (
     *("strace", "-f", "-qq", "-o", "/dev/null", "--seccomp-bpf"),
@@ -40,7 +47,12 @@ class NotRun(Exception):
 
 
 def side(name: str, kind: str, venvs: Path, data: Path) -> Callable[[], float]:
-    """Runs the peer's program in a fresh folder; seconds an operation of this kind."""
+    """Runs the peer's program in a fresh folder; seconds an operation of this kind.
+
+    Kinds of "sync" are what two nodes cost that find out what differs; only pouchdb has them.
+    """
+    if kind.startswith("sync.") != (name == "pouchdb"):
+        raise NotRun(f"it has no such operation as “{kind}”")
     python = installed(name, venvs)
     program = PROGRAMS / f"peer_{name}.py"
     if once(python, program, kind, data).get(kind) is None:
@@ -94,10 +106,10 @@ def installed(name: str, venvs: Path) -> Path:
         print(f"installing {name} …", file=sys.stderr, flush=True)
         steps = [
             [sys.executable, "-Im", "venv", str(venv)],
-            [str(python), "-Im", "pip", "install", "-qq", *PINS[name]],
+            *([[str(python), "-Im", "pip", "install", "-qq", *PINS[name]]] if PINS[name] else []),
         ]
         if name in NPM:
-            steps.append(["npm", "install", "--ignore-scripts", "--prefix", str(venv), NPM[name]])
+            steps.append(["npm", "install", "--ignore-scripts", "--prefix", str(venv), *NPM[name]])
         for step in steps:
             try:
                 ended = subprocess.run(step, capture_output=True, text=True)

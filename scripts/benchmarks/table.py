@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from dataclasses import asdict, dataclass
 
-SCALE = {"us": 1e6, "ms": 1e3, "MB": 1.0, "steps": 1.0}
+SCALE = {"us": 1e6, "ms": 1e3, "MB": 1.0, "steps": 1.0, "B": 1.0, "trips": 1.0}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from sync.base import Bound, Entry, RangeSource
 from sync.errors import ReconcileError
 from sync.index import SetIndex, create
-from sync.reconcile import INFINITY, Reconciler, Vector, fingerprint, varint
+from sync.reconcile import (
+    FINE,
+    INFINITY,
+    REFERENCE,
+    Reconciler,
+    Split,
+    Vector,
+    fingerprint,
+    varint,
+)
 
 TIMES = st.integers(0, 40) | st.integers(0, 2**20) | st.just(2**53 - 1)
 ITEMS = st.tuples(TIMES, st.integers(0, 2**20)).map(
@@ -31,8 +40,15 @@ def stored(members: list[Bound]) -> RangeSource:
     return index.ranges()
 
 
-def learned(one: RangeSource, other: RangeSource, limit: int) -> tuple[set[bytes], set[bytes]]:
-    initiator, responder = Reconciler(one, limit), Reconciler(other, limit)
+def learned(
+    one: RangeSource,
+    other: RangeSource,
+    limit: int,
+    mine: Split = REFERENCE,
+    theirs: Split = REFERENCE,
+) -> tuple[set[bytes], set[bytes]]:
+    initiator = Reconciler(one, limit, split=mine)
+    responder = Reconciler(other, limit, split=theirs)
     have, need = set[bytes](), set[bytes]()
     message: bytes | None = initiator.initiate()
     for _ in range(1_000):
@@ -60,6 +76,26 @@ def test_the_difference_is_found(
     assert learned(Vector(one), Vector(other), limit) == expected
     assert learned(stored(one), Vector(other), limit) == expected
     assert learned(Vector(one), stored(other), limit) == expected
+    for splits in ((FINE, FINE), (FINE, REFERENCE), (REFERENCE, FINE)):
+        assert learned(Vector(one), Vector(other), limit, *splits) == expected
+
+
+@given(
+    st.integers(0, 3_000), st.integers(0, 900), st.integers(0, 900), st.integers(1, 40),
+    st.sampled_from([0, 4_096]),
+)  # fmt: skip
+def test_what_is_new_is_found_whoever_has_it(
+    both: int, mine: int, theirs: int, shared: int, limit: int
+) -> None:
+    """Each `shared`-th of the new items is known to both."""
+    ids = [hashlib.sha256(b"%d" % number).digest() for number in range(both + mine + theirs)]
+    items = [(number // 3, id) for number, id in enumerate(ids)]
+    common = {item for n, item in enumerate(items) if n < both or n % shared == 0}
+    left = common | set(items[both : both + 2 * mine : 2])
+    right = common | set(items[both + 1 : both + 2 * theirs : 2])
+    expected = tuple({id for _, id in one} for one in (left - right, right - left))
+    for splits in ((FINE, FINE), (FINE, REFERENCE), (REFERENCE, FINE)):
+        assert learned(Vector(left), Vector(right), limit, *splits) == expected
 
 
 @given(SETS, st.data())

@@ -444,6 +444,33 @@ def test_a_peer_that_promises_and_does_not_give_holds_nobody_up_for_long() -> No
     assert all(end.status().in_sync for end in wire.ends)
 
 
+def test_a_set_that_only_looks_equal_hides_items_and_no_longer_than_until_they_are_offered() -> (
+    None
+):
+    """As with ids that were chosen so that the fingerprints of two sets collide."""
+    clock = StepClock()
+    victim, items = Node("did:m", clock), make_items(6, 1)
+    victim.store.add(items[:5])
+    session = victim.session("did:a")
+    summary = victim.store.summary()
+    head = Position(9, items[5].id)
+    same = Summary(bytes(8), head, summary.count, summary.fingerprint)
+    for message in (Hello(SET, same, None, NO_LIMIT, 7), Mode(0)):
+        session.receive(encode(message))
+    while session.to_send() is not None:
+        pass
+    assert session.status().in_sync
+    for message in (
+        Offer((items[5].id,), (200,), Position(10, items[5].id)),
+        Give((items[5].raw,)),
+    ):
+        session.receive(encode(message))
+        while session.to_send() is not None:
+            pass
+    assert victim.ids() == {item.id for item in items}
+    assert not session.status().in_sync
+
+
 def test_after_an_attack_an_honest_peer_finds_everything_as_it_was() -> None:
     puppet = Puppet("did:a", make_items(50, 1))
     for raw in (b"\0", b"\1", b"\2"):

@@ -31,18 +31,8 @@ from tests.sync_support import (
     make_item,
     make_items,
     met,
+    pair,
 )
-
-
-def pair(shared: int = 0, one: int = 0, other: int = 0) -> tuple[Node, Node]:
-    """Two nodes that share items, with later items of their own. "did:a" is the initiator."""
-    clock = StepClock()
-    a, b = Node("did:a", clock), Node("did:b", clock)
-    items = make_items(shared, 1)
-    end = START_S + shared * 60
-    a.store.add(items + make_items(one, 2, start=end))
-    b.store.add(items + make_items(other, 3, start=end))
-    return a, b
 
 
 def seen(wire: Wire, kind: type) -> list[object]:
@@ -117,7 +107,7 @@ def test_what_was_made_apart_costs_less_than_100_bytes_an_item_beside_itself() -
 def test_nothing_that_arrived_is_sent_again_after_a_cut() -> None:
     a, b = pair(0, 0, 3_000)
     wire = Wire(a.session(b.did), b.session(a.did))
-    for _ in range(14):
+    for _ in range(9):
         for side in (0, 1):
             if (frame := wire.ends[side].to_send()) is not None:
                 wire.ends[1 - side].receive(frame)
@@ -309,7 +299,7 @@ def test_an_initiator_pushes_nothing_to_who_has_no_budget() -> None:
 
 def test_a_giver_may_end_it_too() -> None:
     a, b = pair(0, 0, 2_000)
-    wire = Wire(a.session(b.did), b.session(a.did, rules=Rules(give_budget=50_000)))
+    wire = Wire(a.session(b.did), b.session(a.did, rules=Rules(give_budget=100_000)))
     wire.rest(a.clock)
     codes = {event.code for event in seen(wire, Closed)}  # type: ignore[attr-defined]
     assert codes == {BUDGET}

@@ -161,7 +161,7 @@ BAD = {
     "a negative size": {"t": "o", "i": ID, "s": [-1]},
     "a size that is true": {"t": "o", "i": ID, "s": [True]},
     "1,025 offers": {"t": "o", "i": ID * 1_025, "s": [1] * 1_025},
-    "257 wants": {"t": "w", "i": ID * 257},
+    "513 wants": {"t": "w", "i": ID * 513},
     "65 questions": {"t": "q", "i": ID * 65},
     "5 answers": {"t": "g", "r": [b""] * 5, "q": ID},
     "a give of text": {"t": "g", "r": ["a"]},

@@ -58,6 +58,8 @@ def test_every_code_has_its_line(text: str) -> None:
         (rules.OWED_S_MAX, "{} s without anything that was asked for"),
         (FINE.ids_max, "lists up to {} ids"),
         (FINE.parts, "splits into {}\nparts"),
+        (FINE.fresh_ids, "until at most {} ids are left"),
+        (2 * FINE.fresh_ids, "of at most {} items each differ"),
     ],
 )
 def test_a_bound_is_the_one_in_the_text(text: str, number: float, sentence: str) -> None:
