@@ -6,19 +6,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from lite.clock import Clock, ClockState
 from lite.delegations import Searches, read_delegation
 from lite.errors import IpvmError, NotFoundError, UsageError
-from lite.frozen import frozen
-from lite.gate import Gate, Kind, Verdict, clock_wrong
+from lite.frozen import frozen, replace
+from lite.gate import REVOCATION_COST, Along, Gate, Heeded, Kind, Verdict, clock_wrong
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.keys import Key
+from lite.limits import TIME_MAX_S
 from lite.model.receipt import Receipt
 from lite.parcel import Parcel
 from lite.store import Store
-from lite.ucan import chains, container
+from lite.ucan import chains, container, twins
 from lite.ucan import command as commands
 from lite.ucan.authorised import Authorised, first_revoked
 from lite.ucan.between import between
@@ -30,10 +31,12 @@ from lite.ucan.refusals import (
     MalformedToken,
     NoProofs,
 )
-from lite.ucan.revocation import Revocation, revokers
+from lite.ucan.revocation import Revocation, Revocations
 from lite.ucan.show import moment, short
 
 __all__ = ["Authority", "Imported", "Imports", "Issued", "Kind", "Refused", "Stored", "Verdict"]
+
+HEEDED_MAX: Final = 64  # revocations that come with an invocation
 
 T = TypeVar("T")
 
@@ -128,7 +131,9 @@ class Authority:
         if subject is not None and subject != self._key.did:
             if powerline:
                 raise UsageError("a powerline is about any subject; leave the subject out")
-            chain = self._own_chain(subject, command)
+            chain = self._own_chain(
+                subject, command, until=TIME_MAX_S if expires_at is None else expires_at
+            )
             token = chains.extend(
                 chain,
                 self._key,
@@ -146,6 +151,8 @@ class Authority:
                 policy=list(policy),
                 expires_at=expires_at,
             )
+        if token.expires_at is not None:
+            self._check_clock()  # also of an end that comes of the chain
         issued = Issued(token, [*chain, token])
         if before_keeping is not None:
             before_keeping(issued)
@@ -204,7 +211,7 @@ class Authority:
                 hint="import it first; `ipvm ucan list` shows those that are here",
             )
         delegation = Delegation.parse(data)
-        path = self._path_to(delegation)
+        path, subject = self._path_to(delegation)
         if path is None:
             raise NoProofs(
                 f"{short(cid)} was issued by {short(delegation.issuer)}, and this node issued "
@@ -214,7 +221,7 @@ class Authority:
         revocation = Revocation.issue(
             self._key,
             revoked=cid,
-            subject=delegation.subject or self._key.did,
+            subject=subject or self._key.did,
             path=[link.cid for link in path],
         )
         self._tokens.add(revocations=[(revocation, [self._key.did])])
@@ -246,7 +253,10 @@ class Authority:
 
         found = good("delegation", parcel.delegations.values(), read_delegation)
         at_hand = {one.cid: one.data for one in found}
-        taken = good("revocation", parcel.revocations, lambda one: self._revocation(one, at_hand))
+        sound = replace(parcel, delegations=at_hand)
+        taken = good(
+            "revocation", parcel.revocations, lambda one: self._gate.revokers(one, sound)
+        )
         asked = good("invocation", parcel.invocations, _invocation)
         receipts = good("receipt", parcel.receipts, Receipt.parse)
         self._tokens.add(found, taken)
@@ -293,10 +303,18 @@ class Authority:
         audience: str,
         command: str,
         args: dict[str, Any] | None = None,
+        until: int | None = None,
     ) -> list[Delegation] | None:
         """The shortest chain here that authorises something, of equally short ones the one that
-        lasts longest; empty when the audience is the subject, None when there is none."""
-        return self._gate.find(subject, audience, command, args, {})
+        lasts longest, and while the arguments are not known then the one with the fewest
+        conditions; empty when the audience is the subject, None when there is none.
+
+        Args:
+            until: seconds since 1970, `TIME_MAX_S` for ever: chains that last as long are preferred
+                to all others.
+        """
+        found = self._gate.find(subject, audience, command, args, until=until)
+        return None if found.chain is None else list(found.chain)
 
     def container(self, cids: Iterable[CID]) -> bytes:
         """A container of tokens that are here, as base64 text.
@@ -328,6 +346,40 @@ class Authority:
         """Whether a token or a container holds now: see `Gate.verify`."""
         return self._gate.verify(data, executor=executor, searches=searches)
 
+    def along(self, parcel: Parcel, searches: Searches) -> Along:
+        """What came in one piece, bad tokens too, for `judge`: see `Gate.along`."""
+        return self._gate.along(parcel, searches, bad_too=True)
+
+    def judge(self, token: bytes, along: Along) -> Verdict:
+        """Whether one of the tokens that came in one piece holds now: see `Gate.judge`."""
+        return self._gate.judge(token, along)
+
+    def heeded(self, parcel: Parcel) -> list[Heeded]:
+        """The revocations that came with an invocation and are what they say: see `keep`."""
+        return self._gate.heeded(parcel, Searches(self._tokens, HEEDED_MAX * REVOCATION_COST))
+
+    def keep(self, heeded: Iterable[Heeded], parcel: Parcel, stopped: CID | None) -> None:
+        """Keep revocations that came with an invocation: of delegations that are here, by who
+        issued them, and those of the one that stopped it.
+
+        A stranger could bring any number of others; the owner may import them.
+        """
+        good = []
+        for revocation, names in heeded:
+            data = self._tokens.delegation(revocation.revoked)
+            here = data is not None
+            data = data or parcel.delegations.get(revocation.revoked)
+            if data is None:
+                continue
+            delegation = Delegation.parse(data)
+            stops = stopped is not None and stopped in twins.names(delegation.token)
+            new = names - self._tokens.revokers(revocation.revoked)
+            if new and (stops or (here and delegation.issuer in new)):
+                good.append((revocation, names))
+        self._tokens.add(revocations=good)
+        for revocation, _ in good:
+            self._gate.memo.forget(revocation.revoked)
+
     def authorise(
         self,
         data: bytes,
@@ -335,61 +387,75 @@ class Authority:
         executor: str | None,
         proofs_with_it: Mapping[CID, bytes],
         claim: Claim | None,
+        heeded: Iterable[Heeded] = (),
     ) -> Authorised:
-        """The only way in for the invocations of others: see `Gate.authorise`."""
+        """The only way in for the invocations of others: see `Gate.authorise`.
+
+        Args:
+            heeded: revocations that count beside those that are kept.
+        """
+        revoked = Revocations()
+        for revocation, names in heeded:
+            revoked.add(revocation.revoked, names)
         return self._gate.authorise(
-            data, executor=executor, proofs_with_it=proofs_with_it, claim=claim
+            data, executor=executor, proofs_with_it=proofs_with_it, claim=claim, revoked=revoked
         )
 
     def _expiry(self, expires_in_s: int | None) -> int | None:
-        if expires_in_s is None:
-            return None
+        return None if expires_in_s is None else self._check_clock().now + expires_in_s
+
+    def _check_clock(self) -> ClockState:
+        """Raises ClockWrong when nothing that ends at a time can be signed."""
         state = self.clock_state()
         if state.suspicious is not None:
             raise clock_wrong(state, None)
-        return state.now + expires_in_s
+        return state
 
     def _own_chain(
-        self, subject: str, command: str, args: dict[str, Any] | None = None
+        self,
+        subject: str,
+        command: str,
+        args: dict[str, Any] | None = None,
+        *,
+        until: int | None = None,
     ) -> tuple[Delegation, ...]:
-        found = self._gate.find(subject, self._key.did, command, args, {})
-        if found is None:
+        found = self._gate.find(subject, self._key.did, command, args, until=until)
+        if found.chain is not None:
+            return found.chain
+        what = f"gives this node the right to {command} about {short(subject)} now"
+        details = {"sub": subject, "cmd": command}
+        if found.cut_off:
             raise NoProofs(
-                f"no delegation here gives this node the right to {command} about "
-                f"{short(subject)} now",
-                details={"sub": subject, "cmd": command},
-                hint="import the delegations that do; `ipvm ucan list` shows those that are here",
+                f"no delegation was found that {what}; there are so many here, or so costly ones, "
+                "that the search was cut off",
+                details=details,
+                hint="drop what strangers gave with `ipvm ucan forget`, then try again",
             )
-        return tuple(found)
+        raise NoProofs(
+            f"no delegation here {what}",
+            details=details,
+            hint="import the delegations that do; `ipvm ucan list` shows those that are here",
+        )
 
-    def _path_to(self, delegation: Delegation) -> list[Delegation] | None:
-        """Links from one that this node issued down to a delegation, or None."""
+    def _path_to(self, delegation: Delegation) -> tuple[list[Delegation] | None, str | None]:
+        """Links from one that this node issued down to a delegation, or None; and whom they are
+        about, None when all are powerlines."""
         searches = self.searches()
-        subject = delegation.subject or ""
-        known = between(searches, self._key.did, delegation.issuer, about=subject)
-        paths = [[delegation]]
-        seen = {delegation.issuer}
-        for path in paths:
+        known = between(searches, self._key.did, delegation.issuer, about=delegation.subject)
+        paths = [([delegation], delegation.subject)]
+        seen = {(delegation.issuer, delegation.subject)}
+        for path, subject in paths:
             top = path[0]
             if top.issuer == self._key.did:
-                return path
+                return path, subject
             if len(path) >= chains.LINKS_MAX:
                 continue
             for above in searches.all_given_to(top.issuer, subject, known):
-                if above.issuer not in seen:
-                    seen.add(above.issuer)
-                    paths.append([above, *path])
-        return None
-
-    def _revocation(
-        self, data: bytes, at_hand: Mapping[CID, bytes]
-    ) -> tuple[Revocation, frozenset[str]]:
-        return revokers(
-            data,
-            now=self.clock_state().sure_now,
-            resolve=lambda cid: at_hand.get(cid) or self._tokens.delegation(cid),
-            revoked_by=self._tokens.revoked_by,
-        )
+                about = subject or above.subject
+                if (above.issuer, about) not in seen:
+                    seen.add((above.issuer, about))
+                    paths.append(([above, *path], about))
+        return None, None
 
     def _note(self, delegation: Delegation) -> str:
         """What to know of a delegation that was just taken in."""

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from lite.environment import all_of, environment
 from lite.errors import ConfigError, StoreError
 from lite.frozen import frozen
-from lite.limits import CACHE_BYTES, STREAM_BYTES_MAX, EngineCaps, Limits
+from lite.limits import CACHE_BYTES, MIB, STREAM_BYTES_MAX, EngineCaps, Limits
 from lite.quantities import (
     parse_duration_ms,
     parse_fuel,
@@ -158,6 +158,8 @@ SETTINGS: dict[str, Setting] = {
             ",".join,
         ),
         _count("trust.confirmations", 1, "how many trusted issuers must agree on an answer"),
+        _time("peers.ask_ms", 300, "how long peers are asked for an answer before computing"),
+        _size("peers.fetch_bytes", 256 * MIB, "largest download from peers for one run"),
         _choice(
             "unixfs.profile",
             ("unixfs-v1-2025", "legacy-256k"),

@@ -6,6 +6,7 @@ What is searched through may be a stranger's, so the work of all searches togeth
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from lite.ipld.cid import CID, DAG_CBOR
@@ -14,6 +15,8 @@ from lite.ucan import chains
 from lite.ucan import command as commands
 from lite.ucan.checks import Place, check_signature, read
 from lite.ucan.delegation import Delegation
+from lite.ucan.refusals import Refusal
+from lite.ucan.revocation import Revocations
 
 LOOKS_MAX: Final = 500_000  # about a second
 READ_COST: Final = 20  # looks: to parse a delegation of the store
@@ -36,7 +39,7 @@ class Searches:
         self.left = looks
         self._read: dict[CID, Delegation] = {}
         self._given: dict[tuple[object, ...], _Rows] = {}
-        self._near: dict[tuple[str, str, str], list[str]] = {}
+        self._near: dict[tuple[str, str, str | None], list[str]] = {}
         self._revokers: dict[CID, frozenset[str]] = {}
 
     @property
@@ -67,11 +70,11 @@ class Searches:
             return None
         return next((issuer for issuer in issuers if issuer in names), None)
 
-    def takers(self, issuer: str, subject: str) -> list[str]:
+    def takers(self, issuer: str, subject: str | None) -> list[str]:
         key = ("takers", issuer, subject)
         return self._neighbours(key, lambda: self._tokens.takers(issuer, subject))
 
-    def givers(self, audience: str, subject: str) -> list[str]:
+    def givers(self, audience: str, subject: str | None) -> list[str]:
         key = ("givers", audience, subject)
         return self._neighbours(key, lambda: self._tokens.givers(audience, subject))
 
@@ -85,7 +88,7 @@ class Searches:
         )
 
     def all_given_to(
-        self, audience: str, subject: str, issuers: Collection[str] | None
+        self, audience: str, subject: str | None, issuers: Collection[str] | None
     ) -> Iterator[Delegation]:
         """The same, of any command."""
         told = _told(issuers)
@@ -94,7 +97,7 @@ class Searches:
         )
 
     def _neighbours(
-        self, key: tuple[str, str, str], query: Callable[[], Iterable[str]]
+        self, key: tuple[str, str, str | None], query: Callable[[], Iterable[str]]
     ) -> list[str]:
         found = self._near.get(key)
         if found is None:
@@ -137,23 +140,36 @@ class _Rows:
 
 
 class Source:
-    """Delegations that came along, before those in the store."""
+    """Delegations that came along, before those in the store; and what is revoked of them.
 
-    def __init__(self, searches: Searches, with_it: Mapping[CID, bytes]) -> None:
+    Args:
+        revoked: by revocations that came along; those of the store count as well.
+        bad_too: leave out what is no sound delegation, instead of raising its Refusal.
+    """
+
+    def __init__(
+        self,
+        searches: Searches,
+        with_it: Mapping[CID, bytes],
+        revoked: Revocations | None = None,
+        *,
+        bad_too: bool = False,
+    ) -> None:
         self.searches = searches
-        self._with_it = [searches.read(cid, data) for cid, data in with_it.items()]
+        self.revoked = revoked or Revocations()
+        self._with_it = list(_sound(searches, with_it) if bad_too else _all(searches, with_it))
         self._to: dict[str, list[Delegation]] = {}
         self._by: dict[str, list[Delegation]] = {}
         for one in self._with_it:
             self._to.setdefault(one.audience, []).append(one)
             self._by.setdefault(one.issuer, []).append(one)
 
-    def takers(self, issuer: str, subject: str) -> list[str]:
+    def takers(self, issuer: str, subject: str | None) -> list[str]:
         """The audiences of delegations by an issuer about the subject, or of powerlines."""
         along = self._about(self._by.get(issuer, ()), subject)
         return [*(one.audience for one in along), *self.searches.takers(issuer, subject)]
 
-    def givers(self, audience: str, subject: str) -> list[str]:
+    def givers(self, audience: str, subject: str | None) -> list[str]:
         """The issuers of delegations to an audience about the subject, or of powerlines."""
         along = self._about(self._to.get(audience, ()), subject)
         return [*(one.issuer for one in along), *self.searches.givers(audience, subject)]
@@ -167,30 +183,65 @@ class Source:
         yield from self.searches.given_to(audience, subject, command, issuers)
 
     def all_given_to(
-        self, audience: str, subject: str, issuers: Collection[str] | None
+        self, audience: str, subject: str | None, issuers: Collection[str] | None
     ) -> Iterator[Delegation]:
         """The same, of any command."""
         yield from self._along(audience, subject, issuers)
         yield from self.searches.all_given_to(audience, subject, issuers)
 
     def _along(
-        self, audience: str, subject: str, issuers: Collection[str] | None
+        self, audience: str, subject: str | None, issuers: Collection[str] | None
     ) -> Iterator[Delegation]:
         for one in self._about(self._to.get(audience, ()), subject):
             if issuers is None or one.issuer in issuers:
                 yield one
 
-    def _about(self, some: Iterable[Delegation], subject: str) -> Iterator[Delegation]:
+    def _about(self, some: Iterable[Delegation], subject: str | None) -> Iterator[Delegation]:
         for one in some:
             if not self.searches.spend(1):
                 return
-            if one.subject in (None, subject):
+            if subject is None or one.subject in (None, subject):
                 yield one
+
+    def revoked_by(self, delegation: CID, issuers: Sequence[str]) -> str | None:
+        """The first of the issuers that revoked the delegation, or None."""
+        along = self.revoked.revoked_by(delegation, issuers)
+        return along or self.searches.revoked_by(delegation, issuers)
+
+    def came_to(self, audience: str) -> bool:
+        """Whether any that gives something to the audience came along."""
+        return audience in self._to
+
+    def ends(self) -> list[Delegation]:
+        """Those that came along and from which no other of them goes on."""
+        return ends(self._with_it)
 
     def subjects(self) -> list[str]:
         """Whom those that came along are about."""
         found = dict.fromkeys(one.subject for one in self._with_it if one.subject is not None)
         return list(found)[: chains.LINKS_MAX]
+
+
+def ends(delegations: Sequence[Delegation]) -> list[Delegation]:
+    """Those from which no other of them goes on."""
+    passed_on: dict[str, set[CID]] = {}
+    for one in delegations:
+        if not one.is_root:
+            passed_on.setdefault(one.issuer, set()).add(one.cid)
+    return [one for one in delegations if not passed_on.get(one.audience, set()) - {one.cid}]
+
+
+def _all(searches: Searches, with_it: Mapping[CID, bytes]) -> Iterator[Delegation]:
+    for cid, data in with_it.items():
+        yield searches.read(cid, data)
+
+
+def _sound(searches: Searches, with_it: Mapping[CID, bytes]) -> Iterator[Delegation]:
+    for cid, data in with_it.items():
+        if searches.exhausted:
+            return
+        with suppress(Refusal):
+            yield searches.read(cid, data)
 
 
 def _told(issuers: Collection[str] | None) -> tuple[str, ...] | None:

@@ -11,7 +11,7 @@ output blocks in one transaction.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lite.clock import Clock
 from lite.content import Links, StoreFiles
@@ -24,24 +24,24 @@ from lite.ipld.block import Block
 from lite.ipld.cid import CID, DAG_CBOR, RAW
 from lite.keys import Key
 from lite.limits import ANCESTORS_MAX, INLINE_BYTES_MAX, EngineCaps, Limits
-from lite.model.effects import BAD_EFFECTS, Effects
 from lite.model.instruction import Instruction
 from lite.model.promise import Await, BranchMismatch
 from lite.model.receipt import Receipt
 from lite.model.result import Result
 from lite.model.trust import TrustPolicy, choose_answer
 from lite.ops.base import Level, Op, Ready
-from lite.outputs import link_bytes, link_large, receipt_meta
-from lite.settled import Reified, Results, Settled, Warrant, Watch
+from lite.outputs import effects_of, link_bytes, link_large, receipt_meta
+from lite.settled import Reified, Results, Settled, Warrant, Watch, finished_of
 from lite.store import Store
 from lite.store.finished import Finished
+
+if TYPE_CHECKING:
+    from lite.nearby import Nearby
 
 __all__ = ["HOMESTAR", "Executor", "Reified", "Settled", "Warrant", "Watch"]
 
 HOMESTAR = "homestar"
 _AWAIT = b"await/"  # in the bytes of every instruction that awaits something
-
-
 _UNWATCHED = Watch()
 _FOR_OTHERS = Watch(for_others=True)
 
@@ -57,6 +57,7 @@ class Executor:
         policy: TrustPolicy,
         caps: EngineCaps,
         clock: Clock,
+        nearby: Nearby | None = None,
     ) -> None:
         self._store = store
         self._key = key
@@ -66,41 +67,75 @@ class Executor:
         self._caps = caps
         self._clock = clock
         self._files = StoreFiles(store)
+        self._nearby = nearby
 
     def lookup(
         self, cid: CID, limits: Limits, mode: str = "", policy: TrustPolicy | None = None
     ) -> Settled | None:
         """The receipt that answers an instruction under the trust policy, without running."""
-        policy = policy or self._policy
-        known = self._store.receipts.by_instruction(cid, policy.named)
-        if not known:
-            return None
-        return self._choose(known, limits, mode, policy)
+        known = self._store.receipts.by_instruction(cid, (policy or self._policy).named)
+        policy = policy or self._policy_for(known)
+        return self._choose(known, limits, mode, policy) if known else None
 
     def lookup_many(
         self, wanted: Sequence[tuple[CID, Limits]], mode: str = ""
     ) -> list[Settled | None]:
-        """What `lookup` says to each, in the same order; few queries for many instructions."""
+        """What `lookup` says to each, in the same order; few queries for many instructions, and
+        one question to the neighbours about all that are not known here."""
+        found = self._look_up(wanted, mode)
+        lacking = [one for one, known in zip(wanted, found, strict=True) if known is None]
+        return self._look_up(wanted, mode) if self.ask(lacking, mode) else found
+
+    def _look_up(self, wanted: Sequence[tuple[CID, Limits]], mode: str) -> list[Settled | None]:
         known = self._store.receipts.by_instructions([cid for cid, _ in wanted], self._policy.named)
         return [
-            self._choose(known[cid], limits, mode, self._policy) if cid in known else None
+            self._choose(known[cid], limits, mode, self._policy_for(known[cid]))
+            if cid in known
+            else None
             for cid, limits in wanted
         ]
 
+    def _policy_for(self, known: Sequence[Receipt]) -> TrustPolicy:
+        """The trust policy; with the peers that answer, where receipts of others are here."""
+        if all(receipt.issuer in self._policy.named for receipt in known):
+            return self._policy
+        return self._policy.also(self._store.answering())
+
+    def ask(self, wanted: Sequence[tuple[CID, Limits]], mode: str = "") -> bool:
+        """Ask neighbours, if there are any, about instructions without an answer here, all at
+        once, and fetch results that are lacking; whether `lookup` may find more now."""
+        if self._nearby is None or not wanted:
+            return False
+        asked = self._nearby.ask([cid for cid, _ in wanted])
+        bodies = [body for cid, limits in wanted for body in self._unfetched(cid, limits, mode)]
+        return bool(bodies and self._nearby.fetch(bodies)) or asked
+
+    def _unfetched(self, cid: CID, limits: Limits, mode: str) -> list[CID]:
+        """The result of the receipt that would be the answer, if only it were here."""
+        known = self._store.receipts.by_instruction(cid, self._policy.named)
+        if not known or self.lookup(cid, limits, mode) is not None:
+            return []
+        best = self._choose(known, limits, mode, self._policy_for(known), with_output=False)
+        return [] if best is None else [best.receipt.out.body]
+
     def _choose(
-        self, known: Sequence[Receipt], limits: Limits, mode: str, policy: TrustPolicy
+        self,
+        known: Sequence[Receipt],
+        limits: Limits,
+        mode: str,
+        policy: TrustPolicy,
+        *,
+        with_output: bool = True,
     ) -> Settled | None:
         answer = choose_answer(
-            [receipt for receipt in known if self._has_output(receipt)],
+            [receipt for receipt in known if not with_output or self._has_output(receipt)],
             policy,
             fuel=limits.fuel,
             memory_bytes=limits.memory_bytes,
             mode=mode,
             now=self._clock.now(),
         )
-        if answer is None:
-            return None
-        return Settled(answer.receipt, "cached", answer.rule)
+        return None if answer is None else Settled(answer.receipt, "cached", answer.rule)
 
     def _has_output(self, receipt: Receipt) -> bool:
         """Whether the output is at hand; a receipt alone does not answer."""
@@ -140,14 +175,17 @@ class Executor:
         """
         fresh = fresh or not self._is_pure(instruction)
         lasting = _AWAIT not in instruction.data or not self.is_volatile(instruction)
-        if not fresh and lasting and (known := self.lookup(instruction.cid, limits, mode)):
+        if not fresh and lasting and (known := self._known(instruction.cid, limits, mode)):
             return known
         self._op(instruction)
+        if self._nearby is not None:
+            for wait in instruction.awaits():
+                self._known(self._store.instructions.canonical(wait.instruction), limits, mode)
         reified = self.reify(instruction, limits, mode)
         if reified.error is not None:
             return self._settle(reified, Outcome(error=reified.error), limits, mode)
         cid = reified.instruction.cid
-        if cid != instruction.cid and not fresh and (known := self.lookup(cid, limits, mode)):
+        if cid != instruction.cid and not fresh and (known := self._known(cid, limits, mode)):
             if lasting:
                 self._store.receipts.add(known.receipt, also_under=[instruction.cid])
             return known
@@ -157,6 +195,13 @@ class Executor:
                 return known
             outcome = self.compute(reified.instruction, limits, mode, watch)
             return self._settle(reified, outcome, limits, mode, lasting=lasting)
+
+    def _known(self, cid: CID, limits: Limits, mode: str) -> Settled | None:
+        """What is known here, else what neighbours know."""
+        known = self.lookup(cid, limits, mode)
+        if known is None and self.ask([(cid, limits)], mode):
+            known = self.lookup(cid, limits, mode)
+        return known
 
     def run_for(self, warrant: Warrant, instruction: Instruction, limits: Limits) -> Settled:
         """Answer an instruction for somebody else, with a receipt that names the invocation.
@@ -233,13 +278,24 @@ class Executor:
     def compute(
         self, instruction: Instruction, limits: Limits, mode: str = "", watch: Watch = _UNWATCHED
     ) -> Outcome:
-        """Do what an instruction says, awaits filled in. Takes no lease and keeps nothing.
+        """Do what an instruction says, awaits filled in. Takes no lease and keeps nothing. What is
+        missing for it may come from neighbours, unless it is for somebody else.
 
         Raises:
             QueuedError: it cannot be done now, and nothing was done.
             InDoubt: a mutation may or may not have happened.
             Interrupted: it was ended from outside.
         """
+        try:
+            return self._compute(instruction, limits, mode, watch)
+        except QueuedError:
+            if self._nearby is None or watch.for_others or not self._nearby.fetch_for(instruction):
+                raise
+        return self._compute(instruction, limits, mode, watch)
+
+    def _compute(
+        self, instruction: Instruction, limits: Limits, mode: str, watch: Watch
+    ) -> Outcome:
         op = self._op(instruction)
         with self._ready(op, instruction, limits, mode, watch) as links:
             try:
@@ -374,7 +430,7 @@ class Executor:
             private: it is secret, whatever it was made from.
             kept: the instruction as it was asked is in the store, with its names.
         """
-        outcome, effects = _effects_of(outcome)
+        outcome, effects = effects_of(outcome)
         linked = link_large(outcome)
         receipt = Receipt.issue(
             self._key,
@@ -392,20 +448,14 @@ class Executor:
         asked_for = [Block.make(one.data, DAG_CBOR) for one in effects.all]
         blocks = [*linked.blocks, *asked_for] if asked_for else linked.blocks
         secret = private or self.is_secret(reified)
-        return _finished(
+        return finished_of(
             reified, receipt, blocks, warrant, lasting=lasting, secret=secret, kept=kept
         )
 
     def is_secret(self, reified: Reified) -> bool:
         """Whether anything that it was made from has to stay on this node."""
         marks = self._store.secrets
-        if marks.is_empty():
-            return False
-        used = [reified.asked.cid, *reified.instruction.links()]
-        used += [receipt.cid for receipt in reified.sources]
-        if (module := reified.instruction.module) is not None:
-            used.append(module)
-        return bool(marks.any_secret(used))
+        return not marks.is_empty() and bool(marks.any_secret(reified.used))
 
     def _settle(
         self,
@@ -438,40 +488,9 @@ class Executor:
             ran=warrant.ran,
         )
         secret = self.is_secret(reified)
-        finished = _finished(reified, receipt, [], warrant, lasting=lasting, secret=secret)
+        finished = finished_of(reified, receipt, [], warrant, lasting=lasting, secret=secret)
         self._store.commit_runs((finished,))
         return Settled(receipt, "cached", known.rule)
-
-
-def _finished(
-    reified: Reified,
-    receipt: Receipt,
-    blocks: Sequence[Block],
-    warrant: Warrant | None,
-    *,
-    lasting: bool,
-    secret: bool,
-    kept: bool = False,
-) -> Finished:
-    asked, instruction = reified.asked, reified.instruction
-    claim = None if warrant is None else warrant.claim
-    known = asked.cid if kept else None
-    if asked.cid == instruction.cid:
-        return Finished(instruction, receipt, blocks, claim=claim, secret=secret, kept=known)
-    blocks = [*blocks, Block.make(asked.data, DAG_CBOR)]
-    under = (asked.cid,) if lasting else ()
-    return Finished(instruction, receipt, blocks, under, claim, secret=secret, kept=known)
-
-
-def _effects_of(outcome: Outcome) -> tuple[Outcome, Effects]:
-    """What a result asks for. A result whose effects cannot be read is an error."""
-    if outcome.fx is None:
-        return outcome, Effects()
-    try:
-        return outcome, Effects.of(*outcome.fx)
-    except UsageError as fault:
-        error = {"code": BAD_EFFECTS, "message": str(fault)}
-        return replace(outcome, ok=None, error=error, fx=None), Effects()
 
 
 def _queued(reason: str) -> QueuedError:

@@ -8,41 +8,48 @@ nothing to a node whose clock is known to be wrong, so then whatever has one is 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, Literal
 
 from lite.clock import Clock, ClockState
 from lite.delegations import Searches, Source, read_delegation
 from lite.errors import IpvmError, UsageError
-from lite.frozen import frozen
-from lite.ipld.cid import CID
+from lite.frozen import frozen, replace
+from lite.ipld.cid import CID, DAG_CBOR
 from lite.model.receipt import Receipt
 from lite.parcel import Parcel
 from lite.store import Store
 from lite.ucan import chains, proofs
+from lite.ucan.assertion import Assertion
 from lite.ucan.authorised import Authorised, first_revoked
 from lite.ucan.between import between
-from lite.ucan.chains import Wanted
-from lite.ucan.checks import Place, check_time
+from lite.ucan.chains import Found, Wanted
+from lite.ucan.checks import Place, check_signature, check_time, read
 from lite.ucan.delegation import Delegation
+from lite.ucan.invocation import Invocation
 from lite.ucan.memo import Memo
 from lite.ucan.proofs import Claim
 from lite.ucan.refusals import (
     ClockWrong,
     Expired,
+    MalformedToken,
     NoProofs,
     Refusal,
     Revoked,
     TooEarly,
     UnavailableProof,
 )
-from lite.ucan.revocation import NOUN, revokers
+from lite.ucan.revocation import NOUN, Revocation, Revocations, revokers
 from lite.ucan.show import moment, short
+from lite.ucan.show import value as shown
 from lite.ucan.upward import Upward
 
 INVOCATION_COST: Final = 5_000  # looks: its policies may take many steps
 REVOCATION_COST: Final = 200
 
 Kind = Literal["delegation", "invocation", "revocation", "receipt"]
+Heeded = tuple[Revocation, frozenset[str]]
+"""A revocation, and in whose names it counts."""
 
 
 @frozen
@@ -63,6 +70,24 @@ class Verdict:
     refusal: IpvmError | None
     chain: list[Delegation]
     note: str = ""
+
+
+@frozen
+class Along:
+    """What came in one piece: its tokens, and what is found among them and in the store."""
+
+    parcel: Parcel
+    source: Source
+
+
+@frozen
+class _Asked:
+    """An invocation with what came along."""
+
+    data: bytes
+    executor: str | None
+    proofs: Mapping[CID, bytes]
+    revoked: Revocations
 
 
 class Gate:
@@ -90,6 +115,7 @@ class Gate:
         executor: str | None,
         proofs_with_it: Mapping[CID, bytes],
         claim: Claim | None,
+        revoked: Revocations | None = None,
     ) -> Authorised:
         """`proofs.check` with what this node holds: the only way in for others' invocations.
 
@@ -98,22 +124,57 @@ class Gate:
             executor: DID of this node; None only to look.
             proofs_with_it: delegations that came with it, by CID.
             claim: see `proofs.check`.
+            revoked: what is revoked beside what the store knows of.
 
         Raises:
             Refusal: see `proofs.check`; ClockWrong: time bounds cannot be judged here now.
         """
         state = self.clock_state()
+        asked = _Asked(data, executor, proofs_with_it, revoked or Revocations())
         if state.suspicious is not None:
-            found = self._timed(
-                state, lambda: self._check(data, executor, state.sure_now, proofs_with_it, None)
-            )
+            found = self._timed(state, lambda: self._check(asked, state.sure_now, None))
             if found.not_before is not None or found.expires_at is not None:
                 raise clock_wrong(state, found.invocation.cid)
-        return self._check(data, executor, state.sure_now, proofs_with_it, claim)
+        return self._check(asked, state.sure_now, claim)
 
     def searches(self) -> Searches:
         """What several calls of `verify` may share: their work is bounded together."""
         return Searches(self._tokens)
+
+    def heeded(self, parcel: Parcel, searches: Searches) -> list[Heeded]:
+        """The revocations of a parcel that are what they say, as far as the searches go."""
+        found = []
+        for data in parcel.revocations:
+            if not searches.spend(REVOCATION_COST):
+                break
+            with suppress(Refusal):
+                found.append(self.revokers(data, parcel))
+        return found
+
+    def revokers(self, data: bytes, parcel: Parcel) -> Heeded:
+        """A revocation that came, and in whose names it counts; its proofs may be beside it.
+
+        Raises:
+            Refusal: see `lite.ucan.revocation.revokers`.
+        """
+        return revokers(
+            data,
+            now=self.clock_state().sure_now,
+            resolve=lambda cid: parcel.delegations.get(cid) or self._tokens.delegation(cid),
+            revoked_by=self._tokens.revoked_by,
+        )
+
+    def along(self, parcel: Parcel, searches: Searches, *, bad_too: bool = False) -> Along:
+        """What came in one piece, to be judged with `judge`.
+
+        Args:
+            bad_too: leave out delegations that are none, instead of raising their Refusal.
+        """
+        revoked = Revocations()
+        for revocation, names in self.heeded(parcel, searches):
+            revoked.add(revocation.revoked, names)
+        source = Source(searches, parcel.delegations, revoked, bad_too=bad_too)
+        return Along(parcel, source)
 
     def verify(
         self, data: bytes, *, executor: str | None = None, searches: Searches | None = None
@@ -122,7 +183,8 @@ class Gate:
         in the same container or here. It changes nothing and does not count as a use. Revocations
         and receipts are judged as an import would.
 
-        A container is judged by its invocation; or else by the delegation that ends its chain.
+        A container is judged by its invocation or receipt; or else by the delegation that ends its
+        chain. Revocations in it are heeded. One that revokes nothing of that is judged itself.
 
         Args:
             executor: the DID that is to act; None: do not ask to whom it is addressed.
@@ -134,54 +196,82 @@ class Gate:
             UsageError: the container holds more than one thing to be judged.
         """
         parcel = Parcel.read(data)
-        single = [*parcel.invocations, *parcel.revocations, *parcel.receipts]
-        if len(single) > 1:
+        single = [*parcel.invocations, *parcel.receipts]
+        if not single and len(parcel.revocations) == 1:
+            single = list(parcel.revocations)
+        if len(single) > 1 or (not single and len(parcel.revocations) > 1):
+            count = len(single) or len(parcel.revocations)
             raise UsageError(
-                f"there are {len(single)} tokens in it that are no delegations: verify them one by "
-                "one"
+                f"there are {count} tokens in it that are no delegations: verify them one by one"
             )
-        searches = searches or self.searches()
-        if not single:
-            return self._verify_delegation(parcel, searches)
-        (data,) = single
-        searches.spend(INVOCATION_COST if parcel.invocations else REVOCATION_COST)
-        if parcel.revocations:
-            return self._verify_revocation(data, parcel, searches)
-        if parcel.receipts:
-            return self._verify_receipt(data)
-        return self._verify_invocation(data, executor, parcel)
+        along = self.along(parcel, searches or self.searches())
+        if not parcel.invocations and not parcel.receipts and parcel.delegations:
+            verdict = self._verify_ends(along)
+            if verdict is not None:
+                return verdict
+        return self.judge(single[0], along, executor=executor)
 
-    def _verify_invocation(self, data: bytes, executor: str | None, parcel: Parcel) -> Verdict:
+    def judge(self, token: bytes, along: Along, *, executor: str | None = None) -> Verdict:
+        """Whether one of the tokens that came in one piece holds now, with the others at hand."""
+        parcel, searches = along.parcel, along.source.searches
+        if token in parcel.revocations:
+            searches.spend(REVOCATION_COST)
+            return self._verify_revocation(token, along)
+        if token in parcel.receipts:
+            searches.spend(REVOCATION_COST)
+            return self._verify_receipt(token, along)
+        if token in parcel.invocations:
+            searches.spend(INVOCATION_COST)
+            return self._verify_invocation("invocation", token, executor, along)
+        try:
+            leaf = searches.read(CID.of(token, DAG_CBOR), token)
+        except Refusal as refusal:
+            return Verdict("delegation", False, None, refusal, [])
+        return self._verify_delegation(leaf, along)
+
+    def _verify_ends(self, along: Along) -> Verdict | None:
+        """The verdict on the one delegation that ends the chains of a parcel; None when there is a
+        revocation in it that does not revoke it."""
+        found = along.source.ends()
+        if len(found) == 1:
+            verdict = self._verify_delegation(found[0], along)
+            if not along.parcel.revocations or type(verdict.refusal) is Revoked:
+                return verdict
+        if along.parcel.revocations:
+            return None
+        raise UsageError(
+            f"{len(found) or 'none'} of the delegations in it end a chain, not one: verify them "
+            "one by one"
+        )
+
+    def _verify_invocation(
+        self, kind: Kind, data: bytes, executor: str | None, along: Along
+    ) -> Verdict:
+        """The verdict on an invocation, whatever it asks for."""
         try:
             found = self.authorise(
-                data, executor=executor, proofs_with_it=parcel.delegations, claim=None
+                data,
+                executor=executor,
+                proofs_with_it=along.parcel.delegations,
+                claim=None,
+                revoked=along.source.revoked,
             )
         except Refusal as refusal:
-            return Verdict("invocation", False, None, refusal, [])
-        return Verdict("invocation", True, found.expires_at, None, list(found.chain))
+            return Verdict(kind, False, None, refusal, [])
+        return Verdict(kind, True, found.expires_at, None, list(found.chain))
 
-    def _verify_revocation(self, data: bytes, parcel: Parcel, searches: Searches) -> Verdict:
+    def _verify_revocation(self, data: bytes, along: Along) -> Verdict:
         """As it counts where it is kept: in the name of its issuer, whenever that ended."""
         state = self.clock_state()
-
-        def resolve(cid: CID) -> bytes | None:
-            return parcel.delegations.get(cid) or self._tokens.delegation(cid)
-
         try:
-            revocation, names = self._timed(
-                state,
-                lambda: revokers(
-                    data, now=state.sure_now, resolve=resolve, revoked_by=self._tokens.revoked_by
-                ),
-            )
-            revoked = resolve(revocation.revoked)
+            revocation, names = self._timed(state, lambda: self.revokers(data, along.parcel))
+            revoked = along.parcel.delegations.get(revocation.revoked)
+            revoked = revoked or self._tokens.delegation(revocation.revoked)
             if revoked is None:
                 note = "its delegation is not here; it counts if its issuer stands above that"
                 return Verdict("revocation", True, None, None, [], note)
             leaf = read_delegation(revoked)
-            source = Source(searches, parcel.delegations)
-            about = leaf.subject or revocation.invocation.subject
-            if any(between(source, name, leaf.issuer, about=about) for name in names):
+            if any(between(along.source, who, leaf.issuer, about=leaf.subject) for who in names):
                 return Verdict("revocation", True, None, None, [])
         except Refusal as refusal:
             return Verdict("revocation", False, None, refusal, [])
@@ -194,23 +284,43 @@ class Gate:
             "revocation", False, None, Place(revocation.cid, noun=NOUN).refused(stranger, "8"), []
         )
 
-    def _verify_receipt(self, data: bytes) -> Verdict:
+    def _verify_receipt(self, data: bytes, along: Along) -> Verdict:
+        """Ours by their form; those of others as invocations, and what they claim."""
+        place = Place(CID.of(data, DAG_CBOR), noun="the receipt")
+        try:
+            token = read(Invocation.parse, data, place)
+            check_signature(token.token, place)
+            if "ins" in token.args:
+                return self._verify_ours(data, place)
+            claim = _claim_of(token, place)
+        except Refusal as refusal:
+            return Verdict("receipt", False, None, refusal, [])
+        note = f"it says that {short(claim.ran)} gave {shown(claim.out)}; it names no instruction, "
+        note += "so it answers nothing here"
+        ended = self._ended(token.expires_at)
+        if token.issuer == token.subject or ended:
+            return Verdict("receipt", True, token.expires_at, None, [], f"{note}{ended}")
+        verdict = self._verify_invocation("receipt", data, None, along)
+        return replace(verdict, note=note if verdict.holds else "")
+
+    def _verify_ours(self, data: bytes, place: Place) -> Verdict:
         try:
             receipt = Receipt.parse(data)
         except IpvmError as error:
-            return Verdict("receipt", False, None, error, [])
-        ends = receipt.expires_at
-        over = ends is not None and ends < self.clock_state().sure_now
-        note = f"what it says held until {moment(ends)}" if ends is not None and over else ""
-        return Verdict("receipt", True, ends, None, [], note)
+            raise place.refused(MalformedToken(str(error), hint=error.hint), "1") from None
+        ended = self._ended(receipt.expires_at).removeprefix("; ")
+        return Verdict("receipt", True, receipt.expires_at, None, [], ended)
 
-    def _verify_delegation(self, parcel: Parcel, searches: Searches) -> Verdict:
+    def _ended(self, ends: int | None) -> str:
+        over = ends is not None and ends < self.clock_state().sure_now
+        return f"; what it says held until {moment(ends)}" if ends is not None and over else ""
+
+    def _verify_delegation(self, leaf: Delegation, along: Along) -> Verdict:
         state = self.clock_state()
         chain: list[Delegation] = []
         try:
-            leaf = _leaf(parcel, searches)
-            chain = self._chain_of(leaf, state, parcel, searches)
-            self._check_chain(chain, state)
+            chain = self._chain_of(leaf, state, along.source)
+            self._check_chain(chain, state, along.source)
             ends = [link.expires_at for link in chain if link.expires_at is not None]
             begins = any(link.not_before is not None for link in chain)
             if state.suspicious is not None and (ends or begins):
@@ -220,28 +330,26 @@ class Gate:
         return Verdict("delegation", True, min(ends) if ends else None, None, chain)
 
     def _chain_of(
-        self, leaf: Delegation, state: ClockState, parcel: Parcel, searches: Searches
+        self, leaf: Delegation, state: ClockState, source: Source
     ) -> list[Delegation]:
         """The chain that a delegation ends: one that holds, else the nearest to that.
 
         Raises:
             UnavailableProof: there is none; or the time is not that of the delegation itself.
         """
-        with_it = {cid: data for cid, data in parcel.delegations.items() if cid != leaf.cid}
-        if leaf.is_root or (leaf.subject is None and not with_it):
+        if leaf.is_root or (leaf.subject is None and not source.came_to(leaf.issuer)):
             return [leaf]  # a powerline by itself: whatever its issuer may do
-        source = Source(searches, with_it)
         subjects = [leaf.subject] if leaf.subject else source.subjects()
         nearest: chains.Chain | None = None
         for subject in subjects:
-            above = self._find(subject, leaf.issuer, leaf.command, None, source, heed=True)
+            above = self._find(subject, leaf.issuer, leaf.command, source, heed=True)
             if above is not None:
                 return [*above, leaf]
             upward = Upward.of(leaf, subject, source)
             # Without asking who has revoked what, the second time: then the link can be named.
             for heed in (True, False):
                 for command in upward.commands:
-                    above = self._find(subject, leaf.issuer, command, None, source, heed=heed)
+                    above = self._find(subject, leaf.issuer, command, source, heed=heed)
                     if above is not None:
                         return [*above, leaf]
             nearest = nearest or upward.chain
@@ -249,29 +357,18 @@ class Gate:
             return list(nearest)
         place = Place(leaf.cid, 0)
         self._timed(state, lambda: check_time(leaf, state.sure_now, place))
-        whom = "its subject" if leaf.subject is None else short(leaf.subject)
-        if searches.exhausted:
-            cut_off = UnavailableProof(
-                f"issued by {short(leaf.issuer)}, and there are so many delegations that the "
-                f"search for a chain from {whom} was cut off",
-                hint="verify it together with its chain in one container",
-            )
-            raise place.refused(cut_off, "7a")
-        missing = UnavailableProof(
-            f"issued by {short(leaf.issuer)}, and no chain from {whom} that would give the right "
-            "to that is at hand now",
-            hint="import the delegations before it, or verify them together in one container",
-        )
-        raise place.refused(missing, "7a")
+        raise _no_chain(leaf, source.searches.exhausted)
 
-    def _check_chain(self, chain: Sequence[Delegation], state: ClockState) -> None:
+    def _check_chain(
+        self, chain: Sequence[Delegation], state: ClockState, source: Source
+    ) -> None:
         """What an invocation through the chain would be told, whatever its arguments."""
         narrowest = max((link.command for link in chain), key=len)
         subject = chain[0].subject
         if subject is None:
             place = Place(chain[0].cid, 0)
             self._timed(state, lambda: check_time(chain[0], state.sure_now, place))
-            revoked = first_revoked(chain, self._tokens.revoked_by)
+            revoked = first_revoked(chain, source.revoked_by)
             if revoked is not None:
                 raise place.refused(Revoked(f"revoked by {short(revoked[1])}"), "7j")
             return
@@ -282,25 +379,19 @@ class Gate:
                 subject=subject,
                 command=narrowest,
                 now=state.sure_now,
-                revoked_by=self._tokens.revoked_by,
+                revoked_by=source.revoked_by,
             ),
         )
 
-    def _check(
-        self,
-        data: bytes,
-        executor: str | None,
-        now: int,
-        proofs_with_it: Mapping[CID, bytes],
-        claim: Claim | None,
-    ) -> Authorised:
+    def _check(self, asked: _Asked, now: int, claim: Claim | None) -> Authorised:
+        tokens, along = self._tokens, asked.revoked
         return proofs.check(
-            data,
-            executor=executor,
+            asked.data,
+            executor=asked.executor,
             now=now,
-            resolve=lambda cid: proofs_with_it.get(cid) or self._tokens.delegation(cid),
-            revoked_by=self._tokens.revoked_by,
-            any_revoked=self._tokens.any_revoked,
+            resolve=lambda cid: asked.proofs.get(cid) or tokens.delegation(cid),
+            revoked_by=lambda cid, who: along.revoked_by(cid, who) or tokens.revoked_by(cid, who),
+            any_revoked=lambda cids: along.any_revoked(cids) or tokens.any_revoked(cids),
             claim=claim,
             memo=self.memo,
         )
@@ -320,41 +411,58 @@ class Gate:
         audience: str,
         command: str,
         args: dict[str, Any] | None,
-        with_it: Mapping[CID, bytes],
-    ) -> list[Delegation] | None:
-        source = Source(self.searches(), with_it)
-        return self._find(subject, audience, command, args, source, heed=True)
+        *,
+        until: int | None = None,
+    ) -> Found:
+        """The best chain in the store that authorises something; see `lite.ucan.chains.find`.
+
+        Args:
+            until: until when it is to last, if that is wished.
+        """
+        wanted = Wanted(subject, audience, command, self.clock_state().sure_now, args, until)
+        source = Source(self.searches(), {})
+        found = chains.search(source, wanted, revoked_by=source.revoked_by)
+        return Found(found.chain, found.cut_off or source.searches.exhausted)
 
     def _find(
         self,
         subject: str,
         audience: str,
         command: str,
-        args: dict[str, Any] | None,
         source: Source,
         *,
         heed: bool,
     ) -> list[Delegation] | None:
         """`chains.find`; `heed` revocations or not."""
-        wanted = Wanted(subject, audience, command, self.clock_state().sure_now, args)
-        revoked_by = source.searches.revoked_by if heed else _nobody
+        wanted = Wanted(subject, audience, command, self.clock_state().sure_now)
+        revoked_by = source.revoked_by if heed else _nobody
         found = chains.find(source, wanted, revoked_by=revoked_by)
         return None if found is None else list(found)
 
 
-def _leaf(parcel: Parcel, searches: Searches) -> Delegation:
-    """The one delegation of a parcel that no other goes on from."""
-    found = [searches.read(cid, data) for cid, data in parcel.delegations.items()]
-    if not found:
-        raise UsageError("there is no token in it")
-    passed_on = {one.issuer for one in found if not one.is_root}
-    leaves = [one for one in found if one.audience not in passed_on]
-    if len(leaves) != 1:
-        raise UsageError(
-            f"{len(leaves) or 'none'} of the delegations in it end a chain, not one: verify them "
-            "one by one"
+def _claim_of(receipt: Invocation, place: Place) -> Assertion:
+    try:
+        return Assertion.of(receipt)
+    except MalformedToken as error:
+        raise place.refused(error, "1") from None
+
+
+def _no_chain(leaf: Delegation, cut_off: bool) -> Refusal:
+    """The refusal of a delegation to whose issuer no chain leads."""
+    whom = "its subject" if leaf.subject is None else short(leaf.subject)
+    if cut_off:
+        missing = UnavailableProof(
+            f"issued by {short(leaf.issuer)}, and there are so many delegations that the "
+            f"search for a chain from {whom} was cut off",
+            hint="verify it together with its chain in one container",
         )
-    return leaves[0]
+    else:
+        missing = UnavailableProof(
+            f"issued by {short(leaf.issuer)}, and no chain from {whom} that would give the right "
+            "to that is at hand now",
+            hint="import the delegations before it, or verify them together in one container",
+        )
+    return Place(leaf.cid, 0).refused(missing, "7a")
 
 
 def clock_wrong(state: ClockState, token: CID | None) -> ClockWrong:

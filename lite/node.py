@@ -13,10 +13,11 @@ from lite.answer import Answer
 from lite.clock import Clock, SystemClock
 from lite.config import Config
 from lite.engine.pool import Workers, default_size
-from lite.errors import ConfigError, ModuleError, NotFoundError, StoreError, UsageError
+from lite.errors import ModuleError, NotFoundError, UsageError
 from lite.executor import HOMESTAR, Executor, Settled
 from lite.files import add_source, open_file
 from lite.frozen import frozen
+from lite.identity import identity
 from lite.ipld import unixfs
 from lite.ipld.cid import CID
 from lite.keys import Key
@@ -33,10 +34,10 @@ if TYPE_CHECKING:
     from lite.authority import Authority
     from lite.engine.module import ModuleInfo
     from lite.model.workflow import Workflow
+    from lite.nearby import Nearby
+    from lite.neighbours import Neighbours
     from lite.provenance import Provenance
     from lite.workflow_run import Run, Workflows
-
-KEY_FILE = "key"
 
 
 @frozen
@@ -59,7 +60,13 @@ class Node:
     """
 
     def __init__(
-        self, config: Config, key: Key, store: Store, workers: Workers, clock: Clock
+        self,
+        config: Config,
+        key: Key,
+        store: Store,
+        workers: Workers,
+        clock: Clock,
+        neighbours: Neighbours | None = None,
     ) -> None:
         self.config = config
         self.home = config.home
@@ -77,6 +84,7 @@ class Node:
             TrustPolicy(key.did, frozenset(config.trust_issuers), config.trust_confirmations),
             config.engine_caps,
             clock,
+            _nearby(store, neighbours, config),
         )
 
     @staticmethod
@@ -87,13 +95,16 @@ class Node:
         engine: str | None = None,
         config: Config | None = None,
         clock: Clock | None = None,
+        neighbours: Neighbours | None = None,
     ) -> Node:
-        """Open a home, making it with a fresh key and store on first use.
+        """Open a home, making it with a fresh key and store on first use. One that cannot be
+        written is opened to be read, also when its key may not be read.
 
         Args:
             home: its folder; default `IPVM_HOME` or the platform's data folder.
             in_process: run guests in this process; only for guests that you trust.
             engine: "auto", "wasmtime" or "wasmer"; default from the configuration.
+            neighbours: who is asked before computing, and for content that is missing here.
 
         Raises:
             ConfigError: the configuration does not parse.
@@ -108,7 +119,7 @@ class Node:
             clock=clock,
         )
         try:
-            key, created = _identity(store)
+            key, created = identity(store)
             workers = Workers(
                 engine=engine or config.engine,
                 cache_dir=config.cache_dir,
@@ -116,7 +127,7 @@ class Node:
                 size=config.workers,
                 cache_bytes=config.cache_bytes,
             )
-            node = Node(config, key, store, workers, clock or SystemClock())
+            node = Node(config, key, store, workers, clock or SystemClock(), neighbours)
         except BaseException:
             store.close()
             raise
@@ -329,7 +340,8 @@ class Node:
             )
         except GuestFailure as failure:
             raise ModuleError(f"{module} is not a module that runs here: {failure}") from failure
-        self.store.modules.put(module, dag_cbor.encode(info.to_data()))
+        if not self.store.read_only:
+            self.store.modules.put(module, dag_cbor.encode(info.to_data()))
         return info
 
     @property
@@ -457,44 +469,9 @@ class Node:
         return references.resolve(self.store, ref)
 
 
-def _identity(store: Store) -> tuple[Key, bool]:
-    """The key of a home, and whether this call made it. A home that was used and has none has lost
-    it: to go on under another name is for its owner to decide."""
-    path = store.home / KEY_FILE
-    try:
-        return Key.load(path), False
-    except NotFoundError:
-        if not store.was_used():
-            return _first_key(path)
-    except ConfigError as fault:
-        raise unusable_key(fault) from None
-    try:
-        return Key.load(path), False  # another process made it, then used the home
-    except NotFoundError:
-        raise lost_key(path) from None
+def _nearby(store: Store, neighbours: Neighbours | None, config: Config) -> Nearby | None:
+    if neighbours is None:
+        return None
+    from lite.nearby import Nearby
 
-
-def _first_key(path: Path) -> tuple[Key, bool]:
-    try:
-        return Key.load_or_create(path)
-    except ConfigError as fault:
-        raise StoreError(str(fault), hint=fault.hint) from None
-
-
-def unusable_key(fault: ConfigError) -> StoreError:
-    """What to say about a key file of a home that is damaged, or open to others."""
-    first = f"{fault.hint}; or " if fault.hint else ""
-    return StoreError(
-        str(fault),
-        hint=f"{first}put a good one in its place with `ipvm restore BACKUP` or "
-        "`ipvm key import FILE --force`, which keep the file that is there now.",
-    )
-
-
-def lost_key(path: Path) -> StoreError:
-    """What to say about a home that was used and has no key file any more."""
-    return StoreError(
-        f"the key of this home is gone: there is no {path}, but the home was used before",
-        hint="`ipvm restore BACKUP` or `ipvm key import FILE` brings it back; `ipvm key new` "
-        "goes on under a new name, for which the receipts here are those of a stranger.",
-    )
+    return Nearby(store, neighbours, config["peers.ask_ms"])

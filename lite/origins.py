@@ -98,6 +98,8 @@ class Origins:
             if cid == filled.cid:
                 direct = filled if run else direct  # every receipt is found under this name
                 continue
+            if cid == receipt.ran:
+                continue  # under its Task ID, by which others await it
             asked = self._instruction(cid, run)
             lost = lost or asked is None
             values: dict[Await, Any] = {}

@@ -14,8 +14,6 @@ from lite.ucan.checks import unpack
 from lite.ucan.envelope import Token
 from lite.ucan.revocation import COMMAND as REVOKE_COMMAND
 
-_DELEGATION = b"ucan/dlg@"
-_TAG_WITHIN = 256  # bytes from the start of a token; the tag comes after signature and header
 _SPECIAL = (RECEIPT_COMMAND.encode(), REVOKE_COMMAND.encode())
 
 
@@ -44,7 +42,7 @@ class Parcel:
         delegations: dict[CID, bytes] = {}
         others: dict[str, list[bytes]] = {"invocation": [], "revocation": [], "receipt": []}
         for token in tokens:
-            if _DELEGATION in token[:_TAG_WITHIN]:
+            if envelope.DELEGATION_LEAD in token[: envelope.LEAD_WITHIN]:
                 delegations[CID.of(token, DAG_CBOR)] = token
             else:
                 others[_kind(token)].append(token)

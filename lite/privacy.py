@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 
 from lite.archive import output_links
 from lite.ipld.cid import CID, DAG_CBOR, DAG_PB
+from lite.model.workflow import Workflow
 from lite.store import Store
 from lite.store.reach import links_of
 
-__all__ = ["make_secret"]
+__all__ = ["make_secret", "mark_known"]
 
 
 def make_secret(store: Store, cids: Iterable[CID]) -> list[CID]:
@@ -37,6 +38,21 @@ def make_secret(store: Store, cids: Iterable[CID]) -> list[CID]:
     fresh = [cid for cid in found if cid not in before]
     store.secrets.mark(fresh)
     return fresh
+
+
+def mark_known(store: Store, workflow: Workflow, *, private: bool) -> None:
+    """Make secret what is known already of the steps that are to be secret, and what came of it:
+    before a run of it begins.
+
+    Args:
+        private: all of them, whatever the workflow says.
+    """
+    from lite.scheduler.book import is_private
+
+    private = private or is_private(workflow.meta) or is_private(workflow.defaults or {})
+    secret = [step.instruction.cid for step in workflow if private or is_private(step.meta)]
+    if secret:
+        make_secret(store, secret)
 
 
 def _parts(store: Store, cid: CID) -> Iterator[CID]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from lite.engine.stop import Stop
 from lite.frozen import frozen
-from lite.ipld.cid import CID
+from lite.ipld.block import Block
+from lite.ipld.cid import CID, DAG_CBOR
 from lite.model.instruction import Instruction
 from lite.model.receipt import Receipt
+from lite.store.finished import Finished
 
-__all__ = ["Reified", "Results", "Settled", "Warrant", "Watch"]
+__all__ = ["Reified", "Results", "Settled", "Warrant", "Watch", "finished_of"]
 
 
 @frozen
@@ -61,6 +63,13 @@ class Reified:
     error: dict[str, Any] | None = None
     sources: tuple[Receipt, ...] = ()
 
+    @property
+    def used(self) -> list[CID]:
+        """What it was made from: itself as it was asked, links, awaited receipts, the module."""
+        used = [self.asked.cid, *self.instruction.links()]
+        used += [receipt.cid for receipt in self.sources]
+        return used if self.instruction.module is None else [*used, self.instruction.module]
+
 
 @frozen
 class Watch:
@@ -81,3 +90,24 @@ class Watch:
 
 Results = Callable[[CID], Receipt | None]
 """The receipt that a run has for an awaited instruction, whatever hash names it."""
+
+
+def finished_of(
+    reified: Reified,
+    receipt: Receipt,
+    blocks: Sequence[Block],
+    warrant: Warrant | None,
+    *,
+    lasting: bool,
+    secret: bool,
+    kept: bool = False,
+) -> Finished:
+    """What the store keeps of a finished task, in the words of `Executor.sign`."""
+    asked, instruction = reified.asked, reified.instruction
+    claim = None if warrant is None else warrant.claim
+    known = asked.cid if kept else None
+    if asked.cid == instruction.cid:
+        return Finished(instruction, receipt, blocks, claim=claim, secret=secret, kept=known)
+    blocks = [*blocks, Block.make(asked.data, DAG_CBOR)]
+    under = (asked.cid,) if lasting else ()
+    return Finished(instruction, receipt, blocks, under, claim, secret=secret, kept=known)

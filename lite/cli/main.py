@@ -46,6 +46,9 @@ VERBS = {
     },
     "This node": {
         "status": "status:status",
+        "daemon": "daemon:daemon",
+        "service": "service:service",
+        "events": "events:events",
         "id": "identity:id_",
         "key": "identity:key",
         "backup": "backups:backup",

@@ -19,7 +19,7 @@ from lite.cli.guest_lines import GuestLines
 from lite.cli.operation import check_operation, make_operation, refuse_network
 from lite.cli.outfile import check_folder
 from lite.cli.present import visible
-from lite.cli.results import advice, as_json, exit_status, show_trace, show_value, summary
+from lite.cli.results import advice, exit_status, show_trace, show_value, summary
 from lite.cli.shell import Shell, TaskEnded
 from lite.cli.sources import NodeSources
 from lite.cli.target import COMMAND, Target, find_target, function_name, module_info
@@ -177,7 +177,9 @@ def _show(shell: Shell, node: Node, answer: Answer, label: str, out: str | None)
     if node.note:
         shell.note(f"ipvm: {node.note}")
     if shell.json:
-        shell.emit({**as_json(answer), "secret": secret})
+        from lite.json_fields import answer_fields
+
+        shell.emit({**answer_fields(answer), "secret": secret})
     show_value(shell, node, answer, out)
     if status := exit_status(answer.receipt):
         raise TaskEnded(status)
@@ -214,7 +216,9 @@ def _forecast(
         end_queued(shell, label, forecast.reason, None)
     answer = forecast.answer
     if shell.json:
-        known = {} if answer is None else as_json(answer)
+        from lite.json_fields import answer_fields
+
+        known = {} if answer is None else answer_fields(answer)
         shell.emit({"state": forecast.state, "ins": str(instruction.cid), **known})
     elif answer is not None:
         shell.line(f"✓ {visible(label)}  cached  receipt {answer.receipt.cid}")

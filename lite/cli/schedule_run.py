@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lite.cli.schedule import local, title_of
 from lite.cli.shell import Shell, TaskEnded
-from lite.errors import IpvmError, NotFoundError, StoreError
+from lite.errors import IpvmError, StoreError
 from lite.frozen import frozen
-from lite.model.workflow import Workflow
+from lite.schedule_runs import begin, go_on, interrupted
 
 if TYPE_CHECKING:
     from lite.node import Node
@@ -30,7 +31,7 @@ class _Ended:
 def forecast(shell: Shell) -> None:
     """Say what would be run now, and when to look again. Takes nothing."""
     node = shell.node()
-    due, broken = node.store.schedules.due(), _interrupted(node)
+    due, broken = node.store.schedules.due(), interrupted(node)
     if shell.json:
         shell.emit(
             {
@@ -54,13 +55,14 @@ def run_due(shell: Shell) -> None:
     """Take and run what is due; ends the command with the worst status."""
     node = shell.node()
     ended = [
-        _one(shell, node, schedule, None, _going_on(node, schedule))
-        for schedule in _interrupted(node)
+        _one(shell, node, schedule, None, partial(go_on, node, schedule, offline=shell.offline))
+        for schedule in interrupted(node)
     ]
     for due in node.store.schedules.due():
         # Taken before it begins: a crash in between loses this time, and never runs it twice.
         if node.store.schedules.mark(due):
-            ended.append(_one(shell, node, due.schedule, due, _beginning(shell, node, due)))
+            start = partial(begin, node, due.schedule, offline=shell.offline)
+            ended.append(_one(shell, node, due.schedule, due, start))
     if shell.json:
         shell.emit(
             {
@@ -93,55 +95,8 @@ def worst(statuses: Iterable[int]) -> int:
     return next(iter([*first, *(status for status in _ORDER if status in found)]), 0)
 
 
-def _interrupted(node: Node) -> list[Schedule]:
-    """The schedules whose newest run was ended by a crash: it says running, and nobody is at it."""
-    found = []
-    for schedule in node.store.schedules.list():
-        row = node.store.runs.get(schedule.last_run) if schedule.last_run else None
-        if schedule.enabled and row and node.store.runs.state_of(row) == "interrupted":
-            found.append(schedule)
-    return found
-
-
-def _going_on(node: Node, schedule: Schedule) -> Callable[[], Run]:
-    assert schedule.last_run is not None, "only schedules that have one are interrupted"
-    run = schedule.last_run
-    return lambda: node.workflows.resume(run)
-
-
-def _beginning(shell: Shell, node: Node, due: Due) -> Callable[[], Run]:
-    def begin() -> Run:
-        options = due.schedule.options
-        return node.workflows.begin(
-            _workflow_of(node, due.schedule),
-            new=True,  # what was asked of the world last time may be different now
-            offline=shell.offline,
-            workers=options.get("workers"),
-            deadline_ms=options.get("deadline"),
-            force=bool(options.get("force")),
-            private=bool(options.get("private")),
-            name=title_of(due.schedule),
-        )
-
-    return begin
-
-
-def _workflow_of(node: Node, schedule: Schedule) -> Workflow:
-    if schedule.workflow is None:
-        from lite.cli.workflow_files import read_named
-
-        return read_named(node, str(schedule.path)).workflow
-    try:
-        return Workflow.parse(node.store.blocks.get(schedule.workflow))
-    except NotFoundError:
-        raise NotFoundError(
-            f"the workflow {schedule.workflow} of schedule {schedule.id} is not here any more",
-            hint=f"Add it again, and `ipvm schedule rm {schedule.id}`.",
-        ) from None
-
-
 def _one(
-    shell: Shell, node: Node, schedule: Schedule, due: Due | None, begin: Callable[[], Run]
+    shell: Shell, node: Node, schedule: Schedule, due: Due | None, start: Callable[[], Run]
 ) -> _Ended:
     """One run from its beginning to its end. What only this one fails by is said, and returned."""
     said: dict[str, Any] = {
@@ -155,8 +110,7 @@ def _one(
     when = "goes on" if due is None else f"due {local(due.due_at, schedule.zone)}"
     head = f"{title_of(schedule)}  {when}"
     try:
-        run = begin()
-        node.store.schedules.note_run(schedule.id, run.id)
+        run = start()
         said["run"] = run.id
         run.go()
     except StoreError:  # the next one would fail as well

@@ -12,7 +12,7 @@ import click
 from lite.cli.command import verb
 from lite.cli.endings import drop_stdout
 from lite.cli.present import one_line
-from lite.cli.shell import Shell, error_line
+from lite.cli.shell import Shell, error_line, need_stdout
 from lite.environment import environment
 from lite.errors import CodecError, NotFoundError, OutputError, UsageError
 
@@ -71,6 +71,7 @@ def delegate(
     from lite.cli.ucan_source import did
     from lite.ucan import container
 
+    need_stdout("Nothing was kept; do it again with somewhere for the token to go.")
     audience = did(to, "--to")
     about = None if subject is None else did(subject, "--subject")
     policy = _policy(policies)
@@ -271,6 +272,7 @@ def revoke(shell: Shell, token: str) -> None:
     else:
         shell.line(text)
     shell.note(f"ipvm: revoked {cid}")
+    need_stdout("It is revoked here. To tell others, do it again with somewhere to write that.")
 
 
 def _revoked(node: Node, text: str) -> CID:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lite.engine import canonical, wasi_p1
 from lite.engine import wasmtime_capi as capi
 from lite.engine.base import GuestFailure, Host, Usage
+from lite.engine.core_signature import Signature, Signatures
 from lite.engine.hostfuncs import CoreImport, World, core_import
 from lite.engine.hostfuncs import denied_import as denied_import
 from lite.engine.hostfuncs import exited as exited
@@ -17,7 +18,6 @@ from lite.engine.wasmtime_engine import WasmtimeCode
 from lite.engine.wasmtime_failures import check_count
 from lite.engine.wasmtime_store import RunStore, store_of
 from lite.engine.wit import FuncType
-from lite.frozen import frozen
 from lite.limits import EngineCaps, Limits
 
 if TYPE_CHECKING:
@@ -29,29 +29,12 @@ if TYPE_CHECKING:
 
 MEMORY = "memory"
 
-_FORMATS = {"i32": "i12x", "i64": "q8x", "f32": "f12x", "f64": "d8x"}  # of wasmtime_val_raw_t
-
 # One small block of C memory a run: where things are in it.
 _INSTANCE = 0
 _MEMORY = _INSTANCE + capi.INSTANCE_SIZE
 _EXTERN = _MEMORY + capi.EXTERN_SIZE
 _TRAP = _EXTERN + capi.EXTERN_SIZE
 _SCRATCH_BYTES = _TRAP + 8
-
-
-@frozen
-class Signature:
-    """How to pass the arguments and read the results of one core function."""
-
-    name: bytes
-    params: tuple[str, ...]
-    results: tuple[str, ...]
-    pack: struct.Struct
-    unpack: struct.Struct
-
-    @property
-    def raw_bytes(self) -> int:
-        return max(self.pack.size, self.unpack.size, capi.RAW_SIZE)
 
 
 class CoreCode(WasmtimeCode):
@@ -63,10 +46,8 @@ class CoreCode(WasmtimeCode):
         self, engine: WasmtimeEngine, info: ModuleInfo, native: wasmtime.Module, core: CoreModule
     ) -> None:
         super().__init__(engine, info, native)
-        # Read from the bytes: asking wasmtime's C interface for a v128 aborts the process.
         self._imports = tuple(dict.fromkeys(core.imports))
-        self._types = {name: core.export_type(name) for name in core.exports}
-        self._signatures: dict[str, Signature] = {}
+        self.signatures = Signatures(core)
         self._linked: dict[bool, wasmtime.InstancePre] = {}
 
     def open(self, limits: Limits, caps: EngineCaps, host: Host) -> CoreRun:
@@ -74,33 +55,6 @@ class CoreCode(WasmtimeCode):
 
     def exports(self) -> dict[str, FuncType]:
         return self.info.exports
-
-    def signature(self, name: str) -> Signature:
-        """How to call the exported function `name`.
-
-        Raises:
-            GuestFailure: `bad-canonical-abi` if there is none, `unsupported-type`.
-        """
-        known = self._signatures.get(name)
-        if known is not None:
-            return known
-        core_type = self._types.get(name)
-        if core_type is None:
-            raise GuestFailure("bad-canonical-abi", f"exports no function {name!r}")
-        for value_type in core_type.params + core_type.results:
-            if value_type not in _FORMATS:
-                raise GuestFailure(
-                    "unsupported-type", f"{name!r} takes or gives a {value_type}, which is no data"
-                )
-        made = Signature(
-            name.encode(),
-            core_type.params,
-            core_type.results,
-            _layout(core_type.params),
-            _layout(core_type.results),
-        )
-        self._signatures[name] = made
-        return made
 
     def linked(self, *, homestar: bool) -> int:
         """The address of the module with its imports resolved.
@@ -207,7 +161,7 @@ class CoreRun:
         try:
             signature.pack.pack_into(raw, 0, *args)
         except (struct.error, OverflowError) as error:
-            raise _bad_arguments(name, signature, args) from error
+            raise signature.bad_arguments(args) from error
         failed = self._call(
             self._store.context,
             address,
@@ -271,7 +225,7 @@ class CoreRun:
 
     def _find(self, name: str) -> tuple[Signature, Any, int, Any, int]:
         """Look an exported function up and keep it for this run."""
-        signature = self._code.signature(name)
+        signature = self._code.signatures.of(name)
         extern = ctypes.create_string_buffer(capi.EXTERN_SIZE)
         address = ctypes.addressof(extern)
         found = self._capi.wasmtime_instance_export_get(
@@ -297,20 +251,6 @@ class CoreRun:
     def _memory_bytes(self) -> int:
         size: int = self._capi.wasmtime_memory_data_size(self._store.context, self._memory)
         return size
-
-
-def _layout(core_types: tuple[str, ...]) -> struct.Struct:
-    return struct.Struct("<" + "".join(_FORMATS[core_type] for core_type in core_types))
-
-
-def _bad_arguments(name: str, signature: Signature, args: tuple[Any, ...]) -> GuestFailure:
-    if len(args) != len(signature.params):
-        problem = f"{len(args)} core values given"
-    else:
-        problem = f"{', '.join(map(repr, args))[:200]} given, out of range or of another kind"
-    return GuestFailure(
-        "bad-argument", f"{name}({', '.join(signature.params)}) cannot be called: {problem}"
-    )
 
 
 # Functions that the library calls when a guest calls an import. `data` is an index. What is offered

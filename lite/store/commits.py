@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
+from lite.nudge import RECORDS, nudge
 from lite.store import faults
 from lite.store.database import Database, Transaction
 
@@ -72,6 +73,7 @@ class Commits:
         except BaseException:
             self._waiting.extendleft(ticket for ticket in reversed(group) if ticket is not own)
             raise
+        nudge(self._database.path.parent, RECORDS)
         for ticket in group:
             ticket.done = True
 

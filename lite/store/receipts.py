@@ -9,6 +9,7 @@ from lite.clock import Clock
 from lite.ipld import dag_cbor
 from lite.ipld.cid import CID, DAG_CBOR, SHA2_256
 from lite.model.receipt import Receipt
+from lite.nudge import RECORDS, nudge
 from lite.store import abbreviations, sql, sql_runs
 from lite.store.commits import Commits
 from lite.store.database import Database, Row, Transaction
@@ -41,7 +42,9 @@ def write_receipt(
     if not sound:
         for _, link in zip(range(_OUTPUTS_MAX), dag_cbor.links(receipt.out.value()), strict=False):
             execute(sql.OUTPUT_INSERT, (link.raw, row))
-    for cid in (receipt.instruction, *also_under):
+    # Others await what they asked for by its Task ID.
+    tasks = () if receipt.invocation is None else (receipt.ran,)
+    for cid in (receipt.instruction, *also_under, *tasks):
         if cid.hash_code != SHA2_256:
             execute(sql.ANSWER_INSERT, (canonical(transaction, cid).raw, row))
         execute(sql.ANSWER_INSERT, (cid.raw, row))
@@ -61,13 +64,16 @@ class Receipts:
     def add(self, receipt: Receipt, *, also_under: Sequence[CID] = ()) -> None:
         """Keep a receipt, to be found under its instruction and the CIDs of `also_under`.
 
-        Nothing is written when all of that is so already. Quotas do not count receipts.
+        Nothing is written when all of that is so already. Quotas do not count receipts. One that
+        was forgotten comes back.
         """
         if self._is_known(receipt, also_under):
             return
+        from lite.store import tombstones
 
         def work(transaction: Transaction) -> None:
             write_receipt(transaction, receipt, also_under, self._clock.now())
+            tombstones.lift(transaction, receipt.cid)
 
         self._commits.run(work)
 
@@ -159,13 +165,18 @@ class Receipts:
         return self._database.number(sql.RECEIPTS_COUNT)
 
     def forget(self, cid: CID) -> bool:
-        """Remove a receipt, so that it answers nothing any more; whether it was here."""
+        """Remove a receipt, so that it answers nothing any more, and remember that it is not to
+        come back from others by itself; whether it was here."""
+        from lite.store import tombstones
+
         with self._database.write() as transaction:
             found = transaction.row(sql.RECEIPT_ID, (cid.raw,))
             if found is not None:
+                tombstones.set_up(transaction, cid, self._clock.now())
                 for statement in (sql.ANSWERS_DELETE, sql.OUTPUTS_DELETE, sql.RECEIPT_DELETE):
                     transaction.execute(statement, found)
                 transaction.execute(sql.LATEST_AGAIN, (cid.raw,))
+        nudge(self._database.path.parent, RECORDS)
         return found is not None
 
     def find(self, piece: str, limit: int = abbreviations.FOUND_MAX) -> list[CID]:

@@ -19,7 +19,7 @@ from lite.clock import Clock, SystemClock
 from lite.errors import IntegrityError, NotFoundError, StoreError, StoreTooNew
 from lite.frozen import frozen
 from lite.limits import BUSY_TIMEOUT_MS, KIB
-from lite.store import faults, schema
+from lite.store import faults, schema, sql
 from lite.store.backup import HOME_FILES, LAYOUT, MANIFEST, digest
 from lite.store.database import connect
 from lite.store.home import BEFORE_RESTORE, DATABASE, SIDE_FILES, exclusive, sync_folder
@@ -70,6 +70,7 @@ def restore(
             try:
                 names = _unpack(backup, stage)
                 _check_database(stage / DATABASE, backup)
+                _renew_epoch(stage / DATABASE)
                 _empty_log(home / DATABASE)
                 kept = _swap(stage, home, names, clock or SystemClock())
             finally:
@@ -142,6 +143,14 @@ def _check_database(path: Path, backup: Path) -> None:
             f"up to {len(schema.MIGRATIONS)})",
             hint="Upgrade ipvm-lite, then restore it.",
         )
+
+
+def _renew_epoch(path: Path) -> None:
+    """Tell peers that the logs of what is shared with them begin anew (`sync.index.renew_epoch`):
+    the home went on after the backup, so its later rows had other numbers."""
+    with closing(connect(path, "rw", 0)) as connection:
+        if connection.execute(sql.SYNC_NODES).fetchone() is not None:
+            connection.execute(sql.SYNC_EPOCH_RENEW)
 
 
 def _empty_log(path: Path) -> None:

@@ -47,6 +47,7 @@ INSERT OR IGNORE INTO answers (instruction, receipt)
 # Receipts.
 RECEIPT = "SELECT data FROM receipts WHERE cid = ?"
 RECEIPT_ID = "SELECT id FROM receipts WHERE cid = ?"
+RECEIPT_IDS = "SELECT id, cid FROM receipts WHERE cid IN ({})"
 RECEIPT_FOUND = "SELECT id, data IS ? FROM receipts WHERE cid = ?"
 RECEIPT_MEND = "UPDATE receipts SET data = ? WHERE id = ?"
 RECEIPT_INSERT = """
@@ -76,6 +77,7 @@ ANSWERS_OF_MANY = """
 SELECT a.instruction, r.cid, r.data FROM answers AS a JOIN receipts AS r ON r.id = a.receipt
     WHERE a.instruction IN ({}) ORDER BY a.receipt DESC LIMIT ?
 """
+ANSWERED_BY = "SELECT instruction, receipt FROM answers WHERE receipt IN ({})"
 ANSWER_INSERT = "INSERT OR IGNORE INTO answers (instruction, receipt) VALUES (?, ?)"
 ANSWER_EXISTS = "SELECT 1 FROM answers WHERE instruction = ? AND receipt = ?"
 ANSWERS_DELETE = "DELETE FROM answers WHERE receipt = ?"
@@ -157,6 +159,10 @@ SELECT issuer FROM delegations WHERE audience = ?1 AND subject = ?2 AND ends_at 
 UNION
 SELECT issuer FROM delegations WHERE audience = ?1 AND subject IS NULL AND ends_at >= ?3 LIMIT ?4
 """
+# About whatever subject.
+DELEGATIONS_TO_ANY = DELEGATIONS_TO.replace("subject = ?2", "subject IS NOT NULL")
+DELEGATION_TAKERS_ANY = DELEGATION_TAKERS.replace("subject = ?2", "subject IS NOT NULL")
+DELEGATION_GIVERS_ANY = DELEGATION_GIVERS.replace("subject = ?2", "subject IS NOT NULL")
 DELEGATIONS_CHECKED = """
 SELECT rowid, cid, data, audience, subject, command, ends_at, issuer FROM delegations
     WHERE rowid > ? ORDER BY rowid LIMIT ?
@@ -225,4 +231,32 @@ UPDATE latest SET (signed_at, receipt) = (
 """
 AUTHORITY_COUNTS = """
 SELECT (SELECT count(*) FROM delegations), (SELECT count(*) FROM revocations)
+"""
+
+# Peers. The tables are those of `sync.peer_rows` and `sync.index`, made at first use.
+SYNC_PEERS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'sync_peer'"
+SYNC_NODES = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'sync_node'"
+SYNC_EPOCH_RENEW = "UPDATE sync_node SET epoch = randomblob(8) WHERE no = 0"
+SYNC_ANSWERING = """
+SELECT did FROM sync_peer WHERE ' ' || rights || ' ' LIKE '% answers %' AND banned_until <= ?
+"""
+TOMBSTONES_CREATE = """
+CREATE TABLE IF NOT EXISTS tombstones (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, -- in the order in which they were forgotten
+    cid BLOB NOT NULL UNIQUE,
+    signed_at INTEGER NOT NULL,
+    secret INTEGER NOT NULL,
+    forgotten_at INTEGER NOT NULL
+) STRICT
+"""
+TOMBSTONES = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'tombstones'"
+TOMBSTONE_ADD = """
+INSERT OR IGNORE INTO tombstones (cid, signed_at, secret, forgotten_at)
+    VALUES (?1, ?2, EXISTS (SELECT 1 FROM secrets WHERE cid = ?1), ?3)
+"""
+TOMBSTONE_LIFT = "DELETE FROM tombstones WHERE cid = ?"
+TOMBSTONE = "SELECT 1 FROM tombstones WHERE cid = ?"
+TOMBSTONES_AFTER = """
+SELECT number, cid, signed_at FROM tombstones WHERE number > ? AND NOT secret
+    ORDER BY number LIMIT ?
 """

@@ -17,7 +17,7 @@ from lite.store import sql
 from lite.store.adding import Add, Adding
 from lite.store.blocks import Blocks, Ledger
 from lite.store.commits import Commits
-from lite.store.database import Transaction
+from lite.store.database import Database, Transaction
 from lite.store.finished import Entry, Finished
 from lite.store.home import BACKUPS, BEFORE_RESTORE, DATABASE, Opened, open_home
 from lite.store.instructions import Instructions
@@ -29,12 +29,14 @@ from lite.store.reserve import Reserve
 if TYPE_CHECKING:
     from lite.store.check import Problem
     from lite.store.gc import GcReport
+    from lite.store.lineage import Lineage
     from lite.store.run_gc import RunsKept
     from lite.store.run_log import RunLog
     from lite.store.runs import Runs
     from lite.store.schedules import Schedules
     from lite.store.secrets import Secrets
     from lite.store.tokens import Tokens
+    from lite.store.tombstones import Tombstones
 
 __all__ = ["Stats", "Store"]
 
@@ -115,7 +117,7 @@ class Store:
     ) -> Store:
         """Open a home, making it (for its owner only) when it does not exist.
 
-        Opening an existing home writes nothing.
+        Opening an existing home writes nothing. One that cannot be written is opened to be read.
 
         Args:
             durability: "full": what is acknowledged survives a power cut. "normal": it survives a
@@ -124,7 +126,7 @@ class Store:
             busy_timeout_ms: how long to wait for other processes.
 
         Raises:
-            StoreError: the home cannot be used or written.
+            StoreError: the home cannot be used or made.
             StoreCorrupt, StoreTooNew: the database is damaged, or of a later version; it was left
                 as it was.
             StoreFull, StoreBusy: no space, or another process holds it for too long.
@@ -133,6 +135,11 @@ class Store:
         full = durability == "full"
         opened = open_home(home, full=full, busy_timeout_ms=busy_timeout_ms, clock=clock)
         return cls(home, opened, clock, quota_bytes)
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the home cannot be written: what writes raises `StoreError`."""
+        return self._database.mode != "rw"
 
     def close(self) -> None:
         """Close the database. Safe to call twice."""
@@ -163,6 +170,31 @@ class Store:
 
             self._runs = Runs(self._database, self._commits, self.home, self._clock)
         return self._runs
+
+    @property
+    def lineage(self) -> Lineage:
+        """How receipts came to be asked for."""
+        from lite.store.lineage import Lineage
+
+        return Lineage(self._database)
+
+    @property
+    def tombstones(self) -> Tombstones:
+        """Receipts that were forgotten and are not to come back by themselves."""
+        from lite.store.tombstones import Tombstones
+
+        return Tombstones(self._database)
+
+    @property
+    def database(self) -> Database:
+        """The database itself, for packages that keep tables of their own in it."""
+        return self._database
+
+    def answering(self) -> frozenset[str]:
+        """The peers whose receipts count as answers now, as `lite.peering` has written down."""
+        from lite.store.answering import answering
+
+        return answering(self._database, self._clock.now())
 
     def run_log(self, run: str) -> RunLog:
         """What happened in a run: output of its guests, and the states of its steps."""

@@ -21,6 +21,7 @@ from lite.frozen import frozen
 from lite.ipld.cid import CID
 from lite.limits import TIME_MAX_S
 from lite.model.receipt import Receipt
+from lite.nudge import RECORDS, nudge
 from lite.store import sql
 from lite.store.database import Database, Row, Transaction
 from lite.store.faults import stored_cid
@@ -34,7 +35,16 @@ from lite.ucan.chains import LOOKED_AT_MAX
 from lite.ucan.delegation import Delegation
 from lite.ucan.revocation import Revocation
 
-__all__ = ["EXPIRED_KEPT_S", "Claimed", "Latest", "Tokens", "columns", "evict", "pages"]
+__all__ = [
+    "EXPIRED_KEPT_S",
+    "Claimed",
+    "Latest",
+    "Tokens",
+    "columns",
+    "evict",
+    "pages",
+    "write_revocation",
+]
 
 EXPIRED_KEPT_S = 30 * 86_400  # delegations, after they have expired, however many there are
 CLAIMS_KEPT_S = 3_600
@@ -96,7 +106,7 @@ class Tokens:
             for delegation in new:
                 _write_delegation(transaction, delegation, now)
             for revocation, names in revocations:
-                _write_revocation(transaction, revocation, names, now)
+                write_revocation(transaction, revocation, names, now)
             recount(
                 self._database,
                 transaction,
@@ -105,6 +115,7 @@ class Tokens:
                 resolve=self.delegation,
                 revoked_by=self.revoked_by,
             )
+        nudge(self._database.path.parent, RECORDS)
 
     def forget(self, delegations: Iterable[CID]) -> list[CID]:
         """Drop delegations; those that were here."""
@@ -149,23 +160,28 @@ class Tokens:
                 return
 
     def all_given_to(
-        self, audience: str, subject: str, issuers: Collection[str] | None
+        self, audience: str, subject: str | None, issuers: Collection[str] | None
     ) -> Iterator[Delegation]:
-        """The same, of any command; at most `ALL_GIVEN_MAX`."""
+        """The same, of any command, and with subject None about any; at most `ALL_GIVEN_MAX`."""
         since = self._clock.now() - CLOCK_BUFFER_S
         values = (audience, subject, since, ALL_GIVEN_MAX, _listed(issuers))
-        for raw, data, _ in self._database.rows(sql.DELEGATIONS_TO, values):
+        query = sql.DELEGATIONS_TO_ANY if subject is None else sql.DELEGATIONS_TO
+        for raw, data, _ in self._database.rows(query, values):
             yield _delegation(raw, data)
 
-    def takers(self, issuer: str, subject: str) -> list[str]:
-        """To whom an issuer gave something about the subject, or about any, that has not ended."""
-        return self._others(sql.DELEGATION_TAKERS, issuer, subject)
+    def takers(self, issuer: str, subject: str | None) -> list[str]:
+        """To whom an issuer gave something about the subject (None: whatever about), or a
+        powerline, that has not ended."""
+        query = sql.DELEGATION_TAKERS_ANY if subject is None else sql.DELEGATION_TAKERS
+        return self._others(query, issuer, subject)
 
-    def givers(self, audience: str, subject: str) -> list[str]:
-        """Who gave an audience something about the subject, or about any, that has not ended."""
-        return self._others(sql.DELEGATION_GIVERS, audience, subject)
+    def givers(self, audience: str, subject: str | None) -> list[str]:
+        """Who gave an audience something about the subject (None: whatever about), or a powerline,
+        that has not ended."""
+        query = sql.DELEGATION_GIVERS_ANY if subject is None else sql.DELEGATION_GIVERS
+        return self._others(query, audience, subject)
 
-    def _others(self, query: str, who: str, subject: str) -> list[str]:
+    def _others(self, query: str, who: str, subject: str | None) -> list[str]:
         values = (who, subject, self._clock.now() - CLOCK_BUFFER_S, PRINCIPALS_MAX + 1)
         return [name for (name,) in self._database.rows(query, values)]
 
@@ -263,9 +279,10 @@ def columns(delegation: Delegation) -> tuple[str, str | None, str, int, str]:
     )
 
 
-def _write_revocation(
+def write_revocation(
     transaction: Transaction, revocation: Revocation, names: Collection[str], now: int
 ) -> None:
+    """Keep a revocation with the DIDs in whose name it counts. Raises QuotaError as `add` does."""
     revoked = revocation.revoked.raw
     if transaction.row(sql.REVOCATION, (revocation.cid.raw,)) is None:
         _check_room(transaction, revocation)

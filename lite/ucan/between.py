@@ -22,21 +22,23 @@ Distances = Mapping[str, int]
 class Graph(Protocol):
     """Who gave something to whom."""
 
-    def takers(self, issuer: str, subject: str) -> Iterable[str]:
-        """The audiences of delegations by an issuer about the subject, or of powerlines."""
+    def takers(self, issuer: str, subject: str | None) -> Iterable[str]:
+        """The audiences of delegations by an issuer about the subject (None: about any), or of
+        powerlines."""
 
-    def givers(self, audience: str, subject: str) -> Iterable[str]:
-        """The issuers of delegations to an audience about the subject, or of powerlines."""
+    def givers(self, audience: str, subject: str | None) -> Iterable[str]:
+        """The issuers of delegations to an audience about the subject (None: about any), or of
+        powerlines."""
 
 
-def between(graph: Graph, first: str, last: str, *, about: str) -> Distances | None:
+def between(graph: Graph, first: str, last: str, *, about: str | None) -> Distances | None:
     """The principals on a way from one to another, both included.
 
     Times, commands, policies and revocations do not count, so there may be more than could pass
     anything on.
 
     Args:
-        about: the subject of the delegations.
+        about: the subject of the delegations; None: any, also another from link to link.
 
     Returns:
         Each with the least number of links from the first to it; empty when there is no way; None

@@ -2,9 +2,13 @@
 
 `find` first asks who stands between the subject and the audience (`lite.ucan.between`): what
 strangers gave to the audience leads nowhere and is never read. Then it walks from the audience up,
-nearest to the subject first: the shortest chain, of those the one that lasts longest; while the
-arguments are not known, of equally short ones the one with the fewest conditions. Of links that
-could stand for one another, by the same issuer and revoked by the same, only the best few go on.
+nearest to the subject first: a chain that lasts as long as is wished, of those the shortest, then
+the one that lasts longest, then the one with the fewest conditions where the arguments are not
+known; among those that last as long as is wished conditions count before time. Of links that could
+stand for one another, by the same issuer and revoked by the same, only the best few go on.
+
+Policies of strangers may be made to cost: each gets a few steps first, and only when no chain comes
+of those that were decided all get more, so that the costly ones hide no cheap one.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from lite.limits import PROOFS_MAX, TIME_MAX_S
 from lite.ucan import command as commands
 from lite.ucan import twins
 from lite.ucan.authorised import CLOCK_BUFFER_S, RevokedBy, first_revoked
-from lite.ucan.between import Graph, between
+from lite.ucan.between import Distances, Graph, between
 from lite.ucan.delegation import Delegation
 from lite.ucan.evaluate import STEPS_MAX, Meter
 from lite.ucan.payload import principal
@@ -34,7 +38,8 @@ from lite.ucan.show import value as shown
 LINKS_MAX: Final = PROOFS_MAX
 LOOKED_AT_MAX: Final = 4_096  # delegations to each principal
 PARTIALS_MAX: Final = 2_000  # partial chains that are gone on with
-SEARCH_STEPS_MAX: Final = 20 * STEPS_MAX  # for all policies that are looked at
+SEARCH_STEPS_MAX: Final = 20 * STEPS_MAX  # for all policies that are looked at, in each round
+ROUND_STEPS: Final = (50, 500, STEPS_MAX)  # for one policy, in each round
 SAME_PLACE_MAX: Final = 8  # partial chains that could stand for one another
 
 Chain = tuple[Delegation, ...]
@@ -64,6 +69,7 @@ class Wanted:
         command: what the audience wants to do.
         args: the arguments, so that policies are heeded; None: not known yet.
         now: seconds since 1970.
+        until: until when it is to last, if that is wished; `TIME_MAX_S`: for ever.
     """
 
     subject: str
@@ -71,6 +77,20 @@ class Wanted:
     command: str
     now: int
     args: dict[str, Any] | None = None
+    until: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search came to.
+
+    Attributes:
+        chain: the best one, the delegation of the subject first; None when there is none.
+        cut_off: whether there was more than is looked at, so that one may have been missed.
+    """
+
+    chain: Chain | None
+    cut_off: bool = False
 
 
 def find(source: Delegations, wanted: Wanted, *, revoked_by: RevokedBy) -> Chain | None:
@@ -80,10 +100,22 @@ def find(source: Delegations, wanted: Wanted, *, revoked_by: RevokedBy) -> Chain
         An empty chain when the audience is the subject itself; None when there is none within the
         bounds.
     """
+    return search(source, wanted, revoked_by=revoked_by).chain
+
+
+def search(source: Delegations, wanted: Wanted, *, revoked_by: RevokedBy) -> Found:
+    """The same, and whether it was cut off."""
     subject, audience = principal(wanted.subject), principal(wanted.audience)
     if subject == audience:
-        return ()
-    return _Search(source, wanted, subject, audience, revoked_by).best()
+        return Found(())
+    distances = between(source, subject, audience, about=subject)
+    found = Found(None)
+    for steps in ROUND_STEPS:
+        one = _Search(source, wanted, subject, audience, revoked_by, distances, steps)
+        found = Found(one.best(), one.cut_off)
+        if found.chain is not None or not one.undecided:
+            break
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,19 +145,29 @@ class _Search:
         subject: str,
         audience: str,
         revoked_by: RevokedBy,
+        distances: Distances | None,
+        steps: int,
     ) -> None:
         self._source = source
         self._wanted = wanted
         self._subject = subject
         self._audience = audience
         self._revoked_by = revoked_by
-        self._distances = between(source, subject, audience, about=subject)
-        self._queue: list[tuple[int, int, int, int, _Partial]] = []
+        self._distances = distances
+        self._steps_each = steps
+        self._queue: list[tuple[tuple[int, ...], int, _Partial]] = []
         self._made = 0
         self._steps = SEARCH_STEPS_MAX
         self._allowed: dict[CID, bool] = {}
         self._revokers: dict[CID, frozenset[str]] = {}
         self._at: dict[tuple[int, str, frozenset[str]], int] = {}
+        self._overflowed = False
+        self.undecided = False
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether there was more than is looked at."""
+        return self.undecided or self._overflowed
 
     def best(self) -> Chain | None:
         """The first whole chain in the order of the search."""
@@ -139,6 +181,7 @@ class _Search:
                 self._grow(partial, chain[0].issuer)
             elif first_revoked(chain, self._revoked_by) is None:
                 return chain
+        self._overflowed = bool(self._queue) or self._overflowed
         return None
 
     def _grow(self, partial: _Partial, audience: str) -> None:
@@ -148,15 +191,22 @@ class _Search:
         if len(chain) >= LINKS_MAX or (known is not None and audience not in known):
             return
         found = self._source.given_to(audience, self._subject, self._wanted.command, known)
-        fitting = [
-            one
-            for one in islice(found, LOOKED_AT_MAX)
-            if self._leads_on(one, len(chain)) and not _loops(one, chain) and self._fits(one)
-        ]
-        if self._wanted.args is None:
-            fitting.sort(key=_conditions)
+        fitting = []
+        for number, one in enumerate(islice(found, LOOKED_AT_MAX), 1):
+            if self._leads_on(one, len(chain)) and not _loops(one, chain) and self._fits(one):
+                fitting.append(one)
+            self._overflowed = self._overflowed or number == LOOKED_AT_MAX
+        fitting.sort(key=lambda one: self._rank((one,), 0))
         for one in fitting:
             self._add(_Partial((one, *chain), partial.revokers | self._revokers_of(one)))
+
+    def _rank(self, chain: Chain, length: int) -> tuple[int, ...]:
+        """What is lower is tried first."""
+        ends, wished = min(map(_end, chain)), self._wanted.until
+        conditions = 0 if self._wanted.args is not None else sum(map(_conditions, chain))
+        if wished is None or ends < wished:
+            return int(wished is not None), length, -ends, conditions
+        return 0, length, conditions, -ends
 
     def _leads_on(self, one: Delegation, below: int) -> bool:
         """Whether the subject is near enough, as far as that is known."""
@@ -176,11 +226,7 @@ class _Search:
         self._made += 1
         left = 0 if self._distances is None else self._distances[chain[0].issuer]
         length = len(chain) + (0 if chain[0].is_root else max(left, 1))
-        ends = min(map(_end, chain))
-        conditions = 0
-        if self._wanted.args is None:
-            conditions = sum(map(_conditions, chain))
-        heappush(self._queue, (length, conditions, -ends, self._made, partial))
+        heappush(self._queue, (self._rank(chain, length), self._made, partial))
 
     def _revokers_of(self, one: Delegation) -> frozenset[str]:
         """Those who could stand above it, or issued it, and have revoked it."""
@@ -207,11 +253,13 @@ class _Search:
         )
 
     def _allows(self, delegation: Delegation, args: dict[str, Any]) -> bool:
-        """Whether its policy allows the arguments, as far as the steps of the search go."""
+        """Whether its policy allows the arguments, as far as the steps of this round go."""
         if delegation.cid not in self._allowed:
-            meter = Meter(min(self._steps, STEPS_MAX))
+            meter = Meter(min(self._steps, self._steps_each))
             before = meter.left
-            self._allowed[delegation.cid] = delegation.policy.failure(args, meter) is None
+            allowed = delegation.policy.decide(args, meter)
+            self._allowed[delegation.cid] = allowed is True
+            self.undecided = self.undecided or allowed is None
             self._steps -= before - max(meter.left, 0)
         return self._allowed[delegation.cid]
 

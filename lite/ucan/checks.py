@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from lite import keys
 from lite.errors import CodecError, Rule, SignatureError
 from lite.ipld.cid import CID
 from lite.limits import TOKEN_BYTES_MAX
-from lite.ucan import container, envelope, heads
+from lite.ucan import container, envelope, heads, varsig
 from lite.ucan.authorised import CLOCK_BUFFER_S
 from lite.ucan.delegation import Delegation
 from lite.ucan.envelope import Token
@@ -18,12 +19,16 @@ from lite.ucan.refusals import (
     ContainerTooLarge,
     Expired,
     InvalidSignature,
+    IssuerUnknown,
     KeysUnsorted,
     KeyTwice,
     MalformedToken,
     NotShortest,
     PolicyTooLarge,
     Refusal,
+    SignatureAlgorithm,
+    SignatureKey,
+    SignatureVersion,
     TokenTooLarge,
     TooDeep,
     TooEarly,
@@ -51,6 +56,8 @@ _REFUSALS: Final[dict[Rule, type[Refusal]]] = {
 
 ITEMS_MAX: Final = 4_096  # values in one token, nested ones included
 SMALL_BYTES: Final = 512  # so few that their values need no count
+_SELECTOR_SIGNS: Final = (b".", b"[")  # one begins each part; it takes as long as two values
+_PATTERN_SIGNS: Final = (b"*", b"\\")  # three of them take as long as a value
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,23 +112,21 @@ def read(
     place: Place,
     *,
     cid: CID | None = None,
-    items_max: int = ITEMS_MAX,
 ) -> Parsed:
     """Step 1 or 7b: the bytes as a token of the spec.
 
     Args:
         cid: of `data`, when known.
-        items_max: values that may be in it; those of small tokens are not counted.
 
     Raises:
-        TooManyItems: there are more; nothing of it was decoded.
+        TooManyItems: over `ITEMS_MAX` values; nothing of it was decoded.
         MalformedToken: one of its kinds.
         TooManyProofs: so many that the token is too large for any other look.
         InvalidSignature: the signature has a length that no scheme known here has.
     """
     step = place.step("1", "7b")
-    if len(data) <= TOKEN_BYTES_MAX and items_in(data) > items_max:
-        raise place.refused(_too_many_items(data), step)
+    if len(data) <= TOKEN_BYTES_MAX and items_in(data) > ITEMS_MAX:
+        raise place.refused(too_many_items(data), step)
     try:
         return parse(data, cid)
     except MalformedToken as error:
@@ -133,11 +138,19 @@ def read(
 
 
 def items_in(data: bytes) -> int:
-    """How many values there are in a token, as far as it is worth to count them."""
-    return 0 if len(data) <= SMALL_BYTES else heads.items(data, ITEMS_MAX)
+    """How many values there are in a token, as far as it is worth to count them.
+
+    In the policy of a delegation a text can be as much work as many values, so the parts of
+    selectors and patterns count too, by the signs that begin them.
+    """
+    count = 0 if len(data) <= SMALL_BYTES else heads.items(data, ITEMS_MAX)
+    if envelope.DELEGATION_LEAD in data[: envelope.LEAD_WITHIN]:
+        count += 2 * sum(map(data.count, _SELECTOR_SIGNS))
+        count += sum(map(data.count, _PATTERN_SIGNS)) // 3
+    return count
 
 
-def _too_many_items(data: bytes) -> Refusal:
+def too_many_items(data: bytes) -> Refusal:
     """What to say of so many values: how deep they nest, or how many there are."""
     try:
         heads.Walk(data, ITEMS_MAX).skip()
@@ -155,12 +168,28 @@ def check_signature(token: Token, place: Place) -> None:
     """Step 2 or 7c: the issuer signed, and the header fits its kind of key.
 
     Raises:
-        InvalidSignature: it did not, or cannot be checked.
+        InvalidSignature: it did not, or one of its kinds: it cannot be checked.
     """
     try:
         envelope.verify(token)
     except SignatureError as error:
-        raise place.refused(InvalidSignature(str(error)), place.step("2", "7c")) from None
+        refusal = _unsigned(token)(str(error))
+        raise place.refused(refusal, place.step("2", "7c")) from None
+
+
+def _unsigned(token: Token) -> type[InvalidSignature]:
+    """Which kind of refusal it is that the signature does not verify."""
+    if token.header[:2] != varsig.LEAD:
+        return SignatureVersion
+    try:
+        wanted = varsig.read(token.header).key_code
+    except SignatureError:
+        return SignatureAlgorithm
+    try:
+        found, _ = keys.parse_did(token.issuer.partition("#")[0])
+    except CodecError:
+        return IssuerUnknown
+    return InvalidSignature if found == wanted else SignatureKey
 
 
 def check_time(token: Delegation | Invocation, now: int, place: Place) -> None:

@@ -51,6 +51,10 @@ _TOKEN = b"\x82"  # a CBOR list of two items
 _TOKEN_IN_BASE64 = b"gl"  # that list, then the head of a byte string
 _URL_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 _SPACE = b" \t\n\r\v\f"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # which some editors put before a text
+_LINE_ENDS = (b"", b"\n", b"\r\n")
+_GZIP = b"\x1f\x8b"
+_GZIP_MEMBERS_MAX = 16
 _STANDARD_TO_URL = bytes.maketrans(b"+/", b"-_")
 
 
@@ -76,21 +80,23 @@ def write(tokens: Iterable[bytes], form: Form = "base64") -> bytes:
 def read(data: bytes) -> tuple[bytes, ...]:
     """The tokens in a container of any form, in its order, each once. They are not looked into.
 
-    In the text forms white space, the alphabet and padding of base64 do not matter.
+    In the text forms white space, the alphabet and padding of base64 do not matter. In all of them
+    a byte order mark in front does not, nor a line end behind, as editors and shells add them.
 
     Raises:
         CodecError: not a container, or one beyond the bounds; it says why, and its rule is then
             "container-bytes" or "container-tokens".
     """
+    data = data.removeprefix(_BYTE_ORDER_MARK)
     if data[:1] == _BARE:
         return _tokens(data)
-    letter = data.lstrip()[:1]
+    letter = data.lstrip(_SPACE)[:1]
     if letter not in _FORMS:
         if not letter:
             raise CodecError("not a container, nor a token: it is empty")
         raise CodecError(f"not a container, nor a token: none begins with {_shown(letter)}")
     text, zipped = _FORMS[letter]
-    body = _from_base64(data.translate(None, _SPACE)[1:]) if text else data[1:]
+    body = _from_base64(data.translate(None, _SPACE)[1:]) if text else data.lstrip(_SPACE)[1:]
     return _tokens(_inflated(body) if zipped else body)
 
 
@@ -102,7 +108,7 @@ def read_any(data: bytes) -> tuple[bytes, ...]:
     """
     if data[:1] == _TOKEN:
         return (data,)
-    text = data.translate(None, _SPACE)
+    text = data.removeprefix(_BYTE_ORDER_MARK).translate(None, _SPACE)
     if text[:2] == _TOKEN_IN_BASE64:
         return (_from_base64(text),)
     return read(data)
@@ -129,7 +135,7 @@ def _tokens(data: bytes) -> tuple[bytes, ...]:
         at = len(data) + 1
     if at > len(data):
         raise CodecError("the container is truncated: it ends early")
-    if at < len(data):
+    if data[at:] not in _LINE_ENDS:
         raise CodecError(f"{len(data) - at} trailing bytes after the container")
     return tuple(tokens)
 
@@ -174,25 +180,37 @@ def _from_base64(text: bytes) -> bytes:
 
 
 def _inflated(data: bytes) -> bytes:
+    """What gzip gives, of one member or a few in a row, as RFC 1952 has it."""
+    plain = b""
+    for _ in range(_GZIP_MEMBERS_MAX):
+        plain, data = _inflated_member(plain, data)
+        if data in _LINE_ENDS:
+            return plain
+        if not data.startswith(_GZIP):
+            break
+    raise CodecError(f"{len(data)} bytes after the gzip of the container")
+
+
+def _inflated_member(plain: bytes, data: bytes) -> tuple[bytes, bytes]:
+    """What came before with what the first gzip member gives, and what is behind that."""
     import zlib
 
     machine = zlib.decompressobj(wbits=31)
     try:
         # First so much that it shows whether it is a container, and of how many tokens.
-        plain = machine.decompress(data, _FIRST_BYTES)
-        if len(plain) == _FIRST_BYTES:
+        plain += machine.decompress(data, _FIRST_BYTES)
+        if len(plain) >= _FIRST_BYTES:
             _count(plain)
         # One byte more than may be: enough to see that it is too much, however much it would be.
-        more = machine.decompress(machine.unconsumed_tail, INFLATED_BYTES_MAX + 1 - len(plain))
+        left = INFLATED_BYTES_MAX + 1 - len(plain)
+        plain += machine.decompress(machine.unconsumed_tail, left) if left > 0 else b""
     except zlib.error:
         raise CodecError("the container is not gzip, as its letter says") from None
-    if len(plain) + len(more) > INFLATED_BYTES_MAX:
+    if len(plain) > INFLATED_BYTES_MAX:
         raise _too_large(f"a container of more than {INFLATED_BYTES_MAX} bytes, unpacked")
     if not machine.eof:
         raise CodecError("the gzip of the container ends early")
-    if machine.unused_data:
-        raise CodecError(f"{len(machine.unused_data)} bytes after the gzip of the container")
-    return plain + more
+    return plain, machine.unused_data
 
 
 def _too_large(text: str) -> CodecError:

@@ -27,6 +27,9 @@ TAG_DELEGATION: Final = "ucan/dlg@1.0.0-rc.1"
 INVOCATION_TAGS: Final = frozenset({TAG_INVOCATION, "ucan/inv@1.0.0"})
 DELEGATION_TAGS: Final = frozenset({TAG_DELEGATION, "ucan/dlg@1.0.0"})
 
+DELEGATION_LEAD: Final = b"ucan/dlg@"
+LEAD_WITHIN: Final = 256  # bytes from the start of a token; the tag comes after signature and header
+
 _HEADER_KEY = "h"
 _KNOWN_TAGS = INVOCATION_TAGS | DELEGATION_TAGS
 # The heads of a two-item list and of a 64-byte string, which every signature is.

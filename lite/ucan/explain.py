@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Final
 
 from lite.ucan.evaluate import find, holds, members
 from lite.ucan.selector import UNRESOLVED, Spend
 from lite.ucan.show import value as shown
 from lite.ucan.statement import Statement
+
+VALUES_MAX: Final = 3  # so many that are named of an `or` or a `not`
 
 
 def why_not(statement: Statement, value: Any, spend: Spend) -> str:
@@ -20,9 +23,11 @@ def why_not(statement: Statement, value: Any, spend: Spend) -> str:
         failed = next(inner for inner in statement.inner if not holds(inner, value, spend))
         return f"{shown(failed.source)} does not hold, {why_not(failed, value, spend)}"
     if statement.op == "or":
-        return f"none of its {len(statement.inner)} alternatives holds"
+        none = f"none of its {len(statement.inner)} alternatives holds"
+        return _with_values(none, statement, value, spend)
     if statement.op == "not":
-        return f"{shown(statement.inner[0].source)} holds"
+        held = f"{shown(statement.inner[0].source)} holds"
+        return _with_values(held, statement, value, spend)
     assert statement.selector is not None, "only connectives have none"
     path = statement.selector.text
     found = find(statement, value, spend)
@@ -31,6 +36,30 @@ def why_not(statement: Statement, value: Any, spend: Spend) -> str:
     if statement.op in ("all", "any"):
         return _quantified(statement, path, found, spend)
     return f"{shown(path)[1:-1]} is {shown(found)}"
+
+
+def _with_values(reason: str, statement: Statement, value: Any, spend: Spend) -> str:
+    """The reason, and what the statements inside look at."""
+    said: dict[str, None] = {}
+    for inner in _looking(statement):
+        path = inner.selector.text if inner.selector is not None else ""
+        found = find(inner, value, spend)
+        absent = f"there is no {shown(path)[1:-1]}"
+        said[absent if found is UNRESOLVED else f"{shown(path)[1:-1]} is {shown(found)}"] = None
+        if len(said) == VALUES_MAX:
+            break
+    return f"{reason}: {', '.join(said)}" if said else reason
+
+
+def _looking(statement: Statement) -> Iterator[Statement]:
+    """The statements in it that look at a value of the arguments, the first ones first."""
+    pending = [*reversed(statement.inner)]
+    while pending:
+        one = pending.pop()
+        if one.selector is not None:
+            yield one
+        else:
+            pending += reversed(one.inner)
 
 
 def _quantified(statement: Statement, path: str, found: Any, spend: Spend) -> str:

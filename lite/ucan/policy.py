@@ -59,6 +59,13 @@ class Policy:
         """Whether every statement holds of the arguments."""
         return self.failure(args) is None
 
+    def decide(self, args: Any, meter: Meter) -> bool | None:
+        """The same within the steps of a meter; None when they run out."""
+        try:
+            return all(holds(statement, args, meter.spend) for statement in self.statements)
+        except OutOfSteps:
+            return None
+
     def failure(self, args: Any, meter: Meter | None = None) -> Failure | None:
         """The first statement that does not hold of the arguments, or None.
 

@@ -31,7 +31,9 @@ Every proof must cover the command by itself (7h), so that a powerline with a wi
 the one before it adds nothing; some implementations refuse such chains, and none is minted here.
 What is cheap comes first: 7a to 7h of each proof, then 7j and 8 of the chain as a whole, and then
 7i of each proof, for policies cost the most. A token has at most `ITEMS_MAX` values, and all that
-are read for one check `CHECK_ITEMS_MAX` (TooManyItems, steps 1 and 7b).
+are read for one check `CHECK_ITEMS_MAX` (TooManyItems, steps 1 and 7b); the parts of selectors and
+patterns count as values. What a memo remembers is at hand (7a), and its values count like those of
+other proofs.
 Replay comes last, so that only what is accepted is remembered.
 Source: UCAN 1.0 with Delegation and Invocation 1.0.0-rc.1; order of the proofs as in the fixtures
 of the spec since 2026.
@@ -44,11 +46,18 @@ from dataclasses import dataclass
 from typing import Final
 
 from lite.ipld.cid import CID, DAG_CBOR
-from lite.limits import PROOFS_MAX
+from lite.limits import PROOFS_MAX, TOKEN_BYTES_MAX
 from lite.ucan import command as commands
 from lite.ucan import twins
 from lite.ucan.authorised import CLOCK_BUFFER_S, AnyRevoked, Authorised, RevokedBy, first_revoked
-from lite.ucan.checks import ITEMS_MAX, Place, check_signature, check_time, items_in, read
+from lite.ucan.checks import (
+    Place,
+    check_signature,
+    check_time,
+    items_in,
+    read,
+    too_many_items,
+)
 from lite.ucan.delegation import Delegation
 from lite.ucan.invocation import Invocation
 from lite.ucan.memo import Memo
@@ -186,8 +195,12 @@ def _walk(data: bytes, request: _Request) -> Authorised:
     chain: list[Delegation] = []
     for position, cid in enumerate(invocation.proofs):
         place = Place(cid, position, count)
-        delegation = _proof(cid, place, request, left)
-        left -= items_in(delegation.data)
+        known = request.memo.delegation(cid) if request.memo is not None else None
+        proof = _at_hand(cid, place, request) if known is None else known.data
+        left -= items_in(proof)
+        if left < 0 and len(proof) <= TOKEN_BYTES_MAX:
+            raise place.refused(too_many_items(proof), "7b")
+        delegation = known or _proof(cid, proof, place, request.memo)
         check_time(delegation, request.now, place)
         _check_link(invocation.subject, invocation.command, chain, delegation, place)
         chain.append(delegation)
@@ -213,26 +226,27 @@ def _check_address(invocation: Invocation, request: _Request) -> None:
         raise Place(invocation.cid).refused(foreign, "4")
 
 
-def _proof(cid: CID, place: Place, request: _Request, items_left: int) -> Delegation:
-    """Steps 7a to 7c, once for each delegation as long as the memo has it."""
-    known = request.memo.delegation(cid) if request.memo is not None else None
-    if known is not None:
-        return known
+def _at_hand(cid: CID, place: Place, request: _Request) -> bytes:
+    """Step 7a, the first half of it."""
     data = request.resolve(cid)
     if data is None:
         missing = UnavailableProof(
             "not at hand", hint="send the delegation with the invocation, or import it first"
         )
         raise place.refused(missing, "7a")
+    return data
+
+
+def _proof(cid: CID, data: bytes, place: Place, memo: Memo | None) -> Delegation:
+    """The rest of step 7a, then 7b and 7c: once for each delegation as long as the memo has it."""
     found = CID.of(data, DAG_CBOR)
     if found != cid:
         other = WrongProof(f"its bytes are those of {short(found)}")
         raise place.refused(other, "7a")
-    items_max = min(items_left, ITEMS_MAX)
-    delegation = read(Delegation.parse, data, place, cid=cid, items_max=items_max)
+    delegation = read(Delegation.parse, data, place, cid=cid)
     check_signature(delegation.token, place)
-    if request.memo is not None:
-        request.memo.keep_delegation(delegation)
+    if memo is not None:
+        memo.keep_delegation(delegation)
     return delegation
 
 

@@ -19,6 +19,10 @@
         │   ├── ContainerTooLarge ucan-container-too-large ParseError  over 4 MiB, unpacked
         │   └── TooManyTokens   ucan-tokens-too-many ParseError        over 4,096 in a container
         ├── InvalidSignature ucan-signature          InvalidSignature  not signed by its issuer
+        │   ├── SignatureVersion   ucan-signature-version   InvalidSignature  no varsig 1 header
+        │   ├── SignatureAlgorithm ucan-signature-algorithm InvalidSignature  none of the known ones
+        │   ├── SignatureKey       ucan-signature-key       InvalidSignature  not that of the issuer
+        │   └── IssuerUnknown      ucan-issuer-unknown      InvalidSignature  no key in the DID
         ├── WrongExecutor    ucan-executor           InvalidAudience   addressed to another node
         ├── ForeignSubject   ucan-subject-foreign    InvalidSubject    about somebody else
         ├── Expired          ucan-expired            Expired
@@ -180,6 +184,22 @@ class TooManyTokens(MalformedToken):
 class InvalidSignature(Refusal):
     code = "ucan-signature"
     wire_name = "InvalidSignature"
+
+
+class SignatureVersion(InvalidSignature):
+    code = "ucan-signature-version"
+
+
+class SignatureAlgorithm(InvalidSignature):
+    code = "ucan-signature-algorithm"
+
+
+class SignatureKey(InvalidSignature):
+    code = "ucan-signature-key"
+
+
+class IssuerUnknown(InvalidSignature):
+    code = "ucan-issuer-unknown"
 
 
 class WrongExecutor(Refusal):

@@ -184,3 +184,7 @@ class Revocations:
         if not names:
             return None
         return next((issuer for issuer in issuers if issuer in names), None)
+
+    def any_revoked(self, delegations: Sequence[CID]) -> bool:
+        """Whether anybody revoked any of the delegations."""
+        return any(cid in self._revokers for cid in delegations)

@@ -32,6 +32,7 @@ UNRESOLVED: Final = object()
 
 Spend = Callable[[int], None]
 
+_PLAIN = re.compile(r"\.([A-Za-z_][A-Za-z0-9_$-]*)(\?*)(?=[.\[]|$(?!\n))")  # most of them
 _NAME = re.compile(r"\.([\w$-]+)")
 _BRACKET = re.compile(r'\.?\[(?:"((?:[^"\\]|\\["\\])*)"|([-:0-9]*))\]')
 _INDEX = re.compile(r"-?[0-9]+")
@@ -102,6 +103,9 @@ def _parse(text: str) -> Selector:
 
 
 def _segment(text: str, at: int) -> tuple[Segment, int]:
+    plain = _PLAIN.match(text, at)
+    if plain is not None:
+        return Segment(_field, plain[1], bool(plain[2])), plain.end()
     bracket = _BRACKET.match(text, at)
     name = None if bracket else _NAME.match(text, at)
     found = bracket or name

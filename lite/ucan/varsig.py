@@ -36,6 +36,7 @@ ES256K: Final = Varsig("ES256K", SECP256K1_PUBLIC, bytes.fromhex("3401ec01e70112
 _BY_HEADER = {varsig.header: varsig for varsig in (ED25519, ES256, ES256K)}
 _PREFIX = 0x34
 _VERSION = 0x01
+LEAD: Final = bytes([_PREFIX, _VERSION])
 
 
 def read(header: bytes) -> Varsig:

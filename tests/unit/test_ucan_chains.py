@@ -201,11 +201,50 @@ def test_revocations_by_a_middle_issuer_do_not_hide_what_is_left() -> None:
     assert found == (past_the_laptop, bad[-1])
 
 
-def test_while_the_arguments_are_unknown_the_plainest_chain_is_preferred() -> None:
+def test_of_chains_that_last_as_long_as_is_wished_the_plainest_is_preferred() -> None:
     narrow = [delegation(PI, TABLET, policy=[["==", ".x", n]], expires_at=None) for n in range(300)]
     plain = delegation(PI, TABLET, expires_at=NOW + 5)
-    assert find([*narrow, plain]) == (plain,)
+    assert find([*narrow, plain], until=NOW + 5) == (plain,)
     assert find([*narrow, plain], args={"x": 7}) == (narrow[7],)
+    also_for_ever = delegation(PI, TABLET, expires_at=None)
+    assert find([*narrow, plain, also_for_ever]) == (also_for_ever,)
+
+
+def test_without_a_wish_the_chain_that_lasts_longest_is_preferred_to_the_plainest() -> None:
+    narrow = delegation(PI, TABLET, policy=[["==", ".x", 1]], expires_at=NOW + 900)
+    plain = delegation(PI, TABLET, expires_at=NOW + 5)
+    assert find([narrow, plain]) == (narrow,)
+
+
+def test_a_chain_that_lasts_as_long_as_is_wished_is_preferred_to_a_shorter_one() -> None:
+    direct = delegation(PI, PHONE, expires_at=NOW + 600)
+    longer = [delegation(PI, LAPTOP), delegation(LAPTOP, PHONE)]
+    assert find([direct, *longer], PHONE, until=NOW + HOUR) == tuple(longer)
+    assert find([direct, *longer], PHONE, until=NOW + 60) == (direct,)
+    assert find([direct, *longer], PHONE, until=NOW + 2 * HOUR) == (direct,)
+
+
+def test_policies_that_cost_much_do_not_hide_one_that_costs_little() -> None:
+    """With 300 of them, each as costly as one policy may be."""
+    args = {"rows": list(range(1_000)), "func": "add"}
+    costly = [["all", ".rows", ["!=", ".", -1]]] * 9 + [["==", ".no", 1]]
+    junk = [
+        delegation(STRANGER, TABLET, policy=costly, expires_at=None, nonce=bytes([n % 256, n // 256]))
+        for n in range(300)
+    ]
+    known = [delegation(PI, STRANGER), delegation(PI, LAPTOP)]
+    good = delegation(LAPTOP, TABLET, policy=[["==", ".func", "add"]])
+    assert find([*junk, *known, good], args=args) == (known[1], good)
+
+
+def test_a_search_that_was_cut_off_says_so() -> None:
+    args = {"rows": list(range(1_000))}
+    costly = [["all", ".rows", ["!=", ".", -1]]] * 40
+    wanted = Wanted(PI.did, TABLET.did, "/wasm/run", NOW, args)
+    for policy, cut_off in ((costly, True), ([["==", ".no", 1]], False)):
+        held = Held([delegation(PI, TABLET, policy=policy)])
+        found = chains.search(held, wanted, revoked_by=Revocations().revoked_by)
+        assert (found.chain, found.cut_off) == (None, cut_off)
 
 
 def test_circles_end() -> None:

@@ -90,7 +90,7 @@ def test_an_empty_container_is_one() -> None:
         (b"A" + CBOR, "none begins with A"),
         (b"{}", "none begins with"),
         (b"@", "truncated"),
-        (b"@" + CBOR + b"\n", "trailing"),
+        (b"@" + CBOR + b"x", "trailing"),
         (b"@" + CBOR[:-1], "truncated"),
         (b"@" + dag_cbor.encode([b""]), "not a container"),
         (dag_cbor.encode({"ctn-v2": []}), "not a container"),
@@ -181,3 +181,24 @@ def test_what_is_too_large_is_neither_read_nor_written() -> None:
         container.write(many)
     with pytest.raises(CodecError, match="4097 tokens"):
         container.read(dag_cbor.encode({"ctn-v1": many}))
+
+
+def in_pieces(data: bytes, size: int) -> bytes:
+    return b"".join(gzip.compress(data[at : at + size]) for at in range(0, len(data), size))
+
+
+@pytest.mark.parametrize("letter", [b"@", b"B", b"C", b"M", b"O", b"P", b""])
+def test_what_editors_and_shells_add_does_not_matter(letter: bytes) -> None:
+    """A byte order mark in front, a line end behind, and gzip in several members."""
+    whole = {b"@": CBOR, b"": CBOR, b"M": in_pieces(CBOR, 600)}.get(letter)
+    if whole is None:
+        whole = b64encode(in_pieces(CBOR, 600) if letter in b"OP" else CBOR)
+    found = container.read(letter + CBOR if letter in (b"@", b"") else letter + whole)
+    for front in (b"", b"\xef\xbb\xbf"):
+        for behind in (b"", b"\n", b"\r\n"):
+            assert container.read_any(front + letter + whole + behind) == found
+
+
+def test_gzip_of_many_members_is_not_followed_for_ever() -> None:
+    with pytest.raises(CodecError, match="bytes after the gzip"):
+        container.read(b"M" + in_pieces(CBOR, 1))

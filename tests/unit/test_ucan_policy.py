@@ -260,9 +260,9 @@ def test_a_failure_names_the_statement_and_the_value() -> None:
     assert text == 'policy statement 2 ["<=",".limits.fuel",10] does not hold: .limits.fuel is 11'
     assert reason(["like", ".name", "B*"]).endswith('does not hold: .name is "Katie"')
     assert reason(["==", ".missing.a", 1]).endswith("there is no .missing.a in the arguments")
-    assert reason(["not", ["==", ".one", 1]]).endswith('["==",".one",1] holds')
+    assert reason(["not", ["==", ".one", 1]]).endswith('["==",".one",1] holds: .one is 1')
     assert reason(["or", [["==", ".one", 2], ["==", ".one", 3]]]).endswith(
-        "none of its 2 alternatives holds"
+        "none of its 2 alternatives holds: .one is 1"
     )
     assert reason(["and", [["==", ".one", 1], ["==", ".one", 2]]]).endswith(
         '["==",".one",2] does not hold, .one is 1'
@@ -354,3 +354,12 @@ def test_values_outside_the_data_model_and_deep_ones_raise_nothing() -> None:
 
 def test_the_bound_on_steps_is_what_the_text_says() -> None:
     assert STEPS_MAX == 10_000
+
+
+def test_a_failed_or_and_a_failed_not_name_the_values() -> None:
+    args = {"a": "xyz", "b": 3, "c": [1]}
+    text = reason(["or", [["==", ".b", 1], ["and", [["==", ".q", 2]]], ["==", ".c", []]]], args=args)
+    assert text.endswith("none of its 3 alternatives holds: .b is 3, there is no .q, .c is [1]")
+    assert reason(["not", ["like", ".a", "x*"]], args=args).endswith('holds: .a is "xyz"')
+    assert reason(["not", ["any", ".c", ["==", ".", 1]]], args=args).endswith("holds: .c is [1]")
+    assert reason(["not", ["and", []]], args=args).endswith("holds")

@@ -1,0 +1,216 @@
+"""The node among its peers: who they are, asking them, fetching from them, being in sync."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aiohttp import web
+
+from lite.errors import CidError, UsageError
+from lite.frozen import fields as frozen_fields
+from lite.http.fields import PEERS
+from lite.http.route import Call, Reply, Route
+from lite.http.schema import BOOL, CID_TEXT, INTEGER, NULL_INTEGER, NULL_TEXT, TEXT, items, shape
+from lite.ipld.cid import CID
+
+__all__ = ["ROUTES", "counts_of", "plain"]
+
+ASKED_MAX: Final = 10_000  # CIDs in one request
+WITHIN_MS_MAX: Final = 3_600_000
+
+
+def plain(value: Any) -> Any:
+    """A value of `lite.peering` or `sync` as IPLD: its fields by name, bytes as hexadecimal."""
+    if isinstance(value, (str, int, float, CID, type(None))):
+        return value
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, Mapping):
+        return {str(key): plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        parts = [plain(part) for part in value]
+        return parts if isinstance(value, (list, tuple)) else sorted(parts)
+    return {name: plain(getattr(value, name)) for name in _names(value)}
+
+
+def _names(value: Any) -> list[str]:
+    if hasattr(type(value), "__dataclass_fields__"):
+        return list(type(value).__dataclass_fields__)
+    return list(frozen_fields(value))
+
+
+def counts_of(health: Any) -> dict[str, int]:
+    """How many peers there are, and how many are connected and in sync."""
+    peers = health.peers
+    return {
+        "known": len(peers),
+        "connected": sum(peer.link == "connected" for peer in peers),
+        "in_sync": sum(peer.in_sync for peer in peers),
+    }
+
+
+async def _list(call: Call) -> web.StreamResponse:
+    if call.api.meeting is None:
+        return call.reply({"alone": call.api.why_alone or "it works alone", "peers": []})
+    return call.reply({"alone": None, **plain(call.api.meeting.health())})
+
+
+async def _poke(call: Call) -> web.StreamResponse:
+    await call.map(_NOTHING)
+    call.api.peers().poke()
+    return call.reply({})
+
+
+async def _ask(call: Call) -> web.StreamResponse:
+    asked = await call.map(_ASK)
+    cids = _cids(asked["instructions"], "instructions")
+    found = await call.api.peers().ask(cids, _within(asked, 300))
+    return call.reply({"receipts": [str(cid) for cid in found]})
+
+
+async def _fetch(call: Call) -> web.StreamResponse:
+    asked = await call.map(_FETCH)
+    deep, by_name = asked.get("deep", True), asked.get("by_name", True)
+    bytes_max = asked.get("bytes_max")
+    if type(deep) is not bool or type(by_name) is not bool:
+        raise UsageError("deep, by_name: true or false is needed")
+    if bytes_max is not None and (type(bytes_max) is not int or bytes_max < 0):
+        raise UsageError("bytes_max: a number of bytes is needed")
+    within_ms = _within(asked, None) if "within_ms" in asked else None
+    fetched = await call.api.peers().fetch(
+        _cids(asked["cids"], "cids"),
+        deep=deep,
+        bytes_max=bytes_max,
+        within_ms=within_ms,
+        by_name=by_name,
+    )
+    return call.reply(
+        {
+            "have": [str(cid) for cid in fetched.have],
+            "absent": [str(cid) for cid in fetched.absent],
+            "bytes": fetched.bytes,
+            "why": fetched.why,
+        }
+    )
+
+
+async def _sync(call: Call) -> web.StreamResponse:
+    """Offer what is new, dial who is due, and wait until the sets are equal, if that is asked."""
+    asked = await call.map(_SYNC)
+    peer = asked.get("peer")
+    if peer is not None and type(peer) is not str:
+        raise UsageError("peer: a did:key is needed")
+    meeting, events = call.api.peers(), call.api.events
+    loop = asyncio.get_running_loop()
+    ends_at = loop.time() + _within(asked, 0) / 1000
+    meeting.changed()
+    meeting.poke()
+    while not (state := _state(meeting.health(), peer))["in_sync"]:
+        left = ends_at - loop.time()
+        if left <= 0 or not await events.news(left):
+            break
+    return call.reply(state)
+
+
+def _state(health: Any, did: str | None) -> dict[str, Any]:
+    """Whether the peer, or every peer that shares something, is in sync."""
+    peers = [one for one in health.peers if did in (None, one.peer.did)]
+    sharing = [one for one in peers if one.peer.rights] if did is None else peers
+    return {
+        "in_sync": bool(sharing) and all(one.in_sync for one in sharing),
+        "peers": [
+            {"did": one.peer.did, "link": one.link, "in_sync": one.in_sync, "why": one.why}
+            for one in peers
+        ],
+    }
+
+
+def _cids(told: Any, name: str) -> list[CID]:
+    if type(told) is not list or len(told) > ASKED_MAX:
+        raise UsageError(f"{name}: a list of at most {ASKED_MAX} CIDs is needed")
+    try:
+        return [one if isinstance(one, CID) else CID.parse(one) for one in told]
+    except (CidError, TypeError, AttributeError) as error:
+        raise UsageError(f"{name}: {error}") from None
+
+
+def _within(asked: Mapping[str, Any], default: int | None) -> int:
+    value = asked.get("within_ms", default)
+    if type(value) is not int or not 0 <= value <= WITHIN_MS_MAX:
+        raise UsageError(f"within_ms: 0 to {WITHIN_MS_MAX} is needed")
+    return value
+
+
+_NOTHING: Final = shape({})
+_ASK: Final = shape({"instructions": items(CID_TEXT)}, {"within_ms": INTEGER})
+_FETCH: Final = shape(
+    {"cids": items(CID_TEXT)},
+    {"deep": BOOL, "bytes_max": NULL_INTEGER, "within_ms": INTEGER, "by_name": BOOL},
+)
+_SYNC: Final = shape({}, {"peer": NULL_TEXT, "within_ms": INTEGER})
+_PEER_STATE: Final = shape({"did": TEXT, "link": TEXT, "in_sync": BOOL, "why": TEXT})
+
+ROUTES: Final = (
+    Route(
+        "GET",
+        "/v1/peers",
+        "peers",
+        "The peers, how they are reached, and whether each set is in sync with them.",
+        _list,
+        {200: Reply("Peers; `alone` says why there are none.", PEERS)},
+    ),
+    Route(
+        "POST",
+        "/v1/peers/poke",
+        "pokePeers",
+        "Peers, rights or addresses were changed in the store: act on it now.",
+        _poke,
+        {200: Reply("Done.", shape({}))},
+        takes=_NOTHING,
+    ),
+    Route(
+        "POST",
+        "/v1/ask",
+        "ask",
+        "Ask the connected peers whose receipts count for receipts of instructions.",
+        _ask,
+        {
+            200: Reply(
+                "The receipts that came and were stored.", shape({"receipts": items(CID_TEXT)})
+            )
+        },
+        takes=_ASK,
+    ),
+    Route(
+        "POST",
+        "/v1/fetch",
+        "fetch",
+        "Fetch blocks from peers; with `deep` also what they link to.",
+        _fetch,
+        {
+            200: Reply(
+                "What is here now.",
+                shape(
+                    {
+                        "have": items(CID_TEXT),
+                        "absent": items(CID_TEXT),
+                        "bytes": INTEGER,
+                        "why": TEXT,
+                    }
+                ),
+            )
+        },
+        takes=_FETCH,
+    ),
+    Route(
+        "POST",
+        "/v1/sync",
+        "sync",
+        "Offer what is new and dial who is due; with `within_ms` wait until the sets are equal.",
+        _sync,
+        {200: Reply("How it stands.", shape({"in_sync": BOOL, "peers": items(_PEER_STATE)}))},
+        takes=_SYNC,
+    ),
+)

@@ -1,0 +1,11 @@
+"""Every route of the API."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from lite.http import about, calls, peers, records, runs
+
+__all__ = ["ROUTES"]
+
+ROUTES: Final = (*calls.ROUTES, *runs.ROUTES, *records.ROUTES, *peers.ROUTES, *about.ROUTES)

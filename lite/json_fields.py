@@ -1,0 +1,173 @@
+"""What JSON says of answers, receipts, and runs of workflows: the same words in `--json` and in the
+daemon's API. Values are IPLD and go out as DAG-JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from lite.ipld.cid import CID
+
+if TYPE_CHECKING:
+    from lite.answer import Answer
+    from lite.model.graph import Graph
+    from lite.model.receipt import Receipt
+    from lite.node import Node
+    from lite.store.runs_rows import RunRow, StepRow
+
+__all__ = [
+    "answer_fields",
+    "answer_of",
+    "receipt_fields",
+    "result_fields",
+    "result_labels",
+    "run_fields",
+    "step_fields",
+    "whole_run_fields",
+]
+
+_JOIN: Final = "/join"  # what goes on with the thread of a step
+
+
+def answer_fields(answer: Answer) -> dict[str, Any]:
+    """What came out of an instruction."""
+    receipt = answer.receipt
+    fields: dict[str, Any] = {
+        "ok": receipt.out.is_ok,
+        "cached": answer.source == "cached",
+        "rule": answer.rule,
+        "receipt": str(receipt.cid),
+        "ins": str(receipt.instruction),
+        "iss": receipt.issuer,
+        "at": receipt.issued_at,
+        "func": receipt.meta.get("func"),
+        "fuel": receipt.meta.get("fuel"),
+        "time_us": receipt.meta.get("time_us"),
+        "memory_bytes": receipt.meta.get("memory_bytes"),
+        "fork": [str(cid) for cid in receipt.fork],
+        "join": None if receipt.join is None else str(receipt.join),
+    }
+    if not receipt.out.is_ok:
+        return {**fields, "error": answer.out.body}
+    link = answer.output_link
+    if link is not None:
+        fields["output"] = str(link)
+    if receipt.linked != "file":
+        fields["value"] = answer.out.body
+    return fields
+
+
+def receipt_fields(r: Receipt) -> dict[str, Any]:
+    """One receipt, without what came out of it."""
+    return {
+        "cid": str(r.cid),
+        "ins": str(r.instruction),
+        "iss": r.issuer,
+        "op": r.meta.get("op"),
+        "func": r.meta.get("func"),
+        "ok": r.out.is_ok,
+        "error": None if r.out.is_ok else r.error_code,
+        "at": r.issued_at,
+    }
+
+
+def run_fields(node: Node, run: RunRow) -> dict[str, Any]:
+    """What every verb's JSON says of a run."""
+    return {
+        "run": run.id,
+        "workflow": str(run.workflow),
+        "name": run.name,
+        "state": node.store.runs.state_of(run),
+        "created_at": run.created_at,
+        "changed_at": run.changed_at,
+        "ended_at": run.ended_at,
+        "deadline_at": run.deadline_at,
+        "counts": node.workflows.counts(run.id),
+    }
+
+
+def step_fields(row: StepRow, failures: Mapping[str, str]) -> dict[str, Any]:
+    """What JSON says of a step.
+
+    Args:
+        failures: of the run, by label.
+    """
+    return {
+        "label": row.label,
+        "state": row.state,
+        "failure": failures.get(row.label),
+        "reason": row.reason,
+        "ins": str(row.instruction),
+        "level": row.level,
+        "receipt": _text(row.receipt),
+        "source": row.source,
+        "rule": row.rule,
+        "attempts": row.attempts,
+        "next_try_at": row.next_try_at,
+        "started_at": row.started_at,
+        "ended_at": row.ended_at,
+        "cause": _text(row.cause),
+        "depth": row.depth,
+    }
+
+
+def result_fields(
+    node: Node, rows: Mapping[str, StepRow], results: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """What JSON says of the results that are there, by label."""
+    found: dict[str, dict[str, Any]] = {}
+    for label in results:
+        answer = answer_of(node, rows.get(label))
+        if answer is None:
+            continue
+        receipt, link = answer.receipt, answer.output_link
+        fields: dict[str, Any] = {"ok": receipt.out.is_ok, "receipt": str(receipt.cid)}
+        if not receipt.out.is_ok:
+            fields["error"] = answer.out.body
+        elif link is not None:
+            fields["output"] = str(link)
+        else:
+            fields["value"] = receipt.out.body
+        found[label] = fields
+    return found
+
+
+def result_labels(graph: Graph, rows: Iterable[StepRow]) -> list[str]:
+    """The steps whose values are what the workflow is for: those that nothing awaits, and what
+    goes on with the thread of one."""
+    awaited = {edge.label for edges in graph.needs.values() for edge in edges}
+    found = [
+        label
+        for label in graph.needs
+        if label not in awaited and graph.duplicates.get(label, label) not in awaited
+    ]
+    return found + [row.label for row in rows if row.label.endswith(_JOIN)]
+
+
+def answer_of(node: Node, row: StepRow | None) -> Answer | None:
+    """The answer of a step that has one."""
+    receipt = None
+    if row is not None and row.receipt is not None:
+        receipt = node.store.receipts.get(row.receipt)
+    return None if receipt is None else node.answer(receipt)
+
+
+def whole_run_fields(node: Node, run: RunRow) -> dict[str, Any]:
+    """A run with its steps and its results, as it stands in the store."""
+    from lite.model.workflow import Workflow
+
+    rows = node.store.runs.steps(run.id)
+    graph = node.workflows.outlook.graph(Workflow.parse(node.store.blocks.get(run.workflow)))
+    failures = node.workflows.failures(rows)
+    by_label = {row.label: row for row in rows}
+    return {
+        **run_fields(node, run),
+        "workers": node.store.runs.workers(run.id),
+        "steps": [step_fields(row, failures) for row in rows],
+        "results": result_fields(node, by_label, result_labels(graph, rows)),
+    }
+
+
+def _text(cid: CID | None) -> str | None:
+    return None if cid is None else str(cid)

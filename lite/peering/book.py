@@ -1,0 +1,60 @@
+"""The list of peers in the node's own database: who is known, what each may do, where it may be.
+
+For the command line too, which needs neither an event loop nor a running daemon for it.
+"""
+
+from __future__ import annotations
+
+from lite.clock import Clock
+from lite.errors import UsageError
+from lite.peering.tables import prepare
+from lite.store import Store
+from sync.errors import IdentityError
+from sync.keys import nonce, public_of
+from sync.peer_rows import SqlitePeers
+from sync.peers import ANSWERS, BLOCKS, READ, RIGHTS, RUN, PeerBook
+
+__all__ = [
+    "ANSWERS",
+    "BLOCKS",
+    "READ",
+    "RIGHTS",
+    "RUN",
+    "answering",
+    "checked_did",
+    "open_book",
+]
+
+
+def open_book(store: Store, did: str, clock: Clock, *, metered: bool = False) -> PeerBook:
+    """The peers of a node.
+
+    Args:
+        did: of the node itself, which is no peer.
+        metered: nothing is taken from peers by itself.
+
+    Raises:
+        StoreError: the tables cannot be made.
+    """
+    prepare(store)
+    return PeerBook(SqlitePeers(store.database.connection), did, clock, nonce, metered=metered)
+
+
+def answering(store: Store) -> frozenset[str]:
+    """The peers whose receipts count as answers here now."""
+    return store.answering()
+
+
+def checked_did(text: str) -> str:
+    """The did:key that a person wrote.
+
+    Raises:
+        UsageError: it is not the did:key of an Ed25519 key.
+    """
+    try:
+        public_of(text)
+    except IdentityError as error:
+        raise UsageError(
+            str(error), hint="A node's name is did:key:z6Mk…; `ipvm id` shows that of a node."
+        ) from None
+    return text

@@ -1,0 +1,180 @@
+"""`GET /ipfs/{cid}` by the trustless-gateway convention of IPFS: one block, or a CAR of many.
+
+Whoever asks checks every block against its CID; so nothing here has to be believed. The same
+handler serves peers on the authenticated channel and the owner's tools on the local API.
+Source: IPFS Trustless Gateway specification; CAR v1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from typing import Any, Final
+
+from aiohttp import web
+
+from lite.errors import CidError
+from lite.ipld import dag_cbor, varint
+from lite.ipld.cid import CID, IDENTITY
+from lite.peering.shelf import Scope, Shelf
+
+PATH: Final = "/ipfs/{cid}"
+RAW_TYPE: Final = "application/vnd.ipld.raw"
+CAR_TYPE: Final = "application/vnd.ipld.car"
+STREAMS_MAX: Final = 8
+_WRITE_BYTES: Final = 64 * 1024
+_BATCH_BYTES: Final = 1024 * 1024
+_SCOPES: Final[dict[str, Scope]] = {"all": "all", "entity": "entity", "block": "block"}
+
+
+class Gateway:
+    """See the module.
+
+    Args:
+        pool: where the store is read, so that a large file does not hold up small frames.
+    """
+
+    def __init__(self, shelf: Shelf, pool: Executor) -> None:
+        self._shelf = shelf
+        self._pool = pool
+        self._streams = asyncio.Semaphore(STREAMS_MAX)
+
+    async def serve(self, request: web.Request, *, allowed: bool = True) -> web.StreamResponse:
+        """Answer a request for `PATH`.
+
+        Args:
+            allowed: False answers as if nothing were here.
+        """
+        try:
+            cid = CID.parse(request.match_info["cid"])
+        except CidError as error:
+            return web.Response(status=400, text=f"{error}\n")
+        kind = _kind(request)
+        if kind is None:
+            return web.Response(status=406, text="only format=raw and format=car are given\n")
+        if not allowed:
+            return _absent(cid)
+        async with self._streams:
+            if kind == "raw":
+                return await self._raw(request, cid)
+            return await self._car(request, cid)
+
+    async def _raw(self, request: web.Request, cid: CID) -> web.StreamResponse:
+        data = await self._read(self._shelf.get, cid)
+        if data is None:
+            return _absent(cid)
+        headers = {**_headers(f'"{cid}.raw"', f"{cid}.bin"), "Accept-Ranges": "bytes"}
+        if _is_known(request, headers["ETag"]):
+            return web.Response(status=304, headers=headers)
+        whole = len(data)
+        span = _span(request, whole)
+        if span is None:
+            return web.Response(status=416, headers={"Content-Range": f"bytes */{whole}"})
+        start, stop = span
+        partial = "Range" in request.headers
+        if partial:
+            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{whole}"
+        response = web.StreamResponse(status=206 if partial else 200, headers=headers)
+        response.content_type = RAW_TYPE
+        response.content_length = stop - start
+        await response.prepare(request)
+        if request.method != "HEAD":
+            await _write(response, data[start:stop])
+        await response.write_eof()
+        return response
+
+    async def _car(self, request: web.Request, cid: CID) -> web.StreamResponse:
+        scope = _SCOPES.get(request.query.get("dag-scope", "all"))
+        if scope is None:
+            return web.Response(status=400, text="dag-scope is all, entity or block\n")
+        if await self._read(self._shelf.get, cid) is None:
+            return _absent(cid)
+        headers = _headers(f'W/"{cid}.car.{scope}"', f"{cid}.car")
+        if _is_known(request, headers["ETag"]):
+            return web.Response(status=304, headers=headers)
+        headers["Content-Type"] = f"{CAR_TYPE}; version=1; order=dfs; dups=n"
+        response = web.StreamResponse(headers=headers)
+        await response.prepare(request)
+        if request.method == "HEAD":
+            await response.write_eof()
+            return response
+        await response.write(_section(dag_cbor.encode({"roots": [cid], "version": 1})))
+        blocks = self._shelf.walk(cid, scope)
+        complete = True
+        while batch := await self._read(_batch, blocks):
+            for one, data in batch:
+                if data is None:
+                    complete = False  # the rest is of use: who asks may have this one
+                elif one.hash_code != IDENTITY:  # which holds its bytes itself
+                    await _write(response, _section(one.raw + data))
+        if not complete and request.transport is not None:
+            request.transport.close()  # without the last chunk, which says that it was all
+            return response
+        await response.write_eof()
+        return response
+
+    async def _read(self, work: Callable[..., object], *given: object) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work, *given)
+
+
+def _kind(request: web.Request) -> str | None:
+    asked = request.query.get("format")
+    if asked is None:
+        return "car" if CAR_TYPE in request.headers.get("Accept", "") else "raw"
+    return asked if asked in ("raw", "car") else None
+
+
+def _headers(tag: str, name: str) -> dict[str, str]:
+    return {
+        "ETag": tag,
+        "Cache-Control": "public, max-age=29030400, immutable",
+        "X-Content-Type-Options": "nosniff",
+        "Content-Disposition": f'attachment; filename="{name}"',
+    }
+
+
+def _is_known(request: web.Request, tag: str) -> bool:
+    known = request.headers.get("If-None-Match", "")
+    plain = tag.removeprefix("W/")
+    return any(one.strip().removeprefix("W/") in (plain, "*") for one in known.split(","))
+
+
+def _span(request: web.Request, whole: int) -> tuple[int, int] | None:
+    """The bytes asked for; None: none of them are here, or it cannot be read."""
+    try:
+        asked = request.http_range
+    except ValueError:
+        return None
+    start, stop, _ = asked.indices(whole)
+    wanted = asked.start is not None or asked.stop is not None
+    return None if wanted and start >= stop else (start, stop)
+
+
+def _batch(blocks: Iterator[tuple[CID, bytes | None]]) -> list[tuple[CID, bytes | None]]:
+    """The next blocks, a megabyte or so."""
+    found: list[tuple[CID, bytes | None]] = []
+    total = 0
+    for cid, data in blocks:
+        found.append((cid, data))
+        total += 0 if data is None else len(data)
+        if total >= _BATCH_BYTES:
+            break
+    return found
+
+
+def _section(body: bytes) -> bytes:
+    return varint.encode(len(body)) + body
+
+
+async def _write(response: web.StreamResponse, data: bytes) -> None:
+    """In parts, between which others get their turn."""
+    view = memoryview(data)
+    for at in range(0, len(view), _WRITE_BYTES):
+        await response.write(view[at : at + _WRITE_BYTES])
+        await asyncio.sleep(0)
+
+
+def _absent(cid: CID) -> web.Response:
+    """The one answer for what is not here, is secret, or is not for whoever asks."""
+    return web.Response(status=404, text=f"there is no {cid} here\n")

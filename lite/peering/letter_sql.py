@@ -1,0 +1,26 @@
+"""The statements of the sets of letters."""
+
+from __future__ import annotations
+
+from typing import Final
+
+LETTER: Final = "SELECT raw FROM peering_letter WHERE name = ? AND id = ?"
+LETTER_ADD: Final = """
+INSERT OR IGNORE INTO peering_letter (name, id, source, taken, added_at, raw)
+    VALUES (?, ?, ?, ?, ?, ?)
+"""
+LETTERS_FROM: Final = "SELECT count(*) FROM peering_letter WHERE name = ? AND source = ?"
+LETTERS_FROM_PEERS: Final = """
+SELECT source, added_at, raw FROM peering_letter WHERE source <> '' ORDER BY added_at, id
+"""
+LETTERS_UNREAD: Final = "SELECT name, id, source, raw FROM peering_letter WHERE NOT taken"
+LETTER_TAKEN: Final = "UPDATE peering_letter SET taken = 1 WHERE name = ? AND id = ?"
+UNPOSTED: Final = """
+SELECT cid, data FROM delegations AS d WHERE audience = ? AND issuer = ? AND ends_at >= ?
+    AND NOT EXISTS (SELECT 1 FROM peering_posted AS p WHERE p.peer = d.audience AND p.token = d.cid)
+"""
+UNPOSTED_TO: Final = """
+SELECT DISTINCT audience FROM delegations AS d WHERE issuer = ? AND ends_at >= ?
+    AND NOT EXISTS (SELECT 1 FROM peering_posted AS p WHERE p.peer = d.audience AND p.token = d.cid)
+"""
+POSTED_ADD: Final = "INSERT OR IGNORE INTO peering_posted (peer, token) VALUES (?, ?)"

@@ -1,0 +1,51 @@
+"""Peers as the neighbours of a node that runs things in other threads than the event loop's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import CancelledError, TimeoutError
+from typing import Any, Final
+
+from lite.ipld.cid import CID
+from lite.peering.peering import Peering
+
+_MARGIN_S: Final = 2.0
+
+
+class LoopNeighbours:
+    """A `lite.neighbours.Neighbours` over a peering that runs on an event loop.
+
+    Args:
+        bytes_max: bound on what one fetch may take.
+    """
+
+    def __init__(
+        self, peering: Peering, loop: asyncio.AbstractEventLoop, bytes_max: int | None
+    ) -> None:
+        self._peering = peering
+        self._loop = loop
+        self._bytes_max = bytes_max
+
+    def ask(self, instructions: Sequence[CID], within_ms: int) -> bool:
+        return bool(self._result(self._peering.ask(instructions, within_ms), within_ms))
+
+    def fetch(self, cids: Sequence[CID], within_ms: int) -> bool:
+        fetching = self._peering.fetch(
+            cids, deep=True, bytes_max=self._bytes_max, within_ms=within_ms, by_name=False
+        )
+        found = self._result(fetching, within_ms)
+        return found is not None and not found.absent
+
+    def _result(self, work: Coroutine[Any, Any, Any], within_ms: int) -> Any:
+        """What it comes to; None when the loop has ended or has no time."""
+        try:
+            waiting = asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError:  # the loop is closed
+            work.close()
+            return None
+        try:
+            return waiting.result(within_ms / 1000 + _MARGIN_S)
+        except (CancelledError, TimeoutError):
+            waiting.cancel()
+            return None

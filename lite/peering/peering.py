@@ -1,0 +1,457 @@
+"""A node among its peers: it shares records and letters, asks for answers, and fetches blocks.
+
+It lives on one event loop. The store is read there in short steps; what takes longer (catching up
+with many receipts, large files) happens in threads with a store handle of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+from aiohttp import web
+
+from lite.clock import Clock
+from lite.config import Config
+from lite.errors import IpvmError
+from lite.ipld.cid import CID, DAG_CBOR, SHA2_256
+from lite.keys import Key
+from lite.peering import letters as post
+from lite.peering.asking import Asking
+from lite.peering.book import open_book
+from lite.peering.fetching import Fetcher, Gateways
+from lite.peering.gateway import PATH, Gateway
+from lite.peering.identity import channel_key
+from lite.peering.issuers import mend, settle, wanted_issuers
+from lite.peering.joining import Desk
+from lite.peering.letters import LetterStore, LetterVerifier
+from lite.peering.names import RECORDS
+from lite.peering.notices import event_of
+from lite.peering.pairing import PATH as PAIR_PATH
+from lite.peering.record_verifier import RecordVerifier
+from lite.peering.records import RecordStore
+from lite.peering.shelf import PeerBlocks, Shelf
+from lite.peering.values import Fetched, PeerEvent
+from lite.store import Store
+from sync.dial import WebChannel, dial
+from sync.discovery import Discovery, LocalNetwork
+from sync.errors import SyncError
+from sync.events import Answered, GotBlock, Missed, Stored
+from sync.health import Health, Notice
+from sync.messages import DONE
+from sync.peers import ANSWERS, BLOCKS, READ, PeerBook
+from sync.runner import Runner, SyncSet
+from sync.talk import Talk
+from sync.transport import PeerHandler
+from sync.wall import SystemClock
+
+T = TypeVar("T")
+
+SERVICE_PORT: Final = 4747  # where a node listens for peers unless told otherwise
+THREADS: Final = 2
+
+
+class Peering:
+    """See the module.
+
+    Args:
+        store: a handle for the event loop alone; the caller closes it after `stop`.
+        listen: (IP, port) each; port 0 picks a free one. Nothing: this node only dials.
+        mdns: find and be found on the local network.
+        metered: take no items and blocks but those that are asked for by name.
+        on_event: told what happens, on the event loop; it must not wait.
+        routes: further GET paths for whoever has proved a name, strangers too, as
+            `sync.transport.Listener` takes them.
+    """
+
+    def __init__(
+        self,
+        node_config: Config,
+        key: Key,
+        store: Store,
+        clock: Clock,
+        *,
+        listen: Sequence[tuple[str, int]],
+        mdns: bool,
+        metered: bool,
+        on_event: Callable[[PeerEvent], None],
+        routes: Iterable[tuple[str, PeerHandler]] = (),
+    ) -> None:
+        self.did = key.did
+        self.book: PeerBook = open_book(store, key.did, clock, metered=metered)
+        self._config = node_config
+        self._key = key
+        self._store = store
+        self._clock = clock
+        self._metered = metered
+        self._on_event = on_event
+        self._records = RecordStore(store, clock, self._wanted())
+        self._verifier = RecordVerifier(store, self._records, clock)
+        self._blocks = PeerBlocks(Shelf(store), lambda did: self.book.may(did, BLOCKS))
+        self._letters: dict[str, SyncSet] = {}
+        self._asking = Asking(node_config.trust_confirmations)
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="peering")
+        self._bulk: Store | None = None
+        self._bulk_records: RecordStore | None = None
+        self._gateway: Gateway | None = None
+        self._fetcher: Fetcher | None = None
+        self._catching_up = asyncio.Lock()
+        self._due = self._stopping = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._watchers: list[Callable[[Notice], None]] = []
+        self._desk = Desk(store, self.book, key.did, clock, self._paired)
+        self._channel_key = channel_key(key)
+        self._runner = Runner(
+            self._channel_key,
+            self.book,
+            self._sets_for,
+            clock,
+            listen=listen,
+            routes=[(PATH, self._serve_peer), (PAIR_PATH, self._desk.serve), *routes],
+            discovery=self._local_network if mdns else None,
+            on_notice=self._noticed,
+        )
+        self._gateways = Gateways(self._runner)
+
+    # What the owner calls.
+
+    @property
+    def listening(self) -> tuple[tuple[str, int], ...]:
+        """(IP, port) each."""
+        return self._runner.listening
+
+    async def start(self) -> None:
+        """Bring the index up to date, then listen, announce and dial.
+
+        Raises:
+            OSError: an address to listen on is in use, or not of this machine.
+            IpvmError: the store cannot be used. Nothing runs then.
+        """
+        self._bulk = Store.open(
+            self._config.home,
+            durability=self._config.durability,
+            quota_bytes=self._config.quota_bytes,
+        )
+        try:
+            shelf = Shelf(self._bulk)
+            self._gateway = Gateway(shelf, self._pool)
+            self._fetcher = Fetcher(
+                self._bulk, self.book, self._gateways, self._runner.talks, self._pool, self._junk
+            )
+            self._bulk_records = RecordStore(self._bulk, self._clock, self._wanted())
+            await self._in_pool(lambda: mend(self._bulk_store, self._bulk_set))
+            await self._settle()
+            await self._go_on()
+            await self._take_letters()
+            await self._runner.start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Say goodbye to everybody and end what is under way. Safe to call twice."""
+        if self._bulk is None:
+            return
+        self._stopping = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._runner.stop()
+        await self._gateways.end()
+        await asyncio.get_running_loop().run_in_executor(None, self._pool.shutdown)
+        self._bulk.close()
+        self._bulk = None
+
+    def changed(self) -> None:
+        """Receipts or tokens were written by this process or another one: offer them."""
+        if not self._due:
+            self._due = True
+            self._spawn(self._go_on())
+
+    def poke(self) -> None:
+        """Peers, rights or addresses were changed by another process."""
+        self._spawn(self._look_at_peers())
+
+    async def catch_up(self) -> None:
+        """Take in all that was written until now, so that `health` is true of it."""
+        await self._go_on()
+
+    def hurry(self, dids: Iterable[str]) -> None:
+        """Somebody waits for these peers: dial them now, whatever kept this node from it."""
+        for did in dids:
+            self.book.answered(did)  # its next failure is a first one
+        self._runner.poke()
+
+    def talks(self) -> list[Talk]:
+        """The conversations of this moment."""
+        return self._runner.talks()
+
+    @contextmanager
+    def watched(self, on_notice: Callable[[Notice], None]) -> Iterator[None]:
+        """Tell also this function what the runner says."""
+        self._watchers.append(on_notice)
+        try:
+            yield
+        finally:
+            self._watchers.remove(on_notice)
+
+    async def ask(self, instructions: Sequence[CID], within_ms: int) -> list[CID]:
+        """Ask the connected peers whose receipts count here about instructions.
+
+        Returns:
+            The receipts that came, verified and stored. Secret instructions are not asked about.
+        """
+        if within_ms <= 0:
+            return []
+        names = [self._store.instructions.canonical(cid) for cid in instructions]
+        secret = self._store.secrets.any_secret(names)
+        digests = {cid.digest for cid in names if cid not in secret and cid.hash_code == SHA2_256}
+        talks = [
+            talk
+            for talk in self._runner.talks()
+            if talk.channel.set == RECORDS and self.book.may(talk.session.peer, ANSWERS)
+        ]
+        if not digests or not talks or self._stopping:
+            return []
+        asking = self._spawn(self._asking.ask(digests, talks, within_ms / 1000))
+        raws = await self._unless_stopped(asking, [])
+        return [CID.of(raw, DAG_CBOR) for raw in raws]
+
+    async def fetch(
+        self,
+        cids: Sequence[CID],
+        *,
+        deep: bool,
+        bytes_max: int | None,
+        within_ms: int | None,
+        by_name: bool = True,
+    ) -> Fetched:
+        """Get blocks from peers that have them and give this node the right to them; each is
+        verified and stored as it comes, so that a fetch that broke off goes on from there.
+
+        Args:
+            deep: with everything below them.
+            bytes_max: bound on what is taken; None: none.
+            by_name: somebody asked for just these; else nothing is taken where it costs money.
+        """
+        if self._fetcher is None or self._stopping:
+            return Fetched((), tuple(cids), 0, "this node is not among its peers now")
+        if self._metered and not by_name:
+            lacking = tuple(cid for cid in cids if not self._store.blocks.has(cid))
+            have = tuple(cid for cid in cids if cid not in lacking)
+            return Fetched(have, lacking, 0, "the network is metered")
+        secret = self._store.secrets.any_secret(cids)
+        open_ones = [cid for cid in cids if cid not in secret]
+        fetching = self._spawn(
+            self._fetcher.fetch(open_ones, deep=deep, bytes_max=bytes_max, within_ms=within_ms)
+        )
+        stopped = Fetched((), tuple(open_ones), 0, "this node is stopping")
+        found = await self._unless_stopped(fetching, stopped)
+        if found.bytes:
+            data = {"bytes": found.bytes, "cids": [str(cid) for cid in found.have]}
+            self._on_event(PeerEvent("fetched", text=f"{found.bytes} bytes", data=data))
+        if not secret:
+            return found
+        kept = {cid for cid in secret if self._store.blocks.has(cid)}
+        have = tuple(cid for cid in cids if cid in kept or cid in found.have)
+        absent = tuple(cid for cid in cids if cid not in have)
+        return Fetched(have, absent, found.bytes, found.why or "it is secret here")
+
+    async def gateway(self, did: str, address: str | None = None) -> WebChannel:
+        """A channel without frames, to GET the other node's paths; the caller closes it.
+
+        Args:
+            address: `host:port`; default where the peer is known to be. The name is compared
+                before anything is sent.
+
+        Raises:
+            ChannelError of `sync`: it cannot be dialled, or somebody else answers there.
+        """
+        if address is None:
+            return await self._runner.gateway(did)
+        return await dial(self._channel_key, address, did, b"")
+
+    def health(self) -> Health:
+        """The truth at this moment: who is connected, what is in sync, and why not."""
+        return self._runner.health()
+
+    def problems(self) -> list[str]:
+        """What of this node's own does not work, a line each."""
+        return [text for text in (self._runner.problem, self.book.problem) if text]
+
+    # Sets.
+
+    def _wanted(self) -> frozenset[str]:
+        return wanted_issuers(self.did, self.book, self._config.trust_issuers)
+
+    def _sets_for(self, did: str) -> Sequence[SyncSet]:
+        """What is shared with a peer: letters with each that has a right, records if it may read;
+        the small and urgent set first."""
+        peer = self.book.peer(did)
+        if peer is None or not peer.rights or self.book.banned_s(did):
+            return []
+        if did not in self._letters:
+            letters = LetterStore(self._store, self.did, did, self._clock)
+            verifier = LetterVerifier(letters, self.did, did)
+            self._letters[did] = SyncSet(letters.name, letters, verifier, self._blocks)
+        shared = [self._letters[did]]
+        if READ in peer.rights:
+            shared.append(SyncSet(RECORDS, self._records, self._verifier, self._blocks))
+        return shared
+
+    async def _go_on(self) -> None:
+        """See what was written since the last time, and offer it."""
+        self._due = False
+        if await self._catch_up():
+            self._runner.changed(RECORDS)
+        peers = {peer.did for peer in self.book.peers() if peer.rights}
+        for name in await self._in_pool(lambda: self._post_letters(peers)):
+            self._runner.changed(name)
+
+    async def _look_at_peers(self) -> None:
+        await self._settle()
+        await self._go_on()
+        self._runner.poke()
+
+    async def _settle(self) -> None:
+        """Follow a change of whose receipts are wanted here."""
+        wanted = self._wanted()
+        async with self._catching_up:
+            removed = await self._in_pool(lambda: settle(self._bulk_store, self._bulk_set, wanted))
+            self._records.want(wanted)
+        for talk in self._runner.talks():
+            # A session does not ask again for what it refused: the next one does.
+            if talk.channel.set == RECORDS and (removed or talk.session.status().refused):
+                self._spawn(talk.close(DONE, "more records are wanted now"))
+
+    async def _catch_up(self) -> bool:
+        """Take all that was stored since into the index; whether there was anything."""
+        async with self._catching_up:
+            looked = total = await self._in_pool(self._bulk_set.catch_up)
+            while looked:
+                looked = await self._in_pool(self._bulk_set.catch_up)
+                total += looked
+            return bool(total)
+
+    def _post_letters(self, peers: Collection[str]) -> list[bytes]:
+        """In a thread: what this node signed for its peers goes into the letters to them."""
+        written = []
+        for did in post.unposted(self._bulk_store, self.did, self._clock.now()):
+            if did in peers:
+                letters = LetterStore(self._bulk_store, self.did, did, self._clock)
+                if letters.post():
+                    written.append(letters.name)
+        return written
+
+    async def _take_letters(self) -> None:
+        for event in await self._in_pool(
+            lambda: post.take_in(self._bulk_store, self._key, self._clock)
+        ):
+            self._on_event(event)
+
+    # What the runner and peers say.
+
+    def _noticed(self, notice: Notice) -> None:
+        peer, told = notice.peer, notice.event
+        for watcher in tuple(self._watchers):
+            watcher(notice)
+        if isinstance(told, Answered):
+            self._asking.answered(peer, told.question, told.raws)
+        elif isinstance(told, Missed):
+            for id in told.ids:
+                self._asking.answered(peer, id, ())
+                self._heard_block(id, None)
+        elif isinstance(told, GotBlock):
+            self._heard_block(told.digest, told.raw)
+        elif isinstance(told, Stored) and notice.set != RECORDS:
+            self._spawn(self._take_letters())
+        channels = sum(talk.session.peer == peer for talk in self._runner.talks())
+        if notice.kind == "ended" and notice.set == RECORDS:
+            self._asking.left(peer)
+        if channels != {"connected": 1, "ended": 0}.get(notice.kind, channels):
+            return  # one of several channels to the same peer
+        event = event_of(notice, self._name_of(peer), self._store.receipts.has)
+        if event is not None:
+            self._on_event(event)
+
+    def _paired(self, did: str, rights: frozenset[str]) -> None:
+        told = {"rights": sorted(rights)}
+        self._on_event(
+            PeerEvent("paired", did, self._name_of(did), ", ".join(told["rights"]), told)
+        )
+        self.poke()
+
+    def _heard_block(self, digest: bytes, raw: bytes | None) -> None:
+        if self._fetcher is not None:
+            self._fetcher.heard(raw, digest)
+
+    def _junk(self, did: str, reason: str) -> None:
+        """A peer sent other blocks than those that it was asked for."""
+        banned = self.book.strike(did)
+        name, data = self._name_of(did), {"blame": True}
+        self._on_event(PeerEvent("refused", did, name, reason, data))
+        if banned:
+            self._on_event(PeerEvent("banned", did, name, reason))
+            self._runner.poke()
+
+    async def _serve_peer(self, request: web.Request, did: str) -> web.StreamResponse:
+        assert self._gateway is not None, "nobody can ask before it listens"
+        return await self._gateway.serve(request, allowed=self.book.may(did, BLOCKS))
+
+    def _local_network(self, port: int) -> Discovery:
+        from sync.mdns import MdnsZone, machine_addresses
+
+        clock = SystemClock()
+        loopback = all(host.startswith("127.") or host == "::1" for host, _ in self.listening)
+        return LocalNetwork(
+            lambda: MdnsZone(self.did, port, loopback=loopback),
+            machine_addresses,
+            clock,
+            clock.awake_and_asleep,
+        )
+
+    def _name_of(self, did: str) -> str:
+        peer = self.book.peer(did) if did else None
+        return "" if peer is None else peer.name
+
+    # Threads and tasks.
+
+    @property
+    def _bulk_store(self) -> Store:
+        assert self._bulk is not None, "it was started"
+        return self._bulk
+
+    @property
+    def _bulk_set(self) -> RecordStore:
+        assert self._bulk_records is not None, "it was started"
+        return self._bulk_records
+
+    async def _in_pool(self, work: Callable[[], Any]) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._over)
+        return task
+
+    async def _unless_stopped(self, task: asyncio.Task[T], stopped: T) -> T:
+        """What a task comes to; `stopped` when this peering ended it."""
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if not (self._stopping and task.cancelled()):
+                raise
+            return stopped
+
+    def _over(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, (IpvmError, SyncError)):
+            self._on_event(PeerEvent("problem", text=str(error)))
+        elif error is not None:
+            told = {"message": "a task of peering failed", "exception": error, "task": task}
+            task.get_loop().call_exception_handler(told)

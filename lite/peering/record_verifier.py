@@ -1,0 +1,79 @@
+"""What may come into the set of records, judged before it is stored.
+
+A record has to be what it says (strict bytes, signed by its issuer): else whoever sent it is to
+blame. It has to be of somebody who counts here: else nobody is to blame, and it is not stored.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from lite.clock import Clock, ClockState
+from lite.errors import IpvmError
+from lite.ipld.cid import CID
+from lite.model.receipt import Receipt
+from lite.peering import record_sql as sql
+from lite.peering.records import CID_HEAD, RecordStore, revocation_time
+from lite.store import Store
+from lite.ucan.refusals import TooEarly
+from lite.ucan.revocation import COMMAND as REVOKE
+from lite.ucan.revocation import Revocation, revokers
+from sync.base import CONTROL, RECORDS, Accepted
+from sync.errors import ItemInvalid, ItemUnwanted
+
+EARLY_MAX: Final = 10_000  # revocations of strangers about delegations that are not here
+EARLY_BYTES_MAX: Final = 2_048
+_REVOKE: Final = REVOKE.encode()
+
+
+class RecordVerifier:
+    """A `Verifier` of `sync.base`. Digest and size are already checked."""
+
+    def __init__(self, store: Store, records: RecordStore, clock: Clock) -> None:
+        self._store = store
+        self._records = records
+        self._clock = clock
+
+    def verify(self, id: bytes, raw: bytes, peer: str) -> Accepted:
+        """See the module.
+
+        Raises:
+            ItemInvalid: neither a receipt nor a revocation, or not signed by its issuer.
+            ItemUnwanted: of nobody who counts here, secret here, or forgotten.
+        """
+        if _REVOKE in raw:
+            return self._revocation(raw)
+        try:
+            receipt = Receipt.parse(raw)
+        except IpvmError as error:
+            raise ItemInvalid(f"no receipt: {error}") from error
+        cid = CID.from_bytes(CID_HEAD + id)
+        if self._store.secrets.is_secret(cid):
+            raise ItemUnwanted("it is secret here")
+        if self._store.tombstones.has(cid):
+            raise ItemUnwanted("it was forgotten here")
+        if receipt.issuer not in self._records.wanted:
+            raise self._records.refuse(id, receipt.issuer, receipt.issued_at, peer)
+        return Accepted(receipt.issued_at, RECORDS)
+
+    def _revocation(self, raw: bytes) -> Accepted:
+        tokens = self._store.tokens
+        now = ClockState.of(self._clock.now(), tokens.latest().signed_at).sure_now
+        try:
+            revocation, names = revokers(
+                raw, now=now, resolve=tokens.delegation, revoked_by=tokens.revoked_by
+            )
+        except TooEarly as error:
+            raise ItemUnwanted(f"a revocation that does not hold yet: {error}") from error
+        except IpvmError as error:
+            raise ItemInvalid(f"no revocation: {error}") from error
+        if names.isdisjoint(self._records.wanted) and not self._has_room_for(revocation):
+            raise ItemUnwanted("a revocation by a stranger, of a delegation that is not here")
+        return Accepted(revocation_time(revocation), CONTROL)
+
+    def _has_room_for(self, revocation: Revocation) -> bool:
+        """Whether one of a stranger may be kept: it may be about a chain that comes later."""
+        if self._store.tokens.delegation(revocation.revoked) is not None:
+            return True
+        early = self._store.database.number(sql.REVOCATIONS_COUNT)
+        return len(revocation.data) <= EARLY_BYTES_MAX and early < EARLY_MAX

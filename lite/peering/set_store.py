@@ -1,0 +1,119 @@
+"""A sync set over the node's database: the index of `sync`, and the node's own rows for the bytes.
+
+Every transaction is one of the store, so that an item, its place in the index and the cursor that
+it lets move are written together. What comes from peers can come again, so such a transaction does
+not wait for the disk; after a power cut the index and the items are older together.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from lite import errors
+from lite.peering.set_index import RemovableIndex
+from lite.peering.tables import prepare
+from lite.store import Store
+from lite.store.database import Transaction
+from sync.base import Cursor, Entry, Item, Summary
+from sync.errors import StoreError, StoreFull
+from sync.index import SqlRanges
+
+
+class SetStore(ABC):
+    """What all sets have in common; a subclass keeps the bytes. An `ItemStore` of `sync.base`.
+
+    Args:
+        name: 32 bytes.
+    """
+
+    def __init__(self, store: Store, name: bytes) -> None:
+        self.name = name
+        self._store = store
+        prepare(store)
+        with self._writing():
+            self.index = RemovableIndex(store.database.connection, name)
+
+    def summary(self) -> Summary:
+        with self._reading():
+            return self.index.summary()
+
+    @contextmanager
+    def ranges(self) -> Iterator[SqlRanges]:
+        with self._reading():
+            yield self.index.ranges()
+
+    def held(self, ids: Collection[bytes]) -> set[bytes]:
+        return {entry.id for entry in self.entries(ids)}
+
+    def entries(self, ids: Collection[bytes]) -> Sequence[Entry]:
+        with faults(), self._store.database.lock:
+            return self.index.entries(ids)
+
+    def log_after(self, seq: int, limit: int) -> Sequence[Entry]:
+        with faults(), self._store.database.lock:
+            return self.index.log_after(seq, limit)
+
+    def id_at(self, seq: int) -> bytes | None:
+        with faults(), self._store.database.lock:
+            return self.index.id_at(seq)
+
+    def cursor(self, peer: str) -> Cursor | None:
+        with faults(), self._store.database.lock:
+            return self.index.cursor(peer)
+
+    @abstractmethod
+    def read(self, ids: Collection[bytes]) -> Mapping[bytes, bytes]:
+        """The bytes of those that are here and may be given."""
+
+    def put(self, items: Sequence[Item], source: str, cursor: Cursor | None) -> None:
+        with self._writing() as transaction:
+            self.keep(transaction, items, source)
+            self.index.add(
+                Entry(0, item.id, item.time, len(item.raw), item.lane, source) for item in items
+            )
+            if cursor is not None:
+                self.index.set_cursor(source, cursor)
+
+    @abstractmethod
+    def keep(self, transaction: Transaction, items: Sequence[Item], source: str) -> None:
+        """Write the bytes of items, in the transaction that also adds them to the index."""
+
+    def answers(self, question: bytes, limit: int) -> Sequence[bytes]:
+        """Nothing: most sets answer no questions."""
+        return ()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """One moment of the database for several queries."""
+        database = self._store.database
+        with faults(), database.lock:
+            if database.connection.in_transaction:
+                yield
+                return
+            database.connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                database.connection.execute("ROLLBACK")
+
+    @contextmanager
+    def _writing(self, *, durable: bool = False) -> Iterator[Transaction]:
+        with faults(), self._store.database.write(durable=durable) as transaction:
+            yield transaction
+
+
+@contextmanager
+def faults() -> Iterator[None]:
+    """What the store and SQLite raise, as errors of `sync`."""
+    try:
+        yield
+    except (errors.StoreFull, errors.QuotaError) as error:
+        raise StoreFull(str(error)) from error
+    except errors.IpvmError as error:
+        raise StoreError(str(error)) from error
+    except sqlite3.Error as error:
+        full = "full" in str(error)
+        raise (StoreFull if full else StoreError)(f"the database: {error}") from error

@@ -1,0 +1,49 @@
+"""Peering's own tables, in the node's database beside those of `sync`; all are made at first use.
+
+peering_state      how far receipts, revocations and tombstones were taken into the index
+peering_issuer     whose receipts the index takes; kept, so that a change is seen
+peering_unwanted   items whose ids are in the index although their issuer is nobody here
+peering_withheld   receipts that are not in the index because they are secret
+peering_letter     containers of tokens, by set
+peering_posted     tokens that were put into a letter
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from lite.store import Store
+from sync import index, peer_rows
+from sync.keys import nonce
+
+SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS peering_state (
+    name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS peering_issuer (did TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS peering_unwanted (
+    id BLOB PRIMARY KEY, issuer TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS peering_unwanted_of ON peering_unwanted (issuer);
+CREATE TABLE IF NOT EXISTS peering_withheld (receipt INTEGER PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS peering_letter (
+    name BLOB NOT NULL, id BLOB NOT NULL, source TEXT NOT NULL, taken INTEGER NOT NULL,
+    added_at INTEGER NOT NULL, raw BLOB NOT NULL, PRIMARY KEY (name, id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS peering_posted (
+    peer TEXT NOT NULL, token BLOB NOT NULL, PRIMARY KEY (peer, token)) WITHOUT ROWID;
+"""
+_LAST: Final = "SELECT 1 FROM sqlite_master WHERE name = 'peering_posted'"
+
+
+def prepare(store: Store) -> None:
+    """Make the tables of peers, sets and letters where they are missing; else nothing is written.
+
+    Raises:
+        StoreError: they cannot be made.
+    """
+    if store.database.row(_LAST) is not None:
+        return
+    with store.database.write() as transaction:
+        connection = store.database.connection
+        peer_rows.create(connection)
+        index.create(connection, nonce)
+        for statement in SCHEMA.split(";"):
+            transaction.execute(statement)

@@ -1,0 +1,19 @@
+"""Whose receipts count as answers because they are peers with that right.
+
+The rows are written by `sync.peers` through `lite.peering`; here they are only read, so that the
+trust policy needs nothing of either. A home without peers has no such table.
+"""
+
+from __future__ import annotations
+
+from lite.store import sql
+from lite.store.database import Database
+
+__all__ = ["answering"]
+
+
+def answering(database: Database, now: int) -> frozenset[str]:
+    """The DIDs of peers with the right `answers` that are not banned at `now` (seconds)."""
+    if database.row(sql.SYNC_PEERS) is None:
+        return frozenset()
+    return frozenset(did for (did,) in database.rows(sql.SYNC_ANSWERING, (now,)))

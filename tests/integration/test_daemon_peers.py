@@ -1,0 +1,115 @@
+"""Two real daemons on the loopback: they meet, share receipts, answer each other's questions."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lite.ipld.cid import CID
+from lite.link import DaemonNeighbours
+from lite.node import Node
+from lite.nudge import PEERS, nudge
+from lite.peering.book import ANSWERS, BLOCKS, READ, open_book
+from lite.store import Store
+from sync.wall import SystemClock
+from tests.daemon_support import DaemonProcess, daemon, ipvm, until
+from tests.guests import ADD
+
+ALONE = ("--listen", "127.0.0.1:0", "--no-mdns")
+
+
+def did_of(home: Path) -> str:
+    with Node.open(home) as node:
+        return node.did
+
+
+def befriend(home: Path, did: str, address: str | None) -> None:
+    """What `ipvm peers trust` writes, and the nudge."""
+    with Store.open(home) as store:
+        book = open_book(store, did_of(home), SystemClock())
+        book.trust(did, (READ, BLOCKS, ANSWERS))
+        if address is not None:
+            book.add_static(did, address)
+    nudge(home, PEERS)
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[tuple[DaemonProcess, DaemonProcess]]:
+    """Two daemons that know and trust each other; both have the module `adder`."""
+    (tmp_path / "add.wasm").write_bytes(ADD)
+    homes = [tmp_path / name for name in ("left", "right")]
+    for home in homes:
+        ipvm(home, "add", tmp_path / "add.wasm", "--name", "adder")
+    with (
+        daemon(homes[0], *ALONE, offline=False) as left,
+        daemon(homes[1], *ALONE, offline=False) as right,
+    ):
+        befriend(homes[1], did_of(homes[0]), None)
+        befriend(homes[0], did_of(homes[1]), right.card.listens[0])
+        yield left, right
+
+
+def test_what_one_computes_the_other_has_at_once(
+    two: tuple[DaemonProcess, DaemonProcess],
+) -> None:
+    left, right = two
+    told = left.link.post("/v1/sync", {"within_ms": 20_000}, timeout_s=30)
+    assert told["in_sync"] is True, told
+    (peer,) = left.link.get("/v1/peers")["peers"]
+    assert peer["link"] == "connected"
+    after = right.link.get("/v1/status")["events"]["last"]
+    made = json.loads(ipvm(left.home, "run", "adder:add", 2, 40, "--json"))
+    began = time.monotonic()
+    until(lambda: any(
+        one.data.get("receipt") == made["receipt"]
+        for one in right.link.events(after, follow=False)
+        if one.kind == "receipt.added"
+    ))  # fmt: skip
+    assert time.monotonic() - began < 5
+    kinds = {one.kind for one in right.link.events("oldest", follow=False)}
+    assert {"peer.connected", "sync.received"} <= kinds
+    asked = {"module": "adder", "function": "add", "args": [2, 40]}
+    there = right.call("POST", "/v1/run", asked).json
+    assert (there["cached"], there["receipt"]) == (True, made["receipt"])
+    assert right.link.post("/v1/sync", {"within_ms": 20_000}, timeout_s=30)["in_sync"] is True
+    assert right.link.get("/v1/status")["peers"] == {"known": 1, "connected": 1, "in_sync": 1}
+
+
+def test_questions_and_blocks_go_through_the_api(
+    two: tuple[DaemonProcess, DaemonProcess],
+) -> None:
+    left, right = two
+    assert left.link.post("/v1/sync", {"within_ms": 20_000}, timeout_s=30)["in_sync"] is True
+    data = bytes(range(256)) * 5_000
+    (left.home.parent / "file").write_bytes(data)
+    cid = CID.parse(ipvm(left.home, "add", left.home.parent / "file", "-q").decode().split()[0])
+    neighbours = DaemonNeighbours(right.link)
+    assert neighbours.fetch([cid], 20_000) is True
+    assert ipvm(right.home, "cat", cid) == data
+    unknown = CID.of(b"nobody has it", cid.codec)
+    assert neighbours.ask([unknown], 200) is False
+    told = right.link.post("/v1/fetch", {"cids": [unknown], "within_ms": 2_000})
+    assert told["absent"] == [str(unknown)] and told["why"]
+    metrics = right.call("GET", "/metrics").body.decode()
+    assert 'ipvm_peers{state="connected"} 1' in metrics
+    for one in (left, right):
+        assert one.stop()[0] == 0
+
+
+def test_a_peer_that_ends_and_comes_back_is_told_of(
+    two: tuple[DaemonProcess, DaemonProcess],
+) -> None:
+    left, right = two
+    assert left.link.post("/v1/sync", {"within_ms": 20_000}, timeout_s=30)["in_sync"] is True
+    stream = left.link.events("oldest")
+    right.child.kill()
+    assert next(one for one in stream if one.kind == "peer.ended").data["peer"] == did_of(
+        right.home
+    )
+    stream.close()
+    assert left.link.get("/v1/status")["peers"]["connected"] == 0
+    assert left.link.post("/v1/sync", {"within_ms": 0})["in_sync"] is False
