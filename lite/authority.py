@@ -12,12 +12,20 @@ from lite.clock import Clock, ClockState
 from lite.delegations import Searches, read_delegation
 from lite.errors import IpvmError, NotFoundError, UsageError
 from lite.frozen import frozen, replace
-from lite.gate import REVOCATION_COST, Along, Gate, Heeded, Kind, Verdict, clock_wrong
+from lite.gate import (
+    REVOCATION_COST,
+    Along,
+    Gate,
+    Heeded,
+    Kind,
+    Verdict,
+    clock_wrong,
+)
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.keys import Key
 from lite.limits import TIME_MAX_S
 from lite.model.receipt import Receipt
-from lite.parcel import Parcel
+from lite.parcel import Parcel, read_receipt
 from lite.store import Store
 from lite.ucan import chains, container, twins
 from lite.ucan import command as commands
@@ -27,10 +35,7 @@ from lite.ucan.checks import Place, check_signature, read
 from lite.ucan.delegation import Delegation
 from lite.ucan.invocation import Invocation
 from lite.ucan.proofs import Claim
-from lite.ucan.refusals import (
-    MalformedToken,
-    NoProofs,
-)
+from lite.ucan.refusals import MalformedToken, NoProofs, Revoked
 from lite.ucan.revocation import Revocation, Revocations
 from lite.ucan.show import moment, short
 
@@ -131,9 +136,7 @@ class Authority:
         if subject is not None and subject != self._key.did:
             if powerline:
                 raise UsageError("a powerline is about any subject; leave the subject out")
-            chain = self._own_chain(
-                subject, command, until=TIME_MAX_S if expires_at is None else expires_at
-            )
+            chain = self._own_chain(subject, command, expires_at)
             token = chains.extend(
                 chain,
                 self._key,
@@ -181,7 +184,7 @@ class Authority:
         """
         _check_command(command)
         expires_at = self._expiry(expires_in_s)
-        chain = self._own_chain(subject, command, dict(args))
+        chain = self._own_chain(subject, command, expires_at, dict(args))
         invocation = Invocation.issue(
             self._key,
             subject=subject,
@@ -254,11 +257,9 @@ class Authority:
         found = good("delegation", parcel.delegations.values(), read_delegation)
         at_hand = {one.cid: one.data for one in found}
         sound = replace(parcel, delegations=at_hand)
-        taken = good(
-            "revocation", parcel.revocations, lambda one: self._gate.revokers(one, sound)
-        )
+        taken = good("revocation", parcel.revocations, lambda one: self._gate.revokers(one, sound))
         asked = good("invocation", parcel.invocations, _invocation)
-        receipts = good("receipt", parcel.receipts, Receipt.parse)
+        receipts = good("receipt", parcel.receipts, _receipt)
         self._tokens.add(found, taken)
         for revocation, _ in taken:
             self._gate.memo.forget(revocation.revoked)
@@ -313,7 +314,7 @@ class Authority:
             until: seconds since 1970, `TIME_MAX_S` for ever: chains that last as long are preferred
                 to all others.
         """
-        found = self._gate.find(subject, audience, command, args, until=until)
+        found = self._gate.search(subject, audience, command, args, {}, until=until)
         return None if found.chain is None else list(found.chain)
 
     def container(self, cids: Iterable[CID]) -> bytes:
@@ -355,10 +356,11 @@ class Authority:
         return self._gate.judge(token, along)
 
     def heeded(self, parcel: Parcel) -> list[Heeded]:
-        """The revocations that came with an invocation and are what they say: see `keep`."""
-        return self._gate.heeded(parcel, Searches(self._tokens, HEEDED_MAX * REVOCATION_COST))
+        """The revocations that came with an invocation and are what they say: see `keep`. Raises
+        UsageError when there are more than `HEEDED_MAX`."""
+        return self._gate.heeded(parcel, Searches(self._tokens, HEEDED_MAX * REVOCATION_COST + 1))
 
-    def keep(self, heeded: Iterable[Heeded], parcel: Parcel, stopped: CID | None) -> None:
+    def keep(self, heeded: Iterable[Heeded], parcel: Parcel, stopped: Revoked | None) -> None:
         """Keep revocations that came with an invocation: of delegations that are here, by who
         issued them, and those of the one that stopped it.
 
@@ -372,9 +374,13 @@ class Authority:
             if data is None:
                 continue
             delegation = Delegation.parse(data)
-            stops = stopped is not None and stopped in twins.names(delegation.token)
+            stops = (
+                stopped is not None
+                and stopped.token in twins.names(delegation.token)
+                and stopped.details.get("revoker") in names
+            )
             new = names - self._tokens.revokers(revocation.revoked)
-            if new and (stops or (here and delegation.issuer in new)):
+            if stops or (here and delegation.issuer in new):
                 good.append((revocation, names))
         self._tokens.add(revocations=good)
         for revocation, _ in good:
@@ -394,8 +400,9 @@ class Authority:
         Args:
             heeded: revocations that count beside those that are kept.
         """
-        revoked = Revocations()
+        revoked: Revocations | None = None
         for revocation, names in heeded:
+            revoked = revoked or Revocations()
             revoked.add(revocation.revoked, names)
         return self._gate.authorise(
             data, executor=executor, proofs_with_it=proofs_with_it, claim=claim, revoked=revoked
@@ -415,11 +422,12 @@ class Authority:
         self,
         subject: str,
         command: str,
+        expires_at: int | None,
         args: dict[str, Any] | None = None,
-        *,
-        until: int | None = None,
     ) -> tuple[Delegation, ...]:
-        found = self._gate.find(subject, self._key.did, command, args, until=until)
+        """The best chain for what is to end at a time (None: never)."""
+        until = TIME_MAX_S if expires_at is None else expires_at
+        found = self._gate.search(subject, self._key.did, command, args, {}, until=until)
         if found.chain is not None:
             return found.chain
         what = f"gives this node the right to {command} about {short(subject)} now"
@@ -475,6 +483,12 @@ def _invocation(data: bytes) -> Invocation:
     invocation = read(Invocation.parse, data, place)
     check_signature(invocation.token, place)
     return invocation
+
+
+def _receipt(data: bytes) -> Receipt:
+    """A receipt that answers an instruction. Raises Refusal; IntegrityError: it answers none."""
+    _, receipt = read_receipt(data)
+    return receipt if isinstance(receipt, Receipt) else Receipt.parse(data)
 
 
 def _check_command(command: str) -> None:

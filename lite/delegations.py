@@ -205,12 +205,11 @@ class Source:
 
     def revoked_by(self, delegation: CID, issuers: Sequence[str]) -> str | None:
         """The first of the issuers that revoked the delegation, or None."""
-        along = self.revoked.revoked_by(delegation, issuers)
-        return along or self.searches.revoked_by(delegation, issuers)
+        return self.revoked.before(self.searches.revoked_by)(delegation, issuers)
 
-    def came_to(self, audience: str) -> bool:
-        """Whether any that gives something to the audience came along."""
-        return audience in self._to
+    def has_giver(self, leaf: Delegation) -> bool:
+        """Whether any other that gives something to its issuer came along."""
+        return any(one.cid != leaf.cid for one in self._to.get(leaf.issuer, ()))
 
     def ends(self) -> list[Delegation]:
         """Those that came along and from which no other of them goes on."""

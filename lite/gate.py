@@ -16,23 +16,20 @@ from lite.delegations import Searches, Source, read_delegation
 from lite.errors import IpvmError, UsageError
 from lite.frozen import frozen, replace
 from lite.ipld.cid import CID, DAG_CBOR
-from lite.model.receipt import Receipt
-from lite.parcel import Parcel
+from lite.parcel import Parcel, read_receipt
 from lite.store import Store
 from lite.ucan import chains, proofs
 from lite.ucan.assertion import Assertion
-from lite.ucan.authorised import Authorised, first_revoked
+from lite.ucan.authorised import AnyRevoked, Authorised, RevokedBy, first_revoked
 from lite.ucan.between import between
 from lite.ucan.chains import Found, Wanted
-from lite.ucan.checks import Place, check_signature, check_time, read
+from lite.ucan.checks import Place, check_time
 from lite.ucan.delegation import Delegation
-from lite.ucan.invocation import Invocation
 from lite.ucan.memo import Memo
 from lite.ucan.proofs import Claim
 from lite.ucan.refusals import (
     ClockWrong,
     Expired,
-    MalformedToken,
     NoProofs,
     Refusal,
     Revoked,
@@ -74,10 +71,15 @@ class Verdict:
 
 @frozen
 class Along:
-    """What came in one piece: its tokens, and what is found among them and in the store."""
+    """What came in one piece: its tokens, and what is found among them and in the store.
+
+    Attributes:
+        shown: delegations that came only to show that a revocation counts.
+    """
 
     parcel: Parcel
     source: Source
+    shown: frozenset[CID]
 
 
 @frozen
@@ -87,7 +89,7 @@ class _Asked:
     data: bytes
     executor: str | None
     proofs: Mapping[CID, bytes]
-    revoked: Revocations
+    revoked: Revocations | None
 
 
 class Gate:
@@ -130,7 +132,7 @@ class Gate:
             Refusal: see `proofs.check`; ClockWrong: time bounds cannot be judged here now.
         """
         state = self.clock_state()
-        asked = _Asked(data, executor, proofs_with_it, revoked or Revocations())
+        asked = _Asked(data, executor, proofs_with_it, revoked)
         if state.suspicious is not None:
             found = self._timed(state, lambda: self._check(asked, state.sure_now, None))
             if found.not_before is not None or found.expires_at is not None:
@@ -142,11 +144,18 @@ class Gate:
         return Searches(self._tokens)
 
     def heeded(self, parcel: Parcel, searches: Searches) -> list[Heeded]:
-        """The revocations of a parcel that are what they say, as far as the searches go."""
+        """The revocations of a parcel that are what they say.
+
+        Raises:
+            UsageError: there are more than the searches may look at.
+        """
         found = []
         for data in parcel.revocations:
             if not searches.spend(REVOCATION_COST):
-                break
+                raise UsageError(
+                    f"there are {len(parcel.revocations)} revocations in it, too many to look at",
+                    hint="leave out those that have nothing to do with it",
+                )
             with suppress(Refusal):
                 found.append(self.revokers(data, parcel))
         return found
@@ -170,11 +179,16 @@ class Gate:
         Args:
             bad_too: leave out delegations that are none, instead of raising their Refusal.
         """
-        revoked = Revocations()
-        for revocation, names in self.heeded(parcel, searches):
-            revoked.add(revocation.revoked, names)
+        revoked, shown = Revocations(), set[CID]()
+        try:
+            for revocation, names in self.heeded(parcel, searches):
+                revoked.add(revocation.revoked, names)
+                shown.update(revocation.invocation.proofs)
+        except UsageError:
+            if not bad_too:
+                raise  # else nothing is judged, for the searches are exhausted
         source = Source(searches, parcel.delegations, revoked, bad_too=bad_too)
-        return Along(parcel, source)
+        return Along(parcel, source, frozenset(shown))
 
     def verify(
         self, data: bytes, *, executor: str | None = None, searches: Searches | None = None
@@ -197,30 +211,28 @@ class Gate:
         """
         parcel = Parcel.read(data)
         single = [*parcel.invocations, *parcel.receipts]
-        if not single and len(parcel.revocations) == 1:
-            single = list(parcel.revocations)
-        if len(single) > 1 or (not single and len(parcel.revocations) > 1):
-            count = len(single) or len(parcel.revocations)
-            raise UsageError(
-                f"there are {count} tokens in it that are no delegations: verify them one by one"
-            )
+        _check_one(single)
         along = self.along(parcel, searches or self.searches())
-        if not parcel.invocations and not parcel.receipts and parcel.delegations:
+        if not single and parcel.delegations:
             verdict = self._verify_ends(along)
             if verdict is not None:
                 return verdict
+        single = single or list(parcel.revocations)
+        _check_one(single)
+        if not single:
+            raise UsageError("there is no token in it")
         return self.judge(single[0], along, executor=executor)
 
     def judge(self, token: bytes, along: Along, *, executor: str | None = None) -> Verdict:
         """Whether one of the tokens that came in one piece holds now, with the others at hand."""
-        parcel, searches = along.parcel, along.source.searches
-        if token in parcel.revocations:
+        alone, searches = Parcel.of([token]), along.source.searches
+        if alone.revocations:
             searches.spend(REVOCATION_COST)
             return self._verify_revocation(token, along)
-        if token in parcel.receipts:
+        if alone.receipts:
             searches.spend(REVOCATION_COST)
             return self._verify_receipt(token, along)
-        if token in parcel.invocations:
+        if alone.invocations:
             searches.spend(INVOCATION_COST)
             return self._verify_invocation("invocation", token, executor, along)
         try:
@@ -232,17 +244,16 @@ class Gate:
     def _verify_ends(self, along: Along) -> Verdict | None:
         """The verdict on the one delegation that ends the chains of a parcel; None when there is a
         revocation in it that does not revoke it."""
-        found = along.source.ends()
+        found = [one for one in along.source.ends() if one.cid not in along.shown]
         if len(found) == 1:
             verdict = self._verify_delegation(found[0], along)
             if not along.parcel.revocations or type(verdict.refusal) is Revoked:
                 return verdict
         if along.parcel.revocations:
             return None
-        raise UsageError(
-            f"{len(found) or 'none'} of the delegations in it end a chain, not one: verify them "
-            "one by one"
-        )
+        how = f"{len(found)} of the delegations in it end a chain, not one"
+        circle = "the delegations in it go round in a circle"
+        raise UsageError(f"{how if found else circle}: verify them one by one")
 
     def _verify_invocation(
         self, kind: Kind, data: bytes, executor: str | None, along: Along
@@ -278,7 +289,7 @@ class Gate:
         issuer = short(revocation.invocation.issuer)
         stranger = NoProofs(
             f"issued by {issuer}, who issued neither {short(leaf.cid)} nor one above it",
-            hint="import the delegations before it, or verify them together in one container",
+            hint="import the delegations before it, or inspect them together in one container",
         )
         return Verdict(
             "revocation", False, None, Place(revocation.cid, noun=NOUN).refused(stranger, "8"), []
@@ -286,15 +297,13 @@ class Gate:
 
     def _verify_receipt(self, data: bytes, along: Along) -> Verdict:
         """Ours by their form; those of others as invocations, and what they claim."""
-        place = Place(CID.of(data, DAG_CBOR), noun="the receipt")
         try:
-            token = read(Invocation.parse, data, place)
-            check_signature(token.token, place)
-            if "ins" in token.args:
-                return self._verify_ours(data, place)
-            claim = _claim_of(token, place)
+            token, claim = read_receipt(data)
         except Refusal as refusal:
             return Verdict("receipt", False, None, refusal, [])
+        if not isinstance(claim, Assertion):
+            ended = self._ended(token.expires_at).removeprefix("; ")
+            return Verdict("receipt", True, token.expires_at, None, [], ended)
         note = f"it says that {short(claim.ran)} gave {shown(claim.out)}; it names no instruction, "
         note += "so it answers nothing here"
         ended = self._ended(token.expires_at)
@@ -302,14 +311,6 @@ class Gate:
             return Verdict("receipt", True, token.expires_at, None, [], f"{note}{ended}")
         verdict = self._verify_invocation("receipt", data, None, along)
         return replace(verdict, note=note if verdict.holds else "")
-
-    def _verify_ours(self, data: bytes, place: Place) -> Verdict:
-        try:
-            receipt = Receipt.parse(data)
-        except IpvmError as error:
-            raise place.refused(MalformedToken(str(error), hint=error.hint), "1") from None
-        ended = self._ended(receipt.expires_at).removeprefix("; ")
-        return Verdict("receipt", True, receipt.expires_at, None, [], ended)
 
     def _ended(self, ends: int | None) -> str:
         over = ends is not None and ends < self.clock_state().sure_now
@@ -329,15 +330,13 @@ class Gate:
             return Verdict("delegation", False, None, refusal, chain)
         return Verdict("delegation", True, min(ends) if ends else None, None, chain)
 
-    def _chain_of(
-        self, leaf: Delegation, state: ClockState, source: Source
-    ) -> list[Delegation]:
+    def _chain_of(self, leaf: Delegation, state: ClockState, source: Source) -> list[Delegation]:
         """The chain that a delegation ends: one that holds, else the nearest to that.
 
         Raises:
             UnavailableProof: there is none; or the time is not that of the delegation itself.
         """
-        if leaf.is_root or (leaf.subject is None and not source.came_to(leaf.issuer)):
+        if leaf.is_root or (leaf.subject is None and not source.has_giver(leaf)):
             return [leaf]  # a powerline by itself: whatever its issuer may do
         subjects = [leaf.subject] if leaf.subject else source.subjects()
         nearest: chains.Chain | None = None
@@ -359,9 +358,7 @@ class Gate:
         self._timed(state, lambda: check_time(leaf, state.sure_now, place))
         raise _no_chain(leaf, source.searches.exhausted)
 
-    def _check_chain(
-        self, chain: Sequence[Delegation], state: ClockState, source: Source
-    ) -> None:
+    def _check_chain(self, chain: Sequence[Delegation], state: ClockState, source: Source) -> None:
         """What an invocation through the chain would be told, whatever its arguments."""
         narrowest = max((link.command for link in chain), key=len)
         subject = chain[0].subject
@@ -385,13 +382,17 @@ class Gate:
 
     def _check(self, asked: _Asked, now: int, claim: Claim | None) -> Authorised:
         tokens, along = self._tokens, asked.revoked
+        revoked_by: RevokedBy = tokens.revoked_by
+        any_revoked: AnyRevoked = tokens.any_revoked
+        if along is not None:
+            revoked_by, any_revoked = along.before(revoked_by), along.any_before(any_revoked)
         return proofs.check(
             asked.data,
             executor=asked.executor,
             now=now,
             resolve=lambda cid: asked.proofs.get(cid) or tokens.delegation(cid),
-            revoked_by=lambda cid, who: along.revoked_by(cid, who) or tokens.revoked_by(cid, who),
-            any_revoked=lambda cids: along.any_revoked(cids) or tokens.any_revoked(cids),
+            revoked_by=revoked_by,
+            any_revoked=any_revoked,
             claim=claim,
             memo=self.memo,
         )
@@ -411,16 +412,30 @@ class Gate:
         audience: str,
         command: str,
         args: dict[str, Any] | None,
+        with_it: Mapping[CID, bytes],
+    ) -> list[Delegation] | None:
+        """The chain that `search` finds."""
+        found = self.search(subject, audience, command, args, with_it)
+        return None if found.chain is None else list(found.chain)
+
+    def search(
+        self,
+        subject: str,
+        audience: str,
+        command: str,
+        args: dict[str, Any] | None,
+        with_it: Mapping[CID, bytes],
         *,
         until: int | None = None,
     ) -> Found:
-        """The best chain in the store that authorises something; see `lite.ucan.chains.find`.
+        """The best chain that authorises something; see `lite.ucan.chains.find`.
 
         Args:
+            with_it: delegations that count beside those in the store.
             until: until when it is to last, if that is wished.
         """
         wanted = Wanted(subject, audience, command, self.clock_state().sure_now, args, until)
-        source = Source(self.searches(), {})
+        source = Source(self.searches(), with_it)
         found = chains.search(source, wanted, revoked_by=source.revoked_by)
         return Found(found.chain, found.cut_off or source.searches.exhausted)
 
@@ -440,11 +455,12 @@ class Gate:
         return None if found is None else list(found)
 
 
-def _claim_of(receipt: Invocation, place: Place) -> Assertion:
-    try:
-        return Assertion.of(receipt)
-    except MalformedToken as error:
-        raise place.refused(error, "1") from None
+def _check_one(tokens: Sequence[bytes]) -> None:
+    """Raises UsageError when there are several."""
+    if len(tokens) > 1:
+        raise UsageError(
+            f"there are {len(tokens)} tokens in it that are no delegations: verify them one by one"
+        )
 
 
 def _no_chain(leaf: Delegation, cut_off: bool) -> Refusal:

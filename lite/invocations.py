@@ -25,6 +25,7 @@ from lite.limits import Limits
 from lite.model.instruction import Instruction
 from lite.model.limits_map import limits_from_meta
 from lite.model.promise import Await
+from lite.model.receipt import Receipt
 from lite.ops import base as ops
 from lite.parcel import Parcel
 from lite.store import Store
@@ -32,7 +33,7 @@ from lite.ucan import proofs
 from lite.ucan.authorised import Authorised
 from lite.ucan.checks import Place
 from lite.ucan.invocation import Invocation
-from lite.ucan.refusals import InDoubt, Refusal, Replayed
+from lite.ucan.refusals import InDoubt, Refusal, Replayed, Revoked
 
 NONCE_BYTES: Final = 12
 IPFS = "ipfs://"
@@ -62,18 +63,49 @@ def serve(
         raise UsageError(f"there are {len(parcel.invocations)} invocations in it, not one")
     with _Claim(store) as claim:
         try:
-            allowed = authority.authorise(
-                parcel.invocations[0],
-                executor=did,
-                proofs_with_it=parcel.delegations,
-                claim=claim.take,
-            )
-        except Replayed:
+            allowed = _check(authority, parcel, did, claim)
+        except Replayed as refusal:
             earlier = claim.earlier()
             if earlier is None:
                 raise
-            return earlier
+            raise _answered(refusal, earlier) from None
         return _do(allowed, claim, store, executor, guest, ops_allowed)
+
+
+def _check(authority: Authority, parcel: Parcel, did: str, claim: _Claim) -> Authorised:
+    """Let it in or not. The revocations that came with it are heeded, and kept when they matter."""
+    heeded = authority.heeded(parcel) if parcel.revocations else []
+    try:
+        allowed = authority.authorise(
+            parcel.invocations[0],
+            executor=did,
+            proofs_with_it=parcel.delegations,
+            claim=claim.take,
+            heeded=heeded,
+        )
+    except Revoked as refusal:
+        authority.keep(heeded, parcel, refusal)
+        raise
+    authority.keep(heeded, parcel, None)
+    return allowed
+
+
+def _answered(refusal: Replayed, earlier: Receipt) -> Refusal:
+    """The refusal of what was answered before; its details name the receipt."""
+    return Replayed(
+        str(refusal),
+        step=refusal.step,
+        token=refusal.token,
+        details={"receipt": str(earlier.cid)},
+        hint=f"`ipvm receipt show {earlier.cid}` shows the receipt of the first; to have it done "
+        "again, send a new invocation",
+    )
+
+
+def answer_to(invocation: CID, store: Store) -> Settled | None:
+    """What answered an invocation that was accepted here, or None."""
+    receipt = store.tokens.receipt_of(invocation)
+    return None if receipt is None else Settled(receipt, "cached", "done before")
 
 
 def _do(
@@ -97,6 +129,7 @@ def _do(
     with claim.undone_by(BaseException):
         _check_op(instruction.op, ops_allowed)
         store.secrets.refuse_reading(instruction)
+        _refuse_secret_answers(instruction, store)
         store.tokens.add(allowed.chain, durable=False)
     warrant = Warrant(invocation.task, invocation.cid, claim.cid, _permit(allowed, store))
     # What acts on the world may have begun to, unless the error says that it could not.
@@ -106,6 +139,20 @@ def _do(
             return executor.run_for(warrant, instruction, limits)
     except ops.InDoubt as doubt:
         raise _in_doubt(invocation, str(doubt)) from doubt
+
+
+def _refuse_secret_answers(instruction: Instruction, store: Store) -> None:
+    """Stop an await whose answer is secret, by whatever name it asks: a Task ID is not marked."""
+    if store.secrets.is_empty():
+        return
+    for wait in instruction.awaits():
+        known = store.receipts.by_instruction(wait.instruction)
+        behind = [cid for receipt in known for cid in (receipt.cid, receipt.instruction)]
+        if store.secrets.leading_to(behind) is not None:
+            raise AuthorityError(
+                f"{wait.instruction} is not here for others, or leads to something that is not",
+                hint="Ask the owner of this node for it.",
+            )
 
 
 def _check_op(op: str, allowed: Collection[str]) -> None:
@@ -181,10 +228,9 @@ class _Claim:
             self._tokens.release(self.cid)
             raise
 
-    def earlier(self) -> Settled | None:
-        """The receipt of the first time."""
-        receipt = self._tokens.receipt_of(self.cid)
-        return None if receipt is None else Settled(receipt, "cached", "done before")
+    def earlier(self) -> Receipt | None:
+        """The receipt of the first time, if it was answered."""
+        return None if self._cid is None else self._tokens.receipt_of(self._cid)
 
 
 def instruction_of(invocation: Invocation) -> Instruction:
@@ -256,7 +302,11 @@ def limits_of(invocation: Invocation, guest: Limits) -> Limits:
     Raises:
         UsageError: args.limits is not a map of whole numbers.
     """
-    asked = limits_from_meta({"limits": invocation.args.get("limits")}, None, guest)
+    try:
+        asked = limits_from_meta({"limits": invocation.args.get("limits")}, None, guest)
+    except UsageError as error:
+        told = str(error).replace("meta.limits", "args.limits")
+        raise UsageError(told, hint=error.hint) from None
     return asked.clamp(guest)
 
 

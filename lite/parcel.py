@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lite.errors import CodecError
+from lite.errors import CodecError, IpvmError
 from lite.frozen import frozen
 from lite.ipld.cid import CID, DAG_CBOR
+from lite.model.receipt import Receipt
 from lite.model.receipt_shape import COMMAND as RECEIPT_COMMAND
 from lite.ucan import envelope
-from lite.ucan.checks import unpack
+from lite.ucan.assertion import Assertion
+from lite.ucan.checks import Place, check_signature, read, unpack
 from lite.ucan.envelope import Token
+from lite.ucan.invocation import Invocation
+from lite.ucan.refusals import MalformedToken
 from lite.ucan.revocation import COMMAND as REVOKE_COMMAND
 
 _SPECIAL = (RECEIPT_COMMAND.encode(), REVOKE_COMMAND.encode())
@@ -38,7 +42,11 @@ class Parcel:
         Raises:
             MalformedToken: neither, or one beyond the bounds.
         """
-        tokens = unpack(data)
+        return Parcel.of(unpack(data))
+
+    @staticmethod
+    def of(tokens: Iterable[bytes]) -> Parcel:
+        """Sort tokens."""
         delegations: dict[CID, bytes] = {}
         others: dict[str, list[bytes]] = {"invocation": [], "revocation": [], "receipt": []}
         for token in tokens:
@@ -73,3 +81,21 @@ def kind(token: Token) -> str:
     kinds = {RECEIPT_COMMAND: "receipt", REVOKE_COMMAND: "revocation"}
     command = payload.get("cmd")
     return kinds.get(command, "invocation") if type(command) is str else "invocation"
+
+
+def read_receipt(data: bytes) -> tuple[Invocation, Receipt | Assertion]:
+    """A receipt from outside as a token, its signature checked, and what it says: one of ours, by
+    which instructions are answered, or the claim of another kind.
+
+    Raises:
+        Refusal: its form or signature is wrong.
+    """
+    place = Place(CID.of(data, DAG_CBOR), noun="the receipt")
+    token = read(Invocation.parse, data, place)
+    check_signature(token.token, place)
+    try:
+        return token, Receipt.parse(data) if "ins" in token.args else Assertion.of(token)
+    except MalformedToken as error:
+        raise place.refused(error, "1") from None
+    except IpvmError as error:
+        raise place.refused(MalformedToken(str(error), hint=error.hint), "1") from None

@@ -42,8 +42,10 @@ phone ucan invoke --subject "$PI" "$module:add" 2 40 > "$there/job.ucan"
 say "The Pi checks the invocation and its two proofs, offline, and runs it."
 pi ucan run "$there/job.ucan"
 
-say "The same invocation again is a replay: it is answered with the receipt, and nothing runs."
-pi ucan run "$there/job.ucan"
+say "The same invocation again is a replay: it is refused, and nothing runs."
+status=0
+pi ucan run "$there/job.ucan" || status=$?
+test "$status" = 4
 
 say "The Pi revokes what the laptop gave to the phone: it stands further up in the chain."
 pi ucan revoke "$there/phone.ucan" > "$there/revoked.ucan"

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lite.cli.command import verb
-from lite.cli.endings import drop_stdout
 from lite.cli.present import one_line
-from lite.cli.shell import Shell, error_line, need_stdout
+from lite.cli.shell import Shell, complain, drop, error_line, need_stdout
 from lite.environment import environment
 from lite.errors import CodecError, NotFoundError, OutputError, UsageError
 
 if TYPE_CHECKING:
+    from segno import QRCode
+
     from lite.authority import Issued
     from lite.ipld.cid import CID
     from lite.node import Node
@@ -69,24 +70,23 @@ def delegate(
     the whole chain. Give it to the other in any way: it is no secret.
     """
     from lite.cli.ucan_source import did
+    from lite.cli.ucan_words import NUMBER_NOTE, odd_number
     from lite.ucan import container
 
     need_stdout("Nothing was kept; do it again with somewhere for the token to go.")
     audience = did(to, "--to")
     about = None if subject is None else did(subject, "--subject")
     policy = _policy(policies)
-    if fraction := next(_fractions(policy), None):
-        shell.note(
-            f"ipvm: --policy: {fraction} is no whole number; some others refuse such a token"
-        )
+    if odd := odd_number(policy):
+        shell.note(f"ipvm: --policy: {odd}; {NUMBER_NOTE}")
     seconds = lasting(exp)
     node = shell.node()
-    drawn: list[str] = []
+    drawn: list[QRCode] = []
 
     def show(issued: Issued) -> None:
         text = container.write([link.data for link in issued.chain]).decode()
         if qr:
-            drawn.extend(drawing(text))
+            drawn.append(_qr_code(text))
         with _nothing_kept():
             if shell.json:
                 shell.emit({**_fields(issued.token), "token": text})
@@ -94,11 +94,60 @@ def delegate(
                 shell.line(text)
             shell.flush()
 
-    node.authority.delegate(
+    issued = node.authority.delegate(
         audience, cmd, policy=policy, expires_in_s=seconds, subject=about, before_keeping=show
     )
-    if drawn:
-        error_line("\n".join(drawn))
+    if shorter := _shortened(issued, exp, seconds, node.clock.now()):
+        shell.note(shorter)
+    for code in drawn:
+        _draw(code)
+
+
+def _shortened(issued: Issued, wished: str, seconds: int | None, now: int) -> str | None:
+    """What to say of a token that does not last as long as was wished, because its chain does
+    not."""
+    from lite.cli.ucan_words import ends
+
+    end = issued.token.expires_at
+    if end is None or (seconds is not None and end >= now + seconds - 1):
+        return None
+    return (
+        f"ipvm: it holds until {ends(end, now)}, not {wished}: a delegation above it ends then\n"
+        "  → Ask for one that lasts longer to pass on more"
+    )
+
+
+def _qr_code(text: str) -> QRCode:
+    """Raises UsageError when the text is longer than a QR code can be."""
+    import segno
+
+    try:
+        return segno.make_qr(text, error="l")
+    except segno.DataOverflowError:
+        raise UsageError(
+            f"a QR code cannot hold {len(text)} characters", hint="Send the token as text."
+        ) from None
+
+
+def _draw(code: QRCode) -> None:
+    """The code on stderr in half blocks, the right way round on a dark terminal; or why not: the
+    token was given already."""
+    import io
+
+    columns = _columns()
+    for border in QR_BORDERS:
+        wide = int(code.symbol_size(border=border)[0])
+        if columns is None or wide <= columns:
+            break
+    else:
+        complain(
+            f"not drawn: the QR code is {wide} characters wide, the terminal {columns}",
+            "Widen the terminal or make its letters smaller, or send the token as text.",
+        )
+        return
+    drawn = io.StringIO()
+    code.terminal(out=drawn, border=border, compact=True)
+    error_line(drawn.getvalue().rstrip("\n"))
 
 
 @contextmanager
@@ -109,7 +158,7 @@ def _nothing_kept() -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        drop_stdout()
+        drop(sys.stdout)
         raise OutputError(
             f"the token could not be written: {error.strerror}",
             hint="Nothing was kept of it; do it again when there is room.",
@@ -117,13 +166,15 @@ def _nothing_kept() -> Iterator[None]:
 
 
 def _fields(token: Delegation) -> dict[str, Any]:
+    from lite.cli.ucan_words import as_json
+
     return {
         "cid": str(token.cid),
         "iss": token.issuer,
         "aud": token.audience,
         "sub": token.subject,
         "cmd": token.command,
-        "pol": token.policy.value(),
+        "pol": as_json(token.policy.value()),
         "exp": token.expires_at,
     }
 
@@ -143,37 +194,6 @@ def lasting(text: str) -> int | None:
     return seconds
 
 
-def drawing(text: str) -> list[str]:
-    """The lines of the text as a QR code in half blocks, the right way round on a dark terminal.
-
-    Raises:
-        UsageError: it is longer than a QR code can be, or wider than the terminal.
-    """
-    import io
-
-    import segno
-
-    try:
-        code = segno.make_qr(text, error="l")
-    except segno.DataOverflowError:
-        raise UsageError(
-            f"a QR code cannot hold {len(text)} characters", hint="Send the token as text."
-        ) from None
-    columns = _columns()
-    for border in QR_BORDERS:
-        wide = int(code.symbol_size(border=border)[0])
-        if columns is None or wide <= columns:
-            break
-    else:
-        raise UsageError(
-            f"the QR code is {wide} characters wide, the terminal {columns}",
-            hint="Widen the terminal or make its letters smaller, or send the token as text.",
-        )
-    drawn = io.StringIO()
-    code.terminal(out=drawn, border=border, compact=True)
-    return drawn.getvalue().rstrip("\n").split("\n")
-
-
 def _columns() -> int | None:
     """How wide the terminal of stderr is; None when there is none that says so."""
     import os
@@ -189,6 +209,7 @@ def _columns() -> int | None:
 
 def _policy(texts: Sequence[str]) -> list[Any]:
     """The statements of every `--policy`, checked."""
+    from lite.ipld import dag_cbor
     from lite.ucan.policy import Policy
     from lite.ucan.refusals import InvalidPolicy
 
@@ -199,8 +220,10 @@ def _policy(texts: Sequence[str]) -> list[Any]:
             raise UsageError("--policy: not a list", hint=_POLICY_HINT)
         statements += [value] if value and isinstance(value[0], str) else value
     try:
-        return Policy.parse(_whole(statements)).value()
-    except InvalidPolicy as error:
+        policy = Policy.parse(_whole(statements)).value()
+        dag_cbor.encode(policy)
+        return policy
+    except (InvalidPolicy, CodecError) as error:
         raise UsageError(f"--policy: {error}", hint=_POLICY_HINT) from None
 
 
@@ -213,14 +236,6 @@ def _whole(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer() and abs(value) <= WHOLE_MAX:
         return int(value)
     return value
-
-
-def _fractions(value: Any) -> Iterator[float]:
-    if isinstance(value, float):
-        yield value
-    elif isinstance(value, (list, dict)):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _fractions(item)
 
 
 _POLICY_HINT = """For example: --policy '["==", ".input.func", "add"]'"""
@@ -277,13 +292,14 @@ def revoke(shell: Shell, token: str) -> None:
 
 def _revoked(node: Node, text: str) -> CID:
     """The CID of the delegation that is meant; what came in a file is stored first."""
-    from lite.cli.ucan_items import forest, leaves, read
+    from lite.cli.ucan_items import delegations, read
     from lite.cli.ucan_source import load
+    from lite.delegations import ends
     from lite.ucan.checks import unpack
 
     data = load(node, text)
     items = [read(token) for token in unpack(data)]
-    found = [branch.item.cid for branch in leaves(forest(items))]
+    found = [one.cid for one in ends(delegations(items))]
     if not found:
         raise NotFoundError(f"there is no delegation in {one_line(text, 60)}")
     if len(found) > 1:
@@ -316,7 +332,7 @@ def forget(shell: Shell, token: str) -> None:
     items = [read(data) for data in unpack(load(node, token))]
     kept = [one for one in items if one.kind == "delegation"]
     if not kept:
-        what = " and ".join(sorted({one.kind for one in items}))
+        what = " and ".join(sorted({one.kind for one in items})) or "nothing at all"
         raise UsageError(
             f"there is no delegation in it, but {what}; only delegations are forgotten"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,8 +12,9 @@ from lite.cli.shell import Shell
 
 if TYPE_CHECKING:
     from lite.cli.ucan_items import Branch, Item
-    from lite.cli.ucan_judge import Judge, Judged
+    from lite.cli.ucan_judge import Judged
     from lite.gate import Verdict
+    from lite.ipld.cid import CID
     from lite.node import Node
     from lite.ucan.delegation import Delegation
     from lite.ucan.invocation import Invocation
@@ -40,53 +41,59 @@ def inspect(shell: Shell, token: str) -> None:
     from lite.cli.ucan_items import forest, read, walk
     from lite.cli.ucan_judge import Judge
     from lite.cli.ucan_source import load
+    from lite.cli.ucan_words import say
     from lite.ucan.checks import unpack
 
     node = shell.node()
-    items = [read(data) for data in unpack(load(node, token))]
-    trees = forest(items)
-    judge = Judge(node, items)
+    tokens = unpack(load(node, token))
+    items = [read(data) for data in tokens]
+    judge = Judge(node, tokens)
+    judged = judge.all(items)
+    trees = forest(items, {cid: one.chain for cid, one in judged.items()})
     if shell.json:
-        shell.emit({"tokens": [_as_json(one, judge.branch(one)) for one in walk(trees)]})
+        shell.emit({"tokens": [_as_json(one, judged[one.item.cid]) for one in walk(trees)]})
         return
     for tree in trees:
-        for line in _lines(tree, node, judge, "", ""):
-            shell.line(line)
+        for line in _lines(tree, node, judged, "", ""):
+            say(shell, line)
+    if not trees:
+        say(shell, "an empty container: there is no token in it")
     if judge.skipped:
-        shell.line(judge.left_out())
+        say(shell, judge.left_out())
 
 
-def _lines(branch: Branch, node: Node, judge: Judge, first: str, rest: str) -> Iterator[str]:
+def _lines(
+    branch: Branch, node: Node, judged: Mapping[CID, Judged], first: str, rest: str
+) -> Iterator[str]:
     """`first` leads the token's own line, `rest` those below it."""
     yield f"{first}{branch.item.kind}  {branch.item.cid}"
     bar = rest + ("│ " if branch.below else "  ")
-    for label, text in _facts(branch, node, judge):
+    for label, text in _facts(branch.item, node, judged[branch.item.cid]):
         yield f"{bar}{label:<{LABEL_CHARS}} {text}"
     for i, child in enumerate(branch.below):
         last = i == len(branch.below) - 1
         lead, under = ("└─ ", "   ") if last else ("├─ ", "│  ")
-        yield from _lines(child, node, judge, rest + lead, rest + under)
+        yield from _lines(child, node, judged, rest + lead, rest + under)
 
 
-def _facts(branch: Branch, node: Node, judge: Judge) -> Iterator[tuple[str, str]]:
+def _facts(item: Item, node: Node, judged: Judged) -> Iterator[tuple[str, str]]:
     from lite.cli.ucan_words import ends
     from lite.ucan.delegation import Delegation
     from lite.ucan.show import moment
 
-    token = branch.item.token
+    token = item.token
     if token is None:
-        yield "broken", branch.item.problem
+        yield "broken", item.problem
         return
     yield "from", _who(token.issuer, node)
     if isinstance(token, Delegation):
         yield from _delegated(token, node)
     else:
-        yield from _invoked(branch.item, token, node)
+        yield from _invoked(item, token, node)
     if token.not_before is not None:
         yield "since", moment(token.not_before)
     yield "until", ends(token.expires_at, node.clock.now())
-    judged = judge.branch(branch)
-    holds = {"revocation": "it counts", "receipt": "it is whole"}.get(branch.item.kind, "it holds")
+    holds = {"revocation": "it counts", "receipt": "it is whole"}.get(item.kind, "it holds")
     yield (
         "now",
         holds + (f"; {judged.note}" if judged.note else "") if judged.holds else judged.reason,
@@ -104,13 +111,16 @@ def _delegated(token: Delegation, node: Node) -> Iterator[tuple[str, str]]:
 
 
 def _invoked(item: Item, token: Invocation, node: Node) -> Iterator[tuple[str, str]]:
+    from lite.cli.ucan_words import link
     from lite.ucan.show import value as shown
 
     if item.kind == "revocation":
-        yield "revokes", str(token.args.get("revoke"))
+        yield "revokes", link(token.args.get("revoke"))
         return
     if item.kind == "receipt":
-        yield "says", f"{shown(token.args.get('ins'))} gave {shown(token.args.get('out'))}"
+        what = "ins" if "ins" in token.args else "ran"
+        yield "says", f"{shown(token.args.get(what))} gave {shown(token.args.get('out'))}"
+        yield "ran", link(token.args.get("ran"))
         return
     yield "asks", _who(token.executor, node)
     if token.subject != token.executor:
@@ -148,7 +158,7 @@ def _as_json(branch: Branch, judged: Judged) -> dict[str, Any]:
 
 def token_fields(token: Delegation | Invocation) -> dict[str, Any]:
     """What a token says, for `--json`."""
-    from lite.cli.ucan_words import conditions
+    from lite.cli.ucan_words import as_json, conditions
     from lite.ucan.delegation import Delegation
 
     fields: dict[str, Any] = {
@@ -157,13 +167,13 @@ def token_fields(token: Delegation | Invocation) -> dict[str, Any]:
         "cmd": token.command,
         "nbf": token.not_before,
         "exp": token.expires_at,
-        "meta": token.meta,
+        "meta": as_json(token.meta),
     }
     if isinstance(token, Delegation):
-        policy = {"pol": token.policy.value(), "policy": conditions(token.policy)}
+        policy = {"pol": as_json(token.policy.value()), "policy": conditions(token.policy)}
         return {**fields, "aud": token.audience, **policy}
     proofs = [str(cid) for cid in token.proofs]
-    return {**fields, "aud": token.executor, "args": token.args, "prf": proofs}
+    return {**fields, "aud": token.executor, "args": as_json(token.args), "prf": proofs}
 
 
 @verb(
@@ -183,6 +193,7 @@ def verify(shell: Shell, token: str, executor: str | None) -> None:
     reason. Nothing is stored and nothing is done; that an invocation was used before is no fault.
     """
     from lite.cli.ucan_source import did, load
+    from lite.cli.ucan_words import say
 
     me = None if executor is None else did(executor, "--executor")
     node = shell.node()
@@ -201,7 +212,7 @@ def verify(shell: Shell, token: str, executor: str | None) -> None:
         )
         return
     for line in _allows(node, verdict):
-        shell.line(line)
+        say(shell, line)
 
 
 def _allows(node: Node, verdict: Verdict) -> Iterator[str]:

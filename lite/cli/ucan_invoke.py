@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from lite.cli.command import verb
+from lite.cli.present import one_line
 from lite.cli.results import exit_status, show_trace, show_value, summary
 from lite.cli.run import RunCommand, end_queued, make_instruction
 from lite.cli.shell import Shell, TaskEnded, need_stdout
@@ -14,6 +15,7 @@ from lite.cli.sources import NodeSources
 from lite.errors import AuthorityError, QueuedError, UsageError
 
 COMMAND = "/wasm/run"
+LABEL_CHARS = 64
 
 EXAMPLE = """
 ipvm ucan invoke --subject did:key:z6Mk… add.wasm:add 2 40 > job.ucan
@@ -53,6 +55,7 @@ def invoke(
     from lite.cli.target import find_target
     from lite.cli.ucan_delegate import lasting
     from lite.cli.ucan_source import did
+    from lite.cli.ucan_words import NUMBER_NOTE, odd_number
     from lite.invocations import args_of, nonce_for
     from lite.ucan import container
 
@@ -75,10 +78,13 @@ def invoke(
             f"the invocation would let out what was marked secret: {what}",
             hint="Give the other the file in a way of your own, and name it by its CID.",
         )
+    told = args_of(instruction, limits)
+    if odd := odd_number(told):
+        shell.note(f"ipvm: {odd}; {NUMBER_NOTE}")
     tokens = node.authority.invoke(
         at,
         COMMAND,
-        args_of(instruction, limits),
+        told,
         nonce=nonce_for(instruction),  # the same call has the same Task ID each time
         expires_in_s=seconds,
     )
@@ -122,11 +128,12 @@ def _limits(fuel: str | None, memory: str | None, time: str | None) -> dict[str,
 def run(shell: Shell, token: str, out: str | None) -> None:
     """Do what another asks this node to do, if its proofs allow it; else end with 4.
 
-    Prints what `ipvm run` prints. An invocation counts once: sent again, it is answered from the
-    receipt of the first time.
+    Prints what `ipvm run` prints. An invocation counts once: sent again, it is refused as a replay,
+    and the receipt of the first time is named.
     """
     from lite.cli.outfile import check_folder
     from lite.cli.ucan_source import load
+    from lite.ucan.show import printable
 
     if out is not None:
         check_folder(out)
@@ -138,7 +145,7 @@ def run(shell: Shell, token: str, out: str | None) -> None:
     except QueuedError as queued:
         end_queued(shell, "invocation", str(queued), queued.hint)
     show_trace(shell, node, answer.receipt)
-    label = str(answer.receipt.meta.get("func") or "invocation")
+    label = printable(one_line(str(answer.receipt.meta.get("func") or "invocation"), LABEL_CHARS))
     shell.note(summary(shell, node, answer, label))
     if shell.json:
         from lite.json_fields import answer_fields

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from lite.frozen import frozen
@@ -10,6 +10,7 @@ from lite.ipld.cid import CID, DAG_CBOR
 from lite.ucan import envelope
 from lite.ucan.checks import Place
 from lite.ucan.checks import read as read_token
+from lite.ucan.command import covers
 from lite.ucan.delegation import Delegation
 from lite.ucan.envelope import DELEGATION_TAGS
 from lite.ucan.invocation import Invocation
@@ -68,32 +69,41 @@ def _parse(data: bytes, cid: CID | None) -> Delegation | Invocation:
     return Delegation.of(token) if token.tag in DELEGATION_TAGS else Invocation.of(token)
 
 
-def forest(items: Sequence[Item]) -> list[Branch]:
-    """The items as trees, in their order; each is there once."""
-    above = _all_above(items)
-    chains = [_chain(number, above) for number in range(len(items))]
+def forest(
+    items: Sequence[Item], chains: Mapping[CID, Sequence[CID]] | None = None
+) -> list[Branch]:
+    """The items as trees, in their order; each is there once.
+
+    Args:
+        chains: what each was found to rest on, the root first, itself perhaps last; what is absent
+            stands below what could have given it.
+    """
+    numbers = {item.cid: number for number, item in enumerate(items)}
+    givers = _all_above(items, chains or {})
+    above = [None if giver is None else numbers.get(giver) for giver in givers]
+    chain = [_chain(number, above) for number in range(len(items))]
     below: dict[int, list[int]] = {}
-    for number, chain in enumerate(chains):
-        below.setdefault(chain[0] if chain else -1, []).append(number)
+    for number, found in enumerate(chain):
+        below.setdefault(found[0] if found else -1, []).append(number)
 
     def branches(number: int) -> tuple[Branch, ...]:
         return tuple(
-            Branch(items[n], tuple(items[m] for m in reversed(chains[n])), branches(n))
+            Branch(items[n], tuple(items[m] for m in reversed(chain[n])), branches(n))
             for n in below.get(number, ())
         )
 
     return list(branches(-1))
 
 
-def leaves(branches: Iterable[Branch]) -> list[Branch]:
-    """The delegations on which no other delegation of the trees stands."""
-    found: list[Branch] = []
-    for one in branches:
-        inner = leaves(one.below)
-        if one.item.kind == "delegation" and not inner:
-            found.append(one)
-        found += inner
-    return found
+def structure(items: Sequence[Item]) -> dict[CID, CID]:
+    """Each that stands below another, by what they say alone: with what that is."""
+    above = zip(items, _all_above(items, {}), strict=True)
+    return {item.cid: giver for item, giver in above if giver is not None}
+
+
+def delegations(items: Iterable[Item]) -> list[Delegation]:
+    """Those of the items that are delegations."""
+    return [item.token for item in items if isinstance(item.token, Delegation)]
 
 
 def walk(branches: Iterable[Branch]) -> Iterable[Branch]:
@@ -103,31 +113,43 @@ def walk(branches: Iterable[Branch]) -> Iterable[Branch]:
         yield from walk(one.below)
 
 
-def _all_above(items: Sequence[Item]) -> list[int | None]:
-    """For each the number of what it stands on: its last proof, or what its issuer was given."""
-    numbers = {item.cid: number for number, item in enumerate(items)}
-    given_to: dict[str, list[int]] = {}
-    for number, item in enumerate(items):
+def _all_above(items: Sequence[Item], chains: Mapping[CID, Sequence[CID]]) -> Iterator[CID | None]:
+    """For each what it stands on: its last proof, or what its issuer was given."""
+    here = {item.cid for item in items}
+    given_to: dict[str, list[Item]] = {}
+    for item in items:
         if isinstance(item.token, Delegation):
-            given_to.setdefault(item.token.audience, []).append(number)
-    return [_above(item, items, numbers, given_to) for item in items]
+            given_to.setdefault(item.token.audience, []).append(item)
+    for item in items:
+        if isinstance(item.token, Invocation):
+            found = _named(item, item.token)
+            yield found if found in here else None
+            continue
+        rest = [cid for cid in chains.get(item.cid, ()) if cid != item.cid and cid in here]
+        yield rest[-1] if rest else _giver(item, given_to)
 
 
-def _above(
-    item: Item, items: Sequence[Item], numbers: dict[CID, int], given_to: dict[str, list[int]]
-) -> int | None:
+def _named(item: Item, token: Invocation) -> CID | None:
+    """What an invocation itself says that it stands on."""
+    revoked: Any = token.args.get("revoke") if item.kind == "revocation" else None
+    wanted = revoked or (token.proofs[-1] if token.proofs else None)
+    return wanted if isinstance(wanted, CID) else None
+
+
+def _giver(item: Item, given_to: Mapping[str, Sequence[Item]]) -> CID | None:
+    """What gave its issuer the right; of several rather one of a command that covers its own."""
     token = item.token
-    if isinstance(token, Invocation):
-        revoked: Any = token.args.get("revoke") if item.kind == "revocation" else None
-        wanted = revoked or (token.proofs[-1] if token.proofs else None)
-        return numbers.get(wanted) if isinstance(wanted, CID) else None
-    if token is None or token.is_root:
+    if not isinstance(token, Delegation) or token.is_root:
         return None
-    for number in given_to.get(token.issuer, ()):
-        giver = items[number].token
-        if giver is not token and giver is not None and _same_subject(giver.subject, token.subject):
-            return number
-    return None
+    nearest: CID | None = None
+    for giver in given_to.get(token.issuer, ()):
+        if giver is item or not isinstance(giver.token, Delegation):
+            continue
+        if _same_subject(giver.token.subject, token.subject):
+            if covers(giver.token.command, token.command):
+                return giver.cid
+            nearest = nearest or giver.cid
+    return nearest
 
 
 def _same_subject(one: str | None, other: str | None) -> bool:

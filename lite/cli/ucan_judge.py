@@ -5,16 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lite.errors import UsageError
-from lite.frozen import frozen
+from lite.cli.ucan_items import structure
+from lite.frozen import frozen, replace
+from lite.ucan.refusals import (
+    InvalidSignature,
+    IssuerUnknown,
+    SignatureAlgorithm,
+    SignatureKey,
+    SignatureVersion,
+    UnavailableProof,
+)
 
 if TYPE_CHECKING:
-    from lite.cli.ucan_items import Branch, Item
+    from lite.cli.ucan_items import Item
     from lite.gate import Verdict
+    from lite.ipld.cid import CID
     from lite.node import Node
 
 NOT_JUDGED = "not judged: too much to search; `ipvm ucan verify` judges one"
-PACKED_COST = 10  # looks of a search: to pack a token with another, and to unpack it
+_SIGNATURE = (InvalidSignature, SignatureVersion, SignatureAlgorithm, SignatureKey, IssuerUnknown)
+_UNSOUND = frozenset(kind.code for kind in _SIGNATURE)
 
 
 @frozen
@@ -27,6 +37,7 @@ class Judged:
         refusal: why it does not hold or was not judged; None when it holds.
         code: of that refusal.
         note: what else to know of it.
+        chain: the delegations that it rests on, as far as they were found, the root first.
     """
 
     holds: bool | None
@@ -34,6 +45,7 @@ class Judged:
     refusal: str | None
     code: str | None = None
     note: str = ""
+    chain: tuple[CID, ...] = ()
 
     @property
     def reason(self) -> str:
@@ -46,39 +58,38 @@ class Judged:
 class Judge:
     """Judges the tokens of one file, or of the store.
 
+    Args:
+        tokens: those of the file.
+
     Attributes:
         skipped: how many were not judged so far.
     """
 
-    def __init__(self, node: Node, items: Sequence[Item] = ()) -> None:
-        self._node = node
-        self._beside = {item.cid: item for item in items}
-        self._searches = node.authority.searches()
+    def __init__(self, node: Node, tokens: Sequence[bytes] = ()) -> None:
+        from lite.parcel import Parcel
+
+        self._authority = node.authority
+        self._searches = self._authority.searches()
+        self._along = self._authority.along(Parcel.of(tokens), self._searches)
         self.skipped = 0
 
-    def branch(self, branch: Branch) -> Judged:
-        """Whether the token holds now, with what came beside it and what is in the store."""
-        from lite.ucan import container
-        from lite.ucan.invocation import Invocation
+    def all(self, items: Sequence[Item]) -> dict[CID, Judged]:
+        """Each of the tokens of the file by its CID."""
+        found = {item.cid: self.one(item) for item in items}
+        for item, giver in structure(items).items():
+            judged, above = found[item], found[giver]
+            # With a giver that is no sound token it is that which is wrong.
+            if judged.code == UnavailableProof.code and above.code in _UNSOUND:
+                found[item] = replace(judged, refusal=above.refusal, code=above.code)
+        return found
 
+    def one(self, item: Item) -> Judged:
+        """Whether a token holds now, with what came beside it and what is in the store."""
+        if item.token is None:
+            return Judged(False, None, item.problem)
         if self._searches.exhausted:
             return self._skip()
-        beside = branch.above
-        token = branch.item.token
-        if branch.item.kind == "invocation" and isinstance(token, Invocation):
-            beside = tuple(self._beside[cid] for cid in token.proofs if cid in self._beside)
-        parts = [branch.item.data, *(item.data for item in beside)]
-        self._searches.spend(PACKED_COST * len(parts))
-        return self.data(container.write(parts))
-
-    def data(self, data: bytes) -> Judged:
-        """Whether a token or a container holds now."""
-        if self._searches.exhausted:
-            return self._skip()
-        try:
-            verdict = self._node.authority.verify(data, searches=self._searches)
-        except UsageError as error:  # what gave the right goes round in a circle
-            return Judged(False, None, str(error), error.code)
+        verdict = self._authority.judge(item.data, self._along)
         if not verdict.holds and self._searches.exhausted:
             return self._skip()
         return _judged(verdict)
@@ -95,4 +106,5 @@ class Judge:
 def _judged(verdict: Verdict) -> Judged:
     refusal = verdict.refusal
     reason, code = (None, None) if refusal is None else (str(refusal), refusal.code)
-    return Judged(verdict.holds, verdict.until, reason, code, verdict.note)
+    chain = tuple(link.cid for link in verdict.chain)
+    return Judged(verdict.holds, verdict.until, reason, code, verdict.note, chain)

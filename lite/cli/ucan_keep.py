@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lite.cli.command import verb
-from lite.cli.present import visible
 from lite.cli.shell import Shell, TaskEnded, complain
 
 if TYPE_CHECKING:
@@ -32,6 +31,7 @@ def import_(shell: Shell, token: str) -> None:
     What is bad in a container is named and left out; the exit status is then that of the first one.
     """
     from lite.cli.ucan_source import load
+    from lite.cli.ucan_words import say
 
     node = shell.node()
     found = node.authority.import_(load(node, token))
@@ -39,7 +39,9 @@ def import_(shell: Shell, token: str) -> None:
         shell.emit(_import_fields(found))
     else:
         for one in found.taken:
-            shell.line(f"{one.cid}  {one.kind}  {visible(one.note)}".rstrip())
+            say(shell, f"{one.cid}  {one.kind}  {one.note}".rstrip())
+        if not found.taken and not found.refused:
+            say(shell, "an empty container: there is no token in it")
         for bad in found.refused:
             complain(f"{bad.cid}  {bad.kind}, not taken in: {bad.error}", bad.error.hint)
     if found.refused:
@@ -70,18 +72,19 @@ def list_(shell: Shell) -> None:
     """List the delegations and revocations kept here: from whom, to whom, what, until when."""
     from lite.cli.ucan_items import read
     from lite.cli.ucan_judge import Judge
+    from lite.cli.ucan_words import say
 
     node = shell.node()
     items = [read(entry.token.data) for entry in node.authority.tokens()]
     judge = Judge(node)
-    rows = [(item, judge.data(item.data)) for item in items]
+    rows = [(item, judge.one(item)) for item in items]
     if shell.json:
         shell.emit({"tokens": [_row(item, judged) for item, judged in rows]})
         return
     for item, judged in rows:
-        shell.line(_line(node, item, judged))
+        say(shell, _line(node, item, judged))
     if judge.skipped:
-        shell.line(judge.left_out())
+        say(shell, judge.left_out())
 
 
 def _row(item: Item, judged: Judged) -> dict[str, Any]:
@@ -99,7 +102,7 @@ def _row(item: Item, judged: Judged) -> dict[str, Any]:
 
 
 def _line(node: Node, item: Item, judged: Judged) -> str:
-    from lite.cli.ucan_words import until
+    from lite.cli.ucan_words import link, until
     from lite.ucan.delegation import Delegation
     from lite.ucan.show import value as shown
 
@@ -109,7 +112,7 @@ def _line(node: Node, item: Item, judged: Judged) -> str:
     mark = {True: "✓", False: "✗", None: "?"}[judged.holds]
     issuer = _who(token.issuer, node)
     if not isinstance(token, Delegation):
-        return f"{mark} {item.cid}  {item.kind} by {issuer} of {token.args.get('revoke')}"
+        return f"{mark} {item.cid}  {item.kind} by {issuer} of {link(token.args.get('revoke'))}"
     what = f"{issuer} → {_who(token.audience, node)}  {shown(token.command)[1:-1]}"
     if token.subject != token.issuer:
         powerline = "every subject at which the issuer may (a powerline)"

@@ -5,14 +5,20 @@ Everything in a token may be a stranger's: `lite.ucan.show` writes out what a te
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from lite.ucan.show import moment, span
+from lite.errors import CodecError
+from lite.ipld.cid import CID
+from lite.ucan.show import moment, printable, span
 from lite.ucan.show import value as shown
 
 if TYPE_CHECKING:
+    from lite.cli.shell import Shell
     from lite.ucan.policy import Policy
     from lite.ucan.statement import Statement
+
+NUMBER_NOTE = "some others refuse such a token"
+WHOLE_MAX = 2**53 - 1  # beyond it others count in steps of two and more
 
 _COMPARED = {
     "==": "is",
@@ -23,6 +29,47 @@ _COMPARED = {
     ">=": "is at least",
     "like": "looks like",
 }
+
+
+def say(shell: Shell, line: str) -> None:
+    """A line of a result on stdout. All that is foreign in it is one line of plain signs: the only
+    way out for the words of tokens."""
+    shell.line(printable(line))
+
+
+def as_json(value: Any) -> Any:
+    """A value of a token for `--json`: a map that has no form in DAG-JSON as its DAG-CBOR bytes."""
+    from lite.ipld import dag_cbor, dag_json
+
+    try:
+        dag_json.encode(value)
+        return value
+    except CodecError:
+        pass
+    if type(value) is list:
+        return [as_json(item) for item in value]
+    if type(value) is dict and "/" not in value:
+        return {key: as_json(item) for key, item in value.items()}
+    return dag_cbor.encode(value)
+
+
+def link(value: Any) -> str:
+    """What should be a link: its CID in full; anything else as a value."""
+    return str(value) if type(value) is CID else shown(value)
+
+
+def odd_number(value: Any) -> str | None:
+    """The first number in a value that some other implementations do not take, and what it is."""
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if type(item) is float:
+            return f"{item} is {'a float' if item.is_integer() else 'no whole number'}"
+        if type(item) is int and abs(item) > WHOLE_MAX:
+            return f"{item} is beyond 2^53"
+        if type(item) in (list, dict):
+            pending += reversed(list(item.values() if type(item) is dict else item))
+    return None
 
 
 def conditions(policy: Policy) -> list[str]:

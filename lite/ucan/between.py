@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from lite.limits import PROOFS_MAX
 
 PRINCIPALS_MAX: Final = 5_000  # on each side
-LEVELS_MAX: Final = 2 * PROOFS_MAX  # so that a chain of too many links is still seen as one
+LEVELS_MAX: Final = 8 * PROOFS_MAX  # so that a chain of too many links is still seen as one
 
 Distances = Mapping[str, int]
 

@@ -38,8 +38,9 @@ from lite.ucan.show import value as shown
 LINKS_MAX: Final = PROOFS_MAX
 LOOKED_AT_MAX: Final = 4_096  # delegations to each principal
 PARTIALS_MAX: Final = 2_000  # partial chains that are gone on with
-SEARCH_STEPS_MAX: Final = 20 * STEPS_MAX  # for all policies that are looked at, in each round
-ROUND_STEPS: Final = (50, 500, STEPS_MAX)  # for one policy, in each round
+SEARCH_STEPS_MAX: Final = 40 * STEPS_MAX  # for all policies that are looked at, in each round
+# For one policy, in each round; the first is for as many as are given to a principal.
+ROUND_STEPS: Final = (90, 1_000, STEPS_MAX)
 SAME_PLACE_MAX: Final = 8  # partial chains that could stand for one another
 
 Chain = tuple[Delegation, ...]

@@ -56,8 +56,6 @@ _REFUSALS: Final[dict[Rule, type[Refusal]]] = {
 
 ITEMS_MAX: Final = 4_096  # values in one token, nested ones included
 SMALL_BYTES: Final = 512  # so few that their values need no count
-_SELECTOR_SIGNS: Final = (b".", b"[")  # one begins each part; it takes as long as two values
-_PATTERN_SIGNS: Final = (b"*", b"\\")  # three of them take as long as a value
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +110,13 @@ def read(
     place: Place,
     *,
     cid: CID | None = None,
+    items: int | None = None,
 ) -> Parsed:
     """Step 1 or 7b: the bytes as a token of the spec.
 
     Args:
         cid: of `data`, when known.
+        items: what `items_in` says of it, when known.
 
     Raises:
         TooManyItems: over `ITEMS_MAX` values; nothing of it was decoded.
@@ -125,7 +125,8 @@ def read(
         InvalidSignature: the signature has a length that no scheme known here has.
     """
     step = place.step("1", "7b")
-    if len(data) <= TOKEN_BYTES_MAX and items_in(data) > ITEMS_MAX:
+    count = items_in(data) if items is None else items
+    if len(data) <= TOKEN_BYTES_MAX and count > ITEMS_MAX:
         raise place.refused(too_many_items(data), step)
     try:
         return parse(data, cid)
@@ -141,12 +142,13 @@ def items_in(data: bytes) -> int:
     """How many values there are in a token, as far as it is worth to count them.
 
     In the policy of a delegation a text can be as much work as many values, so the parts of
-    selectors and patterns count too, by the signs that begin them.
+    selectors and patterns count too, by the signs that begin them: one of a selector takes as long
+    as two values, three of a pattern as long as one.
     """
     count = 0 if len(data) <= SMALL_BYTES else heads.items(data, ITEMS_MAX)
     if envelope.DELEGATION_LEAD in data[: envelope.LEAD_WITHIN]:
-        count += 2 * sum(map(data.count, _SELECTOR_SIGNS))
-        count += sum(map(data.count, _PATTERN_SIGNS)) // 3
+        of = data.count
+        count += 2 * (of(b".") + of(b"[")) + (of(b"*") + of(b"\\")) // 3
     return count
 
 

@@ -28,7 +28,7 @@ INVOCATION_TAGS: Final = frozenset({TAG_INVOCATION, "ucan/inv@1.0.0"})
 DELEGATION_TAGS: Final = frozenset({TAG_DELEGATION, "ucan/dlg@1.0.0"})
 
 DELEGATION_LEAD: Final = b"ucan/dlg@"
-LEAD_WITHIN: Final = 256  # bytes from the start of a token; the tag comes after signature and header
+LEAD_WITHIN: Final = 256  # bytes: so far from the start of a token its tag begins
 
 _HEADER_KEY = "h"
 _KNOWN_TAGS = INVOCATION_TAGS | DELEGATION_TAGS

@@ -184,23 +184,25 @@ def check_chain(
 
 def _walk(data: bytes, request: _Request) -> Authorised:
     """Steps 1 to 7h."""
-    invocation = read(Invocation.parse, data, Place(None))
+    items = items_in(data)
+    invocation = read(Invocation.parse, data, Place(None), items=items)
     place = Place(invocation.cid)
     check_signature(invocation.token, place)
     _check_address(invocation, request)
     check_time(invocation, request.now, place)
     count = len(invocation.proofs)
     _check_number(count, place)
-    left = CHECK_ITEMS_MAX - items_in(data)
+    left = CHECK_ITEMS_MAX - items
     chain: list[Delegation] = []
     for position, cid in enumerate(invocation.proofs):
         place = Place(cid, position, count)
         known = request.memo.delegation(cid) if request.memo is not None else None
         proof = _at_hand(cid, place, request) if known is None else known.data
-        left -= items_in(proof)
+        items = items_in(proof)
+        left -= items
         if left < 0 and len(proof) <= TOKEN_BYTES_MAX:
             raise place.refused(too_many_items(proof), "7b")
-        delegation = known or _proof(cid, proof, place, request.memo)
+        delegation = known or _proof(cid, proof, place, request.memo, items)
         check_time(delegation, request.now, place)
         _check_link(invocation.subject, invocation.command, chain, delegation, place)
         chain.append(delegation)
@@ -214,13 +216,13 @@ def _check_address(invocation: Invocation, request: _Request) -> None:
     me = principal(request.executor)
     if invocation.executor != me:
         other = WrongExecutor(
-            f"addressed to {short(invocation.executor)}, but this node is {short(me)}",
+            f"addressed to {short(invocation.executor)}, not to {short(me)}",
             details={"aud": invocation.executor},
         )
         raise Place(invocation.cid).refused(other, "3")
     if invocation.subject != me and invocation.subject not in request.acts_for:
         foreign = ForeignSubject(
-            f"about {short(invocation.subject)}, but this node acts only for {short(me)}",
+            f"about {short(invocation.subject)}, but {short(me)} acts only for itself",
             details={"sub": invocation.subject},
         )
         raise Place(invocation.cid).refused(foreign, "4")
@@ -237,13 +239,13 @@ def _at_hand(cid: CID, place: Place, request: _Request) -> bytes:
     return data
 
 
-def _proof(cid: CID, data: bytes, place: Place, memo: Memo | None) -> Delegation:
+def _proof(cid: CID, data: bytes, place: Place, memo: Memo | None, items: int) -> Delegation:
     """The rest of step 7a, then 7b and 7c: once for each delegation as long as the memo has it."""
     found = CID.of(data, DAG_CBOR)
     if found != cid:
         other = WrongProof(f"its bytes are those of {short(found)}")
         raise place.refused(other, "7a")
-    delegation = read(Delegation.parse, data, place, cid=cid)
+    delegation = read(Delegation.parse, data, place, cid=cid, items=items)
     check_signature(delegation.token, place)
     if memo is not None:
         memo.keep_delegation(delegation)

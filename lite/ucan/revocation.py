@@ -20,7 +20,7 @@ from typing import Final
 from lite.ipld.cid import CID
 from lite.keys import Key
 from lite.ucan import payload, proofs
-from lite.ucan.authorised import RevokedBy
+from lite.ucan.authorised import AnyRevoked, RevokedBy
 from lite.ucan.checks import Place, check_signature, check_time, read
 from lite.ucan.delegation import Delegation
 from lite.ucan.invocation import Invocation
@@ -185,6 +185,10 @@ class Revocations:
             return None
         return next((issuer for issuer in issuers if issuer in names), None)
 
-    def any_revoked(self, delegations: Sequence[CID]) -> bool:
-        """Whether anybody revoked any of the delegations."""
-        return any(cid in self._revokers for cid in delegations)
+    def before(self, others: RevokedBy) -> RevokedBy:
+        """The same question to these, then to others."""
+        return lambda cid, issuers: self.revoked_by(cid, issuers) or others(cid, issuers)
+
+    def any_before(self, others: AnyRevoked) -> AnyRevoked:
+        """Whether these or others revoked any of some delegations."""
+        return lambda cids: any(cid in self._revokers for cid in cids) or others(cids)

@@ -13,7 +13,7 @@ from lite.ucan.between import Graph, between
 from lite.ucan.chains import Chain
 from lite.ucan.delegation import Delegation
 
-LEVELS_MAX: Final = 2 * PROOFS_MAX  # so that a chain of too many links is still seen as one
+LEVELS_MAX: Final = 8 * PROOFS_MAX  # so that a chain of too many links is still seen as one
 LOOKED_AT_MAX: Final = 2_000
 COMMANDS_MAX: Final = 16
 

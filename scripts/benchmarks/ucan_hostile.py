@@ -4,8 +4,9 @@ fast."""
 from __future__ import annotations
 
 import gzip
+import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ def seconds(
     """The best of five to refuse a case; it must be with this code."""
     from lite.ipld.cid import CID
     from lite.parcel import Parcel
+    from lite.ucan import selector
     from lite.ucan.memo import Memo
     from lite.ucan.refusals import Refusal
 
@@ -49,6 +51,7 @@ def seconds(
     best = 1.0
     for _ in range(5):
         gate.memo = Memo()
+        selector._parse.cache_clear()
         started = time.perf_counter()
         try:
             (asked,) = Parcel.read(data).invocations
@@ -120,6 +123,36 @@ def revoked(folder: Path, effort: Effort) -> Iterator[Sides]:
     yield sides
 
 
+@row("ucan.dropped", "refuse a remembered chain that was revoked since", "ms", 10.0)
+def dropped(folder: Path, effort: Effort) -> Iterator[Sides]:
+    """The refusal itself takes it out of the memo."""
+    from lite.store import Store
+    from lite.ucan.refusals import Revoked
+    from lite.ucan.revocation import Revocation
+
+    people = keys()
+    chain = links(people)
+    data, me = asking(people, chain), people[0].did
+    gate = gate_in(folder, chain)
+    tokens = Store.open(folder / "home", durability="normal").tokens
+
+    def one() -> float:
+        gate.authorise(data, executor=me, proofs_with_it={}, claim=None)
+        assert len(gate.memo) == 1
+        revocation = Revocation.issue(people[0], revoked=chain[1].cid, subject=me)
+        tokens.add(revocations=[(revocation, [me])])
+        started = time.perf_counter()
+        try:
+            gate.authorise(data, executor=me, proofs_with_it={}, claim=None)
+        except Revoked:
+            taken = time.perf_counter() - started
+        assert len(gate.memo) == 0
+        return taken
+
+    taken = one()
+    yield Sides(lambda: taken)
+
+
 @row("ucan.costly", "refuse a policy of too many steps", "ms", 10.0)
 def costly(folder: Path, effort: Effort) -> Iterator[Sides]:
     people = keys()
@@ -137,6 +170,49 @@ def fat(folder: Path, effort: Effort) -> Iterator[Sides]:
     begin = links(people[:16], policy=policy)
     chain = [*begin, *links(people[15:], subject=people[0].did, command="/wasmedge")]
     yield refusal(folder, chain, "ucan-command", asking(people, chain))
+
+
+def paths(parts: int, seed: int) -> str:
+    """A selector of so many parts, like no other."""
+    chosen = random.Random(seed)
+    return "".join(f".{chosen.choice('abcdefgh')}?" for _ in range(parts))
+
+
+def sixteen(policy: Callable[[int], list[Any]]) -> tuple[list[Key], list[Delegation]]:
+    """A chain of as many links as may be, each with a policy of its own, the last one for another
+    command."""
+    from lite.keys import Key
+
+    people = [Key.from_seed(bytes([number] * 32)) for number in range(1, 18)]
+    chain = [
+        link
+        for n in range(16)
+        for link in links(
+            people[n : n + 2],
+            subject=people[0].did,
+            policy=policy(n),
+            command=RUN if n < 15 else "/wasmedge",
+        )
+    ]
+    return people, chain
+
+
+@row("ucan.parts", "refuse 16 proofs with as many parts of selectors as they may have", "ms", 10.0)
+def parts(folder: Path, effort: Effort) -> Iterator[Sides]:
+    people, chain = sixteen(lambda n: [["==", paths(68, 2 * n + k), None] for k in range(2)])
+    yield refusal(folder, chain, "ucan-command", asking(people, chain))
+
+
+@row("ucan.patterns", "refuse 16 proofs with as many wildcards as they may have", "ms", 10.0)
+def patterns(folder: Path, effort: Effort) -> Iterator[Sides]:
+    people, chain = sixteen(lambda n: [["not", ["like", ".rsc", "a*b" * 440 + str(n)]]])
+    yield refusal(folder, chain, "ucan-command", asking(people, chain))
+
+
+@row("ucan.selectors", "refuse 16 proofs of 15 selectors of 1,000 characters", "ms", 10.0)
+def selectors(folder: Path, effort: Effort) -> Iterator[Sides]:
+    people, chain = sixteen(lambda n: [["==", paths(330, 15 * n + k), None] for k in range(15)])
+    yield refusal(folder, chain, "ucan-items-too-many", asking(people, chain))
 
 
 @row("ucan.items", "refuse proofs of 14,000 values", "ms", 10.0)

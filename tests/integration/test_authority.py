@@ -234,17 +234,23 @@ def test_a_revocation_by_another_process_counts_although_the_chain_is_remembered
 # Once.
 
 
-def test_the_same_invocation_again_is_answered_by_the_first_receipt(
+def test_the_same_invocation_again_is_a_replay_that_names_the_first_receipt(
     pi: Node, phone: Node, opened: Opener
 ) -> None:
     give(pi, phone)
     data = ask(phone, pi, add(pi))
+    name = invocation_in(data).cid
+    assert pi.answered(name) is None
     first = pi.run_invocation(data)
-    again = pi.run_invocation(data)
-    assert (again.source, again.rule) == ("cached", "done before")
-    assert again.receipt == first.receipt
-    pi.close()
-    assert opened("pi").run_invocation(data).receipt == first.receipt
+    for node in (pi, opened("pi")):
+        with pytest.raises(Replayed) as caught:
+            node.run_invocation(data)
+        assert caught.value.details == {"receipt": str(first.receipt.cid)}
+        again = node.answered(name)
+        assert again is not None
+        assert (again.source, again.rule) == ("cached", "done before")
+        assert (again.receipt, again.out.unwrap()) == (first.receipt, 42)
+        node.close()
 
 
 def test_an_invocation_whose_receipt_was_forgotten_is_a_replay(pi: Node, phone: Node) -> None:
@@ -412,7 +418,7 @@ def test_an_instruction_comes_through_an_invocation_unchanged(
         ({"rsc": "ipfs://x", "nnc": b""}, "nnc must be text"),
         ({"rsc": "ipfs://x", "more": 1}, "'more' is not known"),
         ({"rsc": "https://x.y", "input": 1}, "input: a map"),
-        ({"rsc": "https://x.y", "limits": 1}, "meta.limits"),
+        ({"rsc": "https://x.y", "limits": 1}, "args.limits"),
     ],
 )
 def test_arguments_of_no_instruction_are_the_requester_s_fault(

@@ -6,10 +6,12 @@ import pytest
 
 from lite import Node
 from lite.clock import EARLIEST_S
-from lite.errors import NotFoundError, UsageError
+from lite.errors import NotFoundError, QueuedError, UsageError
 from lite.ipld import dag_cbor
 from lite.ipld.cid import CID, DAG_CBOR
+from lite.model.instruction import Instruction
 from lite.ucan import container
+from lite.ucan.delegation import Delegation
 from lite.ucan.invocation import Invocation
 from lite.ucan.refusals import (
     ClockWrong,
@@ -19,9 +21,9 @@ from lite.ucan.refusals import (
     TooEarly,
     UnavailableProof,
 )
-from tests.authority_support import DAY, Opener, add, ask, give
+from tests.authority_support import DAY, Opener, add, ask, give, invocation_in
 from tests.store_support import START, FakeClock
-from tests.ucan_support import invocation_token
+from tests.ucan_support import LAPTOP, STRANGER, invocation_token
 
 # Clocks.
 
@@ -181,3 +183,88 @@ def test_only_who_issued_something_above_may_revoke(pi: Node, laptop: Node, phon
         laptop.authority.revoke(root)
     with pytest.raises(NotFoundError):
         phone.authority.revoke(root)
+
+
+# Chains.
+
+
+def test_a_chain_that_ends_is_not_passed_on_for_ever_by_a_wrong_clock(
+    pi: Node, phone: Node, clock: FakeClock
+) -> None:
+    give(pi, phone)
+    phone.run(add(phone))
+    clock.seconds = 1_000
+    with pytest.raises(ClockWrong):
+        phone.authority.delegate(STRANGER.did, "/wasm/run", expires_in_s=None, subject=pi.did)
+    assert len(phone.authority.tokens()) == 1
+
+
+def test_what_is_passed_on_lasts_as_long_as_was_wished_where_it_can(pi: Node, phone: Node) -> None:
+    give(pi, phone, expires_in_s=600)
+    give(pi, phone, expires_in_s=10 * DAY, policy=[["==", ".input.func", "add"]])
+    told = {"to": STRANGER.did, "command": "/wasm/run", "subject": pi.did}
+    for wished, conditions in ((300, 0), (DAY, 1)):
+        token = phone.authority.delegate(**told, expires_in_s=wished).chain[0]
+        assert len(token.policy.statements) == conditions
+    assert phone.authority.delegate(**told, expires_in_s=DAY).token.expires_at == START + DAY
+
+
+def test_costly_junk_in_the_store_hides_no_chain_and_a_search_cut_off_is_called_that(
+    pi: Node, phone: Node
+) -> None:
+    """From one who stands between the Pi and the phone."""
+    costly = [["all", ".input.args", ["!=", ".", -1]]] * 9 + [["==", ".no", 1]]
+    between = [
+        Delegation.issue(
+            pi.key, audience=taker, subject=pi.did, command="/wasm/run", expires_at=None
+        )
+        for taker in (STRANGER.did, LAPTOP.did)
+    ]
+    junk = [
+        Delegation.issue(
+            STRANGER,
+            audience=phone.did,
+            subject=pi.did,
+            command="/wasm/run",
+            policy=costly,
+            expires_at=None,
+        )
+        for _ in range(60)
+    ]
+    phone.authority.import_(container.write(one.data for one in [*between, *junk]))
+    args = {"rsc": "ipfs://x", "input": {"func": "add", "args": list(range(1_000))}}
+    with pytest.raises(NoProofs, match="the search was cut off"):
+        phone.authority.invoke(pi.did, "/wasm/run", args)
+    good = Delegation.issue(
+        LAPTOP,
+        audience=phone.did,
+        subject=pi.did,
+        command="/wasm/run",
+        policy=[["==", ".input.func", "add"]],
+        expires_at=START + DAY,
+    )
+    phone.authority.import_(good.data)
+    found = phone.authority.find_chain(
+        subject=pi.did, audience=phone.did, command="/wasm/run", args=args
+    )
+    assert found == [between[1], good]
+
+
+def test_an_await_of_the_task_id_of_an_invocation_finds_its_receipt(pi: Node, phone: Node) -> None:
+    """And of nothing else: the receipt is not found under the CID of the invocation."""
+    give(pi, phone)
+    data = ask(phone, pi, add(pi))
+    asked = invocation_in(data)
+    receipt = pi.run_invocation(data).receipt
+    assert receipt.ran == asked.task
+
+    def second(awaited: CID) -> bytes:
+        value = add(pi, 1, 1).value()
+        value["input"]["args"][0] = {"await/ok": awaited}
+        return ask(phone, pi, Instruction.from_value(value))
+
+    assert pi.run_invocation(second(asked.task)).out.unwrap() == 43
+    with pytest.raises(QueuedError):
+        pi.run_invocation(second(asked.cid))
+    came = pi.why(receipt.cid)
+    assert came is not None

@@ -225,12 +225,14 @@ def test_a_chain_that_lasts_as_long_as_is_wished_is_preferred_to_a_shorter_one()
 
 
 def test_policies_that_cost_much_do_not_hide_one_that_costs_little() -> None:
-    """With 300 of them, each as costly as one policy may be."""
+    """With nearly as many as are looked at, each as costly as one policy may be."""
     args = {"rows": list(range(1_000)), "func": "add"}
     costly = [["all", ".rows", ["!=", ".", -1]]] * 9 + [["==", ".no", 1]]
     junk = [
-        delegation(STRANGER, TABLET, policy=costly, expires_at=None, nonce=bytes([n % 256, n // 256]))
-        for n in range(300)
+        delegation(
+            STRANGER, TABLET, policy=costly, expires_at=None, nonce=bytes([n % 256, n // 256])
+        )
+        for n in range(4_000)
     ]
     known = [delegation(PI, STRANGER), delegation(PI, LAPTOP)]
     good = delegation(LAPTOP, TABLET, policy=[["==", ".func", "add"]])

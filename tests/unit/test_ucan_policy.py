@@ -358,7 +358,9 @@ def test_the_bound_on_steps_is_what_the_text_says() -> None:
 
 def test_a_failed_or_and_a_failed_not_name_the_values() -> None:
     args = {"a": "xyz", "b": 3, "c": [1]}
-    text = reason(["or", [["==", ".b", 1], ["and", [["==", ".q", 2]]], ["==", ".c", []]]], args=args)
+    text = reason(
+        ["or", [["==", ".b", 1], ["and", [["==", ".q", 2]]], ["==", ".c", []]]], args=args
+    )
     assert text.endswith("none of its 3 alternatives holds: .b is 3, there is no .q, .c is [1]")
     assert reason(["not", ["like", ".a", "x*"]], args=args).endswith('holds: .a is "xyz"')
     assert reason(["not", ["any", ".c", ["==", ".", 1]]], args=args).endswith("holds: .c is [1]")
