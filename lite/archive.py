@@ -167,7 +167,7 @@ class Archive:
     """
 
     def __init__(self, file: BinaryIO, stream_bytes_max: int = STREAM_BYTES_MAX) -> None:
-        self._file = file if file.seekable() else _spooled(bounded(file, stream_bytes_max))
+        self._file = file if file.seekable() else spooled(bounded(file, stream_bytes_max))
         reader = car.read_car(self._file)
         self.roots = tuple(reader.roots)
         self._where: dict[CID, tuple[int, int]] = {}
@@ -208,7 +208,7 @@ class Archive:
                 yield Receipt.parse(data)
 
 
-def _spooled(file: BinaryIO) -> BinaryIO:
+def spooled(file: BinaryIO) -> BinaryIO:
     """The rest of a pipe in a temporary file, so that it can be read twice."""
     chunk = file.read(MIB)
     car.read_car(io.BytesIO(chunk))  # what does not begin like an archive is not kept at all

@@ -158,6 +158,14 @@ SETTINGS: dict[str, Setting] = {
             ",".join,
         ),
         _count("trust.confirmations", 1, "how many trusted issuers must agree on an answer"),
+        Setting(
+            "trust.peers",
+            "true|false",
+            True,
+            "whether receipts of peers with the right `answers` count as answers",
+            parse_bool,
+            render_bool,
+        ),
         _time("peers.ask_ms", 300, "how long peers are asked for an answer before computing"),
         _size("peers.fetch_bytes", 256 * MIB, "largest download from peers for one run"),
         _choice(

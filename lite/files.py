@@ -40,6 +40,10 @@ def add_source(
     if isinstance(source, bytes):
         return unixfs.write_file(io.BytesIO(source), put, profile)
     if not isinstance(source, (str, Path)):
+        if not hasattr(source, "read"):
+            raise TypeError(
+                f"a file is a path, bytes or an open binary file, not {type(source).__name__}"
+            )
         return unixfs.write_file(bounded(source, stream_bytes_max), put, profile)
     path = Path(source)
     if path.is_dir():

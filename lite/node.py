@@ -81,7 +81,7 @@ class Node:
             store,
             key,
             Ops(config, workers),
-            TrustPolicy(key.did, frozenset(config.trust_issuers), config.trust_confirmations),
+            _policy(key.did, config),
             config.engine_caps,
             clock,
             _nearby(store, neighbours, config),
@@ -266,7 +266,7 @@ class Node:
 
     def run_invocation(self, data: bytes, *, limits: Limits | None = None) -> Answer:
         """Do what somebody else asks for, if their proofs allow it; the receipt names the
-        invocation. One that was answered before is answered by the same receipt.
+        invocation. One that was answered before is refused: `answered` has the receipt.
 
         Args:
             data: the invocation, or a container with it and its proofs, in any form.
@@ -274,7 +274,8 @@ class Node:
                 `Limits.guest()` within the configuration.
 
         Raises:
-            Refusal: why it may not be done (see `lite.ucan.refusals`).
+            Refusal: why it may not be done (see `lite.ucan.refusals`); of a `Replayed` one that was
+                answered the details name the `receipt`.
             UsageError: not exactly one invocation, or arguments that no instruction has.
             QueuedError, StoreError, EngineUnavailable: as `run` does; it may be sent again then.
         """
@@ -290,6 +291,13 @@ class Node:
             ops_allowed=self.config["ops.allowed_for_others"],
         )
         return self._answer(settled)
+
+    def answered(self, invocation: CID) -> Answer | None:
+        """What answered an invocation that was accepted here before, or None."""
+        from lite.invocations import answer_to
+
+        settled = answer_to(invocation, self.store)
+        return None if settled is None else self._answer(settled)
 
     @property
     def authority(self) -> Authority:
@@ -467,6 +475,11 @@ class Node:
         from lite import references
 
         return references.resolve(self.store, ref)
+
+
+def _policy(did: str, config: Config) -> TrustPolicy:
+    issuers, peers = frozenset(config.trust_issuers), config["trust.peers"]
+    return TrustPolicy(did, issuers, config.trust_confirmations, peers)
 
 
 def _nearby(store: Store, neighbours: Neighbours | None, config: Config) -> Nearby | None:

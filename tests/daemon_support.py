@@ -16,7 +16,9 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
+from lite.config import Config
 from lite.link import Card, Link
+from lite.node import Node
 
 ROOT = Path(__file__).resolve().parent.parent
 WITHIN_S = 30.0
@@ -149,6 +151,14 @@ def ipvm(home: Path, *args: object, status: int = 0) -> bytes:
     done = subprocess.run(command, env=environment(home), capture_output=True, timeout=60)
     assert done.returncode == status, done.stderr
     return done.stdout
+
+
+def prepare(home: Path, **modules: bytes) -> str:
+    """Make a home with modules by their names; its DID."""
+    with Node.open(config=Config.defaults(home)) as node:
+        for name, wasm in modules.items():
+            node.add(wasm, name=name)
+        return node.did
 
 
 def until(what: Callable[[], Any], within_s: float = WITHIN_S) -> Any:

@@ -7,7 +7,6 @@ against it, let `test/Utils.pm` there name these commands as two more languages.
 from __future__ import annotations
 
 import os
-import sqlite3
 import sys
 from pathlib import Path
 
@@ -16,11 +15,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from sync.base import Bound, Entry, RangeSource
 from sync.index import SetIndex, create
 from sync.reconcile import Reconciler, Vector
+from tests.memory_database import in_memory
 
 
 def stored(items: list[Bound]) -> RangeSource:
     """The items in a database, behind its aggregates."""
-    db = sqlite3.connect(":memory:", isolation_level=None)
+    db = in_memory()
     create(db, lambda size: bytes(size))
     index = SetIndex(db, bytes(32))
     index.add([Entry(0, id, time, 0, 1, "") for time, id in items])

@@ -22,6 +22,7 @@ from sync.health import PeerHealth
 from sync.peers import ANSWERS, BLOCKS, READ
 from sync.wall import SystemClock
 from tests.store_support import instruction
+from tests.sync_net_support import run
 
 WITHIN_S = 20.0
 FRIEND = (READ, BLOCKS, ANSWERS)
@@ -138,9 +139,7 @@ def meeting(
 ) -> None:
     """Run a story with as many started nodes; they are stopped afterwards, whatever happens."""
 
-    async def run() -> None:
-        failures: list[dict[str, Any]] = []
-        asyncio.get_running_loop().set_exception_handler(lambda _, seen: failures.append(seen))
+    async def whole() -> None:
         nodes = [PeerNode(folder, name, **options) for name in names]
         try:
             for node in nodes:
@@ -150,9 +149,8 @@ def meeting(
             for node in nodes:
                 await node.peering.stop()
                 node.close()
-        assert failures == [], "a task failed and nobody saw it"
 
-    asyncio.run(run())
+    run(whole)
 
 
 def befriend(*nodes: PeerNode, rights: Iterable[str] = FRIEND) -> None:

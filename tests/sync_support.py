@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from collections.abc import Callable, Iterable
 from random import Random
 
@@ -15,6 +14,7 @@ from sync.intake import Claims
 from sync.items import SqliteItems
 from sync.rules import Rules
 from sync.session import Session
+from tests.memory_database import in_memory
 
 SET = hashlib.sha256(b"the set of these tests").digest()
 START_S = 1_767_225_600
@@ -82,7 +82,7 @@ class SealVerifier:
 
 
 def memory_store(random: Callable[[int], bytes] | None = None) -> SqliteItems:
-    db = sqlite3.connect(":memory:", isolation_level=None)
+    db = in_memory()
     return SqliteItems(db, SET, random or Random(0).randbytes)
 
 

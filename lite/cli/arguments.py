@@ -32,7 +32,8 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,30}")
 _HEX = re.compile(r"[+-]?0[xX][0-9a-fA-F]{1,30}")
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _CID_LIKE = re.compile(r"Qm[1-9A-HJ-NP-Za-km-z]{44}|b[a-z2-7]{50,}|[zkfF][0-9A-Za-z]{45,}")
-_CORE = frozenset({"i32", "i64", "f32", "f64"})
+_CORE_INTEGERS = (Prim("i32"), Prim("i64"))
+_FLOAT_EXACT_MAX = 2**53  # from there on a float stands for several integers
 
 
 class Sources(Protocol):
@@ -106,13 +107,19 @@ def parse_core_arguments(
         words = list(range(given))
     if len(words) != pairs:
         raise WrongCount(
-            f"it takes {_count(expected)}, and a text, @file or - fills two; "
-            f"{given} with {len(words)} not a number cannot fill them",
+            f"it takes {_count(expected)}, and a text, @file or - fills two; given are "
+            f"{_numbers(given - len(words))} and {_texts(len(words))}",
         )
-    return [
-        _bytes_or_text(text, sources) if i in words else _number(text)
-        for i, text in enumerate(texts)
-    ]
+    values: list[Any] = []
+    at = 0
+    for i, text in enumerate(texts):
+        kind = func.params[at][1]
+        if i in words:
+            values.append(_bytes_or_text(text, sources))
+        else:
+            values.append(_core_value(i, text, kind))
+        at += 2 if i in words else 1
+    return values
 
 
 def parse_words(texts: Sequence[str], sources: Sources) -> list[str]:
@@ -218,7 +225,7 @@ def _value(text: str, t: WitType, sources: Sources) -> Any:
         stream = _stream(text, sources)
         if isinstance(stream, CID):
             return stream
-        text = _text_of(stream) if stream is not None else text
+        text = _text_of(stream, text) if stream is not None else text
     return _structured(text, t)
 
 
@@ -243,7 +250,7 @@ def _inline(text: str, sources: Sources) -> str:
     stream = _stream(text, sources)
     if isinstance(stream, CID):
         raise _NotThatType("a name stands for a file, and this is a single value")
-    return text if stream is None else _text_of(stream).strip()
+    return text if stream is None else _text_of(stream, text).strip()
 
 
 def _scalar(text: str, name: str) -> Any:
@@ -259,10 +266,28 @@ def _scalar(text: str, name: str) -> Any:
         case "f32" | "f64":
             return _float(text)
         case _:
-            value = _number(text)
+            value = _whole(text)
             if value is None:
                 raise _NotThatType
             return value
+
+
+def _whole(text: str) -> int | float | None:
+    """A number for an integer: as `_number`, but never another one than was written.
+
+    Raises:
+        _NotThatType: a fraction that a float would round to a whole number.
+    """
+    value = _number(text)
+    if not isinstance(value, float) or not value.is_integer() or abs(value) > INTEGER_MAX:
+        return value
+    from decimal import Decimal
+
+    exact = Decimal(text)
+    whole = int(exact) if exact else 0  # of 0e999999999 it would make all the zeros
+    if exact != whole:
+        raise _NotThatType("it is not a whole number")
+    return value if abs(whole) < _FLOAT_EXACT_MAX else whole
 
 
 def _number(text: str) -> int | float | None:
@@ -284,6 +309,13 @@ def _core_number(i: int, text: str) -> int | float | None:
         return _number(text)
     except _TooLarge as reason:
         raise UsageError(f"argument {i + 1}: {reason}") from None
+
+
+def _core_value(i: int, text: str, kind: WitType) -> int | float | None:
+    try:
+        return _whole(text) if kind in _CORE_INTEGERS else _number(text)
+    except _NotThatType as reason:
+        raise UsageError(f"argument {i + 1}: “{one_line(text, 60)}”: {reason}") from None
 
 
 def _float(text: str) -> float:
@@ -337,11 +369,11 @@ def _string(text: str, sources: Sources, *, whole: bool = False) -> str | CID:
             raise UsageError(f"{text} is a name; a command's argument is text")
         return stream
     if whole:
-        return _text_of(stream)
+        return _text_of(stream, text)
     value = bytes_or_link(stream, sources)
     if isinstance(value, CID):
         return value
-    return _decoded(value)
+    return _decoded(value, text)
 
 
 def _bytes_or_text(text: str, sources: Sources) -> Any:
@@ -370,18 +402,24 @@ def _stream(text: str, sources: Sources) -> BinaryIO | CID | None:
     return found
 
 
-def _text_of(stream: BinaryIO) -> str:
+def _text_of(stream: BinaryIO, said: str) -> str:
+    """All of a stream as text; `said` is the argument that stands for it."""
     data = _read(stream, BLOCK_BYTES_MAX + 1)
     if len(data) > BLOCK_BYTES_MAX:
-        raise UsageError(f"the file has more than {BLOCK_BYTES_MAX} bytes, too many for this")
-    return _decoded(data)
+        much = f"more than {BLOCK_BYTES_MAX} bytes, too many for this"
+        raise UsageError(f"{_source(said)} has {much}")
+    return _decoded(data, said)
 
 
-def _decoded(data: bytes) -> str:
+def _decoded(data: bytes, said: str) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        raise UsageError(f"the file is not UTF-8 text (byte {error.start})") from None
+        raise UsageError(f"{_source(said)} is not UTF-8 text (byte {error.start})") from None
+
+
+def _source(said: str) -> str:
+    return "standard input" if said == "-" else f"the file {said[1:]}"
 
 
 def _read(stream: BinaryIO, length: int) -> bytes:
@@ -413,3 +451,11 @@ class _Rejoined:
 
 def _count(n: int) -> str:
     return "no arguments" if n == 0 else "1 argument" if n == 1 else f"{n} arguments"
+
+
+def _numbers(n: int) -> str:
+    return "no numbers" if n == 0 else "1 number" if n == 1 else f"{n} numbers"
+
+
+def _texts(n: int) -> str:
+    return "no texts" if n == 0 else "1 text" if n == 1 else f"{n} texts"

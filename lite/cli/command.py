@@ -78,13 +78,22 @@ def global_options(*, hidden: bool) -> list[click.Parameter]:
 
 
 class Verb(click.Command):
-    """A command with an example and the global options."""
+    """A command with an example and the global options.
 
-    def __init__(self, *args: Any, example: str = "", **kwargs: Any) -> None:
+    Attributes:
+        keeps: what it has to say is kept in the home too, so that a caller may close stdout.
+    """
+
+    def __init__(self, *args: Any, example: str = "", keeps: bool = False, **kwargs: Any) -> None:
         kwargs.setdefault("context_settings", CONTEXT)
         super().__init__(*args, **kwargs)
         self.example = example
+        self.keeps = keeps
         self.params = [*self.params, *global_options(hidden=True)]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        ctx.obj.keeps = self.keeps
+        return super().invoke(ctx)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         _write_example(self.example, formatter)

@@ -66,6 +66,13 @@ def petnames(ctx: click.Context, _param: click.Parameter, text: str) -> list[Com
     return _fitting(_read(ctx, lambda store: [name for name, _ in store.names.list()]), text)
 
 
+def peers(ctx: click.Context, _param: click.Parameter, text: str) -> list[CompletionItem]:
+    """Names of peers."""
+    return _fitting(
+        _read(ctx, lambda store: sorted(filter(None, store.peer_names().values()))), text
+    )
+
+
 def runs(ctx: click.Context, _param: click.Parameter, text: str) -> list[CompletionItem]:
     """Runs of workflows, the newest first."""
     found = _read(ctx, lambda store: [run.id for run in store.runs.list(limit=_RUNS_MAX)])

@@ -20,7 +20,7 @@ ipvm daemon --offline
 """
 
 
-@verb("daemon", example=EXAMPLE)
+@verb("daemon", example=EXAMPLE, keeps=True)
 @click.option(
     "--listen",
     metavar="IP:PORT",
@@ -60,15 +60,16 @@ def daemon(shell: Shell, listen: tuple[str, ...], no_mdns: bool, metered: bool, 
         alone=shell.offline,
     )
 
+    def say(line: str) -> None:
+        with suppress(OSError):  # the terminal was closed
+            error_line(f"ipvm: {line}")
+
     def ready(card: Card) -> None:
         if shell.json:
             shell.emit({"pid": card.pid, "api": card.api, "peers_listen": list(card.listens)})
             shell.flush()
         peers = f"peers at {', '.join(card.listens)}" if card.listens else "no peers"
-        shell.note(f"ipvm: ready, process {card.pid}, API at {card.api}, {peers}")
-
-    def say(line: str) -> None:
-        with suppress(OSError):  # the terminal was closed
-            error_line(f"ipvm: {line}")
+        if not shell.quiet:
+            say(f"ready, process {card.pid}, API at {card.api}, {peers}")
 
     serve(shell.config(), wishes, say=say, ready=ready)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import errno
-import os
 import sys
 from collections.abc import Mapping
 
 import click
 
 from lite.cli.present import is_text, one_line
-from lite.cli.shell import STDOUT, Shell, TaskEnded, complain, error_line
+from lite.cli.shell import ONLY_SAID, STDOUT, Shell, TaskEnded, complain, drop, error_line
 from lite.environment import environment
 from lite.errors import BugError, IpvmError
 from lite.frozen import frozen
@@ -39,10 +38,16 @@ def ending(error: BaseException, shell: Shell) -> int:
         raise error
     found = _describe(error)
     if isinstance(error, OSError) and error.filename == STDOUT:
-        drop_stdout()
+        drop(sys.stdout)
     if found.message:
-        if shell.json:
-            shell.emit_error(found.code, found.message, found.hint, found.more)
+        try:
+            if shell.json:
+                shell.emit_error(found.code, found.message, found.hint, found.more)
+            shell.flush()
+        except BrokenPipeError:
+            raise
+        except OSError:  # the error goes to stderr all the same, and keeps its status
+            drop(sys.stdout)
         complain(found.message, found.hint)
     if found.status == BugError.exit_code and environment("IPVM_DEBUG"):
         import traceback
@@ -107,7 +112,7 @@ def _system(error: OSError) -> Ending:
             6,
             "output",
             f"the output could not be written: {error.strerror}",
-            "What the command did is done; only what it had to say is lost.",
+            ONLY_SAID,
         )
     what = f"{error.filename}: " if error.filename else ""
     message = f"{what}{error.strerror or error}"
@@ -125,14 +130,3 @@ def _bug(error: BaseException) -> Ending:
         f"this is a bug in ipvm: {type(error).__name__}: {one_line(str(error))}",
         "Please report it with the command and the traceback that IPVM_DEBUG=1 shows.",
     )
-
-
-def drop_stdout() -> None:
-    """Send what is still buffered for a closed pipe or a full disk nowhere, so that exiting is
-    silent."""
-    try:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
-    except (OSError, ValueError):
-        return  # not a real stream

@@ -1,12 +1,19 @@
-"""Where the console script begins: what has to hold before anything else is imported."""
+"""Where the console script begins: what has to hold before anything else is imported.
+
+Until then Ctrl-C ends in a traceback of Python's, so this module imports only what any interpreter
+has loaded: `_signal` is `signal` without its enumerations.
+"""
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found, unused-ignore]
 import os
-import signal
 import sys
-from types import FrameType
-from typing import NoReturn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import NoReturn
 
 closed: set[str] = set()  # standard streams that the caller had closed
 
@@ -18,13 +25,17 @@ def _interrupted(_signal: int, _frame: FrameType | None) -> NoReturn:
 
 def entry() -> NoReturn:
     """Run the command line of this process."""
-    open_closed_streams()
     # Until the command itself takes over, there is nothing to clean up and nobody to catch.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _interrupted)
-    from lite.cli import main
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _interrupted)
+    open_closed_streams()
+    try:
+        from lite.cli import main
 
-    main.entry()
+        main.entry()
+    except MemoryError:  # there is not even room to say it well
+        os.write(2, b"ipvm: there is not enough memory for this\n")
+        os._exit(6)
 
 
 def open_closed_streams() -> None:

@@ -15,7 +15,8 @@ from lite.engine.lines import Lines
 
 __all__ = ["GuestLines", "is_frame", "without_frames"]
 
-_FRAME: Final = re.compile(rb"\s+(\d+:\s+0x[0-9a-f]+ - |\xe2\x80\xa6 \d+ more\s*$)")
+_FRAME: Final = re.compile(rb"\s+(\d+:\s+(0x[0-9a-f]+ - |[^\s!]+![^\s])|\xe2\x80\xa6 \d+ more\s*$)")
+"""The first frame of a stack overflow has no address."""
 
 
 def is_frame(line: bytes) -> bool:

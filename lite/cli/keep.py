@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from lite.cli.command import group, offers, verb
@@ -11,6 +13,10 @@ from lite.cli.shell import Shell
 from lite.errors import NotFoundError
 from lite.quantities import parse_duration_ms
 
+if TYPE_CHECKING:
+    from lite.ipld.cid import CID
+    from lite.node import Node
+
 pin = group("pin", help="Keep blocks from being collected.", example="ipvm pin add photo")
 
 
@@ -19,12 +25,18 @@ pin = group("pin", help="Keep blocks from being collected.", example="ipvm pin a
 @click.option("--label", metavar="TEXT", default="", help="A note on why.")
 @click.pass_obj
 def pin_add(shell: Shell, ref: str, label: str) -> None:
-    """Keep REF and everything below it. What is not here cannot be kept."""
+    """Keep REF and everything below it. What is not here is fetched from peers, where a daemon
+    runs; else it cannot be kept."""
     node = shell.node()
     cid = resolve_path(node, ref)
+    why = ""
+    if not node.store.has(cid) or (node.store.blocks.has(cid) and _lacks(node, cid)):
+        from lite.cli.fetching import fetch_from_peers
+
+        why = fetch_from_peers(shell, node, [cid])
     if not node.store.has(cid):
         raise NotFoundError(
-            f"{cid} is not here, so that it cannot be kept",
+            f"{cid} is not here, so that it cannot be kept{': ' if why else ''}{why}",
             hint="Add its file with `ipvm add`, or import an archive that holds it, then pin it.",
         )
     node.store.pins.add(cid, label)
@@ -32,6 +44,15 @@ def pin_add(shell: Shell, ref: str, label: str) -> None:
         shell.emit({"pinned": str(cid), "label": label})
     else:
         shell.line(str(cid))
+
+
+def _lacks(node: Node, cid: CID) -> bool:
+    """Whether something below it is not here."""
+    from lite.store.reach import Reach
+
+    absent: list[CID] = []
+    Reach(node.store.database).walk([cid], absent.append)
+    return bool(absent)
 
 
 @verb("rm", in_group=pin, example="ipvm pin rm photo")

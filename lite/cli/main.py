@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import click
 
 from lite.cli.command import CONTEXT, REST, global_options, unknown_verb
-from lite.cli.shell import Shell, stdout_named
+from lite.cli.shell import Shell, drop, stdout_named, tell
 from lite.environment import environment
 
 VERBS = {
@@ -37,12 +37,17 @@ VERBS = {
         "ls": "files:ls",
         "export": "archives:export",
         "import": "archives:import_",
+        "bundle": "bundle:bundle",
         "pin": "keep:pin",
         "gc": "keep:gc",
         "name": "keep:name",
     },
     "Authority": {
         "ucan": "ucan:ucan",
+    },
+    "Other nodes": {
+        "peers": "peers:peers",
+        "sync": "sync:sync",
     },
     "This node": {
         "status": "status:status",
@@ -162,9 +167,7 @@ def main(args: Sequence[str], **extra: Any) -> int:
             status = ending(error, shell)
         sys.stdout.flush()
     except BrokenPipeError:
-        from lite.cli.endings import drop_stdout
-
-        drop_stdout()
+        drop(sys.stdout)
         status = 141
     return status
 
@@ -181,7 +184,7 @@ def entry() -> NoReturn:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, _terminate)
         status = main(sys.argv[1:])
-        sys.stderr.flush()
+        tell("")
     except KeyboardInterrupt:  # while it was already ending
         status = 130
     except Terminated:

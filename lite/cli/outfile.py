@@ -28,6 +28,8 @@ class _Stdout:
 
 def check_folder(target: str) -> None:
     """Raise `UsageError` early when `target` cannot become a file, before work is done for it."""
+    if not target:
+        raise UsageError("the name of the file to write is empty")
     path = Path(target)
     if path.is_dir():
         raise UsageError(f"{target} is a folder", hint="Name a file in it.")

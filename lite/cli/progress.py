@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
 from lite.cli.present import size
-from lite.cli.shell import Shell
+from lite.cli.shell import Shell, tell
 
 FIRST_AFTER_S = 0.5
 THEN_EVERY_S = 0.1
@@ -57,8 +56,7 @@ class _Metered:
             return
         self._next, self.shown = now + THEN_EVERY_S, True
         percent = f" {min(99, 100 * self._done // self._total)}%" if self._total else ""
-        sys.stderr.write(f"\r\x1b[K{self._label}  {size(self._done)}{percent}")
-        sys.stderr.flush()
+        tell(f"\r\x1b[K{self._label}  {size(self._done)}{percent}")
 
 
 @contextmanager
@@ -74,5 +72,4 @@ def metered(
         yield meter  # type: ignore[misc]
     finally:
         if meter.shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+            tell("\r\x1b[K")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from lite.cli.outfile import writing
 from lite.cli.present import age, amount, elapsed, one_line, short, size, visible
 from lite.cli.shell import Shell, error_line
 from lite.ipld.cid import CID
+from lite.model.trust import OWN_RULE, trusted_rule
 
 if TYPE_CHECKING:
     from lite.answer import Answer
@@ -42,9 +43,24 @@ def summary(shell: Shell, node: Node, answer: Answer, label: str) -> str:
         parts = [shell.paint("✗", "red") + " " + name, "failed", _reason(answer)]
     parts.append(f"receipt {short(receipt.cid)}")
     if answer.source == "cached":
-        who = "this node" if receipt.issuer == node.did else answer.rule
+        who = source(node.did, receipt.issuer, answer.rule, node.store.peer_names)
         parts.append(f"({who}, {age(receipt.issued_at, node.clock.now())})")
     return "  ".join(parts)
+
+
+def source(own: str, issuer: str, rule: str, peer_names: Callable[[], Mapping[str, str]]) -> str:
+    """Whose answer it is, for people: `this node`, `peer NAME`, or the rule that let it in.
+
+    Args:
+        peer_names: what the owner calls each peer, by DID.
+    """
+    if issuer == own and rule == OWN_RULE:
+        return "this node"
+    if rule == trusted_rule(issuer):
+        names = peer_names()
+        if issuer in names:
+            return f"peer {visible(names[issuer]) or '…' + issuer[-8:]}"
+    return rule
 
 
 def _used(receipt: Receipt) -> Iterable[str]:

@@ -23,6 +23,7 @@ from lite.cli.results import advice, exit_status, show_trace, show_value, summar
 from lite.cli.shell import Shell, TaskEnded
 from lite.cli.sources import NodeSources
 from lite.cli.target import COMMAND, Target, find_target, function_name, module_info
+from lite.cli.trust_option import trust_option
 from lite.errors import ModuleError, NotFoundError, QueuedError, UsageError
 from lite.frozen import replace
 
@@ -87,7 +88,7 @@ def _unknown_option(token: str, known: dict[str, bool]) -> UsageError:
     return UsageError(f"there is no option {token}", hint=hint)
 
 
-@click.command("run", cls=RunCommand, example=EXAMPLE)
+@click.command("run", cls=RunCommand, example=EXAMPLE, keeps=True)
 @click.argument(
     "words",
     metavar="MODULE[:FUNC]|RSC [ARG|KEY=VALUE]...",
@@ -95,6 +96,7 @@ def _unknown_option(token: str, known: dict[str, bool]) -> UsageError:
     shell_complete=offers("names"),
 )
 @engine_options
+@trust_option
 @click.option("--env", metavar="K=V", multiple=True, help="Environment of a command; repeatable.")
 @click.option("--stdin", metavar="FILE", help="Standard input of a command; - passes on ours.")
 @click.option("--op", metavar="OP", help="An operation such as http/get, instead of a module.")
@@ -137,7 +139,7 @@ def run(
         modules = {"--env": bool(env), "--stdin": stdin is not None, "--homestar": homestar}
         op = check_operation(op, for_modules=modules)
     _check(shell, words, op, out)
-    node = shell.node()
+    node = shell.node(meeting=True)
     label = op or words[0]
     try:
         target = None if op else find_target(node, words[0])

@@ -219,6 +219,7 @@ def _enable(shell: Shell, ref: str, enabled: bool) -> None:
     "run",
     in_group=schedule,
     example="ipvm schedule run\nipvm schedule run --dry-run\n* * * * * ipvm schedule run -q",
+    keeps=True,
 )
 @click.option("--dry-run", is_flag=True, help="Only say what is due.")
 @click.pass_obj

@@ -26,6 +26,7 @@ service = group(
     example="ipvm service install\nipvm service status",
 )
 
+_RUNNING = ("active", "activating", "reloading", "loaded")
 _ELSEWHERE = (
     "Let something else start `ipvm daemon`: cron with a line `@reboot {command}`, "
     "on Termux a script in ~/.termux/boot (Termux:Boot), or `ipvm service install --print` "
@@ -91,10 +92,12 @@ def install(
     system = _system()
     text = _text(shell, "systemd" if only_print and not system else system, command)
     if only_print:
-        shell.write(text.encode())
+        shell.write(os.fsencode(text))
         return
     _need(system, command)
     path = _file(system)
+    _check_free(shell, system, path)
+    shell.node()  # the system lets a service write only a folder that is there
     _write(path, text)
     for words in _starting(system, path):
         _tell(words, command)
@@ -118,13 +121,13 @@ def _text(shell: Shell, system: str, command: Sequence[str]) -> str:
         return agent(command, home / "daemon.log")
     from lite.daemon.place import Place
 
-    writable = [home]
+    more = []
     if Place(home).api.parent != home:  # sockets lie elsewhere where the home's path is long
-        writable.append(Place(home).api.parent.parent)
+        more.append(Place(home).api.parent.parent)
     files = shell.config()["ops.crud_root"]
     if files is not None:
-        writable.append(Path(files))
-    return unit(command, writable)
+        more.append(Path(files))
+    return unit(command, home, more)
 
 
 def _need(system: str, command: Sequence[str]) -> None:
@@ -145,8 +148,23 @@ def _need(system: str, command: Sequence[str]) -> None:
             )
 
 
+def _check_free(shell: Shell, system: str, path: Path) -> None:
+    """Raises `StoreBusy` for a daemon that runs and is not the system's: it would be in the way."""
+    from lite.errors import StoreBusy
+    from lite.link import Link
+
+    link = Link.of(shell.home_path())
+    if link is None or (path.exists() and _state(system, path) in _RUNNING):
+        return
+    raise StoreBusy(
+        f"a daemon runs on {shell.home_path()} that was started by hand: process {link.card.pid}",
+        hint=f"End it with `kill {link.card.pid}`, then install again.",
+    )
+
+
 def _starting(system: str, path: Path) -> list[list[str]]:
     if system == "launchd":
+        _run(["launchctl", "bootout", f"gui/{os.getuid()}", str(path)])  # of an earlier install
         return [["launchctl", "bootstrap", f"gui/{os.getuid()}", str(path)]]
     return [
         ["systemctl", "--user", "daemon-reload"],
@@ -159,7 +177,7 @@ def _write(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_name(f".{path.name}.new")
-        fresh.write_text(text)
+        fresh.write_bytes(os.fsencode(text))
         fresh.replace(path)
     except OSError as fault:
         raise StoreError(f"{path} cannot be written: {fault.strerror or fault}") from fault

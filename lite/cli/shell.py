@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from lite.node import Node
 
 JSON_VERSION = 1
+CARD = "daemon.json"  # as `lite.link` has it, which costs more to load than a run that is known
 STDOUT = "standard output"
+ONLY_SAID = "What the command did is done; only what it had to say is lost."
 _COLOURS = {"green": "32", "red": "31", "yellow": "33", "bold": "1", "dim": "2"}
 
 
@@ -42,6 +44,7 @@ class Shell:
         json, offline, quiet, home: the global options.
         overrides: settings that flags of the verb set, as texts by setting name.
         done: fields of the JSON object that hold also when the verb fails later on.
+        keeps: see `command.Verb`.
     """
 
     def __init__(self) -> None:
@@ -51,6 +54,7 @@ class Shell:
         self.home: str | None = None
         self.overrides: dict[str, str] = {}
         self.done: dict[str, Any] = {}
+        self.keeps = False
         self._node: Node | None = None
 
     def __enter__(self) -> Shell:
@@ -64,6 +68,9 @@ class Shell:
     ) -> None:
         if self._node is not None:
             self._node.close()
+            from lite.nudge import RECORDS, nudge
+
+            nudge(self._node.home, RECORDS)
 
     # The home.
 
@@ -85,12 +92,21 @@ class Shell:
 
         return Config.load(self.home_path(), self.overrides)
 
-    def node(self) -> Node:
-        """The node, opened once and closed at the end; says so when this makes the home."""
+    def node(self, *, meeting: bool = False) -> Node:
+        """The node, opened once and closed at the end; says so when this makes the home.
+
+        Args:
+            meeting: what it lacks may come from the peers of a running daemon, unless `--offline`.
+        """
         if self._node is None:
             from lite.node import Node
 
-            self._node = Node.open(config=self.config())
+            config, neighbours = self.config(), None
+            if meeting and not self.offline and (config.home / CARD).exists():
+                from lite.cli.neighbours import LateDaemon
+
+                neighbours = LateDaemon(config.home, ask=config["trust.peers"])
+            self._node = Node.open(config=config, neighbours=neighbours)
             if self._node.first_use:
                 self.note(f"ipvm: made a new home with a new key in {self._node.home}")
             elif self._node.store.created:
@@ -103,7 +119,16 @@ class Shell:
     # Output.
 
     def write(self, data: bytes) -> None:
-        """Bytes of a result to stdout. An `OSError` then names it as its file."""
+        """Bytes of a result to stdout. An `OSError` then names it as its file.
+
+        Raises:
+            OutputError: the caller closed it, and the result is nowhere else.
+        """
+        if not self.keeps:
+            need_stdout(ONLY_SAID)
+        self._write(data)
+
+    def _write(self, data: bytes) -> None:
         with stdout_named():
             sys.stdout.flush()
             sys.stdout.buffer.write(data)
@@ -139,7 +164,7 @@ class Shell:
         text = json.dumps(
             fields, ensure_ascii=False, separators=(",", ":"), sort_keys=True, default=str
         )
-        self.write(text.encode() + b"\n")
+        self._write(text.encode() + b"\n")
 
     def note(self, text: str) -> None:
         """A line for people on stderr, unless `-q`."""
@@ -183,8 +208,33 @@ def error_line(text: str) -> None:
     """One line on stderr; what cannot be encoded there is written out."""
     with stdout_named():
         sys.stdout.flush()
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    tell(text + "\n")
+
+
+def tell(text: str) -> None:
+    """Text to stderr, at once.
+
+    When it cannot be written (a full disk, a reader that is gone), it goes nowhere with all that
+    follows: what is said beside a result decides neither about that nor about the exit status.
+    """
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:
+        drop(sys.stderr)
+
+
+def drop(stream: IO[str]) -> None:
+    """Send what is still buffered for a closed pipe or a full disk nowhere, and what follows, so
+    that exiting is silent."""
+    import os
+
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError):
+        return  # not a real stream
 
 
 def coloured(stream: IO[str]) -> bool:

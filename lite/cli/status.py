@@ -7,12 +7,17 @@ import click
 from lite.cli.command import verb
 from lite.cli.present import counted, size
 from lite.cli.shell import Shell
+from lite.cli.status_peers import meeting_fields, meeting_lines
 
 
 @verb("status", example="ipvm status\nipvm status --json")
 @click.pass_obj
 def status(shell: Shell) -> None:
-    """Show this node's home, name, contents and engine setting."""
+    """Show this node's home, name and contents, and how it stands with other nodes.
+
+    A peer is called in sync only while a daemon has seen that both have the same, and nothing has
+    changed since; else it says what is pending and why.
+    """
     node = shell.node()
     stats = node.store.stats()
     secrets = node.store.secrets.count()
@@ -31,6 +36,7 @@ def status(shell: Shell) -> None:
                 "file_bytes": stats.file_bytes,
                 "engine": node.config.engine,
                 "durability": node.config.durability,
+                **meeting_fields(shell, node),
             }
         )
         return
@@ -43,3 +49,5 @@ def status(shell: Shell) -> None:
         shell.line(f"secret    {secrets} blocks and receipts stay on this node")
     shell.line(f"store     {size(stats.file_bytes)}, durability {node.config.durability}")
     shell.line(f"engine    {node.config.engine}")
+    for line in meeting_lines(shell, node):
+        shell.line(line)

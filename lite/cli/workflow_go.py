@@ -10,6 +10,7 @@ import click
 from lite.cli.command import offers, verb
 from lite.cli.engine_options import engine_options
 from lite.cli.shell import Shell, TaskEnded
+from lite.cli.trust_option import trust_option
 from lite.cli.workflow_equal import shared, words
 from lite.cli.workflow_files import Named, read_named, run_title, short_id, workflow_of
 from lite.errors import ConfigError, Interrupted, UsageError
@@ -88,6 +89,7 @@ def _going(function: _F) -> _F:
     example="ipvm workflow run thumbs.yaml\n"
     "ipvm workflow run thumbs.yaml --out blur=soft.png --workers 2 --deadline 10m\n"
     "ipvm workflow run thumbs.yaml --dry-run",
+    keeps=True,
 )
 @click.argument("file")
 @click.option(
@@ -98,6 +100,7 @@ def _going(function: _F) -> _F:
 @click.option("--dry-run", is_flag=True, help="Only say what would be skipped, run or queued.")
 @_going
 @engine_options
+@trust_option
 @click.pass_obj
 def run(
     shell: Shell,
@@ -120,7 +123,7 @@ def run(
     one is queued. A failure that a step with ${LABEL.error} or ${LABEL.*} took is handled, and
     counts as none.
     """
-    node = shell.node()
+    node = shell.node(meeting=True)
     named = read_named(node, file)
     graph = node.workflows.outlook.graph(named.workflow)
     for one in shared(node, named.workflow, graph):
@@ -156,10 +159,12 @@ def run(
 @verb(
     "resume",
     example="ipvm workflow resume 7f3a\nipvm workflow resume 7f3a --redo send --wait",
+    keeps=True,
 )
 @click.argument("ref", metavar="RUN", shell_complete=offers("runs"))
 @_going
 @engine_options
+@trust_option
 @click.pass_obj
 def resume(shell: Shell, /, ref: str, out: tuple[str, ...], **asked: Any) -> None:
     """Go on with a run that was interrupted, cancelled or queued, or whose steps failed.
@@ -168,7 +173,7 @@ def resume(shell: Shell, /, ref: str, out: tuple[str, ...], **asked: Any) -> Non
     is in doubt, because the process ended while it changed the world, is done again only with
     --redo. Exit statuses are those of `ipvm workflow run`.
     """
-    node = shell.node()
+    node = shell.node(meeting=True)
     row = node.store.runs.find(ref)
     workflow = workflow_of(node, row)
     named = Named(workflow, run_title(row), ref)
@@ -241,7 +246,12 @@ def _carry_out(
         raise UsageError("--json and --out … - both want stdout", hint="Give --out a file.")
     needs = {label: [edge.label for edge in graph.needs[label]] for label in labels}
     board = Board(
-        named.title, needs, workers=look.workers, did=node.did, find=node.store.receipts.get
+        named.title,
+        needs,
+        workers=look.workers,
+        did=node.did,
+        find=node.store.receipts.get,
+        names=node.store.peer_names,
     )
     view = make_view(shell, board, node.clock, watch=look.watch)
     try:

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from lite.cli.present import visible
-from lite.cli.shell import Shell
+from lite.cli.shell import Shell, tell
 from lite.cli.workflow_table import Board, Row, width
 from lite.environment import environment
 
@@ -213,8 +213,7 @@ class LiveTable(View):
         above = sum(max(1, -(-one // columns)) for one in self._drawn)
         up = f"\x1b[{above}F" if above else ""
         self._drawn = [width(_plain(line)) for line in lines]
-        sys.stderr.write(f"{up}\x1b[J" + "".join(f"{line}\n" for line in lines))
-        sys.stderr.flush()
+        tell(f"{up}\x1b[J" + "".join(f"{line}\n" for line in lines))
 
 
 def _plain(line: str) -> str:

@@ -55,8 +55,9 @@ def prefetch(shell: Shell, file: str, no_pin: bool) -> None:
     """Make ready for being offline: add the files that a workflow names, and look for the rest.
 
     Every block of the modules and inputs is read and hashed, delegations and awaited receipts are
-    looked for; what is missing is named, to be added or imported. Then each step is judged: whether
-    it will run offline, or wait, and why. Runs nothing. Exit status 3 when a step will wait.
+    looked for; what is missing is fetched from peers, where a daemon runs, else named, to be added
+    or imported. Then each step is judged: whether it will run offline, or wait, and why. Runs
+    nothing. Exit status 3 when a step will wait.
     """
     from lite.ipld.block import Block
     from lite.ipld.cid import DAG_CBOR
@@ -71,6 +72,9 @@ def prefetch(shell: Shell, file: str, no_pin: bool) -> None:
         node.store.pins.add(workflow.cid, f"workflow {named.title}"[:LABEL_CHARS_MAX])
     closure = _Closure(node.store)
     found = _judge(node, named, closure)
+    if _fetch(shell, node, found):
+        closure = _Closure(node.store)
+        found = _judge(node, named, closure)
     counts = Counter(one.state for one in found)
     if shell.json:
         shell.emit(
@@ -91,6 +95,21 @@ def prefetch(shell: Shell, file: str, no_pin: bool) -> None:
     shell.note(f"ipvm: {' · '.join(parts)}; {held}" + ("" if no_pin else ", pinned"))
     if counts["wait"]:
         raise TaskEnded(QueuedError.exit_code)
+
+
+def _fetch(shell: Shell, node: Node, found: list[_Prospect]) -> bool:
+    """Ask peers for answers, and for what the other steps lack; whether that may have helped."""
+    from lite.cli.fetching import ask_peers, fetch_from_peers
+    from lite.cli.peers_find import daemon_of
+
+    open_ones = [one for one in found if one.state in ("run", "wait")]
+    if shell.offline or not open_ones or daemon_of(shell) is None:
+        return False
+    missing = list(dict.fromkeys(cid for one in open_ones for cid in one.missing))
+    ask_peers(shell, node, [*(one.step.instruction.cid for one in open_ones), *missing])
+    if why := fetch_from_peers(shell, node, missing):
+        shell.note(f"ipvm: not everything could be fetched: {why}")
+    return True
 
 
 def _judge(node: Node, named: Named, closure: _Closure) -> list[_Prospect]:

@@ -131,7 +131,14 @@ def _board(node: Node, run: RunRow, rows: Sequence[StepRow]) -> Board:
         needs = {label: [edge.label for edge in graph.needs[label]] for label in graph.needs}
     except NotFoundError:  # collected, the rows are still here
         needs = {row.label: [] for row in rows}
-    board = Board(run_title(run), needs, workers=0, did=node.did, find=node.store.receipts.get)
+    board = Board(
+        run_title(run),
+        needs,
+        workers=0,
+        did=node.did,
+        find=node.store.receipts.get,
+        names=node.store.peer_names,
+    )
     board.run = run.id
     board.adopt_rows(rows)
     board.judge(node.workflows.failures(rows))

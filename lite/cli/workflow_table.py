@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from unicodedata import east_asian_width
 
 from lite.cli.present import age, amount, elapsed, one_line, short, visible
+from lite.cli.results import source
 from lite.ipld.cid import CID
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ _MISMATCH: Final = "branch-mismatch"
 _KNOWN: Final = ("done", "cached", "failed")
 
 Find = Callable[[CID], "Receipt | None"]
+Names = Callable[[], Mapping[str, str]]
 Paint = Callable[[str, str], str]
 
 
@@ -96,11 +98,19 @@ class Board:
         title: the workflow's.
         needs: for each label, those that it awaits; in the order in which they are shown.
         did: this node's, for receipts of its own.
+        names: what the owner calls peers, by DID.
         find: the receipt with a CID, for what it says about time and fuel.
     """
 
     def __init__(
-        self, title: str, needs: Mapping[str, Sequence[str]], *, workers: int, did: str, find: Find
+        self,
+        title: str,
+        needs: Mapping[str, Sequence[str]],
+        *,
+        workers: int,
+        did: str,
+        find: Find,
+        names: Names = dict,
     ) -> None:
         self.title = title
         self.run = ""
@@ -108,6 +118,7 @@ class Board:
         self.rows = {label: Row(label, before) for label, before in needs.items()}
         self._workers = workers
         self._did = did
+        self._names = names
         self._find = find
         self._changes = 0
         self._receipts: dict[CID, Receipt | None] = {}
@@ -293,7 +304,7 @@ class Board:
         if receipt is None:
             yield one_line(rule)
             return
-        who = "this node" if receipt.issuer == self._did and rule == "own receipt" else rule
+        who = source(self._did, receipt.issuer, rule, self._names)
         yield f"{one_line(who, 60)}, receipt {short(receipt.cid)}"
         yield age(receipt.issued_at, clock)
 

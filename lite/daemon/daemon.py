@@ -9,7 +9,6 @@ import asyncio
 import gc
 import os
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final
@@ -250,6 +249,8 @@ def serve(
                 f"the home {node.home} cannot be written, and a daemon has to",
                 hint="Set its permissions right, or choose another with --home.",
             )
+        if node.first_use:
+            say(f"made a new home with a new key in {node.home}")
         loop = CountingLoop()
         asyncio.set_event_loop(loop)
         try:
@@ -274,11 +275,10 @@ async def _until_signal(
 
     def heard(number: int) -> None:
         if asked:
-            sys.stderr.flush()
             os._exit(_SIGNALS[signal.Signals(number)])
         asked.append(number)
-        say("stopping; once more ends it at once")
         daemon.stop()
+        say("stopping; once more ends it at once")
 
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and shells have it

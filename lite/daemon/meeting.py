@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lite.peering.values import PeerEvent
     from lite.store import Store
 
-__all__ = ["meet", "parse_listen"]
+__all__ = ["kind_of", "meet", "parse_listen"]
 
 Addresses = Sequence[tuple[str, int]]
 
@@ -47,6 +47,11 @@ def parse_listen(text: str) -> tuple[str, int]:
     return str(ip), number
 
 
+def kind_of(kind: str) -> str:
+    """What an event of peering is called in the log."""
+    return f"{'sync' if kind in _OF_SYNC else 'peer'}.{kind}"
+
+
 async def meet(
     node: Node,
     store: Store,
@@ -70,10 +75,9 @@ async def meet(
     from lite.peering.peering import Peering
 
     def on_event(event: PeerEvent) -> None:
-        area = "sync" if event.kind in _OF_SYNC else "peer"
         told = {name: value for name, value in event.data.items() if name not in _LONG}
         told |= {"peer": event.peer, "name": event.name, "text": event.text}
-        events.tell(f"{area}.{event.kind}", **told)
+        events.tell(kind_of(event.kind), **told)
         if event.kind in _STORED:
             wrote(RECORDS)
 

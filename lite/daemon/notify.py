@@ -20,4 +20,4 @@ def notify(*lines: str) -> None:
     # Whoever started this may not listen any more.
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.connect(path)
-        sender.send("\n".join(lines).encode())
+        sender.send("\n".join(lines).encode("utf-8", "replace"))

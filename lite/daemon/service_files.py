@@ -59,18 +59,18 @@ WantedBy=default.target
 """
 
 
-def unit(command: Sequence[str], writable: Iterable[Path]) -> str:
+def unit(command: Sequence[str], home: Path, more: Iterable[Path] = ()) -> str:
     """A unit for the user's own systemd, as small in rights as the daemon can be.
 
     Args:
         command: the daemon's command line; the first is an absolute path.
-        writable: the folders that it may write, and nothing else.
+        home: what it may write. more: other folders that it may write if they are there.
 
     Sources: systemd.service(5), systemd.exec(5).
     """
     return _UNIT_TEXT.format(
         command=" ".join(_quoted(word.replace("$", "$$")) for word in command),
-        writable=" ".join(_quoted(str(path)) for path in writable),
+        writable=" ".join([_quoted(str(home)), *(_quoted(f"-{path}") for path in more)]),
     )
 
 

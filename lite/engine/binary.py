@@ -1,4 +1,4 @@
-"""Reading WebAssembly bytes: a cursor over the whole file, without copies.
+"""Reading WebAssembly bytes, with a cursor over the whole file and without copies; and writing.
 
 Source: WebAssembly core specification, binary format (values, vectors, sections).
 """
@@ -135,3 +135,18 @@ def sections(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]
         first = reader.at
         reader.skip(size)
         yield section, first, reader.at
+
+
+def u32(value: int) -> bytes:
+    """Unsigned LEB128."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def section_bytes(number: int, body: bytes) -> bytes:
+    """A section with its number and length."""
+    return bytes([number]) + u32(len(body)) + body

@@ -69,6 +69,15 @@ class CoreModule:
         kind, index = self.exports.get(name, ("table", 0))
         return self._type(self._type_index(index)) if kind == "func" else None
 
+    def defined_type(self, index: int) -> CoreType:
+        """The type of the function whose body is the one at `index` of the code section."""
+        return self._type(self._type_index(len(self._imported_funcs) + index))
+
+    def widest(self) -> int:
+        """The most parameters and results together of any function type."""
+        types = map(self._type, range(len(self._type_starts)))
+        return max((len(t.params) + len(t.results) for t in types), default=0)
+
     def has_memory(self, name: str) -> bool:
         return self.exports.get(name, ("func", 0))[0] == "memory"
 
@@ -79,7 +88,7 @@ class CoreModule:
         func -= len(self._imported_funcs)
         count, first, end = self._funcs
         if func >= count:
-            raise bad_module(f"an export names function {func}, of {count} defined")
+            raise bad_module(f"function {func} is named, of {count} defined")
         if end - first == count:  # every index takes one byte
             return self.data[first + func]
         if self._func_types is None:

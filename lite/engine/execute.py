@@ -36,8 +36,8 @@ class Phases:
     def compiling(self) -> None:
         """A compilation begins."""
 
-    def running(self, path: str) -> None:
-        """The guest begins; `path` as in `Outcome`."""
+    def running(self, path: str, limits: Limits) -> None:
+        """The guest begins; `path` as in `Outcome`, `limits` with the bound on its result."""
 
 
 def engine_id(engine: Engine) -> str:
@@ -75,8 +75,8 @@ def run_job(
         loaded = codes.get(engine, job.module, load_wasm, job.caps, phases.compiling)
         path = loaded.info.path
         call = _prepare(job, loaded.info)
-        phases.running(path)
         limits = _for_result(job.limits, loaded.info.exports[call.export].result, loaded.info)
+        phases.running(path, limits)
         run = engine.open(loaded.code, limits, job.caps, call.host)
     except GuestFailure as failure:
         return failed(failure, path=path, engine=made_by), None

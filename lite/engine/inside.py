@@ -57,10 +57,9 @@ class Inside:
         """As `Workers.run`. Raises `Interrupted` within some 10 ms of `stop`; a compilation ends
         before."""
         heard = Heard(on_trace)
-        if on_trace is not None:
-            job = replace(job, host=replace(job.host, on_trace=heard.take))
-        if stop is not None:
-            job = replace(job, host=replace(job.host, stop=stop))
+        if on_trace is not None or stop is not None:
+            tell = None if on_trace is None else heard.take
+            job = replace(job, host=replace(job.host, on_trace=tell, stop=stop))
         with self._lock:
             if stop is not None:
                 stop.check()

@@ -86,6 +86,7 @@ class Workers:
         self._working: set[Worker] = set()
         self._idle: list[tuple[Worker, float]] = []  # with the time of the last use, oldest first
         self._reaper: threading.Thread | None = None
+        self._reaper_rests = False  # until it is told that there is an idle worker again
         self._closed = False
         self._inside: Inside | None = None
         self._in_process = in_process
@@ -288,7 +289,8 @@ class Workers:
             self._working.discard(worker)
             if not (lost or self._closed or worker.ended):
                 self._idle.append((worker, time.monotonic()))
-                if len(self._idle) == 1:
+                if self._reaper_rests:
+                    self._reaper_rests = False
                     self._idle_came.notify()
                 return
         worker.close()
@@ -298,6 +300,9 @@ class Workers:
         while True:
             with self._idle_came:
                 while not self._closed and not self._due():
+                    # With a time to wake up it finds newer workers by itself: to wake it after
+                    # every job would cost a change of threads there and back.
+                    self._reaper_rests = not self._idle
                     self._idle_came.wait(self._next_due_s())
                 if self._closed:
                     return

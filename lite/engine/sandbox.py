@@ -17,11 +17,19 @@ from pathlib import Path
 
 from lite.limits import MIB, EngineCaps, Limits
 
+STACK_BYTES = 8 * MIB
 OPEN_FILES_MAX = 256
 """Cached code, and stdout of components."""
 
-HOST_MEMORY_BYTES = 256 * MIB
-"""On top of the guest's memory: the interpreter's own growth, results being built, stacks."""
+AROUND_BYTES = 28 * MIB
+"""On top of the guest's memory, its input and its output: the interpreter's own growth, stacks."""
+
+COMPONENT_BYTES = 36 * MIB
+"""The same, with the output, for a component's own machine (path B): it makes of each value of a
+list, also of a byte, two structures of its own, and has no bound but a number of values."""
+
+VALUE_BYTES = 32 + 48
+"""The two: `wasmtime_component_val_t` and Rust's `Val`."""
 
 NICENESS = 1  # the node itself comes first, but a run that somebody waits for hardly second
 OOM_SCORE = 500
@@ -46,6 +54,7 @@ def enter(lifeline: int) -> None:
     _die_with(lifeline)
     _limit(resource.RLIMIT_CORE, 0, hard=True)
     _limit(resource.RLIMIT_NOFILE, OPEN_FILES_MAX, hard=True)
+    _widen_stack()
     with contextlib.suppress(OSError):
         os.nice(NICENESS)
     # When memory runs out, the kernel should take this process and not the node.
@@ -67,16 +76,33 @@ def loading(caps: EngineCaps) -> None:
     _limit_growth(caps.compile_memory_bytes)
 
 
-def running(limits: Limits, input_bytes: int) -> None:
+def running(limits: Limits, input_bytes: int, path: str) -> None:
     """Bound the run that follows: the guest's memory, and what its input and output need outside.
 
+    Args:
+        limits: those of the run, with what this result may have at most as its `output_bytes`.
+        path: as in `Outcome`.
+
     Input and output exist several times while they are converted: as text or bytes of the guest,
-    as values, and as bytes again.
+    as values, and as bytes again. On path B what the output needs has to fit into what the guest
+    leaves of its memory: a guest says in a few bytes how long a list is.
     """
     _limit_cpu(0)
     _limit(resource.RLIMIT_CPU, _UNLIMITED)
-    around = 4 * (limits.output_bytes + input_bytes) + HOST_MEMORY_BYTES
+    if path == "B":
+        around = VALUE_BYTES * input_bytes + COMPONENT_BYTES
+    else:
+        around = 4 * (limits.output_bytes + input_bytes) + AROUND_BYTES
     _limit_growth(limits.memory_bytes + around)
+
+
+def _widen_stack() -> None:
+    """Let the stack grow as far as guests need, where the user's soft limit is lower."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
+    wanted = STACK_BYTES if hard == _UNLIMITED else min(STACK_BYTES, hard)
+    if soft != _UNLIMITED and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_STACK, (wanted, hard))
 
 
 def lift() -> None:

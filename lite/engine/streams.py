@@ -6,6 +6,7 @@ Free of any engine; each object serves one run.
 from __future__ import annotations
 
 import hashlib
+import io
 import time
 from collections.abc import Callable
 
@@ -81,11 +82,11 @@ class Output:
 
     def __init__(self, bytes_max: int) -> None:
         self.bytes_max = bytes_max
-        self._data = bytearray()
+        self._data = io.BytesIO()  # gives its bytes without a copy
 
     def write(self, data: bytes | memoryview) -> None:
         self.reserve(len(data))
-        self._data += data
+        self._data.write(data)
 
     def reserve(self, count: int) -> None:
         """Fail now if `count` more bytes would be too many.
@@ -93,7 +94,7 @@ class Output:
         Raises:
             GuestFailure: `output-limit`.
         """
-        if len(self._data) + count > self.bytes_max:
+        if self._data.tell() + count > self.bytes_max:
             raise GuestFailure(
                 "output-limit",
                 f"wrote more than {self.bytes_max} bytes to standard output",
@@ -101,7 +102,7 @@ class Output:
             )
 
     def bytes(self) -> bytes:
-        return bytes(self._data)
+        return self._data.getvalue()
 
 
 class Random:

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable
 from types import TracebackType
 
+from lite.errors import EngineUnavailable
+
 TICK_S = 0.01
 LINGER_TICKS = 20  # a thread costs about 60 µs to start, so it outlives short gaps between calls
 
@@ -28,11 +30,19 @@ class Ticker:
         return self._thread is not None
 
     def __enter__(self) -> Ticker:
+        """Raises `EngineUnavailable` when the system gives no thread: nothing would end a guest."""
         with self._lock:
-            self._users += 1
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="ipvm-ticker", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="ipvm-ticker", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:
+                    raise EngineUnavailable(
+                        f"no thread can be started to watch over the guest: {error}",
+                        hint="A limit of the system (`ulimit -v`, `ulimit -u`) is too low for it.",
+                    ) from None
+                self._thread = thread
+            self._users += 1
         return self
 
     def __exit__(

@@ -2,13 +2,14 @@
 
 It runs core modules and those components that are one core module (path A), with the same host
 functions as wasmtime. It has no fuel and cannot interrupt a guest, so it belongs in a worker
-process that is killed at the deadline. Floats that are not numbers never leave as results, whatever
-bits they have, so its missing canonical NaN shows only inside a guest that looks at the bits.
+process that is killed at the deadline. What a guest sees of a NaN is the same as on wasmtime
+(`wasmer_floats`). A module that it would run differently is refused: an answer is for all engines.
 """
 
 from __future__ import annotations
 
 import re
+import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +20,13 @@ from wasmer_compiler_cranelift import Compiler
 
 from lite.engine import canonical
 from lite.engine.base import Code, GuestFailure, Host, Kind, Usage
+from lite.engine.core_module import CoreModule
 from lite.engine.core_module import read as read_core
+from lite.engine.core_signature import Signatures
 from lite.engine.hostfuncs import CoreImport, World, core_import
 from lite.engine.module import COMMAND, ModuleInfo, describe
 from lite.engine.wasi_p1 import Exit
+from lite.engine.wasmer_floats import with_one_nan
 from lite.engine.wasmer_module import (
     MEMORY_IMPORT,
     PAGE_BYTES,
@@ -36,6 +40,9 @@ from lite.errors import EngineUnavailable
 from lite.limits import EngineCaps, Limits
 
 MEMORY = "memory"
+VALUES_MAX = 500
+"""Parameters and results of one function. From 512 of one of them on, or of both together, the
+compiler panics, and the process is of no use after that."""
 _VALUE_TYPES = {"i": wasmer.Type.I32, "I": wasmer.Type.I64}
 
 # wasmer's texts for the traps that have a code of their own in `lite.engine.base`; the messages are
@@ -60,17 +67,22 @@ _TRAPS = {
 _GROWS = re.compile(rb"\x40\x80*\x00")
 _STACK_TEXT = "call stack exhausted"
 _PREFIX = "RuntimeError: "
+_PANIC = "PanicException"
+_HINT = "Use wasmtime (`--engine wasmtime`) or another node."
 _LINES_MAX = 9  # of wasmer's own words for a failure, in the trace
 
 
 class WasmerCode:
     """A compiled core module, with what a run needs to know of it."""
 
-    def __init__(self, info: ModuleInfo, module: wasmer.Module, core_bytes: bytes) -> None:
+    def __init__(
+        self, info: ModuleInfo, module: wasmer.Module, core: CoreModule, core_bytes: bytes
+    ) -> None:
         self.kind: Kind = info.kind
         self.info = info
         self.module = module
-        self.core = read_core(core_bytes)
+        self.core = core
+        self.signatures = Signatures(core)
         self.own_memory = memory_of(core_bytes)
         self.grows = _GROWS.search(core_bytes) is not None
 
@@ -83,7 +95,7 @@ class WasmerEngine:
 
     name = "wasmer"
     version = wasmer.__version__
-    config_id = "cranelift"
+    config_id = "cranelift-one-nan"
     features = frozenset({"core", "wasi-p1", "memory-limit"})
 
     def __init__(self) -> None:
@@ -97,11 +109,31 @@ class WasmerEngine:
             EngineUnavailable: it needs what only wasmtime has.
         """
         info, core_bytes = _core_of(wasm)
+        core = read_core(core_bytes)
+        changed = with_outside_memory(core_bytes, caps)
+        if not wasmer.Module.validate(self._store, core_bytes):
+            self._compile(changed)  # says why not
+        if (values := core.widest()) > VALUES_MAX:
+            raise EngineUnavailable(
+                f"wasmer takes at most {VALUES_MAX} values at a call, and this module has {values}",
+                hint=_HINT,
+            )
+        changed = with_one_nan(changed, core)
+        if not wasmer.Module.validate(self._store, changed):
+            raise EngineUnavailable("this module is too large for wasmer", hint=_HINT)
+        return WasmerCode(info, self._compile(changed), core, core_bytes)
+
+    def _compile(self, core_bytes: bytes) -> wasmer.Module:
         try:
-            module = wasmer.Module(self._store, with_outside_memory(core_bytes, caps))
+            return wasmer.Module(self._store, core_bytes)
         except RuntimeError as error:
             raise _refusal(str(error)) from error
-        return WasmerCode(info, module, core_bytes)
+        except BaseException as panic:  # of Rust: no Exception, and its class cannot be imported
+            if type(panic).__name__ != _PANIC:
+                raise
+            raise EngineUnavailable(
+                f"wasmer cannot compile this module: {panic}", hint=_HINT
+            ) from panic
 
     def serialize(self, code: Code, path: Path) -> None:
         assert isinstance(code, WasmerCode)
@@ -118,7 +150,7 @@ class WasmerEngine:
             module = wasmer.Module.deserialize(self._store, path.read_bytes())
         except RuntimeError as error:
             raise _refusal(str(error)) from error
-        return WasmerCode(info, module, core_bytes)
+        return WasmerCode(info, module, read_core(core_bytes), core_bytes)
 
     def open(self, code: Code, limits: Limits, caps: EngineCaps, host: Host) -> WasmerRun:
         """Prepare one run; nothing of the guest runs before `call`.
@@ -169,6 +201,11 @@ class WasmerRun:
 
     def invoke(self, name: str, *args: int | float) -> Any:
         """Call a core export with signed integers and floats."""
+        signature = self._code.signatures.of(name)
+        try:
+            signature.pack.pack(*args)
+        except (struct.error, OverflowError) as error:
+            raise signature.bad_arguments(args) from error
         try:
             return _export(self._exports, name)(*args)
         except RuntimeError as error:
@@ -284,7 +321,7 @@ def _core_of(wasm: bytes) -> tuple[ModuleInfo, bytes]:
     if info.component and info.plan is None:
         raise EngineUnavailable(
             "wasmer cannot run this component: it is more than one plain core module",
-            hint="Use wasmtime (`--engine wasmtime`) or another node.",
+            hint=_HINT,
         )
     if info.plan is None:
         return info, wasm
@@ -296,7 +333,7 @@ def _refusal(text: str) -> Exception:
     if "not enabled" in text or "must be enabled" in text:
         return EngineUnavailable(
             f"wasmer cannot run this module: {text}",
-            hint="Use wasmtime (`--engine wasmtime`) or another node.",
+            hint=_HINT,
         )
     return GuestFailure("bad-module", f"does not compile: {text[:500]}")
 

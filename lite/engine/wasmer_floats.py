@@ -10,7 +10,8 @@ the module is changed before it is compiled: behind each such operation stands
 operations that Cranelift makes canonical for wasmtime; `abs`, `neg` and `copysign` only move bits.
 
 Vectors (SIMD) are refused: Cranelift 0.76, which wasmer has inside, compiles some of them wrongly
-(CVE-2022-31104, CVE-2023-27477).
+(CVE-2022-31104, CVE-2023-27477). So is `externref`, which is switched off in wasmtime: both engines
+take the same modules, or wasmer fewer.
 
 Source: WebAssembly core specification 2.0, binary format (instructions, code section).
 """
@@ -21,16 +22,15 @@ import re
 import struct
 from collections.abc import Iterator
 
-from lite.engine.binary import CORE_PREAMBLE, Reader, sections
+from lite.engine.binary import CORE_PREAMBLE, Reader, section_bytes, sections, u32
 from lite.engine.core_module import CoreModule
-from lite.engine.leb import section as section_of
-from lite.engine.leb import u32
 from lite.errors import EngineUnavailable
 
 LOCALS_MAX = 50_000
 """Of one function, as wasmer's validator counts them."""
 
 _CODE = 10
+_TYPED = (0x02, 0x03, 0x04, 0xD0)  # block, loop, if, ref.null: with a type behind
 _BR_TABLE, _SELECT_TYPED, _PREFIX_MORE, _PREFIX_VECTOR = 0x0E, 0x1C, 0xFC, 0xFD
 
 # By the byte of the operation: which float it gives. ceil … sqrt, add … max; demote and promote.
@@ -47,19 +47,41 @@ _BARE = b"".join(
 _RUN = re.compile(
     b"(?:[" + _BARE + b"]{1,100}"
     # blocks, branches, calls, variables, memory.size and .grow, integers, ref.null and .func
-    rb"|[\x02-\x04\x0c\x0d\x10\x20-\x26\x3f-\x42\xd0\xd2]" + _LEB
+    rb"|(?:[\x02-\x04\xd0](?!\x6f)|[\x0c\x0d\x10\x20-\x26\x3f-\x42\xd2])" + _LEB
     # call_indirect, loads and stores
     + rb"|[\x11\x28-\x3e]" + _LEB + _LEB + rb"|\x43[\x00-\xff]{4}|\x44[\x00-\xff]{8}){1,1000}"
 )  # fmt: skip
 """As many instructions as follow one another that stay as they are, at most 1,000 at once, because
 the matcher remembers each."""
 
+_EXTERNREF = 0x6F
+_MAY_NAME_EXTERNREF = {
+    1: re.compile(rb"\x6f"),
+    4: re.compile(rb"\x6f[\x00\x01]"),
+    6: re.compile(rb"\xd0\x6f"),
+    9: re.compile(rb"\xd0\x6f|[\x05\x07\x0b]\x6f"),
+}
+"""Types, tables, globals, elements: what stands there, behind the count, when the type is named.
+Hardly ever anything else does; then a module is refused that could run."""
+
 # Immediate numbers of the instructions behind 0xFC: saturating conversions, bulk memory, tables.
 _MORE_IMMEDIATES = {
     **dict.fromkeys(range(8), 0),
-    **{8: 2, 9: 1, 10: 2, 11: 1, 12: 2, 13: 1, 14: 2, 15: 1, 16: 1, 17: 1},
+    8: 2,
+    9: 1,
+    10: 2,
+    11: 1,
+    12: 2,
+    13: 1,
+    14: 2,
+    15: 1,
+    16: 1,
+    17: 1,
 }
-_NAN = {"f32": b"\x43" + struct.pack("<I", 0x7FC00000), "f64": b"\x44" + struct.pack("<Q", 0x7FF8 << 48)}
+_NAN = {
+    "f32": b"\x43" + struct.pack("<I", 0x7FC00000),
+    "f64": b"\x44" + struct.pack("<Q", 0x7FF8 << 48),
+}
 _EQUAL = {"f32": b"\x5b", "f64": b"\x61"}
 _TYPE = {"f32": b"\x7d", "f64": b"\x7c"}
 _TEE, _GET, _SELECT = b"\x22", b"\x20", b"\x1b"
@@ -81,9 +103,13 @@ def with_one_nan(wasm: bytes, core: CoreModule) -> bytes:
     parts = [CORE_PREAMBLE]
     for number, first, past in sections(wasm, 0, len(wasm)):
         body = wasm[first:past]
+        if number in _MAY_NAME_EXTERNREF and _MAY_NAME_EXTERNREF[number].search(
+            wasm, first + 1, past
+        ):
+            raise _externref()
         if number == _CODE:
             body = _code(wasm, first, past, core)
-        parts.append(section_of(number, body))
+        parts.append(section_bytes(number, body))
     return b"".join(parts)
 
 
@@ -107,14 +133,14 @@ def _function(reader: Reader, core: CoreModule, index: int) -> bytes:
     groups_at, declared = reader.at, 0
     for _ in range(groups):
         declared += reader.u32()
-        reader.skip(1)
+        _value_type(reader)
     code_at = reader.at
     made = list(_makers(reader))
     if not made:
         return reader.data[start : reader.end]
     local = len(core.defined_type(index).params) + declared
     places: dict[str, int] = {}
-    parts = []
+    parts: list[bytes] = []
     at = code_at
     for past, kind in made:
         place = places.setdefault(kind, local + len(places))
@@ -155,11 +181,25 @@ def _step_over(reader: Reader, code: int) -> None:
         for _ in range(reader.count("labels") + 1):
             reader.u32()
     elif code == _SELECT_TYPED:
-        reader.skip(reader.count("types"))
+        for _ in range(reader.count("types")):
+            _value_type(reader)
     elif code == _PREFIX_MORE and (more := reader.u32()) in _MORE_IMMEDIATES:
         for _ in range(_MORE_IMMEDIATES[more]):
             reader.u32()
+    elif code in _TYPED:
+        _value_type(reader)
     elif code == _PREFIX_VECTOR:
         raise EngineUnavailable("wasmer compiles vectors (SIMD) wrongly here", hint=_HINT)
     else:
         raise EngineUnavailable(f"wasmer runs no instruction {code:#x} here", hint=_HINT)
+
+
+def _value_type(reader: Reader) -> None:
+    if reader.byte() == _EXTERNREF:
+        raise _externref()
+
+
+def _externref() -> EngineUnavailable:
+    return EngineUnavailable(
+        "this module has references of the host (externref), which wasmtime refuses", hint=_HINT
+    )

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lite.engine.base import GuestFailure
-from lite.engine.binary import CORE_PREAMBLE, Reader, bad_module, sections
+from lite.engine.binary import CORE_PREAMBLE, Reader, bad_module, section_bytes, sections, u32
 from lite.errors import EngineUnavailable
 from lite.frozen import frozen
 from lite.limits import EngineCaps
@@ -76,30 +76,30 @@ def with_outside_memory(wasm: bytes, caps: EngineCaps) -> bytes:
             if section == _IMPORT:
                 body = _more_imports(body, mine)
             else:
-                parts.append(_section(_IMPORT, b"\x01" + mine))
+                parts.append(section_bytes(_IMPORT, b"\x01" + mine))
         if section == _TABLE:
             body = b"".join(_capped_tables(Reader(body), caps))
         if section != _MEMORY or memory is None:
-            parts.append(_section(section, body))
+            parts.append(section_bytes(section, body))
     return b"".join(parts)
 
 
 def _memory_import(memory: MemoryType) -> bytes:
     where, name = (text.encode() for text in MEMORY_IMPORT)
-    names = _u32(len(where)) + where + _u32(len(name)) + name
+    names = u32(len(where)) + where + u32(len(name)) + name
     return names + _KIND_MEMORY + _encode_limits(memory.minimum, memory.maximum)
 
 
 def _more_imports(body: bytes, one: bytes) -> bytes:
     reader = Reader(body)
     count = reader.u32()
-    return _u32(count + 1) + body[reader.at :] + one
+    return u32(count + 1) + body[reader.at :] + one
 
 
 def _capped_tables(reader: Reader, caps: EngineCaps) -> Iterator[bytes]:
     """The table section's body with every maximum at most `caps.table_elements`."""
     count = reader.count("tables")
-    yield _u32(count)
+    yield u32(count)
     for _ in range(count):
         kind = reader.byte()
         flags, minimum, maximum = _limits(reader)
@@ -124,19 +124,5 @@ def _limits(reader: Reader) -> tuple[int, int, int | None]:
 
 def _encode_limits(minimum: int, maximum: int | None) -> bytes:
     if maximum is None:
-        return b"\x00" + _u32(minimum)
-    return b"\x01" + _u32(minimum) + _u32(maximum)
-
-
-def _section(number: int, body: bytes) -> bytes:
-    return bytes([number]) + _u32(len(body)) + body
-
-
-def _u32(value: int) -> bytes:
-    """Unsigned LEB128."""
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+        return b"\x00" + u32(minimum)
+    return b"\x01" + u32(minimum) + u32(maximum)

@@ -200,7 +200,7 @@ def load() -> Capi:
         from wasmtime import _ffi
     except Exception as error:  # a 32-bit machine, another platform, a missing file…
         raise EngineUnavailable(
-            f"wasmtime cannot be loaded here: {error}",
+            f"wasmtime cannot be loaded here: {str(error) or type(error).__name__}",
             hint="it needs a 64-bit x86 or ARM machine; steps can be offloaded to one",
         ) from error
     try:

@@ -128,6 +128,7 @@ class WasmtimeEngine:
                 f"wasmtime gives guests no stack of {self._stack_bytes} bytes",
                 hint=f"set it from {STACK_BYTES_MIN} to {STACK_BYTES_MAX}",
             )
+        self._stack_bytes = min(self._stack_bytes, _stack_room())
         self.engine, self.config_id = _make_engine(self._stack_bytes)
         self.address = capi.address_of(self.engine.ptr())
         self.ticker = Ticker(partial(_tick, self.capi, self.engine, self.address))
@@ -251,6 +252,20 @@ def check_version(version: str) -> None:
             f"wasmtime {version} has a known sandbox escape",
             hint=f"install wasmtime {VERSION_MIN} or later",
         )
+
+
+def _stack_room() -> int:
+    """What a guest may take of the stack of this process (`ulimit -s`): half of it, because a guest
+    that goes beyond the end of the real one ends the process. As much as is wanted where no limit
+    is small."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return STACK_BYTES_MAX
+    soft = resource.getrlimit(resource.RLIMIT_STACK)[0]
+    if soft == resource.RLIM_INFINITY:
+        return STACK_BYTES_MAX
+    return max(STACK_BYTES_MIN, soft // 2)
 
 
 def _make_engine(stack_bytes: int) -> tuple[wasmtime.Engine, str]:

@@ -16,10 +16,9 @@ from aiohttp import web
 from lite.http.fields import EVENT, STATUS
 from lite.http.metrics import MEDIA, Metric, render, single
 from lite.http.peers import counts_of
-from lite.http.reply import JSON, Unavailable
+from lite.http.reply import JSON, Unavailable, as_text
 from lite.http.route import Call, Param, Reply, Route
 from lite.http.schema import BOOL, TEXT, mapping, shape
-from lite.ipld import dag_json
 from lite.version import VERSION
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ def _daemon(api: Api) -> dict[str, Any]:
         "pid": own.pid,
         "started_at": own.started_at,
         "uptime_s": round(own.uptime_s, 3),
-        "api": own.api,
+        "api": as_text(own.api),
         "peers_listen": list(own.listens),
         "offline": api.offline,
         "wakeups": own.wakeups,
@@ -86,7 +85,7 @@ def _stored(node: Node) -> dict[str, Any]:
     schedules = node.store.schedules
     return {
         "node": {
-            "home": str(node.home).encode("utf-8", "replace").decode(),
+            "home": as_text(str(node.home)),
             "did": node.did,
             "blocks": stats.blocks,
             "bytes": stats.block_bytes,
@@ -189,7 +188,9 @@ async def _events(call: Call) -> web.StreamResponse:
 
 def _block(event: Event) -> bytes:
     """One event as https://html.spec.whatwg.org/multipage/server-sent-events.html has it."""
-    data = dag_json.encode({"kind": event.kind, "at": event.at, **event.data})
+    # Texts of errors may hold what DAG-JSON refuses, such as a file's name that is no text.
+    fields = {"kind": event.kind, "at": event.at, **event.data}
+    data = json.dumps(fields, separators=(",", ":"), default=str).encode()
     # A gap has the id that the client knows: after it, it would miss the same again.
     head = f"id: {event.id}\nevent: {event.kind}\ndata: ".encode()
     return head + data + b"\n\n"

@@ -125,14 +125,6 @@ class EventLog:
             return int(text), None
         return first - 1, self._gap(after)
 
-    async def news(self, within_s: float) -> bool:
-        """Wait for the next event, for at most so long; whether one came."""
-        try:
-            await asyncio.wait_for(self._news.wait(), within_s)
-        except asyncio.TimeoutError:
-            return False
-        return not self._closed
-
     async def follow(
         self, at: int, *, follow: bool = True, quiet_s: float | None = None
     ) -> AsyncGenerator[Event | None, None]:

@@ -11,6 +11,7 @@ import asyncio
 import hmac
 import sys
 import traceback
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -99,9 +100,16 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     except (ConnectionError, asyncio.CancelledError):
         raise  # the client went away
     except Exception as error:
-        sys.stderr.write("".join(traceback.format_exception(error)))
+        _report(error)
         said = f"{type(error).__name__}: {error}"
         return error_reply(BugError.code, said, "Please report it with the daemon's messages.", 500)
+
+
+def _report(error: Exception) -> None:
+    """The traceback of a bug, where the daemon's messages go."""
+    text = "".join(traceback.format_exception(error))
+    with suppress(OSError):  # the terminal was closed
+        sys.stderr.write(text.encode("utf-8", "backslashreplace").decode())
 
 
 def _of_http(request: web.Request, error: web.HTTPException) -> web.Response:

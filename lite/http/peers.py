@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -54,6 +53,7 @@ def counts_of(health: Any) -> dict[str, int]:
 async def _list(call: Call) -> web.StreamResponse:
     if call.api.meeting is None:
         return call.reply({"alone": call.api.why_alone or "it works alone", "peers": []})
+    await call.api.meeting.catch_up()
     return call.reply({"alone": None, **plain(call.api.meeting.health())})
 
 
@@ -73,7 +73,7 @@ async def _ask(call: Call) -> web.StreamResponse:
 async def _fetch(call: Call) -> web.StreamResponse:
     asked = await call.map(_FETCH)
     deep, by_name = asked.get("deep", True), asked.get("by_name", True)
-    bytes_max = asked.get("bytes_max")
+    bytes_max = asked.get("bytes_max", call.api.node.config["peers.fetch_bytes"])
     if type(deep) is not bool or type(by_name) is not bool:
         raise UsageError("deep, by_name: true or false is needed")
     if bytes_max is not None and (type(bytes_max) is not int or bytes_max < 0):
@@ -99,32 +99,15 @@ async def _fetch(call: Call) -> web.StreamResponse:
 async def _sync(call: Call) -> web.StreamResponse:
     """Offer what is new, dial who is due, and wait until the sets are equal, if that is asked."""
     asked = await call.map(_SYNC)
-    peer = asked.get("peer")
+    peer, once = asked.get("peer"), asked.get("once", False)
     if peer is not None and type(peer) is not str:
         raise UsageError("peer: a did:key is needed")
-    meeting, events = call.api.peers(), call.api.events
-    loop = asyncio.get_running_loop()
-    ends_at = loop.time() + _within(asked, 0) / 1000
-    meeting.changed()
-    meeting.poke()
-    while not (state := _state(meeting.health(), peer))["in_sync"]:
-        left = ends_at - loop.time()
-        if left <= 0 or not await events.news(left):
-            break
-    return call.reply(state)
-
-
-def _state(health: Any, did: str | None) -> dict[str, Any]:
-    """Whether the peer, or every peer that shares something, is in sync."""
-    peers = [one for one in health.peers if did in (None, one.peer.did)]
-    sharing = [one for one in peers if one.peer.rights] if did is None else peers
-    return {
-        "in_sync": bool(sharing) and all(one.in_sync for one in sharing),
-        "peers": [
-            {"did": one.peer.did, "link": one.link, "in_sync": one.in_sync, "why": one.why}
-            for one in peers
-        ],
-    }
+    if type(once) is not bool:
+        raise UsageError("once: true or false is needed")
+    within_s = _within(asked, 0) / 1000
+    dids = None if peer is None else {peer}
+    found = await call.api.peers().together(dids, within_s, once=once)
+    return call.reply(plain(found))
 
 
 def _cids(told: Any, name: str) -> list[CID]:
@@ -149,8 +132,22 @@ _FETCH: Final = shape(
     {"cids": items(CID_TEXT)},
     {"deep": BOOL, "bytes_max": NULL_INTEGER, "within_ms": INTEGER, "by_name": BOOL},
 )
-_SYNC: Final = shape({}, {"peer": NULL_TEXT, "within_ms": INTEGER})
-_PEER_STATE: Final = shape({"did": TEXT, "link": TEXT, "in_sync": BOOL, "why": TEXT})
+_SYNC: Final = shape({}, {"peer": NULL_TEXT, "within_ms": INTEGER, "once": BOOL})
+_PEER_ROUND: Final = shape(
+    {
+        "did": TEXT,
+        "name": TEXT,
+        "link": TEXT,
+        "in_sync": BOOL,
+        "why": TEXT,
+        "received": INTEGER,
+        "given": INTEGER,
+        "bytes_in": INTEGER,
+        "bytes_out": INTEGER,
+        "count": NULL_INTEGER,
+        "their_count": NULL_INTEGER,
+    }
+)
 
 ROUTES: Final = (
     Route(
@@ -187,7 +184,8 @@ ROUTES: Final = (
         "POST",
         "/v1/fetch",
         "fetch",
-        "Fetch blocks from peers; with `deep` also what they link to.",
+        "Fetch blocks from peers; with `deep` (the default) also what they link to, up to the "
+        "setting peers.fetch_bytes unless `bytes_max` says otherwise.",
         _fetch,
         {
             200: Reply(
@@ -210,7 +208,7 @@ ROUTES: Final = (
         "sync",
         "Offer what is new and dial who is due; with `within_ms` wait until the sets are equal.",
         _sync,
-        {200: Reply("How it stands.", shape({"in_sync": BOOL, "peers": items(_PEER_STATE)}))},
+        {200: Reply("How it stands.", shape({"in_sync": BOOL, "peers": items(_PEER_ROUND)}))},
         takes=_SYNC,
     ),
 )

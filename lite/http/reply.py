@@ -22,7 +22,15 @@ from lite.errors import (
 )
 from lite.ipld import dag_json
 
-__all__ = ["JSON", "JSON_VERSION", "Unavailable", "error_reply", "json_reply", "status_of"]
+__all__ = [
+    "JSON",
+    "JSON_VERSION",
+    "Unavailable",
+    "as_text",
+    "error_reply",
+    "json_reply",
+    "status_of",
+]
 
 JSON: Final = "application/json"
 JSON_VERSION: Final = 1
@@ -68,9 +76,14 @@ def error_reply(
 ) -> web.Response:
     """`{"error": {"code", "message", "hint"}}`."""
     # What a client sent comes back in messages and may hold what DAG-JSON refuses.
-    told = {"code": code, "message": _text(message), "hint": None if hint is None else _text(hint)}
+    told = {
+        "code": code,
+        "message": as_text(message),
+        "hint": None if hint is None else as_text(hint),
+    }
     return json_reply({"error": told}, status, headers)
 
 
-def _text(text: str) -> str:
+def as_text(text: str) -> str:
+    """What can be written as UTF-8: a file's name may hold bytes that are none."""
     return text.encode("utf-8", "replace").decode()

@@ -21,7 +21,7 @@ from lite.link import UNIX
 
 __all__ = ["Address", "Server"]
 
-END_WITHIN_S: Final = 2.0  # for requests under way when the daemon stops
+END_WITHIN_S: Final = 1.0  # for requests under way when the daemon stops
 _BACKLOG: Final = 64
 _HEADER_BYTES_MAX: Final = 16_384
 

@@ -86,6 +86,8 @@ class CarReader:
         size = self._length(at)
         if size is None:
             return None
+        if size == 0 and what == "header":
+            raise CodecError("not a CAR file: it does not begin with a header")
         if size == 0:
             raise CodecError(f"CAR {what} of no bytes at byte {at}")
         if size > size_max:

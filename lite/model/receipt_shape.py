@@ -14,6 +14,7 @@ from lite.ipld.cid import CID
 from lite.limits import TIME_MAX_S
 from lite.model.result import Result
 from lite.ucan.envelope import INVOCATION_TAGS
+from lite.ucan.show import printable
 
 COMMAND: Final = "/ucan/assert/receipt"
 MODE_CHARS_MAX: Final = 32
@@ -138,4 +139,4 @@ def _need(holds: bool, name: str, problem: str) -> None:
 
 
 def _bad(name: str, problem: str) -> IntegrityError:
-    return IntegrityError(f"not a valid receipt: {name}: {problem}")
+    return IntegrityError(printable(f"not a valid receipt: {name}: {problem}"))

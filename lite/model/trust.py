@@ -7,13 +7,20 @@ them. The choice depends on the set of receipts only, never on their order.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
-from lite.frozen import frozen
+from lite.frozen import frozen, replace
 from lite.ipld import dag_cbor
 from lite.model.instruction import WASM_RUN
 from lite.model.receipt import Receipt
 from lite.model.result import MEMOISABLE_ERRORS
+
+OWN_RULE: Final = "own receipt"
+
+
+def trusted_rule(issuer: str) -> str:
+    """The rule that lets in a receipt of an issuer alone, in words."""
+    return f"trusted issuer {issuer}"
 
 
 @frozen
@@ -24,11 +31,13 @@ class TrustPolicy:
         self_did: this node, whose own receipts always count.
         issuers: further DIDs whose receipts count.
         confirmations: how many of these, this node included, must have signed the same result.
+        peers: whether peers count that the node knows to have the right to answer.
     """
 
     self_did: str
     issuers: frozenset[str] = frozenset()
     confirmations: int = 1
+    peers: bool = True
 
     @property
     def named(self) -> frozenset[str]:
@@ -37,7 +46,7 @@ class TrustPolicy:
 
     def also(self, issuers: frozenset[str]) -> TrustPolicy:
         """The same with further issuers."""
-        return TrustPolicy(self.self_did, self.issuers | issuers, self.confirmations)
+        return replace(self, issuers=self.issuers | issuers)
 
 
 @frozen
@@ -86,7 +95,7 @@ def choose_answer(
         return _agreed(counting, policy)
     best = counting[0] if len(counting) == 1 else _best(counting, policy)
     own = best.issuer == policy.self_did
-    return Answer(best, "own receipt" if own else f"trusted issuer {best.issuer}")
+    return Answer(best, OWN_RULE if own else trusted_rule(best.issuer))
 
 
 def _holds(receipt: Receipt, fuel: int, memory_bytes: int) -> bool:

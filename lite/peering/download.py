@@ -113,7 +113,7 @@ class Download:
         await self._keep([Block(cid, data)])
 
     async def _car(self, root: CID, stream: aiohttp.StreamReader) -> None:
-        wanted = {root}
+        wanted, seen = {root}, set[CID]()
         batch: list[Block] = []
         size = 0
         try:
@@ -121,7 +121,9 @@ class Download:
                 if block.cid not in wanted:
                     raise Junk(f"nobody asked for {block.cid}")
                 self._budget.take(len(block.data))
-                wanted.update(links_of(block.cid, block.data))
+                wanted.discard(block.cid)
+                seen.add(block.cid)
+                wanted.update(set(links_of(block.cid, block.data)) - seen)
                 batch.append(block)
                 size += len(block.data)
                 if size >= BATCH_BYTES or len(batch) >= BATCH_BLOCKS:

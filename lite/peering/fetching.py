@@ -22,6 +22,7 @@ from sync.runner import Runner
 from sync.talk import Talk
 
 IDLE_S: Final = 30.0
+ENDS_MAX: Final = 3
 ASK_S: Final = 5.0  # for small blocks over a channel that the peer opened
 
 
@@ -207,30 +208,46 @@ class Fetcher:
             todo = [cid for cid in now if cid not in download.refused and cid not in before]
 
     async def _by_session(self, did: str, cids: Sequence[CID], deep: bool, budget: Budget) -> None:
-        """Small blocks over the channel that the peer opened: it cannot be dialled."""
-        talk = next((one for one in self._talks() if one.session.peer == did), None)
-        if talk is None:
-            raise ChannelError("it is not connected")
+        """Small blocks over a channel that the peer opened: it cannot be dialled."""
         tried: set[CID] = set()
-        while True:
+        ends = 0
+        while ends < ENDS_MAX:
             lacking = await self._missing(cids, deep)
             todo = [cid for cid in lacking if cid not in tried and cid.hash_code == SHA2_256]
             if not todo:
                 return
+            talk = self._talk_with(did)
+            came = await self._ask_session(talk, todo, budget)
+            if not came and talk.done.is_set():
+                ends += 1  # another channel may have taken over
+                continue
             tried.update(todo)
-            if not await self._ask_session(talk, todo, budget):
+            if not came:
                 return
+        raise ChannelError("its channels end again and again")
+
+    def _talk_with(self, did: str) -> Talk:
+        """A conversation with a peer, one that goes on already if there is any."""
+        found = [talk for talk in self._talks() if talk.session.peer == did]
+        if not found:
+            raise ChannelError("it is not connected")
+        return min(found, key=lambda talk: talk.session.phase != "live")
 
     async def _ask_session(self, talk: Talk, cids: Sequence[CID], budget: Budget) -> bool:
+        """Whether any of the blocks came, until all were answered or the talk ended."""
         loop = asyncio.get_running_loop()
         waiting = {cid: self._small.setdefault(cid.digest, loop.create_future()) for cid in cids}
         talk.session.fetch(blocks=[cid.digest for cid in cids])
         talk.poke()
+        ended = loop.create_task(talk.done.wait())
+        answered = asyncio.gather(*waiting.values())
         try:
-            await asyncio.wait(waiting.values(), timeout=ASK_S)
+            await asyncio.wait(
+                (answered, ended), timeout=ASK_S, return_when=asyncio.FIRST_COMPLETED
+            )
             blocks = []
             for cid, future in waiting.items():
-                raw = future.result() if future.done() else None
+                raw = future.result() if future.done() and not future.cancelled() else None
                 if raw is not None and len(raw) <= ITEM_BYTES_MAX:
                     budget.take(len(raw))
                     blocks.append(Block(cid, raw))
@@ -240,6 +257,9 @@ class Fetcher:
         finally:
             for cid in waiting:
                 self._small.pop(cid.digest, None)
+            for one in (ended, answered):
+                one.cancel()
+            await asyncio.gather(ended, answered, return_exceptions=True)
 
     async def _missing(self, cids: Sequence[CID], deep: bool) -> list[CID]:
         found: list[CID] = await self._in_pool(lambda: missing(self._store, cids, deep=deep))

@@ -22,7 +22,8 @@ from lite.peering.shelf import Scope, Shelf
 PATH: Final = "/ipfs/{cid}"
 RAW_TYPE: Final = "application/vnd.ipld.raw"
 CAR_TYPE: Final = "application/vnd.ipld.car"
-STREAMS_MAX: Final = 8
+STREAMS_MAX: Final = 8  # at once, for one peer
+READ_S_MAX: Final = 30.0  # whoever reads nothing for as long is cut off
 _WRITE_BYTES: Final = 64 * 1024
 _BATCH_BYTES: Final = 1024 * 1024
 _SCOPES: Final[dict[str, Scope]] = {"all": "all", "entity": "entity", "block": "block"}
@@ -38,13 +39,16 @@ class Gateway:
     def __init__(self, shelf: Shelf, pool: Executor) -> None:
         self._shelf = shelf
         self._pool = pool
-        self._streams = asyncio.Semaphore(STREAMS_MAX)
+        self._streams: dict[str, asyncio.Semaphore] = {}
 
-    async def serve(self, request: web.Request, *, allowed: bool = True) -> web.StreamResponse:
+    async def serve(
+        self, request: web.Request, *, allowed: bool = True, who: str = ""
+    ) -> web.StreamResponse:
         """Answer a request for `PATH`.
 
         Args:
             allowed: False answers as if nothing were here.
+            who: the peer that asks; the bound on answers at once is for each.
         """
         try:
             cid = CID.parse(request.match_info["cid"])
@@ -55,10 +59,13 @@ class Gateway:
             return web.Response(status=406, text="only format=raw and format=car are given\n")
         if not allowed:
             return _absent(cid)
-        async with self._streams:
-            if kind == "raw":
-                return await self._raw(request, cid)
-            return await self._car(request, cid)
+        async with self._streams.setdefault(who, asyncio.Semaphore(STREAMS_MAX)):
+            try:
+                return await (self._raw if kind == "raw" else self._car)(request, cid)
+            except asyncio.TimeoutError:
+                if request.transport is not None:
+                    request.transport.abort()
+                return web.Response(status=408)  # which does not get there either
 
     async def _raw(self, request: web.Request, cid: CID) -> web.StreamResponse:
         data = await self._read(self._shelf.get, cid)
@@ -171,7 +178,7 @@ async def _write(response: web.StreamResponse, data: bytes) -> None:
     """In parts, between which others get their turn."""
     view = memoryview(data)
     for at in range(0, len(view), _WRITE_BYTES):
-        await response.write(view[at : at + _WRITE_BYTES])
+        await asyncio.wait_for(response.write(view[at : at + _WRITE_BYTES]), READ_S_MAX)
         await asyncio.sleep(0)
 
 

@@ -79,7 +79,7 @@ async def join(key: Key, invitation: Invitation, addresses: Sequence[str]) -> st
     except (ChannelError, ClientError, OSError) as error:
         raise _unreached(invitation.did, str(error)) from None
     finally:
-        await channel.close()
+        await _close(channel)
     if status != 200:
         raise AuthorityError(
             "the other node does not take this code: it was used, is over, or was withdrawn",
@@ -90,6 +90,7 @@ async def join(key: Key, invitation: Invitation, addresses: Sequence[str]) -> st
 
 async def _close(channel: WebChannel) -> None:
     await channel.close()
+    channel.drop()  # the event loop ends soon: nobody waits for the other end to agree
 
 
 def _unreached(did: str, why: str) -> QueuedError:

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
+from lite.authority import Authority
 from lite.clock import Clock
 from lite.delegations import read_delegation
 from lite.errors import CodecError, IpvmError
 from lite.frozen import frozen
-from lite.gate import Gate
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.keys import Key
 from lite.parcel import Parcel
@@ -77,25 +77,31 @@ class LetterStore(SetStore):
         """How many letters of the peer are here."""
         return self._store.database.number(sql.LETTERS_FROM, (self.name, self._peer))
 
-    def post(self) -> int:
+    def post(self, authority: Authority) -> int:
         """Put what this node signed for the peer since the last time into letters; how many."""
         with faults():
             values = (self._peer, self._own, self._clock.now())
             rows = self._store.database.rows(sql.UNPOSTED, values)
             letters = []
             for raw, data in rows:
-                letters += [(raw, letter) for letter in self._letters_with(data)]
+                letters += [(raw, one) for one in self._letters_with(data, authority)]
             if rows:
                 self._write(letters, [raw for raw, _ in rows])
             return len(letters)
 
-    def _letters_with(self, data: bytes) -> list[bytes]:
-        """A delegation with the chain above it: together, or each by itself when they are long."""
-        leaf = Delegation.parse(data)
+    def _letters_with(self, data: bytes, authority: Authority) -> list[bytes]:
+        """A delegation with the chain above it: together, or each by itself when they are long.
+        Nothing of one that the disk changed."""
+        try:
+            leaf = read_delegation(data)
+        except IpvmError:
+            return []
         chain: list[Delegation] = []
         if leaf.subject not in (None, self._own):
-            gate = Gate(self._store, self._clock)
-            chain = gate.find(leaf.subject or "", self._own, leaf.command, None, {}) or []
+            found = authority.find_chain(
+                subject=leaf.subject or "", audience=self._own, command=leaf.command
+            )
+            chain = found or []
         together = container.write([data, *(one.data for one in chain)], "raw")
         if len(together) <= ITEM_BYTES_MAX:
             return [together]
@@ -155,8 +161,6 @@ def unposted(store: Store, own: str, now: int) -> list[str]:
 
 def take_in(store: Store, key: Key, clock: Clock) -> list[PeerEvent]:
     """Keep the delegations of letters that came, with the others of the node; what they held."""
-    from lite.authority import Authority
-
     events = []
     for name, id, peer, raw in store.database.rows(sql.LETTERS_UNREAD):
         found = Authority(store, key, clock).import_(raw)

@@ -10,10 +10,11 @@ import asyncio
 from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aiohttp import web
 
+from lite.authority import Authority
 from lite.clock import Clock
 from lite.config import Config
 from lite.errors import IpvmError
@@ -42,13 +43,16 @@ from sync.errors import SyncError
 from sync.events import Answered, GotBlock, Missed, Stored
 from sync.health import Health, Notice
 from sync.messages import DONE
-from sync.peers import ANSWERS, BLOCKS, READ, PeerBook
+from sync.peers import ANSWERS, BLOCKS, READ, STATIC, PeerBook
 from sync.runner import Runner, SyncSet
 from sync.talk import Talk
 from sync.transport import PeerHandler
 from sync.wall import SystemClock
 
 T = TypeVar("T")
+
+if TYPE_CHECKING:
+    from lite.peering.together import Round
 
 SERVICE_PORT: Final = 4747  # where a node listens for peers unless told otherwise
 THREADS: Final = 2
@@ -101,6 +105,7 @@ class Peering:
         self._catching_up = asyncio.Lock()
         self._due = self._stopping = False
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._known = self._owners_word()
         self._watchers: list[Callable[[Notice], None]] = []
         self._desk = Desk(store, self.book, key.did, clock, self._paired)
         self._channel_key = channel_key(key)
@@ -184,6 +189,14 @@ class Peering:
         for did in dids:
             self.book.answered(did)  # its next failure is a first one
         self._runner.poke()
+
+    async def together(
+        self, dids: Collection[str] | None, within_s: float, *, once: bool = False
+    ) -> Round:
+        """Wait until peers are in sync: `lite.peering.together.bring_together`."""
+        from lite.peering.together import bring_together
+
+        return await bring_together(self, dids, within_s, once=once)
 
     def talks(self) -> list[Talk]:
         """The conversations of this moment."""
@@ -312,9 +325,25 @@ class Peering:
             self._runner.changed(name)
 
     async def _look_at_peers(self) -> None:
+        known = self._owners_word()
+        for did in known.keys() - {
+            one for one, word in self._known.items() if known.get(one) == word
+        }:
+            pass  # what kept this node from dialling it may be over
+        self._known = known
         await self._settle()
         await self._go_on()
         self._runner.poke()
+
+    def _owners_word(self) -> dict[str, object]:
+        """What the owner says of each peer: its rights, and where it is."""
+        return {
+            peer.did: (
+                peer.rights,
+                {one.text for one in self.book.addresses(peer.did) if one.source == STATIC},
+            )
+            for peer in self.book.peers()
+        }
 
     async def _settle(self) -> None:
         """Follow a change of whose receipts are wanted here."""
@@ -339,10 +368,11 @@ class Peering:
     def _post_letters(self, peers: Collection[str]) -> list[bytes]:
         """In a thread: what this node signed for its peers goes into the letters to them."""
         written = []
+        authority = Authority(self._bulk_store, self._key, self._clock)
         for did in post.unposted(self._bulk_store, self.did, self._clock.now()):
             if did in peers:
                 letters = LetterStore(self._bulk_store, self.did, did, self._clock)
-                if letters.post():
+                if letters.post(authority):
                     written.append(letters.name)
         return written
 
@@ -399,16 +429,19 @@ class Peering:
 
     async def _serve_peer(self, request: web.Request, did: str) -> web.StreamResponse:
         assert self._gateway is not None, "nobody can ask before it listens"
-        return await self._gateway.serve(request, allowed=self.book.may(did, BLOCKS))
+        allowed = self.book.may(did, BLOCKS)
+        return await self._gateway.serve(request, allowed=allowed, who=did)
 
     def _local_network(self, port: int) -> Discovery:
         from sync.mdns import MdnsZone, machine_addresses
 
         clock = SystemClock()
-        loopback = all(host.startswith("127.") or host == "::1" for host, _ in self.listening)
+        hosts = [host for host, _ in self.listening]
+        everywhere = any(host in ("0.0.0.0", "::") for host in hosts)
+        loopback = all(host.startswith("127.") or host == "::1" for host in hosts)
         return LocalNetwork(
             lambda: MdnsZone(self.did, port, loopback=loopback),
-            machine_addresses,
+            machine_addresses if everywhere else lambda: hosts,
             clock,
             clock.awake_and_asleep,
         )

@@ -15,6 +15,7 @@ from lite.model.receipt import Receipt
 from lite.peering import record_sql as sql
 from lite.peering.records import CID_HEAD, RecordStore, revocation_time
 from lite.store import Store
+from lite.store.tokens import REVOCATIONS_EARLY_MAX
 from lite.ucan.refusals import TooEarly
 from lite.ucan.revocation import COMMAND as REVOKE
 from lite.ucan.revocation import Revocation, revokers
@@ -41,11 +42,11 @@ class RecordVerifier:
             ItemInvalid: neither a receipt nor a revocation, or not signed by its issuer.
             ItemUnwanted: of nobody who counts here, secret here, or forgotten.
         """
-        if _REVOKE in raw:
-            return self._revocation(raw)
         try:
             receipt = Receipt.parse(raw)
         except IpvmError as error:
+            if _REVOKE in raw:
+                return self._revocation(raw)
             raise ItemInvalid(f"no receipt: {error}") from error
         cid = CID.from_bytes(CID_HEAD + id)
         if self._store.secrets.is_secret(cid):
@@ -67,13 +68,19 @@ class RecordVerifier:
             raise ItemUnwanted(f"a revocation that does not hold yet: {error}") from error
         except IpvmError as error:
             raise ItemInvalid(f"no revocation: {error}") from error
-        if names.isdisjoint(self._records.wanted) and not self._has_room_for(revocation):
-            raise ItemUnwanted("a revocation by a stranger, of a delegation that is not here")
+        if not self._has_room_for(revocation, known=not names.isdisjoint(self._records.wanted)):
+            raise ItemUnwanted("too many revocations of delegations that are not here")
         return Accepted(revocation_time(revocation), CONTROL)
 
-    def _has_room_for(self, revocation: Revocation) -> bool:
-        """Whether one of a stranger may be kept: it may be about a chain that comes later."""
+    def _has_room_for(self, revocation: Revocation, *, known: bool) -> bool:
+        """Whether it may be kept before its delegation comes.
+
+        Args:
+            known: it counts in the name of somebody who is known here.
+        """
         if self._store.tokens.delegation(revocation.revoked) is not None:
             return True
         early = self._store.database.number(sql.REVOCATIONS_COUNT)
+        if known:
+            return early < REVOCATIONS_EARLY_MAX
         return len(revocation.data) <= EARLY_BYTES_MAX and early < EARLY_MAX

@@ -50,6 +50,7 @@ class RecordStore(SetStore):
         self._clock = clock
         self.wanted = frozenset(wanted)
         self._unwanted: dict[bytes, tuple[str, int, str]] = {}  # to be noted with the next write
+        self._noted: dict[str, int] | None = None  # how many of each issuer were noted
 
     # What a session asks for.
 
@@ -87,8 +88,8 @@ class RecordStore(SetStore):
         yet: successes first, then the newest."""
         with faults():
             rows = self._store.database.rows(sql.ANSWERS, (CID_HEAD + question, _QUESTION_ROWS))
-            receipts = [Receipt.from_store(data) for _, data in rows]
-            fitting = [one for one in receipts if one.issuer in self.wanted]
+            sound = [one for row in rows if (one := _sound_receipt(*row)) is not None]
+            fitting = [one for one in sound if one.issuer in self.wanted]
             fitting.sort(key=lambda one: (not one.out.is_ok, -one.issued_at, one.cid.digest))
             return [one.data for one in fitting[:limit]]
 
@@ -97,6 +98,7 @@ class RecordStore(SetStore):
     def want(self, issuers: Collection[str]) -> None:
         """Whose receipts belong into the set from now on."""
         self.wanted = frozenset(issuers)
+        self._noted = None
         self._unwanted = {id: row for id, row in self._unwanted.items() if row[0] not in issuers}
 
     def refuse(self, id: bytes, issuer: str, time: int, peer: str) -> ItemUnwanted:
@@ -107,15 +109,17 @@ class RecordStore(SetStore):
         return ItemUnwanted(f"its issuer {issuer} is neither a peer nor trusted here")
 
     def _is_full_of(self, issuer: str) -> bool:
-        database = self._store.database
-        waiting = sum(1 for who, _, _ in self._unwanted.values() if who == issuer)
+        if self._noted is None:
+            with faults():
+                self._noted = dict(self._store.database.rows(sql.UNWANTED_COUNTS))
+        waiting = [who for who, _, _ in self._unwanted.values()]
         return (
-            database.number(sql.UNWANTED_OF, (issuer,)) + waiting >= UNWANTED_OF_ONE
-            or database.number(sql.UNWANTED_COUNT) + len(self._unwanted) >= UNWANTED_MAX
+            self._noted.get(issuer, 0) + waiting.count(issuer) >= UNWANTED_OF_ONE
+            or sum(self._noted.values()) + len(waiting) >= UNWANTED_MAX
         )
 
     def _note_unwanted(self, transaction: Transaction) -> None:
-        noted, self._unwanted = self._unwanted, {}
+        noted, self._unwanted, self._noted = self._unwanted, {}, None
         transaction.executemany(sql.UNWANTED_ADD, ((id, row[0]) for id, row in noted.items()))
         self.index.add(
             Entry(0, id, time, 0, LANE_RECORDS, peer) for id, (_, time, peer) in noted.items()
@@ -188,8 +192,10 @@ class RecordStore(SetStore):
             )
 
     def _take_revocation(self, news: _News, _row: int, raw: bytes, data: bytes) -> None:
-        if not raw.startswith(CID_HEAD) or len(data) > ITEM_BYTES_MAX:
+        if len(data) > ITEM_BYTES_MAX or not raw.startswith(CID_HEAD):
             return
+        if not CID.from_bytes(raw).matches(data):
+            return  # the disk changed it
         time = revocation_time(Revocation.parse(data))
         news.entries.append(Entry(0, raw[len(CID_HEAD) :], time, len(data), CONTROL, ""))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from lite.frozen import frozen
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PeerRound", "Round", "bring_together"]
 
+LOOK_S: Final = 0.2  # a session says nothing when what looked like news turns out to be none
 HELD_S: Final = 5.0  # a peer that is not dialled for so long said that it does not want to be
 
 
@@ -108,11 +110,12 @@ async def bring_together(
         if within_s > 0:
             peering.hurry([one.peer.did for one in wanted if not one.in_sync])
         while not all(_is_over(one, watch, once) for one in wanted):
-            watch.news.clear()
-            try:
-                await asyncio.wait_for(watch.news.wait(), max(0.0, ends_at - loop.time()))
-            except asyncio.TimeoutError:
+            left_s = ends_at - loop.time()
+            if left_s <= 0:
                 break
+            watch.news.clear()
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(watch.news.wait(), min(LOOK_S, left_s))
             wanted = _asked(peering, dids)
         rounds = tuple(_round(one, watch) for one in _asked(peering, dids))
     return Round(bool(rounds) and all(one.in_sync for one in rounds), rounds)
@@ -133,6 +136,8 @@ def _is_over(one: PeerHealth, watch: _Watch, once: bool) -> bool:
         return False
     if one.link == "no-address":
         return True
+    if one.link == "dialling" or any(shared.status.phase != "live" for shared in one.sets):
+        return False
     held = one.next_s is not None and one.next_s >= HELD_S
     if one.link != "connected":
         return held or one.peer.did in watch.missed

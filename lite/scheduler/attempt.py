@@ -224,10 +224,11 @@ class Attempts:
             return self._later(entry, str(fault))
         if reified.error is not None:
             return self._told_before(entry, reified) or reified
-        known = self._known(entry, reified)
-        if known is not None:
-            return known
         needs = self._runner.needs_of(entry.instruction)
+        if entry.level != "pure" or needs:  # nothing keeps any other from `claim`, which looks too
+            known = self._known(entry, reified)
+            if known is not None:
+                return known
         if self._rules.offline and "network" in needs:
             return Ended(position, "queued", reason="it needs the network; --offline was given")
         if entry.level != "pure" and (reason := self._would_tell(entry, reified, needs)):
@@ -458,10 +459,11 @@ class Attempts:
             kept=entry.kept,
         )
         receipt = finished.receipt
-        reason = "" if receipt.out.is_ok else _said(outcome)
+        is_ok = receipt.out.is_ok
+        reason = "" if is_ok else _said(outcome)
         return Ended(
             entry.position,
-            "done" if receipt.out.is_ok else "failed",
+            "done" if is_ok else "failed",
             receipt=receipt,
             source="ran",
             reason=reason,

@@ -253,6 +253,9 @@ class Runner:
         """The next step, and whether to wait for its lease; None at the end."""
         while not self._over:
             self._heed_deadline()
+            if self._pending and not self._drive.progress.has_ready:
+                self._flush()  # first, for what is next may need it
+                continue
             plan = self._drive.plan(now_ms=self._now_ms(), room=1)
             if plan.start:
                 self._drive.started(plan.start[0])

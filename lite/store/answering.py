@@ -9,7 +9,7 @@ from __future__ import annotations
 from lite.store import sql
 from lite.store.database import Database
 
-__all__ = ["answering"]
+__all__ = ["answering", "peer_names"]
 
 
 def answering(database: Database, now: int) -> frozenset[str]:
@@ -17,3 +17,10 @@ def answering(database: Database, now: int) -> frozenset[str]:
     if database.row(sql.SYNC_PEERS) is None:
         return frozenset()
     return frozenset(did for (did,) in database.rows(sql.SYNC_ANSWERING, (now,)))
+
+
+def peer_names(database: Database) -> dict[str, str]:
+    """What the owner calls each peer, by DID; an empty text where it has no name."""
+    if database.row(sql.SYNC_PEERS) is None:
+        return {}
+    return dict(database.rows(sql.SYNC_NAMES))

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from lite.nudge import RECORDS, nudge
 from lite.store import faults
 from lite.store.database import Database, Transaction
 
@@ -73,9 +72,15 @@ class Commits:
         except BaseException:
             self._waiting.extendleft(ticket for ticket in reversed(group) if ticket is not own)
             raise
-        nudge(self._database.path.parent, RECORDS)
+        self._tell()
         for ticket in group:
             ticket.done = True
+
+    def _tell(self) -> None:
+        """Let a daemon of this home know. What only reads does not load what this needs."""
+        from lite.nudge import RECORDS, nudge
+
+        nudge(self._database.path.parent, RECORDS)
 
 
 def _each(transaction: Transaction, group: list[_Ticket]) -> None:

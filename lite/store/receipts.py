@@ -9,7 +9,6 @@ from lite.clock import Clock
 from lite.ipld import dag_cbor
 from lite.ipld.cid import CID, DAG_CBOR, SHA2_256
 from lite.model.receipt import Receipt
-from lite.nudge import RECORDS, nudge
 from lite.store import abbreviations, sql, sql_runs
 from lite.store.commits import Commits
 from lite.store.database import Database, Row, Transaction
@@ -167,6 +166,7 @@ class Receipts:
     def forget(self, cid: CID) -> bool:
         """Remove a receipt, so that it answers nothing any more, and remember that it is not to
         come back from others by itself; whether it was here."""
+        from lite.nudge import RECORDS, nudge
         from lite.store import tombstones
 
         with self._database.write() as transaction:

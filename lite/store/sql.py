@@ -240,6 +240,7 @@ SYNC_EPOCH_RENEW = "UPDATE sync_node SET epoch = randomblob(8) WHERE no = 0"
 SYNC_ANSWERING = """
 SELECT did FROM sync_peer WHERE ' ' || rights || ' ' LIKE '% answers %' AND banned_until <= ?
 """
+SYNC_NAMES = "SELECT did, name FROM sync_peer"
 TOMBSTONES_CREATE = """
 CREATE TABLE IF NOT EXISTS tombstones (
     number INTEGER PRIMARY KEY AUTOINCREMENT, -- in the order in which they were forgotten

@@ -196,6 +196,12 @@ class Store:
 
         return answering(self._database, self._clock.now())
 
+    def peer_names(self) -> dict[str, str]:
+        """What the owner calls each peer, by DID."""
+        from lite.store.answering import peer_names
+
+        return peer_names(self._database)
+
     def run_log(self, run: str) -> RunLog:
         """What happened in a run: output of its guests, and the states of its steps."""
         from lite.store.run_log import RunLog

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,61 @@ def test_closed_streams_change_no_exit_status(
     assert ended.returncode == status, ended.stderr
     assert b"Traceback" not in ended.stderr
     assert ended.stdout == (b"42\n" if status == 0 and ">&-" not in closed.split() else b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize(
+    ("line", "status", "out"),
+    [
+        ("run numbers.wasm:add 2 40", 0, b"42\n"),
+        ("run command.wasm --stdin numbers.wasm", 0, b"\0asm"),
+        ("run numbers.wasm:div 1 0", 1, b""),
+        ("run numbers.wasm:none", 2, b""),
+        ("cat nobody", 5, b""),
+        ("add numbers.wasm", 0, b"bafk"),
+    ],
+)
+def test_a_full_stderr_loses_neither_result_nor_status(
+    here: Path, line: str, status: int, out: bytes
+) -> None:
+    command = [sys.executable, "-m", "lite", *line.split()]
+    with Path("/dev/full").open("wb") as full:
+        _same(command, full.fileno(), status, out)
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        _same(command, writer, status, out)
+    finally:
+        os.close(writer)
+
+
+def _same(command: list[str], stderr: int, status: int, out: bytes) -> None:
+    ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=stderr, timeout=60)
+    assert ended.returncode == status
+    assert ended.stdout.startswith(out) and bool(ended.stdout) == bool(out)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("line", ["run numbers.wasm:none", "--json cat nobody", "config get nil"])
+def test_an_error_keeps_its_status_when_no_stream_can_be_written(here: Path, line: str) -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", "lite", *line.split()], capture_output=True, timeout=60
+    )
+    command = f'"{sys.executable}" -m lite {line} >/dev/full 2>/dev/full'
+    assert subprocess.run(["sh", "-c", command], timeout=60).returncode == said.returncode
+    assert said.returncode in (2, 5)
+
+
+@pytest.mark.parametrize("line", ["cat {cid}", "id", "status", "receipt list", "version", "ls"])
+def test_a_closed_stdout_is_no_success_where_the_result_is_nowhere_else(
+    ipvm: Ipvm, line: str
+) -> None:
+    cid = ipvm("add", "numbers.wasm").text.strip()
+    ipvm("run", "numbers.wasm:add", 1, 2)
+    command = f'"{sys.executable}" -m lite {line.format(cid=cid)} >&-'
+    ended = subprocess.run(["sh", "-c", command], capture_output=True, timeout=60)
+    assert ended.returncode == (2 if line == "ls" else 6), ended.stderr
+    assert b"Traceback" not in ended.stderr
 
 
 ONLY_COPIES = [

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import wasmtime
 
 from lite.cli import why
 from lite.ipld.cid import CID, RAW
+from lite.node import Node
 from tests.integration.conftest import Ipvm
 
 ABSENT = str(CID.of(b"nowhere", RAW))
@@ -158,7 +161,37 @@ def test_a_deep_recursion_is_told_in_a_few_lines(ipvm: Ipvm, here: Path) -> None
     (here / "deep.wasm").write_bytes(wasmtime.wat2wasm(deep))
     ended = ipvm("run", "deep.wasm:r", 1)
     assert ended.status in (1, 8), ended
-    lines = ended.err.splitlines()
-    assert lines[-1].startswith("✗ r  failed  stack-overflow: used all of its ")
-    assert len(lines) <= 12, ended.err
-    assert lines[-2].strip().endswith(" more")
+    log, summary = ended.err.splitlines()[-2:]  # where in the guest it was is for who debugs it
+    assert log.startswith("stack-overflow: ")
+    assert summary.startswith("✗ r  failed  stack-overflow: used all of its ")
+    whole = ipvm("logs", summary.rpartition("receipt ")[2].strip()).text.splitlines()
+    assert 3 <= len(whole) <= 12
+    assert whole[-1].strip().endswith(" more")
+
+
+def test_an_empty_name_of_a_file_and_what_is_no_archive_are_said_so(ipvm: Ipvm) -> None:
+    ended = ipvm("run", "numbers.wasm:add", 1, 2, "--out", "")
+    assert (ended.status, "is empty" in ended.err) == (2, True)
+    ended = ipvm("import", "numbers.wasm")
+    assert (ended.status, "not a CAR file" in ended.err) == (7, True)
+
+
+def test_the_api_says_what_it_takes(tmp_path: Path) -> None:
+    with Node.open(tmp_path / "node") as node:
+        for wrong in ("x", None, 5):
+            with pytest.raises(TypeError, match=r"no (str|NoneType|int)$"):
+                node.run(wrong)  # type: ignore[call-overload]
+        with pytest.raises(TypeError, match="not int"):
+            node.add(5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("soft", [128, 256])
+def test_a_small_stack_of_the_system_is_no_crash_of_a_guest(here: Path, soft: int) -> None:
+    deep = """(module (func $r (export "r") (param i32) (result i32)
+      (i32.add (i32.const 1) (call $r (local.get 0)))))"""
+    (here / "deep.wasm").write_bytes(wasmtime.wat2wasm(deep))
+    for more in ("", "--in-process"):
+        line = f'ulimit -Ss {soft}; "{sys.executable}" -m lite run {more} deep.wasm:r 1'
+        ended = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60)
+        assert ended.returncode == 8, ended.stderr
+        assert "stack-overflow" in ended.stderr

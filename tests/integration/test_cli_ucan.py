@@ -303,14 +303,17 @@ def _invocation(token: bytes) -> Invocation | None:
     return Invocation.parse(token) if b"ucan/inv" in token else None
 
 
-def test_a_replayed_invocation_is_answered_from_its_receipt(pi: At, laptop: At) -> None:
+def test_a_replayed_invocation_is_refused_with_the_name_of_its_receipt(pi: At, laptop: At) -> None:
     given(pi, laptop)
     job = asked(pi, laptop, "numbers.wasm:add", 2, 40)
     first = pi("ucan", "run", job, "--json").json
-    again = pi("ucan", "run", job, "--json").json
-    assert (first["cached"], again["cached"], again["value"]) == (False, True, 42)
-    assert again["receipt"] == first["receipt"]
-    assert again["inv"] == first["inv"]
+    assert (first["cached"], first["value"]) == (False, 42)
+    again = pi("ucan", "run", job, "--json")
+    error = again.json["error"]
+    assert (again.status, error["code"], error["step"]) == (4, "ucan-replayed", "9")
+    assert error["details"] == {"receipt": first["receipt"]}
+    assert f"ipvm receipt show {first['receipt']}" in error["hint"]
+    assert pi("receipt", "show", first["receipt"]).status == 0
 
 
 def test_a_call_that_a_policy_forbids_is_not_even_invoked(pi: At, laptop: At, phone: At) -> None:

@@ -15,7 +15,7 @@ from lite.http.table import ROUTES
 from lite.ipld import dag_json
 from lite.ipld.cid import CID, RAW
 from lite.link import DaemonNeighbours
-from tests.daemon_support import DaemonProcess, Reply, daemon, ipvm, misfits, until
+from tests.daemon_support import DaemonProcess, Reply, daemon, ipvm, misfits, prepare, until
 from tests.guests import ADD
 from tests.prometheus_support import parse_metrics
 
@@ -26,7 +26,7 @@ PUBLIC = {(route.method, route.path): route for route in ROUTES}
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("daemon")
     (folder / "add.wasm").write_bytes(ADD)
-    ipvm(folder / "home", "add", folder / "add.wasm", "--name", "adder")
+    prepare(folder / "home", adder=ADD)
     return folder / "home"
 
 

@@ -16,7 +16,7 @@ from lite.nudge import PEERS, nudge
 from lite.peering.book import ANSWERS, BLOCKS, READ, open_book
 from lite.store import Store
 from sync.wall import SystemClock
-from tests.daemon_support import DaemonProcess, daemon, ipvm, until
+from tests.daemon_support import DaemonProcess, daemon, ipvm, prepare, until
 from tests.guests import ADD
 
 ALONE = ("--listen", "127.0.0.1:0", "--no-mdns")
@@ -40,10 +40,9 @@ def befriend(home: Path, did: str, address: str | None) -> None:
 @pytest.fixture
 def two(tmp_path: Path) -> Iterator[tuple[DaemonProcess, DaemonProcess]]:
     """Two daemons that know and trust each other; both have the module `adder`."""
-    (tmp_path / "add.wasm").write_bytes(ADD)
     homes = [tmp_path / name for name in ("left", "right")]
     for home in homes:
-        ipvm(home, "add", tmp_path / "add.wasm", "--name", "adder")
+        prepare(home, adder=ADD)
     with (
         daemon(homes[0], *ALONE, offline=False) as left,
         daemon(homes[1], *ALONE, offline=False) as right,

@@ -19,11 +19,13 @@ import pytest
 from lite.ipld.cid import CID, RAW
 from lite.link import CARD, Card, Link
 from lite.nudge import RECORDS, nudge
+from lite.store import Store
 from tests.daemon_support import (
     WITHIN_S,
     DaemonProcess,
     daemon,
     ipvm,
+    prepare,
     ready_of,
     spawn,
     until,
@@ -122,6 +124,17 @@ def test_a_home_with_a_long_path_has_its_sockets_elsewhere(tmp_path: Path) -> No
     assert list(runtime.iterdir()) == []
 
 
+def test_a_home_whose_name_is_no_text_is_one_like_any(tmp_path: Path) -> None:
+    home = tmp_path / os.fsdecode(b"h\xff")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
+        heard.bind(str(tmp_path / "n"))
+        with daemon(home, env={"NOTIFY_SOCKET": str(tmp_path / "n")}) as here:
+            assert here.link.get("/v1/status")["node"]["home"].endswith("/h?")
+            assert refused(home)[0] == 6
+            assert ipvm(home, "service", "install", "--print").count(b"/h\xff") == 2
+            assert here.stop()[0] == 0
+
+
 def test_a_port_that_is_taken_is_named(place: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -153,7 +166,7 @@ def test_an_address_that_is_none_is_wrong_usage(
 
 
 def test_a_home_that_cannot_be_written_is_refused(place: Path) -> None:
-    ipvm(place, "id")
+    prepare(place)
     place.chmod(0o500)
     try:
         if os.access(place, os.W_OK):
@@ -184,6 +197,15 @@ def small_disk(folder: Path) -> Iterator[None]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
+def test_a_home_on_a_disk_that_is_read_only_is_refused(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    with small_disk(disk):
+        prepare(disk / "home")
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        status, err = refused(disk / "home")
+        assert status == 6 and "cannot be written" in err, err
+
+
 def fill(disk: Path) -> None:
     with (disk / f"ballast{len(list(disk.iterdir()))}").open("wb") as file:
         free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
@@ -194,7 +216,7 @@ def test_on_a_full_disk_it_starts_and_serves_what_is_there(tmp_path: Path) -> No
     """A home keeps some space in reserve for just that."""
     disk = tmp_path / "disk"
     with small_disk(disk):
-        ipvm(disk / "home", "id")
+        prepare(disk / "home")
         fill(disk)
         with daemon(disk / "home") as here:
             fill(disk)
@@ -209,7 +231,7 @@ def test_without_any_space_it_says_so_and_leaves_nothing(tmp_path: Path) -> None
     disk = tmp_path / "disk"
     with small_disk(disk):
         home = disk / "home"
-        ipvm(home, "id")
+        prepare(home)
         (home / "ipvm.reserve").unlink()
         fill(disk)
         status, err = refused(home)
@@ -236,10 +258,9 @@ def test_systemd_is_told_of_the_start_and_the_end(place: Path, tmp_path: Path) -
 # Work under way.
 
 
-def spinning(home: Path, folder: Path) -> bytes:
+def spinning(home: Path) -> bytes:
     """A workflow whose second step runs until something ends it."""
-    (folder / "numbers.wasm").write_bytes(wat(NUMBERS))
-    ipvm(home, "add", folder / "numbers.wasm", "--name", "numbers")
+    prepare(home, numbers=wat(NUMBERS))
     steps: dict[str, Any] = {
         "sum": {"run": "numbers:add", "args": [1, 2]},
         "spin": {"run": "numbers:spin", "args": [], "limits": LONG},
@@ -262,13 +283,14 @@ def begin_spinning(here: DaemonProcess, body: bytes) -> str:
 
 
 def state_of(home: Path, run: str) -> tuple[str, dict[str, str]]:
-    told = json.loads(ipvm(home, "workflow", "show", run, "--json"))
-    return told["state"], {step["label"]: step["state"] for step in told["steps"]}
+    with Store.open(home) as store:
+        row = store.runs.find(run)
+        return store.runs.state_of(row), {s.label: s.state for s in store.runs.steps(run)}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_run_that_the_end_interrupts_can_go_on(place: Path, tmp_path: Path, number: int) -> None:
-    body = spinning(place, tmp_path)
+def test_a_run_that_the_end_interrupts_can_go_on(place: Path, number: int) -> None:
+    body = spinning(place)
     with daemon(place) as here:
         run = begin_spinning(here, body)
         workers = psutil.Process(here.child.pid).children(recursive=True)
@@ -290,7 +312,7 @@ def test_a_run_that_the_end_interrupts_can_go_on(place: Path, tmp_path: Path, nu
 
 
 def test_the_command_line_works_as_ever_beside_it(place: Path, tmp_path: Path) -> None:
-    spinning(place, tmp_path)
+    spinning(place)
     with daemon(place) as here:
         assert ipvm(place, "run", "numbers:add", 20, 22) == b"42\n"
         assert json.loads(ipvm(place, "run", "numbers:add", 20, 22, "--json"))["cached"] is True
@@ -302,8 +324,8 @@ def test_the_command_line_works_as_ever_beside_it(place: Path, tmp_path: Path) -
         assert ipvm(place, "doctor", status=0)
 
 
-def test_a_client_that_leaves_ends_nothing(place: Path, tmp_path: Path) -> None:
-    spinning(place, tmp_path)
+def test_a_client_that_leaves_ends_nothing(place: Path) -> None:
+    spinning(place)
     with daemon(place) as here:
         connection = here.connection()
         asked = {"module": "numbers", "function": "add", "args": [1, 1]}
@@ -318,8 +340,8 @@ def test_a_client_that_leaves_ends_nothing(place: Path, tmp_path: Path) -> None:
         until(lambda: here.link.get("/v1/status")["events"]["followers"] == 0)
 
 
-def test_no_engine_is_loaded_into_the_daemon(place: Path, tmp_path: Path) -> None:
-    spinning(place, tmp_path)
+def test_no_engine_is_loaded_into_the_daemon(place: Path) -> None:
+    spinning(place)
     with daemon(place) as here:
         asked = {"module": "numbers", "function": "add", "args": [1, 1]}
         assert here.call("POST", "/v1/run", asked).json["value"] == 2
@@ -340,7 +362,7 @@ def test_an_idle_daemon_sleeps(place: Path, full: bool) -> None:
         last = here.link.get("/v1/status")["daemon"]
     woken = last["wakeups"] - first["wakeups"]
     assert woken <= 8 + period / 3, "it polls"
-    assert last["rss_bytes"] <= 64_000_000
+    assert last["rss_bytes"] <= 60_000_000
     assert used <= (0.005 * period if full else 0.2)
 
 
@@ -356,6 +378,17 @@ def test_a_second_signal_ends_it_at_once(place: Path) -> None:
         assert here.child.returncode in (0, 130, 143)
 
 
+def test_it_ends_also_when_nobody_reads_what_it_says(place: Path) -> None:
+    child = spawn(place)
+    ready_of(child)
+    assert child.stdout is not None and child.stderr is not None
+    child.stdout.close()
+    child.stderr.close()
+    child.terminate()
+    assert child.wait(WITHIN_S) == 0
+    assert [name for name in SOCKETS if (place / name).exists()] == []
+
+
 def test_ready_comes_only_once_it_answers(place: Path) -> None:
     child = spawn(place)
     try:
@@ -368,10 +401,8 @@ def test_ready_comes_only_once_it_answers(place: Path) -> None:
         child.communicate(timeout=WITHIN_S)
 
 
-def test_a_single_call_that_the_end_interrupts_leaves_no_receipt(
-    place: Path, tmp_path: Path
-) -> None:
-    spinning(place, tmp_path)
+def test_a_single_call_that_the_end_interrupts_leaves_no_receipt(place: Path) -> None:
+    spinning(place)
     with daemon(place) as here:
         connection = here.connection()
         asked = {
@@ -386,4 +417,5 @@ def test_a_single_call_that_the_end_interrupts_leaves_no_receipt(
         assert here.stop()[0] == 0
         assert time.monotonic() - began < 10
         connection.close()
-    assert json.loads(ipvm(place, "receipt", "list", "--json"))["receipts"] == []
+    with Store.open(place) as store:
+        assert store.receipts.count() == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +20,7 @@ from lite.ipld.cid import CID, RAW
 from lite.nudge import RECORDS, nudge
 from lite.schedule_times import Missed
 from lite.store import Store
-from tests.daemon_support import DaemonProcess, daemon, ipvm, until
+from tests.daemon_support import DaemonProcess, daemon, prepare, until
 from tests.integration.conftest import NUMBERS
 from tests.store_support import START, FakeClock
 from tests.wat_guests import wat
@@ -31,8 +30,7 @@ HOUR_S = 3_600
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    (tmp_path / "numbers.wasm").write_bytes(wat(NUMBERS))
-    ipvm(tmp_path / "home", "add", tmp_path / "numbers.wasm", "--name", "numbers")
+    prepare(tmp_path / "home", numbers=wat(NUMBERS))
     return tmp_path / "home"
 
 
@@ -64,9 +62,10 @@ def test_what_was_missed_is_run_as_its_policy_says(place: Path, missed: Missed, 
     with daemon(place) as here:
         found = until(lambda: one if len(one := ran(here, number)) >= times else None)
     assert [(one["state"], one["error"]) for one in found] == [("done", None)] * times
-    shown = json.loads(ipvm(place, "schedule", "list", "--json"))["schedules"][0]
-    assert shown["last_run"] == found[-1]["run"]
-    assert shown["next_due_at"] > time.time() - 1
+    with Store.open(place) as store:
+        kept = store.schedules.get(number)
+    assert kept.last_run == found[-1]["run"]
+    assert kept.next_due_at is not None and kept.next_due_at > time.time() - 1
 
 
 def test_missed_times_that_are_to_be_left_are_left(place: Path) -> None:

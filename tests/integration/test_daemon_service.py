@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from lite.daemon.service_files import AGENT, agent, unit
+from tests.daemon_support import daemon
 from tests.integration.conftest import Ipvm
 
 FAKE = """#!/bin/sh
@@ -52,7 +53,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_the_unit_lets_the_daemon_write_its_home_and_nothing_else() -> None:
-    text = unit(["/usr/bin/python3", "-m", "lite", "daemon"], [Path("/home/me/ipvm")])
+    text = unit(["/usr/bin/python3", "-m", "lite", "daemon"], Path("/home/me/ipvm"))
     assert words(text, "ExecStart") == ["/usr/bin/python3 -m lite daemon"]
     assert words(text, "ReadWritePaths") == ["/home/me/ipvm"]
     for name, value in {
@@ -70,13 +71,13 @@ def test_the_unit_lets_the_daemon_write_its_home_and_nothing_else() -> None:
 
 
 def test_the_unit_lets_compiled_guests_run() -> None:
-    assert words(unit(["/x"], []), "MemoryDenyWriteExecute") == []
+    assert words(unit(["/x"], Path("/h")), "MemoryDenyWriteExecute") == []
 
 
 def test_odd_characters_in_paths_stay_what_they_are() -> None:
-    text = unit(["/a b/py", "--home", '/x/100%/$HOME/q"uote\\'], [Path("/x/100%")])
+    text = unit(["/a b/py", "--home", '/x/100%/$HOME/q"uote\\'], Path("/x/100%"), [Path("/a b")])
     assert words(text, "ExecStart") == ['"/a b/py" --home "/x/100%%/$$HOME/q\\"uote\\\\"']
-    assert words(text, "ReadWritePaths") == ["/x/100%%"]
+    assert words(text, "ReadWritePaths") == ['/x/100%% "-/a b"']
 
 
 def test_systemd_takes_the_unit(tmp_path: Path) -> None:
@@ -84,7 +85,7 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     if tool is None:
         pytest.skip("needs systemd-analyze")
     path = tmp_path / "ipvm.service"
-    path.write_text(unit([sys.executable, "-m", "lite", "daemon"], [tmp_path]))
+    path.write_text(unit([sys.executable, "-m", "lite", "daemon"], tmp_path))
     command = [tool, "verify", "--user", "--man=no", str(path)]
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
@@ -154,6 +155,17 @@ def test_a_user_without_a_bus_is_told_so_before_anything_is_written(
     assert refused.status == 6 and not file.exists()
     assert "Failed to connect to bus" in refused.json["error"]["message"]
     assert "enable-linger" in refused.json["error"]["hint"]
+
+
+def test_a_daemon_that_runs_by_hand_is_not_run_into(
+    ipvm: Ipvm, home: Path, systemctl: Callable[[], list[str]], file: Path
+) -> None:
+    with daemon(home) as here:
+        refused = ipvm("service", "install")
+        assert refused.status == 6 and not file.exists()
+        assert f"started by hand: process {here.child.pid}" in refused.err
+        status = ipvm("service", "status", "--json").json
+        assert status["daemon"]["pid"] == here.child.pid and not status["installed"]
 
 
 def test_a_start_that_fails_is_told(

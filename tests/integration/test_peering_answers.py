@@ -16,8 +16,10 @@ from lite.errors import QueuedError
 from lite.ipld.cid import CID
 from lite.limits import MIB
 from lite.model.instruction import Instruction, wasm
+from lite.model.workflow import Workflow
 from lite.node import Node
 from lite.peering.loop_neighbours import LoopNeighbours
+from lite.peering.names import RECORDS
 from tests.guests import ADD
 from tests.peering_support import PeerNode, befriend, meeting, signed
 from tests.store_support import instruction, keep, node_block, raw_block, traced
@@ -212,6 +214,45 @@ def test_neighbours_are_asked_once_before_it_runs_and_not_for_a_fresh_run(tmp_pa
         assert (spy.asked, spy.fetched) == ([SUM.cid], [])
         node.plan(wasm(MODULE.cid, "add", 1, 1))
         assert spy.asked == [SUM.cid]
+
+
+def test_a_workflow_asks_once_about_all_its_steps(tmp_path: Path) -> None:
+    asked: list[list[CID]] = []
+
+    class Listener(Spy):
+        def ask(self, instructions: Sequence[CID], within_ms: int) -> bool:
+            asked.append(list(instructions))
+            return False
+
+    jobs = [wasm(MODULE.cid, "add", number, 1) for number in range(5)]
+    with node_of(tmp_path / "home", Listener()) as node:
+        keep(node.store, MODULE)
+        run = node.run(Workflow(**{f"step{n}": job for n, job in enumerate(jobs)}))
+        assert run.state == "done"
+    assert [set(some) for some in asked] == [{job.cid for job in jobs}]
+
+
+def test_a_workflow_that_a_peer_ran_is_not_run_again(tmp_path: Path) -> None:
+    first = wasm(MODULE.cid, "add", 1, 2)
+    chain = Workflow(a=first, b=wasm(MODULE.cid, "add", first.ok, 3))
+
+    async def story(a: PeerNode, b: PeerNode) -> None:
+        keep(a.store, MODULE)
+        with node_of(a.home, None) as here:
+            assert here.run(chain).state == "done"
+        befriend(a, b)
+        await b.until(lambda: RECORDS in {one.set for one in b.health(a).sets})
+        neighbours = LoopNeighbours(b.peering, asyncio.get_running_loop(), 0)
+
+        def work() -> tuple[str, list[str], bool]:
+            with node_of(b.home, neighbours) as here:
+                run = here.run(chain)
+                issuers = [one.issuer for one in here.store.receipts]
+                return run.state, issuers, here.store.blocks.has(MODULE.cid)
+
+        assert await asyncio.to_thread(work) == ("done", [a.did, a.did], False)
+
+    meeting(story, tmp_path, "a", "b", metered=True)
 
 
 def test_nobody_is_asked_about_secrets(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -190,7 +191,7 @@ def test_a_connection_that_breaks_on_the_way_is_made_anew(
     serve = Gateway.serve
 
     async def breaking(
-        self: Gateway, request: web.Request, *, allowed: bool = True
+        self: Gateway, request: web.Request, *, allowed: bool = True, who: str = ""
     ) -> web.StreamResponse:
         asked.append(request.path)
         if len(asked) == 1:
@@ -271,7 +272,7 @@ def test_a_peer_that_sends_other_blocks_is_to_blame(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: bytes
 ) -> None:
     async def lying(
-        self: Gateway, request: web.Request, *, allowed: bool = True
+        self: Gateway, request: web.Request, *, allowed: bool = True, who: str = ""
     ) -> web.StreamResponse:
         return web.Response(body=body)
 
@@ -299,7 +300,7 @@ def test_blocks_that_nobody_asked_for_are_not_kept(
     wanted, stray = node_block(["wanted"]), raw_block("stray")
 
     async def stuffing(
-        self: Gateway, request: web.Request, *, allowed: bool = True
+        self: Gateway, request: web.Request, *, allowed: bool = True, who: str = ""
     ) -> web.StreamResponse:
         out = io.BytesIO()
         write_car(out, [wanted.cid], [wanted, stray])
@@ -315,6 +316,31 @@ def test_blocks_that_nobody_asked_for_are_not_kept(
     meeting(story, tmp_path, "a", "b")
 
 
+def test_the_same_block_over_and_over_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lite.ipld.car import write_car
+
+    leaf = raw_block("leaf")
+    root = node_block([leaf.cid, raw_block("more").cid])
+
+    async def repeating(
+        self: Gateway, request: web.Request, *, allowed: bool = True, who: str = ""
+    ) -> web.StreamResponse:
+        out = io.BytesIO()
+        write_car(out, [root.cid], [root, *[leaf] * 50])
+        return web.Response(body=out.getvalue())
+
+    async def story(a: PeerNode, b: PeerNode) -> None:
+        befriend(a, b)
+        found = await fetch(b, root.cid)
+        assert found.absent == (root.cid,)
+        assert found.bytes == len(root.data) + len(leaf.data)
+
+    monkeypatch.setattr(Gateway, "serve", repeating)
+    meeting(story, tmp_path, "a", "b")
+
+
 def test_nothing_is_fetched_by_itself_where_it_costs(tmp_path: Path) -> None:
     async def story(a: PeerNode, b: PeerNode) -> None:
         befriend(a, b)
@@ -324,6 +350,28 @@ def test_nothing_is_fetched_by_itself_where_it_costs(tmp_path: Path) -> None:
         assert (await fetch(b, cid)).have == (cid,)
 
     meeting(story, tmp_path, "a", "b", metered=True)
+
+
+def test_who_reads_nothing_is_cut_off_and_others_get_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(a: PeerNode, b: PeerNode, c: PeerNode) -> None:
+        befriend(a, b, c)
+        cid, data = a_file(a, 8_000_000)
+        channel = await b.peering.gateway(a.did)
+        stuck = [await channel.get(f"/ipfs/{cid}?format=car", {}) for _ in range(3)]
+        assert (await fetch(c, cid)).have == (cid,) and content(c, cid) == data
+        assert a.peering._gateway is not None
+        streams = a.peering._gateway._streams[b.did]
+        await a.until(lambda: streams._value == 3)
+        for response in stuck:
+            with pytest.raises(aiohttp.ClientError):
+                await response.read()
+        await channel.close()
+
+    monkeypatch.setattr("lite.peering.gateway.STREAMS_MAX", 3)
+    monkeypatch.setattr("lite.peering.gateway.READ_S_MAX", 0.3)
+    meeting(story, tmp_path, "a", "b", "c")
 
 
 def test_a_fetch_ends_in_its_time_and_says_why(tmp_path: Path) -> None:

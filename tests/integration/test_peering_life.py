@@ -18,6 +18,7 @@ from sync.health import Notice
 from sync.wall import SystemClock
 from tests.peering_support import FRIEND, PeerNode, befriend, key_of, meeting, receipts
 from tests.store_support import instruction
+from tests.unit.test_sync_discovery import multicast_on_loopback
 
 
 def test_an_address_in_use_is_said_and_nothing_runs(tmp_path: Path) -> None:
@@ -89,6 +90,19 @@ def test_all_events_have_a_kind_that_is_listed(tmp_path: Path) -> None:
     kinds = {"connected", "ended", "missed", "stranger", "banned", "found", "moved"}
     assert kinds < set(EVENT_KINDS)
     assert set(Notice.__annotations__) >= {"kind", "peer", "text"}
+
+
+def test_nodes_find_each_other_by_multicast(tmp_path: Path) -> None:
+    if not multicast_on_loopback():
+        pytest.skip("multicast does not come back on loopback here")
+
+    async def story(a: PeerNode, b: PeerNode) -> None:
+        a.trusts(b, dial=False)
+        b.trusts(a, dial=False)
+        await a.in_sync_with(b)
+        assert "found" in a.kinds() or "found" in b.kinds()
+
+    meeting(story, tmp_path, "a", "b", mdns=True)
 
 
 def test_peers_survive_a_restart_and_are_found_again(tmp_path: Path) -> None:

@@ -205,14 +205,14 @@ def test_the_event_loop_goes_on_while_much_comes_in(tmp_path: Path) -> None:
         some = receipts(a.key, 3_000)
         for one in some:
             a.store.receipts.add(one)
-        gaps: list[float] = []
+        gaps: list[float] = []  # processor time of this thread, whatever else the machine does
 
         async def watch() -> None:
-            before = time.monotonic()
+            before = time.thread_time()
             while True:
-                await asyncio.sleep(0.005)
-                gaps.append(time.monotonic() - before)
-                before = time.monotonic()
+                await asyncio.sleep(0.001)
+                gaps.append(time.thread_time() - before)
+                before = time.thread_time()
 
         watching = asyncio.ensure_future(watch())
         a.peering.changed()
@@ -220,6 +220,6 @@ def test_the_event_loop_goes_on_while_much_comes_in(tmp_path: Path) -> None:
         await b.until(lambda: b.store.receipts.count() == len(some), 60)
         watching.cancel()
         gaps.sort()
-        assert gaps[-len(gaps) // 20] < 0.25
+        assert gaps[-len(gaps) // 20] < 0.1
 
     meeting(story, tmp_path, "a", "b")

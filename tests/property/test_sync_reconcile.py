@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from collections.abc import Callable
 
 import pytest
@@ -23,6 +22,7 @@ from sync.reconcile import (
     fingerprint,
     varint,
 )
+from tests.memory_database import in_memory
 
 TIMES = st.integers(0, 40) | st.integers(0, 2**20) | st.just(2**53 - 1)
 ITEMS = st.tuples(TIMES, st.integers(0, 2**20)).map(
@@ -32,7 +32,7 @@ SETS = st.lists(ITEMS, max_size=150, unique_by=lambda item: item[1])
 
 
 def stored(members: list[Bound]) -> RangeSource:
-    db = sqlite3.connect(":memory:", isolation_level=None)
+    db = in_memory()
     create(db, bytes)
     index = SetIndex(db, bytes(32))
     for at in range(0, len(members), 7):

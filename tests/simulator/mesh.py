@@ -19,6 +19,7 @@ from sync.intake import Claims
 from sync.items import SqliteItems
 from sync.rules import Rules
 from sync.session import Session
+from tests.memory_database import in_memory
 from tests.sync_support import SET, START_S, Node, StepClock, make_item
 
 NODES = 5
@@ -106,7 +107,7 @@ class Mesh:
 
     def _copy(self) -> None:
         number = self.random.randrange(NODES)
-        copy = sqlite3.connect(":memory:", isolation_level=None)
+        copy = in_memory()
         self.nodes[number].store.db.backup(copy)
         self.copies[number].append(copy)
 
@@ -128,7 +129,7 @@ class Mesh:
     # How it goes on.
 
     def _database(self) -> SqliteItems:
-        db = sqlite3.connect(":memory:", isolation_level=None)
+        db = in_memory()
         return SqliteItems(db, SET, self.random.randbytes)
 
     def _item(self, number: int) -> Item:

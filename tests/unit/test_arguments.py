@@ -280,7 +280,7 @@ def test_untyped_functions_take_numbers_and_bytes(
 def test_arguments_that_do_not_fill_an_untyped_function_are_refused(
     texts: list[str], types: list[str]
 ) -> None:
-    with pytest.raises(WrongCount, match="cannot fill"):
+    with pytest.raises(WrongCount, match="fills two; given are "):
         parse_core_arguments(texts, core(*types), Fakes(), takes_bytes=True)
 
 
@@ -338,3 +338,46 @@ def test_any_text_is_a_value_or_an_error_for_people(text: str, t: WitType) -> No
         parse(text, t)
     except (UsageError, NotFoundError) as error:
         assert str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("9007199254740993.0", 9007199254740993),
+        ("-9007199254740993.0", -9007199254740993),
+        ("1e18", 10**18),
+        ("1.5e1", 15),
+        ("0e999999999", 0),
+        ("1.5", 1.5),  # the node says in a receipt that it is none
+    ],
+)
+def test_a_whole_number_is_never_rounded_through_a_float(text: str, value: float) -> None:
+    typed = FuncType((("n", Prim("s64")),), None)
+    core = FuncType((("", Prim("i64")),), None)
+    assert parse_arguments([text], typed, Fakes()) == [value]
+    assert parse_core_arguments([text], core, Fakes(), takes_bytes=False) == [value]
+
+
+@pytest.mark.parametrize("text", ["9007199254740992.4", "0.99999999999999999999", "1e-400"])
+def test_a_fraction_is_never_rounded_to_a_whole_number(text: str) -> None:
+    with pytest.raises(UsageError, match="not a whole number"):
+        parse_arguments([text], FuncType((("n", Prim("s64")),), None), Fakes())
+    with pytest.raises(UsageError, match="not a whole number"):
+        core = FuncType((("", Prim("i64")),), None)
+        parse_core_arguments([text], core, Fakes(), takes_bytes=False)
+    assert parse_arguments([text], FuncType((("x", Prim("f64")),), None), Fakes()) == [float(text)]
+
+
+def test_what_is_no_text_is_named() -> None:
+    fakes = Fakes(b"\xff")
+    func = FuncType((("s", STRING),), None)
+    with pytest.raises(UsageError, match=r"the file photo\.png is not UTF-8"):
+        parse_arguments(["@photo.png"], func, fakes)
+    with pytest.raises(UsageError, match="standard input is not UTF-8"):
+        parse_arguments(["-"], func, fakes)
+
+
+def test_too_few_for_pointers_says_what_was_given() -> None:
+    func = FuncType((("", Prim("i32")), ("", Prim("i32"))), None)
+    with pytest.raises(WrongCount, match="given are no numbers and no texts"):
+        parse_core_arguments([], func, Fakes(), takes_bytes=True)

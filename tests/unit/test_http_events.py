@@ -116,18 +116,17 @@ def test_events_come_as_they_happen_and_a_quiet_time_is_shown() -> None:
 
 
 def test_an_event_from_another_thread_wakes_whoever_waits() -> None:
-    async def story(log: EventLog) -> bool:
+    async def story(log: EventLog) -> Any:
         loop = asyncio.get_running_loop()
         loop.run_in_executor(None, lambda: log.tell_soon("run.started", run="7f3a"))
-        return await log.news(10)
+        return await asyncio.wait_for(anext(log.follow(0)), 10)
 
-    assert with_log(story) is True
+    assert with_log(story).data == {"run": "7f3a"}
 
 
-def test_waiting_for_news_ends_in_time_and_at_the_end() -> None:
-    async def story(log: EventLog) -> None:
-        assert await log.news(0.01) is False
-        asyncio.get_running_loop().call_soon(log.close)
-        assert await log.news(10) is False
+def test_whoever_waits_is_let_go_at_the_end() -> None:
+    async def story(log: EventLog) -> list[str]:
+        asyncio.get_running_loop().call_later(0.01, log.close)
+        return [event.kind async for event in log.follow(0) if event is not None]
 
-    with_log(story)
+    assert with_log(story) == []

@@ -12,13 +12,14 @@ from sync.errors import StoreError, StoreFull
 from sync.index import SetIndex, create, renew_epoch
 from sync.items import SqliteItems
 from sync.reconcile import Vector
+from tests.memory_database import in_memory
 from tests.sync_support import SET, as_store, digest, entries, make_item, make_items, memory_store
 
 OTHER = digest(b"another set")
 
 
 def database() -> sqlite3.Connection:
-    db = sqlite3.connect(":memory:", isolation_level=None)
+    db = in_memory()
     create(db, Random(1).randbytes)
     return db
 
@@ -159,7 +160,7 @@ def test_a_full_disk_has_its_own_error_and_leaves_the_set_as_it_was() -> None:
 
 
 def test_answers_come_from_the_application() -> None:
-    db = sqlite3.connect(":memory:", isolation_level=None)
+    db = in_memory()
     store = SqliteItems(db, SET, bytes, lambda _, question, limit: [question] * limit)
     assert store.answers(b"q", 2) == [b"q", b"q"]
     assert memory_store().answers(b"q", 2) == ()

@@ -32,13 +32,14 @@ from sync.peers import (
     PeerStore,
     checked_address,
 )
+from tests.memory_database import in_memory
 from tests.sync_net_support import HandClock, key_of
 
 ME, A, B = (key_of(name).did for name in ("me", "a", "b"))
 
 
 def sqlite_store() -> PeerStore:
-    db = sqlite3.connect(":memory:", isolation_level=None)
+    db = in_memory()
     create(db)
     return SqlitePeers(db)
 
@@ -303,7 +304,7 @@ def test_a_full_disk_stops_no_one_from_talking(clock: HandClock) -> None:
 
 def test_a_database_that_cannot_be_read_is_said_so() -> None:
     with pytest.raises(StoreError, match="peers cannot be kept"):
-        SqlitePeers(sqlite3.connect(":memory:")).peers()
+        SqlitePeers(in_memory()).peers()
 
 
 def test_only_a_reader_is_told_of_others(book: PeerBook) -> None:

@@ -247,3 +247,20 @@ def test_the_trace_says_where_a_guest_trapped() -> None:
     lines = run(text, "f").trace.decode().splitlines()
     assert lines[0] == "unreachable: wasm trap: wasm `unreachable` instruction executed"
     assert [line.split("!")[-1] for line in lines[1:]] == ["inner", "outer"]
+
+
+def test_a_guest_that_nobody_can_watch_over_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    own = WasmtimeEngine()
+    code = own.compile(wat(NUMBERS), CAPS)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    opened = own.open(code, LIMITS, CAPS, HOST)
+    with pytest.raises(EngineUnavailable, match="no thread can be started"):
+        opened.call("sub", [3, 1])
+    opened.close()
+    monkeypatch.undo()
+    opened = own.open(code, LIMITS, CAPS, HOST)
+    assert opened.call("sub", [3, 1]) == 2
+    opened.close()

@@ -7,7 +7,6 @@ the JavaScript reference implementation, from which these digests do not differ.
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from collections.abc import Iterator
 
 import pytest
@@ -15,6 +14,7 @@ import pytest
 from sync.base import Bound, Entry, RangeSource
 from sync.index import SetIndex, create
 from sync.reconcile import Reconciler, Vector
+from tests.memory_database import in_memory
 
 
 def items(name: str, count: int, first: int, span: int) -> list[Bound]:
@@ -61,7 +61,7 @@ def sides(name: str) -> tuple[list[Bound], list[Bound], int]:
 
 
 def stored(members: list[Bound]) -> RangeSource:
-    db = sqlite3.connect(":memory:", isolation_level=None)
+    db = in_memory()
     create(db, bytes)
     index = SetIndex(db, bytes(32))
     index.add(Entry(0, id, time, 0, 1, "") for time, id in members)

@@ -1,0 +1,237 @@
+"""`ipvm peers`: other nodes, and what each may do here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lite.cli.command import group, offers, verb
+from lite.cli.peers_find import (
+    book_of,
+    called,
+    daemon_of,
+    find_peer,
+    right_options,
+    rights_of,
+    tell_daemon,
+)
+from lite.cli.peers_pairing import invite, pair
+from lite.cli.present import age, visible
+from lite.cli.shell import Shell
+from lite.errors import IpvmError, UsageError
+
+if TYPE_CHECKING:
+    from sync.peers import Peer, PeerBook
+
+peers = group(
+    "peers",
+    help="Other nodes: who is known, where, and what each may do here.",
+    example="ipvm peers list\nipvm peers invite\nipvm peers add 0F3ZQ-…",
+)
+peers.add_command(invite)
+
+
+@verb("list", in_group=peers, example="ipvm peers list\nipvm peers list --json")
+@click.pass_obj
+def list_(shell: Shell) -> None:
+    """List the peers: name, rights and, where a daemon runs, whether they are in sync."""
+    node, book = book_of(shell)
+    live = _live(shell)
+    found = book.peers()
+    if shell.json:
+        shell.emit(
+            {
+                "daemon": live is not None,
+                "peers": [
+                    {**_fields(book, one), **_link((live or {}).get(one.did))} for one in found
+                ],
+            }
+        )
+        return
+    now = node.clock.now()
+    for one in found:
+        state = _link((live or {}).get(one.did))
+        rights = " ".join(sorted(one.rights)) or "no rights"
+        met = f"met {age(one.met_at, now)}" if one.met_at else "never met"
+        if state["link"]:
+            met = "in sync" if state["in_sync"] else f"{state['link']} {state['why']}".strip()
+        shell.line(f"{called(one.did, one.name):<12}  {rights:<24}  {visible(met)}  {one.did}")
+    if not found:
+        shell.note(
+            "ipvm: no peers; `ipvm peers invite` here and `ipvm peers add CODE` there pair two"
+        )
+
+
+@verb(
+    "trust",
+    in_group=peers,
+    example="ipvm peers trust did:key:z6Mk… --name pi\nipvm peers trust pi --answers",
+)
+@click.argument("peer", metavar="DID|NAME", shell_complete=offers("peers"))
+@click.option("--name", metavar="NAME", help="What to call it here.")
+@right_options
+@click.pass_obj
+def trust(shell: Shell, /, peer: str, name: str | None, **flags: bool) -> None:
+    """Give a peer rights, beside those that it has: read and blocks unless others are named.
+
+    A name, or the end of a DID that only one peer has, stands for a peer that is known.
+    """
+    _, book = book_of(shell)
+    did = find_peer(book, peer, new=True)
+    _not_self(shell, did)
+    changed = book.trust(did, rights_of(flags), _checked_name(book, did, name))
+    _say(shell, book, changed)
+
+
+@verb("untrust", in_group=peers, example="ipvm peers untrust pi\nipvm peers untrust pi --answers")
+@click.argument("peer", metavar="DID|NAME", shell_complete=offers("peers"))
+@right_options
+@click.pass_obj
+def untrust(shell: Shell, /, peer: str, **flags: bool) -> None:
+    """Take rights away: all, unless some are named. Channels that they allowed end at once.
+
+    What it has got already, it has.
+    """
+    _, book = book_of(shell)
+    taken = rights_of(flags, usual=())
+    _say(shell, book, book.untrust(find_peer(book, peer), taken or None))
+
+
+@verb(
+    "add",
+    in_group=peers,
+    example="ipvm peers add 0F3ZQ-…\nipvm peers add did:key:z6Mk…@10.0.0.2:4747 --name pi --read",
+)
+@click.argument("what", metavar="CODE|DID@HOST:PORT")
+@click.option("--name", metavar="NAME", help="What to call it here.")
+@right_options
+@click.pass_obj
+def add(shell: Shell, /, what: str, name: str | None, **flags: bool) -> None:
+    """Pair with the node that printed CODE, or note where a node is.
+
+    With a code both trust each other, with the rights that the code says, or here with those that
+    are named. With an address alone the node has no rights here until `ipvm peers trust` or a
+    flag gives it some. Exit status 3: the other node cannot be reached; 4: it does not take the
+    code.
+    """
+    if what.startswith("did:"):
+        _add_address(shell, what, name, rights_of(flags, usual=()))
+        return
+    did = pair(shell, what, rights_of(flags, usual=()), name)
+    _, book = book_of(shell)
+    peer = book.peer(did)
+    assert peer is not None, "it was just trusted"
+    _say(shell, book, peer)
+
+
+@verb("remove", in_group=peers, example="ipvm peers remove pi")
+@click.argument("peer", metavar="DID|NAME", shell_complete=offers("peers"))
+@click.pass_obj
+def remove(shell: Shell, peer: str) -> None:
+    """Forget a peer with its rights, name and addresses. Its receipts stay."""
+    _, book = book_of(shell)
+    did = find_peer(book, peer)
+    book.remove(did)
+    tell_daemon(shell)
+    if shell.json:
+        shell.emit({"removed": did})
+
+
+@verb("name", in_group=peers, example="ipvm peers name did:key:z6Mk… pi")
+@click.argument("peer", metavar="DID|NAME", shell_complete=offers("peers"))
+@click.argument("name", metavar="NEW")
+@click.pass_obj
+def name_(shell: Shell, peer: str, name: str) -> None:
+    """Call a peer by another name; only this node uses it."""
+    _, book = book_of(shell)
+    did = find_peer(book, peer)
+    _say(shell, book, book.rename(did, _checked_name(book, did, name) or ""))
+
+
+def _add_address(shell: Shell, what: str, name: str | None, rights: tuple[str, ...]) -> None:
+    did, at, address = what.partition("@")
+    if not at:
+        raise UsageError(
+            f"{what} says not where the node is",
+            hint="Write did:key:…@HOST:PORT; without an address: `ipvm peers trust`.",
+        )
+    _, book = book_of(shell)
+    did = find_peer(book, did, new=True)
+    _not_self(shell, did)
+    name = _checked_name(book, did, name)
+    peer = book.trust(did, rights, name)
+    try:
+        book.add_static(did, address)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    _say(shell, book, peer)
+    if not peer.rights:
+        shell.note(f"  → It has no rights yet: `ipvm peers trust {called(did, peer.name)}`")
+
+
+def _say(shell: Shell, book: PeerBook, peer: Peer) -> None:
+    """What a peer may do now; a running daemon acts on it."""
+    tell_daemon(shell)
+    if shell.json:
+        shell.emit(_fields(book, peer))
+        return
+    rights = ", ".join(sorted(peer.rights)) or "nothing"
+    shell.line(f"{called(peer.did, peer.name)}  {rights}  {peer.did}")
+
+
+def _fields(book: PeerBook, peer: Peer) -> dict[str, Any]:
+    return {
+        "did": peer.did,
+        "name": peer.name,
+        "rights": sorted(peer.rights),
+        "added_at": peer.added_at,
+        "met_at": peer.met_at,
+        "banned_s": book.banned_s(peer.did),
+        "addresses": [
+            {"text": one.text, "source": one.source, "worked_at": one.worked_at}
+            for one in book.addresses(peer.did)
+        ],
+    }
+
+
+def _live(shell: Shell) -> dict[str, dict[str, Any]] | None:
+    """What a running daemon says of each peer; None: none runs."""
+    link = daemon_of(shell)
+    if link is None:
+        return None
+    try:
+        return {one["peer"]["did"]: one for one in link.get("/v1/peers")["peers"]}
+    except IpvmError:
+        return None
+
+
+def _link(told: dict[str, Any] | None) -> dict[str, Any]:
+    if told is None:
+        return {"link": None, "in_sync": None, "why": None}
+    return {"link": told["link"], "in_sync": told["in_sync"], "why": told["why"]}
+
+
+def _not_self(shell: Shell, did: str) -> None:
+    if did == shell.node().did:
+        raise UsageError("that is this node itself", hint="`ipvm id` there shows the other's DID.")
+
+
+def _checked_name(book: PeerBook, did: str, name: str | None) -> str | None:
+    """A name that no other peer has.
+
+    Raises:
+        UsageError: another one has it, or it looks like a DID, or is too long.
+    """
+    if name is None:
+        return None
+    from sync.peers import NAME_CHARS_MAX
+
+    if name.startswith("did:") or name != name.strip() or len(name) > NAME_CHARS_MAX:
+        raise UsageError(
+            f"“{visible(name[:80])}” is no name for a peer",
+            hint=f"Up to {NAME_CHARS_MAX} characters, no blanks around it, not a DID.",
+        )
+    if name and any(one.name == name and one.did != did for one in book.peers()):
+        raise UsageError(f"another peer is called {visible(name)}", hint="Choose another name.")
+    return name
