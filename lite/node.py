@@ -254,6 +254,9 @@ class Node:
 
     def workflow_run(self, workflow: Workflow, **asked: Any) -> Run:
         """Run a workflow as far as that can be done here now; see `Workflows.begin`."""
+        if not hasattr(workflow, "tasks"):
+            kind = type(workflow).__name__
+            raise TypeError(f"an instruction (`wasm(…)` makes one) or a workflow runs, no {kind}")
         return self.workflows.begin(workflow, **asked).go()
 
     @property

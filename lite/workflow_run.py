@@ -219,9 +219,6 @@ class Workflows:
             UsageError: it needs consent (`force`), or `meta` of a step cannot be read.
             StoreError: the run could not be written down.
         """
-        if not isinstance(workflow, Workflow):
-            kind = type(workflow).__name__
-            raise TypeError(f"an instruction (`wasm(…)` makes one) or a workflow runs, no {kind}")
         rules = Rules(
             mode=HOMESTAR if homestar else "",
             fresh=fresh,

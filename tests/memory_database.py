@@ -5,11 +5,13 @@ from __future__ import annotations
 import sqlite3
 
 
-class _Closing(sqlite3.Connection):
+class Closing(sqlite3.Connection):
+    """Closed with the last reference."""
+
     def __del__(self) -> None:
         self.close()
 
 
 def in_memory() -> sqlite3.Connection:
     """An empty database without implicit transactions."""
-    return sqlite3.connect(":memory:", isolation_level=None, factory=_Closing)
+    return sqlite3.connect(":memory:", isolation_level=None, factory=Closing)

@@ -20,6 +20,7 @@ from sync.keys import SeedKey
 from sync.peers import BLOCKS, READ, MemoryPeerStore, PeerBook
 from sync.runner import Runner, SyncSet
 from sync.wall import SystemClock
+from tests.memory_database import Closing
 from tests.sync_support import SET, SealVerifier, make_item
 
 WITHIN_S = 20.0
@@ -60,7 +61,7 @@ class NetNode:
 
     def __init__(self, name: str, path: Path | None = None, **options: Any) -> None:
         self.key = key_of(name)
-        db = sqlite3.connect(path or ":memory:", isolation_level=None)
+        db = sqlite3.connect(path or ":memory:", isolation_level=None, factory=Closing)
         self.store = SqliteItems(db, SET, Random(name).randbytes)
         self.book = PeerBook(MemoryPeerStore(), self.key.did, SystemClock(), Random(name).randbytes)
         self.verifier = SealVerifier()

@@ -10,7 +10,6 @@ Source: component model, Binary.md.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import Any
 
 from lite.engine import core_module
@@ -118,15 +117,15 @@ def _skip_description(reader: Reader) -> None:
     reader.u32()
 
 
-@dataclass(slots=True)
 class _File:
     """What all components of one file share."""
 
-    data: bytes
-    types: Types
-    simple: bool = True
-    renames: int = 0
-    definition_bytes: int = 0
+    def __init__(self, data: bytes, types: Types) -> None:
+        self.data = data
+        self.types = types
+        self.simple = True
+        self.renames = 0
+        self.definition_bytes = 0
 
     def count_bytes(self, at: int, size: int) -> None:
         self.definition_bytes += size
@@ -134,7 +133,6 @@ class _File:
             raise bad_module(f"more than {DEFINITION_BYTES_MAX} bytes of definitions, at byte {at}")
 
 
-@dataclass(slots=True, eq=False)
 class _Component(Scope):
     """One component's index spaces, filled section by section.
 
@@ -144,13 +142,15 @@ class _Component(Scope):
         core_funcs, memories: export name, for those that are exports of a plain instance.
     """
 
-    file: _File = field(kw_only=True)
-    modules: list[tuple[int, int] | None] = field(default_factory=list)
-    plain: list[bool] = field(default_factory=list)
-    core_funcs: list[str | None] = field(default_factory=list)
-    memories: list[str | None] = field(default_factory=list)
-    imports: list[str] = field(default_factory=list)
-    exports: Exports = field(default_factory=dict)
+    def __init__(self, parent: Scope | None = None, *, file: _File) -> None:
+        super().__init__(parent)
+        self.file = file
+        self.modules: list[tuple[int, int] | None] = []
+        self.plain: list[bool] = []
+        self.core_funcs: list[str | None] = []
+        self.memories: list[str | None] = []
+        self.imports: list[str] = []
+        self.exports: Exports = {}
 
     def read(self, start: int, end: int) -> None:
         data = self.file.data

@@ -5,7 +5,6 @@ Source: WebAssembly core specification, binary format (modules).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Literal
 
 from lite.engine.binary import CORE_PREAMBLE, Reader, bad_module, sections
@@ -42,7 +41,6 @@ class CoreType:
     results: tuple[str, ...]
 
 
-@dataclass(slots=True)
 class CoreModule:
     """The outside of a core module.
 
@@ -52,17 +50,19 @@ class CoreModule:
         customs: (name, first byte of the contents, past the last), in order.
     """
 
-    data: bytes
-    imports: list[tuple[str, str, ExternKind]] = field(default_factory=list)
-    exports: dict[str, tuple[ExternKind, int]] = field(default_factory=dict)
-    customs: list[tuple[str, int, int]] = field(default_factory=list)
-    _type_starts: list[int] = field(default_factory=list)
-    _types_end: int = 0
-    _types_stop: str = ""  # why the types after `_type_starts` could not be read
-    _imported_funcs: list[int] = field(default_factory=list)
-    _funcs: tuple[int, int, int] = (0, 0, 0)  # count, first byte of the indices, past the last
-    _func_types: list[int] | None = None
-    _types: dict[int, CoreType] = field(default_factory=dict)
+    # No dataclass: to import what makes those took a worker 7 ms of its start.
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.imports: list[tuple[str, str, ExternKind]] = []
+        self.exports: dict[str, tuple[ExternKind, int]] = {}
+        self.customs: list[tuple[str, int, int]] = []
+        self._type_starts: list[int] = []
+        self._types_end = 0
+        self._types_stop = ""  # why the types after `_type_starts` could not be read
+        self._imported_funcs: list[int] = []
+        self._funcs = (0, 0, 0)  # count, first byte of the indices, past the last
+        self._func_types: list[int] | None = None
+        self._types: dict[int, CoreType] = {}
 
     def export_type(self, name: str) -> CoreType | None:
         """The type of an exported function; None if `name` is not an exported function."""

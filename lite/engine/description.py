@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lite.engine import component, core_module
+from lite.engine import core_module
 from lite.engine.binary import COMPONENT_PREAMBLE, CORE_PREAMBLE, MAGIC, bad_module
 from lite.engine.component_type import MEMORY, POST_PREFIX, find_realloc, lifts_of
 from lite.engine.core_module import CoreModule, CoreType
@@ -92,6 +92,8 @@ def _core_func_type(core_type: CoreType, gives_bytes: bool) -> FuncType:
 
 
 def _describe_component(wasm: bytes) -> ModuleInfo:
+    from lite.engine import component
+
     info = component.read(wasm)
     if info.command:
         exports = {COMMAND: _COMMAND_TYPE}

@@ -86,7 +86,7 @@ class Workers:
         self._working: set[Worker] = set()
         self._idle: list[tuple[Worker, float]] = []  # with the time of the last use, oldest first
         self._reaper: threading.Thread | None = None
-        self._reaper_rests = False  # until it is told that there is an idle worker again
+        self._reaper_rests = False  # it sleeps until it is told of an idle worker
         self._closed = False
         self._inside: Inside | None = None
         self._in_process = in_process
@@ -302,20 +302,22 @@ class Workers:
                 while not self._closed and not self._due():
                     # With a time to wake up it finds newer workers by itself: to wake it after
                     # every job would cost a change of threads there and back.
-                    self._reaper_rests = not self._idle
-                    self._idle_came.wait(self._next_due_s())
+                    due_s = self._next_due_s()
+                    self._reaper_rests = due_s is None
+                    self._idle_came.wait(due_s)
                 if self._closed:
                     return
                 worker, _ = self._idle.pop(0)
             worker.close()
 
     def _next_due_s(self) -> float | None:
-        if not self._idle:
-            return None
-        return max(0.0, self._idle[0][1] + self._idle_s - time.monotonic())
+        """Until a worker may be due; None: not before one is started."""
+        if self._idle:
+            return max(0.0, self._idle[0][1] + self._idle_s - time.monotonic())
+        return self._idle_s if self._working else None
 
     def _due(self) -> bool:
-        return self._next_due_s() == 0.0
+        return bool(self._idle) and self._next_due_s() == 0.0
 
     def _this_process(self) -> Inside:
         with self._slot_freed:

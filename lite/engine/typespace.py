@@ -9,7 +9,6 @@ Source: component model, Binary.md (type definitions).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Union
 
 from lite.engine.binary import Reader
@@ -55,11 +54,13 @@ class UnknownConstruct(Exception):
     """Well-formed as far as it was read, but not something that this reader knows."""
 
 
-@dataclass(slots=True, eq=False)
 class Resource:
     """An abstract resource type; equal only to itself."""
 
-    name: str = "resource"
+    __slots__ = ("name",)
+
+    def __init__(self, name: str = "resource") -> None:
+        self.name = name
 
 
 @frozen
@@ -87,29 +88,37 @@ class Extern(NamedTuple):
 Exports = dict[str, Extern]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class InstanceType:
-    exports: Exports
+    """The type of an instance; equal only to itself."""
+
+    __slots__ = ("exports",)
+
+    def __init__(self, exports: Exports) -> None:
+        self.exports = exports
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class ComponentType:
-    imports: Exports
-    exports: Exports
+    """The type of a component; equal only to itself."""
+
+    __slots__ = ("exports", "imports")
+
+    def __init__(self, imports: Exports, exports: Exports) -> None:
+        self.imports = imports
+        self.exports = exports
 
 
 Entry = Union[WitType, FuncType, InstanceType, ComponentType, Resource]
 
 
-@dataclass(slots=True)
 class Scope:
     """The index spaces of a component, a component type or an instance type."""
 
-    parent: Scope | None = None
-    types: list[Entry] = field(default_factory=list)
-    funcs: list[Func] = field(default_factory=list)
-    instances: list[Exports] = field(default_factory=list)
-    components: list[Any] = field(default_factory=list)
+    def __init__(self, parent: Scope | None = None) -> None:
+        self.parent = parent
+        self.types: list[Entry] = []
+        self.funcs: list[Func] = []
+        self.instances: list[Exports] = []
+        self.components: list[Any] = []
 
     def outward(self, reader: Reader, count: int) -> Scope:
         scope: Scope = self

@@ -174,11 +174,12 @@ class WasmtimeEngine:
             GuestFailure: `bad-module` when the file is of another version or configuration.
         """
         from wasmtime import Module, WasmtimeError
-        from wasmtime.component import Component
 
         info = module.describe(wasm)
         try:
             if info.component and info.plan is None:
+                from wasmtime.component import Component  # 5 ms that a core module is spared
+
                 return self._component_code(
                     info, Component.deserialize_file(self.engine, str(path))
                 )

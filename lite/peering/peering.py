@@ -329,7 +329,7 @@ class Peering:
         for did in known.keys() - {
             one for one, word in self._known.items() if known.get(one) == word
         }:
-            pass  # what kept this node from dialling it may be over
+            self.book.answered(did)  # what kept this node from dialling it may be over
         self._known = known
         await self._settle()
         await self._go_on()

@@ -173,6 +173,7 @@ def untrust_cuts(ipvm: Ipvm, a: Home, b: Home) -> None:
     assert ipvm(*at(a, "sync")).status == 0
     assert late in {str(cid) for cid in b.receipts()}
     ipvm(*at(a, "peers", "untrust", "bob", "--read"))
+    until(lambda: ipvm(*at(b, "sync", "--once")).status == 1, MEETING_S)
     half = ipvm(*at(b, "sync", "--once", "--json"))
     assert half.status == 1 and half.json["peers"][0]["link"] == "connected"
     assert "unauthorised" in half.json["peers"][0]["why"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
@@ -18,6 +17,7 @@ from sync.keys import SeedKey
 from sync.peers import MemoryPeerStore, PeerBook
 from sync.runner import Runner, SyncSet
 from sync.wall import SystemClock
+from tests.memory_database import in_memory
 from tests.peering_support import PeerNode, befriend, key_of, meeting, receipts, signed
 from tests.store_support import instruction, keep, raw_block
 
@@ -28,7 +28,7 @@ class Intruder:
     def __init__(self, name: str, raws: Sequence[bytes]) -> None:
         self.key = SeedKey(hashlib.sha256(name.encode()).digest())
         self.did = self.key.did
-        self.db = sqlite3.connect(":memory:", isolation_level=None)
+        self.db = in_memory()
         self.items = SqliteItems(self.db, RECORDS, Random(name).randbytes)
         self.items.add([Item(hashlib.sha256(raw).digest(), raw, 1_800_000_000) for raw in raws])
         self.book = PeerBook(MemoryPeerStore(), self.did, SystemClock(), Random(name).randbytes)

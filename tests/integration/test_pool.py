@@ -186,6 +186,18 @@ def test_idle_worker_goes_by_itself(tmp_path: Path) -> None:
     pool.close()
 
 
+def test_the_thread_that_ends_idle_workers_sleeps_while_jobs_come_and_go(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To wake it after each job would cost two changes of threads a step."""
+    look, looks = workers._next_due_s, []
+    monkeypatch.setattr(workers, "_next_due_s", lambda: looks.append(1) or look())
+    for number in range(20):
+        add(workers, number)
+    until(lambda: looks)
+    assert len(looks) <= 2
+
+
 def test_close_ends_all_and_may_be_repeated(workers: Workers) -> None:
     add(workers)
     (gone,) = map(watch, workers.pids)

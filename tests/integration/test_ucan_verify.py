@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,9 @@ PEOPLE = [PI, *(Key.from_seed(bytes([n]) * 32) for n in range(50, 50 + PROOFS_MA
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store.open(tmp_path / "home", durability="normal", clock=FakeClock())
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.open(tmp_path / "home", durability="normal", clock=FakeClock()) as opened:
+        yield opened
 
 
 @pytest.fixture

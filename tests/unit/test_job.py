@@ -219,7 +219,7 @@ def test_phases_are_told_in_order() -> None:
         def compiling(self) -> None:
             told.append("compile")
 
-        def running(self, path: str) -> None:
+        def running(self, path: str, limits: Limits) -> None:
             told.append(f"run {path}")
 
     codes = CodeCache(None)

@@ -32,7 +32,7 @@ from sync.peers import (
     PeerStore,
     checked_address,
 )
-from tests.memory_database import in_memory
+from tests.memory_database import Closing, in_memory
 from tests.sync_net_support import HandClock, key_of
 
 ME, A, B = (key_of(name).did for name in ("me", "a", "b"))
@@ -89,7 +89,7 @@ def test_a_name_that_is_no_did_key_is_no_peer(book: PeerBook) -> None:
 def test_what_is_kept_is_there_in_the_next_process(tmp_path: Path, clock: HandClock) -> None:
     path = tmp_path / "peers.db"
     for _ in range(2):
-        db = sqlite3.connect(path)  # also with implicit transactions
+        db = sqlite3.connect(path, factory=Closing)  # also with implicit transactions
         create(db)
         book = PeerBook(SqlitePeers(db), ME, clock, Random(1).randbytes)
         if not book.peers():
