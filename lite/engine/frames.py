@@ -19,8 +19,8 @@ import cbor2
 from lite.limits import MIB
 
 if TYPE_CHECKING:
+    import _socket
     import select
-    import socket
 
 BLOB_BYTES_MIN = 32 * 1024
 """Byte strings from this size on are worth a blob of their own."""
@@ -62,7 +62,7 @@ class Channel:
     """
 
     def __init__(
-        self, sock: socket.socket, *, before_large: Callable[[], None] = lambda: None
+        self, sock: _socket.socket, *, before_large: Callable[[], None] = lambda: None
     ) -> None:
         """`before_large` is called before memory is taken for more than a few kilobytes."""
         from select import POLLIN, POLLOUT, poll

@@ -24,6 +24,9 @@ OPEN_FILES_MAX = 256
 AROUND_BYTES = 28 * MIB
 """On top of the guest's memory, its input and its output: the interpreter's own growth, stacks."""
 
+FRAMES_BYTES = 256 * MIB
+"""The same for wasmer, which writes down every frame of a recursion that fills the stack."""
+
 COMPONENT_BYTES = 36 * MIB
 """The same, with the output, for a component's own machine (path B): it makes of each value of a
 list, also of a byte, two structures of its own, and has no bound but a number of values."""
@@ -76,12 +79,13 @@ def loading(caps: EngineCaps) -> None:
     _limit_growth(caps.compile_memory_bytes)
 
 
-def running(limits: Limits, input_bytes: int, path: str) -> None:
+def running(limits: Limits, input_bytes: int, path: str, engine: str) -> None:
     """Bound the run that follows: the guest's memory, and what its input and output need outside.
 
     Args:
         limits: those of the run, with what this result may have at most as its `output_bytes`.
         path: as in `Outcome`.
+        engine: its name.
 
     Input and output exist several times while they are converted: as text or bytes of the guest,
     as values, and as bytes again. On path B what the output needs has to fit into what the guest
@@ -92,7 +96,8 @@ def running(limits: Limits, input_bytes: int, path: str) -> None:
     if path == "B":
         around = VALUE_BYTES * input_bytes + COMPONENT_BYTES
     else:
-        around = 4 * (limits.output_bytes + input_bytes) + AROUND_BYTES
+        own = FRAMES_BYTES if engine == "wasmer" else AROUND_BYTES
+        around = 4 * (limits.output_bytes + input_bytes) + own
     _limit_growth(limits.memory_bytes + around)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import builtins
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,8 @@ class Runs:
         now: int | None = None,
         durable: bool = True,
         name: str = "",
+        mode: str = "",
+        due: tuple[int, int | None] | None = None,
     ) -> RunRow:
         """Keep a workflow and a new run of it, all steps waiting. Durable when it returns.
 
@@ -82,6 +84,7 @@ class Runs:
             instructions: of steps that are to be run; kept now, so that each need not be later.
             deadline_at, now: seconds since 1970; `now` is by default that of the clock.
             durable: False when nothing of it has to be computed, so that a power cut costs nothing.
+            mode: its value rules. due: the schedule that asks for it, and the time that it is for.
 
         Raises:
             StoreFull: there is no space for it; nothing was kept.
@@ -90,6 +93,8 @@ class Runs:
         given = dict(options or {})
         run, cid, name = os.urandom(_ID_BYTES).hex(), workflow.cid, workflow.name or name
         steps = _step_rows(run, workflow, levels or {})
+        schedule, due_at = due or (None, None)
+        of = (mode, schedule, due_at)
 
         def work(transaction: Transaction) -> None:
             ledger = Ledger(transaction, now)
@@ -97,7 +102,7 @@ class Runs:
             write_many(transaction, ledger, instructions)
             ledger.close()
             row = (run, cid.raw, name, "running", now, now, deadline_at, dag_cbor.encode(given))
-            transaction.execute(sql_runs.RUN_INSERT, row)
+            transaction.execute(sql_runs.RUN_INSERT, (*row, *of))
             transaction.executemany(sql_runs.STEP_ADD, steps)
 
         if durable:
@@ -105,7 +110,7 @@ class Runs:
         else:
             with self._database.write(durable=False) as transaction:
                 work(transaction)
-        return RunRow(run, cid, name, "running", now, now, None, deadline_at, False, given)
+        return RunRow(run, cid, name, "running", now, now, None, deadline_at, False, given, *of)
 
     def cancel(self, run: str) -> bool:
         """Ask those who work on a run to stop; False when it has ended (or is not here)."""
@@ -129,19 +134,27 @@ class Runs:
             self.write_state(transaction, run, state)
 
     def set_steps(
-        self, run: str, changes: Iterable[tuple[int, StepChange]], *, durable: bool
+        self,
+        run: str,
+        changes: Iterable[tuple[int, StepChange]],
+        *,
+        durable: bool,
+        also: Callable[[Transaction], None] | None = None,
     ) -> int:
         """Write what became of several steps (by position), in one transaction; how many changed.
 
         Args:
             durable: False when it can be found out again after a power cut, as "waiting" can;
                 True before a mutation begins.
+            also: writes what belongs to it. It may be called again.
         """
         found = list(changes)
         changed: list[int] = []
 
         def work(transaction: Transaction) -> None:
             changed[:] = [self.write_steps(transaction, run, found)]
+            if also is not None:
+                also(transaction)
 
         if not found:
             return 0
@@ -254,10 +267,21 @@ class Runs:
             rows = self._database.rows(sql_runs.RUNS_IN_STATE, (state, limit))
         return [run_of(row) for row in rows]
 
-    def latest(self, workflow: CID) -> RunRow | None:
-        """The newest run of a workflow, or None."""
-        found = self._database.row(sql_runs.RUN_LATEST, (workflow.raw,))
+    def latest(self, workflow: CID, mode: str | None = None) -> RunRow | None:
+        """The newest run of a workflow, under these value rules where they are given, or None."""
+        query = sql_runs.RUN_LATEST if mode is None else sql_runs.RUN_LATEST_OF
+        values = (workflow.raw,) if mode is None else (workflow.raw, mode)
+        found = self._database.row(query, values)
         return run_of(found) if found else None
+
+    def otherwise(self, workflow: CID, mode: str) -> builtins.list[str]:
+        """The newest run of a workflow under each of the other value rules, by their ids."""
+        return [run for (run,) in self._database.rows(sql_runs.RUNS_OTHERWISE, (workflow.raw, mode))]
+
+    def interrupted(self) -> builtins.list[RunRow]:
+        """The runs that schedules asked for, that say running while nobody works on them."""
+        rows = [run_of(row) for row in self._database.rows(sql_runs.RUNS_SCHEDULED)]
+        return [row for row in rows if not self.is_active(row.id)]
 
     def steps(self, run: str, after: int = -1) -> builtins.list[StepRow]:
         """The steps of a run, by position; only those behind `after`."""

@@ -66,6 +66,8 @@ class RunRow:
         created_at, changed_at, ended_at, deadline_at: seconds since 1970.
         cancelled: somebody asked to stop it.
         options: what it was started with.
+        mode: its value rules, "" or "homestar".
+        schedule: the number of the schedule that asked for it. due_at: the time that it is for.
     """
 
     id: str
@@ -78,6 +80,9 @@ class RunRow:
     deadline_at: int | None
     cancelled: bool
     options: dict[str, Any]
+    mode: str = ""
+    schedule: int | None = None
+    due_at: int | None = None
 
 
 @frozen
@@ -192,7 +197,7 @@ class NewStep:
 
 def run_of(row: Row) -> RunRow:
     """The run in a row."""
-    run_id, workflow, name, state, created, changed, ended, deadline, cancelled, options = row
+    run_id, workflow, name, state, created, changed, ended, deadline, cancelled, options, *rest = row
     return RunRow(
         run_id,
         stored_cid(workflow),
@@ -204,6 +209,7 @@ def run_of(row: Row) -> RunRow:
         deadline,
         bool(cancelled),
         dag_cbor.decode_trusted(options),
+        *rest,
     )
 
 

@@ -28,6 +28,7 @@ MIGRATIONS: tuple[str, ...] = (
     "0003_commands_and_claims",
     "0004_runs",
     "0005_issuers",
+    "0006_begun",
 )
 
 _FOLDER = Path(__file__).with_name("schema")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 # Runs.
 _RUN = """
-SELECT id, workflow, name, state, created_at, changed_at, ended_at, deadline_at, cancelled, options
+SELECT id, workflow, name, state, created_at, changed_at, ended_at, deadline_at, cancelled, options,
+    mode, schedule, due_at
     FROM runs
 """
 RUN = f"{_RUN} WHERE id = ?"
@@ -12,9 +13,16 @@ RUNS_BETWEEN = f"{_RUN} WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
 RUNS_NEWEST = f"{_RUN} ORDER BY number DESC LIMIT ?"
 RUNS_IN_STATE = f"{_RUN} WHERE state = ? ORDER BY number DESC LIMIT ?"
 RUN_LATEST = f"{_RUN} WHERE workflow = ? ORDER BY number DESC LIMIT 1"
+RUN_LATEST_OF = f"{_RUN} WHERE workflow = ? AND mode = ? ORDER BY number DESC LIMIT 1"
+RUNS_OTHERWISE = """
+SELECT id FROM runs AS r WHERE workflow = ?1 AND mode <> ?2 AND number = (
+    SELECT max(number) FROM runs WHERE workflow = ?1 AND mode = r.mode)
+"""
+RUNS_SCHEDULED = f"""{_RUN} WHERE schedule IS NOT NULL AND state = 'running' ORDER BY number"""
 RUN_INSERT = """
-INSERT INTO runs (id, workflow, name, state, created_at, changed_at, deadline_at, options)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO runs (id, workflow, name, state, created_at, changed_at, deadline_at, options, mode,
+    schedule, due_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 RUN_STATE = "UPDATE runs SET state = ?, changed_at = ?, ended_at = ? WHERE id = ?"
 RUN_REOPEN = """
@@ -100,6 +108,16 @@ STEP_RECEIPTS = """
 SELECT DISTINCT r.cid, r.data FROM steps AS s JOIN receipts AS r ON r.cid IN (s.receipt, s.cause)
     WHERE s.run = ?
 """
+
+# Mutations with a nonce, see lite.store.begun.
+BEGUN = "SELECT at, run, label, reason FROM begun WHERE instruction = ?"
+BEGUN_NOTE = """
+INSERT INTO begun (instruction, at, run, label, reason) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (instruction) DO UPDATE SET at = excluded.at, run = excluded.run,
+        label = excluded.label, reason = excluded.reason
+"""
+BEGUN_ENDED = "DELETE FROM begun WHERE instruction = ?"
+BEGUN_ANY = "SELECT 1 FROM begun LIMIT 1"
 
 # Checks of runs.
 STEPS_WITHOUT_RUN = """

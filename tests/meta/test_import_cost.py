@@ -80,6 +80,36 @@ def test_a_known_workflow_loads_no_engine_and_nothing_of_the_network(here: Path)
     assert len(modules) <= MODULES_MAX["workflow"]
 
 
+WORKER = """
+import sys
+sys.path += {paths!r}
+import lite.engine.worker
+from pathlib import Path
+from lite.engine import select
+from lite.engine.cache import CodeCache, CompileCache
+from lite.engine.execute import execute
+from lite.engine.job import Job
+from lite.ipld.cid import CID, RAW
+wasm = bytes.fromhex(sys.argv[2])
+codes = CodeCache(CompileCache(Path(sys.argv[1])))
+job = Job(CID.of(wasm, RAW), "add", (2, 40))
+assert execute(select.choose("wasmtime")(), codes, job, lambda: wasm).ok == 42
+print(*sys.modules)
+"""
+
+
+def test_a_worker_loads_for_a_core_module_nothing_that_only_components_need(here: Path) -> None:
+    """Every run from the command line waits for a worker to start."""
+    program = WORKER.format(paths=[path for path in sys.path if path])
+    command = [sys.executable, "-I", "-S", "-c", program, str(here / "cache"), ADD.hex()]
+    for _ in range(2):  # compiled, and from the disk
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        modules = set(done.stdout.split())
+        unwanted = {"wasmtime.component", "lite.engine.component", "dataclasses", "inspect"}
+        assert modules & unwanted == set()
+
+
 def test_nothing_is_imported_before_ctrl_c_is_understood() -> None:
     """A Ctrl-C before the handler is set ends in a traceback, which we cannot catch."""
     program = (
