@@ -210,6 +210,7 @@ class Node:
         *,
         limits: Limits | None = None,
         fresh: bool = False,
+        redo: bool = False,
         homestar: bool = False,
         on_trace: Callable[[bytes], None] | None = None,
     ) -> Answer: ...
@@ -223,6 +224,7 @@ class Node:
         *,
         limits: Limits | None = None,
         fresh: bool = False,
+        redo: bool = False,
         homestar: bool = False,
         on_trace: Callable[[bytes], None] | None = None,
     ) -> Answer | Run:
@@ -231,7 +233,7 @@ class Node:
         Args:
             instruction: or a workflow, which goes to `workflow_run`.
             limits: what the guest may use; default from the configuration.
-            fresh: run it even when the answer is known.
+            fresh: run it even when the answer is known. redo: also when it is in doubt.
             homestar: Homestar's value rules; such receipts answer only such runs.
             on_trace: gets what the guest logs and writes to standard error while it runs, in
                 pieces; of a known answer nothing. For workflows see `Workflows.begin`.
@@ -247,6 +249,7 @@ class Node:
             instruction,
             limits or self.config.limits,
             fresh=fresh,
+            redo=redo,
             mode=HOMESTAR if homestar else "",
             watch=Watch(on_trace=on_trace),
         )
@@ -254,7 +257,9 @@ class Node:
 
     def workflow_run(self, workflow: Workflow, **asked: Any) -> Run:
         """Run a workflow as far as that can be done here now; see `Workflows.begin`."""
-        if not hasattr(workflow, "tasks"):
+        from lite.model.workflow import Workflow
+
+        if not isinstance(workflow, Workflow):
             kind = type(workflow).__name__
             raise TypeError(f"an instruction (`wasm(…)` makes one) or a workflow runs, no {kind}")
         return self.workflows.begin(workflow, **asked).go()
@@ -317,10 +322,9 @@ class Node:
         """What `run` would do now. Runs nothing and starts nothing."""
         bounds = limits or self.config.limits
         mode = HOMESTAR if homestar else ""
-        if self._executor.level_of(instruction) in (None, "pure"):  # else it runs each time
-            settled = self._executor.lookup(instruction.cid, bounds, mode)
-            if settled is not None:
-                return Forecast("cached", self._answer(settled))
+        settled = self._executor.known(instruction, bounds, mode)
+        if settled is not None:
+            return Forecast("cached", self._answer(settled))
         reason = self._executor.blocker(instruction, bounds, mode)
         return Forecast("run") if reason is None else Forecast("queued", reason=reason)
 

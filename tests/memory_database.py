@@ -14,4 +14,9 @@ class Closing(sqlite3.Connection):
 
 def in_memory() -> sqlite3.Connection:
     """An empty database without implicit transactions."""
-    return sqlite3.connect(":memory:", isolation_level=None, factory=Closing)
+    return sqlite3.connect(
+        ":memory:",
+        isolation_level=None,
+        factory=Closing,
+        check_same_thread=False,  # the last reference may go in any thread
+    )

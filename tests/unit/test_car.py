@@ -80,7 +80,7 @@ def test_reading_holds_one_block_at_a_time() -> None:
     ("data", "reason"),
     [
         (b"", "empty"),
-        (b"\x00", "no bytes at byte 0"),
+        (b"\x00", "does not begin with a header"),
         (b"\x80", "truncated varint"),
         (b"\x81\x00", "shortest form"),
         (b"\x05\xa2er", "truncated CAR: the header at byte 0 lacks 2"),
