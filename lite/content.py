@@ -13,12 +13,16 @@ from typing import Any
 from lite.engine.job import Content
 from lite.errors import LimitError, NotFoundError
 from lite.ipld import dag_cbor, unixfs
+from lite.ipld.block import Block
 from lite.ipld.cid import CID, DAG_CBOR, DAG_JSON, IDENTITY, RAW
 from lite.limits import CONTENT_LINKS_MAX, CONTENT_MEMORY_BYTES_MAX
+from lite.model.promise import Await
+from lite.model.receipt import Receipt
+from lite.model.result import Result
 from lite.ops.base import Ready
 from lite.store import Store
 
-__all__ = ["Content", "Links", "StoreFiles"]
+__all__ = ["Content", "Links", "StoreFiles", "as_file", "whole_result"]
 
 
 class StoreFiles:
@@ -124,3 +128,18 @@ class Links:
             for chunk in unixfs.read_file(cid, self._get):
                 out.write(chunk)
         return Content("file", path)
+
+
+def as_file(store: Store, rsc: str | Await, values: dict[Await, Any]) -> None:
+    """Store the bytes that an awaited `rsc` became, however few they are: it is a link."""
+    if isinstance(rsc, Await) and type(values[rsc]) is bytes:
+        block = Block.make(values[rsc], RAW)
+        store.blocks.put_many([block])
+        values[rsc] = block.cid
+
+
+def whole_result(store: Store, receipt: Receipt) -> Result:
+    """A result as an await sees it: a linked value by its link, a linked error in full."""
+    if receipt.linked == "dag-cbor" and not receipt.out.is_ok:
+        return Result.of_error(dag_cbor.decode_trusted(store.blocks.get(receipt.out.body)))
+    return receipt.out

@@ -11,27 +11,26 @@ output blocks in one transaction.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lite.clock import Clock
-from lite.content import Links, StoreFiles
+from lite.content import Links, StoreFiles, as_file, whole_result
 from lite.engine.base import Outcome
 from lite.engine.job import UNRESOLVED
 from lite.errors import NotFoundError, QueuedError, UsageError
 from lite.frozen import replace
-from lite.ipld import dag_cbor
 from lite.ipld.block import Block
-from lite.ipld.cid import CID, DAG_CBOR, RAW
+from lite.ipld.cid import CID, DAG_CBOR
 from lite.keys import Key
 from lite.limits import ANCESTORS_MAX, INLINE_BYTES_MAX, EngineCaps, Limits
-from lite.model.instruction import Instruction
+from lite.model.instruction import WASM_RUN, Instruction
 from lite.model.promise import Await, BranchMismatch
 from lite.model.receipt import Receipt
-from lite.model.result import Result
-from lite.model.trust import TrustPolicy, choose_answer
+from lite.model.trust import TrustPolicy, choose_answer, said_pure
 from lite.ops.base import Level, Op, Ready
 from lite.outputs import effects_of, link_bytes, link_large, receipt_meta
-from lite.settled import Reified, Results, Settled, Warrant, Watch, finished_of
+from lite.settled import Reified, Results, Settled, Warrant, Watch, finished_of, said_again
 from lite.store import Store
 from lite.store.finished import Finished
 
@@ -42,6 +41,7 @@ __all__ = ["HOMESTAR", "Executor", "Reified", "Settled", "Warrant", "Watch"]
 
 HOMESTAR = "homestar"
 _AWAIT = b"await/"  # in the bytes of every instruction that awaits something
+Act = Callable[[], Outcome]
 _UNWATCHED = Watch()
 _FOR_OTHERS = Watch(for_others=True)
 
@@ -138,8 +138,15 @@ class Executor:
         return None if answer is None else Settled(answer.receipt, "cached", answer.rule)
 
     def _has_output(self, receipt: Receipt) -> bool:
-        """Whether the output is at hand; a receipt alone does not answer."""
         return receipt.linked is None or self._store.blocks.has(receipt.out.body)
+
+    def known(self, instruction: Instruction, limits: Limits, mode: str = "") -> Settled | None:
+        """What is here that would answer an instruction instead of running it."""
+        level, cid = self.level_of(instruction), instruction.cid
+        if level == "mutation" and instruction.nnc:
+            return self.earlier_end(cid)
+        found = self.lookup(cid, limits, mode) if level in (None, "pure") else None
+        return None if found is None or not (level or said_pure(found.receipt)) else found
 
     def blocker(self, instruction: Instruction, limits: Limits, mode: str = "") -> str | None:
         """Why it would be queued now, or None when it would run. Runs nothing."""
@@ -158,6 +165,7 @@ class Executor:
         limits: Limits,
         *,
         fresh: bool = False,
+        redo: bool = False,
         mode: str = "",
         watch: Watch = _UNWATCHED,
     ) -> Settled:
@@ -165,6 +173,7 @@ class Executor:
 
         Args:
             fresh: do not take a known receipt for an answer.
+            redo: do again what is in doubt.
             mode: "" or "homestar"; part of what a receipt answers to.
             watch: how it is looked after while it runs.
 
@@ -173,9 +182,11 @@ class Executor:
             InDoubt: a mutation may or may not have happened.
             StoreError: the receipt could not be written; nothing half-written stays.
         """
-        fresh = fresh or not self._is_pure(instruction)
+        anew, fresh = fresh, fresh or not self._is_pure(instruction)
         lasting = _AWAIT not in instruction.data or not self.is_volatile(instruction)
-        if not fresh and lasting and (known := self._known(instruction.cid, limits, mode)):
+        sure = self.level_of(instruction) is not None
+        known = None if fresh or not lasting else self._known(instruction.cid, limits, mode)
+        if known is not None and (sure or said_pure(known.receipt)):
             return known
         self._op(instruction)
         if self._nearby is not None:
@@ -190,11 +201,24 @@ class Executor:
                 self._store.receipts.add(known.receipt, also_under=[instruction.cid])
             return known
         with self._store.lease(cid):
-            # Somebody may have finished it between the first look and the lease.
             if not fresh and (known := self.lookup(cid, limits, mode)):
                 return known
-            outcome = self.compute(reified.instruction, limits, mode, watch)
-            return self._settle(reified, outcome, limits, mode, lasting=lasting)
+            act = partial(self.compute, ready := reified.instruction, limits, mode, watch)
+            done = self._perform(ready, act, anew=anew or redo, redo=redo)
+            if isinstance(done, Outcome):
+                return self._settle(reified, done, limits, mode, lasting=lasting)
+            return done
+
+    def _perform(self, ready: Instruction, act: Act, **how: bool) -> Outcome | Settled:
+        from lite.once import do_once
+
+        return do_once(self._store, self._key.did, ready, self.level_of(ready), act, **how)
+
+    def earlier_end(self, cid: CID) -> Settled | None:
+        """How an instruction that is to happen once (`lite.once`) ended here, awaits filled in."""
+        from lite import once
+
+        return once.earlier_end(self._store, self._key.did, cid)
 
     def _known(self, cid: CID, limits: Limits, mode: str) -> Settled | None:
         """What is known here, else what neighbours know."""
@@ -221,11 +245,15 @@ class Executor:
             warrant.permit(ready)
         lasting = _AWAIT not in instruction.data or not self.is_volatile(instruction)
         with self._store.lease(ready.cid):
-            known = self.lookup(ready.cid, limits, policy=self._own)
-            if known is not None and self._is_pure(ready):
-                return self._repeat(known, reified, warrant, lasting)
-            outcome = self.compute(ready, limits, watch=_FOR_OTHERS)
-            return self._settle(reified, outcome, limits, "", warrant, lasting=lasting)
+            known = None
+            if self.level_of(ready) == "pure":
+                known = self.lookup(ready.cid, limits, policy=self._own)
+            act = partial(self.compute, ready, limits, watch=_FOR_OTHERS)
+            done = known or self._perform(ready, act)
+            if isinstance(done, Outcome):
+                return self._settle(reified, done, limits, "", warrant, lasting=lasting)
+            receipt = said_again(self._key, reified, done.receipt, warrant, self._clock.now())
+            return self._keep(reified, replace(done, receipt=receipt), warrant, lasting)
 
     def may_repeat(self, instruction: Instruction) -> bool:
         """Whether to run it once more does no harm: it is known here, and pure."""
@@ -347,7 +375,8 @@ class Executor:
             QueuedError: the result of an awaited instruction is not known here.
         """
         filled = self._filled(instruction, limits, mode, results)
-        if filled.error is not None or mode == HOMESTAR:  # which passes links in values on as text
+        as_text = mode == HOMESTAR and instruction.op == WASM_RUN  # links in values go on as text
+        if filled.error is not None or as_text:
             return filled
         thin = self._thin(filled.instruction)
         return filled if thin is filled.instruction else replace(filled, instruction=thin)
@@ -364,23 +393,16 @@ class Executor:
             receipt = receipt or self._awaited(wait.instruction, limits, mode)
             sources.append(receipt)
             try:
-                values[wait] = wait.select(self._whole(receipt))
+                values[wait] = wait.select(whole_result(self._store, receipt))
             except BranchMismatch as mismatch:
                 error = mismatch.to_error(receipt.cid)
                 return Reified(instruction, instruction, error, tuple(sources))
-        self._as_file(instruction.rsc, values)
+        as_file(self._store, instruction.rsc, values)
         try:
             return Reified(instruction, instruction.substitute(values), None, tuple(sources))
         except UsageError as fault:  # a value that reads as an await itself
             error = {"code": "bad-argument", "message": str(fault)}
             return Reified(instruction, instruction, error, tuple(sources))
-
-    def _as_file(self, rsc: str | Await, values: dict[Await, Any]) -> None:
-        """Store the bytes that an awaited `rsc` became, however few they are: it is a link."""
-        if isinstance(rsc, Await) and type(values[rsc]) is bytes:
-            block = Block.make(values[rsc], RAW)
-            self._store.blocks.put_many([block])
-            values[rsc] = block.cid
 
     def _awaited(self, cid: CID, limits: Limits, mode: str) -> Receipt:
         known = self.lookup(self._store.instructions.canonical(cid), limits, mode)
@@ -404,13 +426,6 @@ class Executor:
         self._store.blocks.put_many(blocks)
         return replace(instruction, input=thin)
 
-    def _whole(self, receipt: Receipt) -> Result:
-        """A result as an await sees it: a linked value by its link, a linked error in full."""
-        if receipt.linked == "dag-cbor" and not receipt.out.is_ok:
-            error = dag_cbor.decode_trusted(self._store.blocks.get(receipt.out.body))
-            return Result.of_error(error)
-        return receipt.out
-
     def sign(
         self,
         reified: Reified,
@@ -431,13 +446,13 @@ class Executor:
             kept: the instruction as it was asked is in the store, with its names.
         """
         outcome, effects = effects_of(outcome)
-        linked = link_large(outcome)
+        linked, ready = link_large(outcome), reified.instruction
         receipt = Receipt.issue(
             self._key,
-            reified.instruction,
+            ready,
             linked.out,
             linked=linked.kind,
-            meta=receipt_meta(reified.instruction, outcome, linked, limits),
+            meta=receipt_meta(ready, outcome, linked, limits, self.level_of(ready)),
             mode=mode,
             fork=[instruction.cid for instruction in effects.fork],
             join=None if effects.join is None else effects.join.cid,
@@ -472,25 +487,11 @@ class Executor:
         self._store.commit_runs((finished,))
         return Settled(finished.receipt, "ran", "")
 
-    def _repeat(self, known: Settled, reified: Reified, warrant: Warrant, lasting: bool) -> Settled:
-        """Say again for another invocation what an own receipt said."""
-        earlier = known.receipt
-        receipt = Receipt.issue(
-            self._key,
-            reified.instruction,
-            earlier.out,
-            linked=earlier.linked,
-            meta=earlier.meta,
-            fork=earlier.fork,
-            join=earlier.join,
-            now=self._clock.now(),
-            invocation=warrant.invocation,
-            ran=warrant.ran,
-        )
+    def _keep(self, reified: Reified, said: Settled, warrant: Warrant, lasting: bool) -> Settled:
         secret = self.is_secret(reified)
-        finished = finished_of(reified, receipt, [], warrant, lasting=lasting, secret=secret)
+        finished = finished_of(reified, said.receipt, [], warrant, lasting=lasting, secret=secret)
         self._store.commit_runs((finished,))
-        return Settled(receipt, "cached", known.rule)
+        return said
 
 
 def _queued(reason: str) -> QueuedError:

@@ -18,7 +18,7 @@ from lite.ipld.block import Block
 from lite.ipld.cid import DAG_CBOR
 from lite.limits import BLOCK_BYTES_MAX, INLINE_BYTES_MAX, Limits
 from lite.model.effects import BAD_EFFECTS, Effects
-from lite.model.instruction import Instruction
+from lite.model.instruction import WASM_RUN, Instruction
 from lite.model.result import Result
 
 LinkKind = Literal["file", "dag-cbor"]
@@ -114,9 +114,14 @@ def link_value(value: Any, blocks: list[Block]) -> tuple[Any, LinkKind | None]:
 
 
 def receipt_meta(
-    instruction: Instruction, outcome: Outcome, linked: Linked, limits: Limits
+    instruction: Instruction, outcome: Outcome, linked: Linked, limits: Limits, level: str | None
 ) -> dict[str, Any]:
-    """What a receipt says about the run besides its result; never part of any key."""
+    """What a receipt says about the run besides its result; never part of any key.
+
+    Args:
+        level: of the operation. That it is pure is said for those who do not know the operation;
+            all know `wasm/run`.
+    """
     usage = outcome.usage
     meta: dict[str, Any] = {
         "op": instruction.op,
@@ -128,6 +133,8 @@ def receipt_meta(
             "output": limits.output_bytes,
         },
     }
+    if level == "pure" and instruction.op != WASM_RUN:
+        meta["level"] = level
     func = instruction.input.get("func")
     if isinstance(func, str) and len(func) <= FUNC_CHARS_MAX:
         meta["func"] = func

@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lite.errors import NotFoundError
+from lite.errors import IpvmError, NotFoundError, StoreError
+from lite.frozen import frozen
 from lite.model.workflow import Workflow
+from lite.store.schedules import Due, Schedule, Taken
 
 if TYPE_CHECKING:
     from lite.node import Node
     from lite.scheduler.events import Listener
-    from lite.store.schedules import Schedule
     from lite.workflow_run import Run
 
-__all__ = ["begin", "go_on", "interrupted", "title_of"]
+__all__ = ["Broken", "begin", "go_on", "interrupted", "title_of"]
 
 
 def title_of(schedule: Schedule) -> str:
@@ -22,47 +23,68 @@ def title_of(schedule: Schedule) -> str:
     return str(schedule.options.get("name") or schedule.workflow or schedule.path)
 
 
-def interrupted(node: Node) -> list[Schedule]:
-    """The schedules whose newest run was ended by a crash: it says running, and nobody is at it."""
-    found = []
-    for schedule in node.store.schedules.list():
-        row = node.store.runs.get(schedule.last_run) if schedule.last_run else None
-        if schedule.enabled and row and node.store.runs.state_of(row) == "interrupted":
-            found.append(schedule)
-    return found
+@frozen
+class Broken:
+    """A run of a schedule that a crash ended: it says running, and nobody is at it.
+
+    Attributes:
+        run: its id. due_at: the time that it is for; None when that was not written down.
+    """
+
+    schedule: Schedule
+    run: str
+    due_at: int | None
+
+
+def interrupted(node: Node) -> list[Broken]:
+    """The runs of all enabled schedules that a crash ended, the oldest first."""
+    enabled = {one.id: one for one in node.store.schedules.list() if one.enabled}
+    return [
+        Broken(enabled[row.schedule], row.id, row.due_at)
+        for row in node.store.runs.interrupted()
+        if row.schedule in enabled
+    ]
 
 
 def go_on(
-    node: Node, schedule: Schedule, *, offline: bool = False, on_event: Listener | None = None
+    node: Node, broken: Broken, *, offline: bool = False, on_event: Listener | None = None
 ) -> Run:
-    """Open the newest run of an interrupted schedule again. Raises as `Workflows.resume`."""
-    assert schedule.last_run is not None, "only schedules that have one are interrupted"
-    return node.workflows.resume(schedule.last_run, offline=offline, on_event=on_event)
+    """Open an interrupted run again. Raises as `Workflows.resume`."""
+    return node.workflows.resume(broken.run, offline=offline, on_event=on_event)
 
 
 def begin(
-    node: Node, schedule: Schedule, *, offline: bool = False, on_event: Listener | None = None
-) -> Run:
-    """Open a new run of a schedule, and note it there; the caller has marked what is due as taken.
+    node: Node, due: Due, *, offline: bool = False, on_event: Listener | None = None
+) -> Run | None:
+    """Take what is due and open its run, in one transaction; None when another process was faster.
+    What cannot begin is taken as well, so that it is said once.
 
     Raises:
         NotFoundError: its workflow is not here any more. UsageError, StoreError: as for
             `Workflows.begin`.
     """
-    options = schedule.options
-    run = node.workflows.begin(
-        _workflow_of(node, schedule),
-        new=True,  # what was asked of the world last time may be different now
-        offline=offline,
-        workers=options.get("workers"),
-        deadline_ms=options.get("deadline"),
-        force=bool(options.get("force")),
-        private=bool(options.get("private")),
-        name=title_of(schedule),
-        on_event=on_event,
-    )
-    node.store.schedules.note_run(schedule.id, run.id)
-    return run
+    schedule, options = due.schedule, due.schedule.options
+    try:
+        return node.workflows.begin(
+            _workflow_of(node, schedule),
+            new=True,  # what was asked of the world last time may be different now
+            offline=offline,
+            workers=options.get("workers"),
+            deadline_ms=options.get("deadline"),
+            force=bool(options.get("force")),
+            private=bool(options.get("private")),
+            name=title_of(schedule),
+            due=due,
+            on_event=on_event,
+        )
+    except Taken:
+        return None
+    except StoreError:
+        raise
+    except IpvmError:
+        if not node.store.schedules.mark(due):
+            return None
+        raise
 
 
 def _workflow_of(node: Node, schedule: Schedule) -> Workflow:

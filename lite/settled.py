@@ -9,11 +9,20 @@ from lite.engine.stop import Stop
 from lite.frozen import frozen
 from lite.ipld.block import Block
 from lite.ipld.cid import CID, DAG_CBOR
+from lite.keys import Key
 from lite.model.instruction import Instruction
 from lite.model.receipt import Receipt
 from lite.store.finished import Finished
 
-__all__ = ["Reified", "Results", "Settled", "Warrant", "Watch", "finished_of"]
+__all__ = [
+    "Reified",
+    "Results",
+    "Settled",
+    "Warrant",
+    "Watch",
+    "finished_of",
+    "said_again",
+]
 
 
 @frozen
@@ -38,12 +47,14 @@ class Warrant:
         ran: its Task ID.
         invocation: its CID.
         claim: the name under which it was claimed.
+        block: the invocation itself, which is kept with its receipt.
         permit: raises the refusal when the instruction, awaits filled in, is not allowed.
     """
 
     ran: CID
     invocation: CID
     claim: CID
+    block: Block
     permit: Callable[[Instruction], None]
 
 
@@ -105,9 +116,26 @@ def finished_of(
     """What the store keeps of a finished task, in the words of `Executor.sign`."""
     asked, instruction = reified.asked, reified.instruction
     claim = None if warrant is None else warrant.claim
+    blocks = blocks if warrant is None else [*blocks, warrant.block]
     known = asked.cid if kept else None
     if asked.cid == instruction.cid:
         return Finished(instruction, receipt, blocks, claim=claim, secret=secret, kept=known)
     blocks = [*blocks, Block.make(asked.data, DAG_CBOR)]
     under = (asked.cid,) if lasting else ()
     return Finished(instruction, receipt, blocks, under, claim, secret=secret, kept=known)
+
+
+def said_again(key: Key, reified: Reified, earlier: Receipt, warrant: Warrant, now: int) -> Receipt:
+    """What an own receipt said, once more for another invocation. `now`: seconds since 1970."""
+    return Receipt.issue(
+        key,
+        reified.instruction,
+        earlier.out,
+        linked=earlier.linked,
+        meta=earlier.meta,
+        fork=earlier.fork,
+        join=earlier.join,
+        now=now,
+        invocation=warrant.invocation,
+        ran=warrant.ran,
+    )

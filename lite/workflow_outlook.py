@@ -2,49 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING
 
-from lite.errors import QueuedError
 from lite.executor import HOMESTAR, Executor
-from lite.frozen import frozen
 from lite.ipld.cid import CID
 from lite.limits import Limits
 from lite.model.graph import Graph, analyse
 from lite.model.instruction import Instruction
-from lite.model.limits_map import limits_from_meta
-from lite.model.receipt import Receipt
 from lite.model.safety import Level
 from lite.model.workflow import Step, Workflow
 from lite.scheduler.book import is_private
-from lite.scheduler.opening import goes_on
+from lite.scheduler.opening import counting, goes_on
 from lite.store import Store
 
-__all__ = ["Outlook", "StepForecast"]
+if TYPE_CHECKING:
+    from lite.workflow_forecast import StepForecast
 
-NO_NETWORK = "it needs the network; --offline was given"
-_STUCK = ("queued", "waiting", "in-doubt")
-AS_BEFORE = "; known already if that comes out as before"
-
-State = Literal["done", "cached", "failed", "run", "queued", "waiting", "in-doubt"]
-
-
-@frozen
-class StepForecast:
-    """What would become of a step now.
-
-    Attributes:
-        state: "done": the run that would go on has done it; "cached" or "failed": its answer is
-            known; "run": it would run; "queued": it could not, and `reason` says why; "in-doubt":
-            nobody knows whether it happened; "waiting": for a step that is queued or in doubt.
-        receipt: its answer, where there is one. rule: the trust rule that let it in.
-    """
-
-    label: str
-    state: State
-    reason: str = ""
-    receipt: Receipt | None = None
-    rule: str = ""
+__all__ = ["Outlook"]
 
 
 class Outlook:
@@ -60,7 +35,7 @@ class Outlook:
         self._limits = limits
 
     def graph(self, workflow: Workflow, added: Sequence[Step] = ()) -> Graph:
-        """What depends on what. An operation that is not known here counts as a query.
+        """What depends on what.
 
         Args:
             added: steps that results have asked for.
@@ -74,7 +49,7 @@ class Outlook:
             return store.receipts.has_any(store.instructions.canonical(cid))
 
         steps = (*workflow, *added)
-        return analyse(steps, lambda one: self._executor.level_of(one) or "query", known)
+        return analyse(steps, self._executor.level_of, known)
 
     def level_of(self, instruction: Instruction) -> Level | None:
         """Its safety level; None when its operation is not known here."""
@@ -106,20 +81,30 @@ class Outlook:
         ]
         return absent
 
-    def telling(self, workflow: Workflow, graph: Graph, *, private: bool = False) -> dict[str, str]:
+    def telling(
+        self,
+        workflow: Workflow,
+        graph: Graph,
+        *,
+        private: bool = False,
+        added: Sequence[Step] = (),
+    ) -> dict[str, str]:
         """The steps that would let out what is secret and wait for `force`: for each label, why.
 
         Args:
             private: as in `Workflows.begin`.
+            added: steps of the graph that results ask for.
         """
         from lite.scheduler.telling import needs_consent, said
 
         private = private or is_private(workflow.meta) or is_private(workflow.defaults or {})
-        marked = self._marked(workflow, graph)
+        steps = {step.label: step for step in (*workflow, *added)}
+        asked_for = {step.label for step in added}
+        marked = self._marked(steps.values(), graph)
         secret: set[str] = set()
         found: dict[str, str] = {}
         for label in graph.order:
-            step = workflow[label]
+            step, asked = steps[label], label in asked_for
             instruction = step.instruction
             awaits = [wait.instruction for wait in graph.external.get(label, ())]
             used = not marked.isdisjoint([*instruction.links(), *awaits]) or any(
@@ -129,18 +114,18 @@ class Outlook:
             if own or used or instruction.module in marked:
                 secret.add(label)
             level, needs = graph.levels[label], self.needs_of(instruction)
-            if needs_consent(level, needs, asked=False, is_secret=own, uses_secret=used):
-                found[label] = said(instruction, asked=False)
+            if needs_consent(level, needs, asked=asked, is_secret=own, uses_secret=used):
+                found[label] = said(instruction, asked=asked)
         return found
 
-    def _marked(self, workflow: Workflow, graph: Graph) -> set[CID]:
+    def _marked(self, steps: Collection[Step], graph: Graph) -> set[CID]:
         """What of all that the steps are and use is secret; an awaited instruction of elsewhere is
         when a receipt of it is."""
         marks = self._store.secrets
         if marks.is_empty():
             return set()
         asked: set[CID] = set()
-        for step in workflow:
+        for step in steps:
             module = step.instruction.module
             asked.update([step.instruction.cid, *step.instruction.links()])
             asked.update([] if module is None else [module])
@@ -164,152 +149,26 @@ class Outlook:
         force: bool = False,
         private: bool = False,
     ) -> list[StepForecast]:
-        """What would become of each step, in the order of the workflow.
+        """What would become of each step, in the order of the workflow; then of those that known
+        results ask for.
 
         Args:
             new: as in `Workflows.begin`, as are the others.
         """
+        from lite.workflow_forecast import Forecaster, Rules
+
         mode = HOMESTAR if homestar else ""
-        one = _Forecaster(
-            self,
-            self._executor,
-            workflow,
-            graph,
-            limits or self._limits,
+        rules = Rules(
             mode=mode,
             offline=offline,
             fresh=fresh,
-            telling={} if force else self.telling(workflow, graph, private=private),
+            force=force or workflow.meta.get("force") is True,
+            tell=force,
+            private=private,
         )
-        kept = {} if new or fresh else self._kept(workflow, graph, mode)
-        found = one.all(kept)
-        return [found[step.label] for step in workflow]
-
-    def _kept(self, workflow: Workflow, graph: Graph, mode: str) -> dict[str, StepForecast]:
-        """What the run that would go on has come to already, and would not try again."""
-        run = goes_on(self._store, workflow.cid, mode)
-        if run is None:
-            return {}
-        lost = run.state == "running" and not self._store.runs.is_active(run.id)
-        rows = {row.label: row for row in self._store.runs.steps(run.id)}
-        kept: dict[str, StepForecast] = {}
-        for label in graph.order:
-            row = rows.get(label)
-            if row is None:
-                continue
-            acts = graph.levels[label] == "mutation"
-            if row.state == "in-doubt" or (row.state == "running" and lost and acts):
-                kept[label] = StepForecast(label, "in-doubt", row.reason)
-                continue
-            receipt = None if row.receipt is None else self._store.receipts.get(row.receipt)
-            if receipt is None or not all(edge.label in kept for edge in graph.needs[label]):
-                continue
-            if row.state in ("done", "cached"):
-                kept[label] = StepForecast(label, "done", receipt=receipt)
-            elif row.state == "failed" and (acts or run.state == "done"):
-                kept[label] = StepForecast(label, "failed", receipt=receipt)
-        return kept
-
-
-class _Forecaster:
-    """One forecast of one workflow."""
-
-    def __init__(
-        self,
-        outlook: Outlook,
-        executor: Executor,
-        workflow: Workflow,
-        graph: Graph,
-        limits: Limits,
-        *,
-        mode: str,
-        offline: bool,
-        fresh: bool,
-        telling: Mapping[str, str],
-    ) -> None:
-        self._outlook = outlook
-        self._executor = executor
-        self._workflow = workflow
-        self._graph = graph
-        self._limits = limits
-        self._mode = mode
-        self._offline = offline
-        self._fresh = fresh
-        self._telling = telling
-        self._receipts: dict[CID, Receipt] = {}
-
-    def all(self, kept: Mapping[str, StepForecast]) -> dict[str, StepForecast]:
-        found: dict[str, StepForecast] = {}
-        for label in self._graph.order:
-            step = self._workflow[label]
-            if label in kept:
-                forecast = kept[label]
-            elif label in self._graph.duplicates:
-                forecast = self._as_first(label, found)
-            else:
-                forecast = self._one(step, found)
-            found[label] = forecast
-            if forecast.receipt is not None:
-                self._receipts[step.instruction.cid] = forecast.receipt
-                self._receipts[step.instruction.sha3] = forecast.receipt
-        return found
-
-    def _as_first(self, label: str, found: Mapping[str, StepForecast]) -> StepForecast:
-        first = found[self._graph.duplicates[label]]
-        state: State = "cached" if first.state in ("run", "done", "cached") else first.state
-        rule = f"the same as {first.label}"
-        return StepForecast(label, state, first.reason or rule, first.receipt, rule)
-
-    def _one(self, step: Step, found: Mapping[str, StepForecast]) -> StepForecast:
-        label, instruction = step.label, step.instruction
-        limits = limits_from_meta(step.meta, self._workflow.defaults, self._limits)
-        level = self._executor.level_of(instruction) or ""
-        if level == "pure" and label not in self._graph.volatile:
-            known = self._known(label, instruction.cid, limits)
-            if known is not None:
-                return known
-        needs = [found[edge.label] for edge in self._graph.needs[label]]
-        if blocked := [one.label for one in needs if one.state in _STUCK]:
-            return StepForecast(label, "waiting", f"for {', '.join(dict.fromkeys(blocked))}")
-        if self._offline and "network" in self._executor.needs_of(instruction):
-            return StepForecast(label, "queued", NO_NETWORK)
-        if any(one.receipt is None for one in needs):
-            missing = self._outlook.missing(instruction)
-            if missing:
-                return StepForecast(label, "queued", "; ".join(missing))
-            if label in self._telling:
-                return StepForecast(label, "queued", self._telling[label])
-            after = ", ".join(one.label for one in needs if one.receipt is None)
-            again = AS_BEFORE if level == "pure" and label in self._graph.volatile else ""
-            return StepForecast(label, "run", f"after {after}{again}")
-        return self._ready(step, limits, level)
-
-    def _ready(self, step: Step, limits: Limits, level: str) -> StepForecast:
-        """A step of which every awaited value is known."""
-        label, mode = step.label, self._mode
-        try:
-            reified = self._executor.reify(step.instruction, limits, mode, self._receipts.get)
-        except QueuedError as queued:
-            return StepForecast(label, "queued", str(queued))
-        if reified.error is not None:
-            return StepForecast(label, "failed", str(reified.error["message"]))
-        may_be_known = level in ("pure", "") or (level != "query" and step.instruction.nnc)
-        if may_be_known:
-            known = self._known(label, reified.instruction.cid, limits)
-            if known is not None:
-                return known
-        if label in self._telling:
-            return StepForecast(label, "queued", self._telling[label])
-        blocker = self._executor.blocker(reified.instruction, limits, mode)
-        if blocker is not None:
-            return StepForecast(label, "queued", blocker)
-        return StepForecast(label, "run")
-
-    def _known(self, label: str, cid: CID, limits: Limits) -> StepForecast | None:
-        found = None if self._fresh else self._executor.lookup(cid, limits, self._mode)
-        if found is None:
-            return None
-        receipt, rule = found.receipt, found.rule
-        if receipt.out.is_ok:
-            return StepForecast(label, "cached", rule, receipt, rule)
-        return StepForecast(label, "failed", receipt.error_code, receipt, rule)
+        store, cid = self._store, workflow.cid
+        run = None if new or fresh else goes_on(store, cid, mode)
+        others = [] if new else counting(store, run, cid, mode)
+        limits = limits or self._limits
+        of = (self, self._executor, store, workflow, graph, limits, rules, run, others)
+        return Forecaster(*of).all()

@@ -21,9 +21,10 @@ from lite.limits import Limits
 from lite.model.instruction import Instruction
 from lite.model.receipt import Receipt
 from lite.model.workflow import Workflow
-from lite.scheduler.attempt import ORPHAN, Rules
+from lite.scheduler.attempt import Rules
 from lite.scheduler.book import Book, NewEntry
 from lite.scheduler.drive import Drive
+from lite.scheduler.ended import ORPHAN
 from lite.scheduler.events import Listener, RunEvent, Stream
 from lite.scheduler.failures import Failure, counted, missed_branch
 from lite.scheduler.opening import Request, open_run
@@ -34,6 +35,7 @@ from lite.store import Store
 from lite.store.runs_rows import RunRow, RunState, StepChange, StepRow
 
 if TYPE_CHECKING:
+    from lite.store.schedules import Due
     from lite.workflow_outlook import Outlook
 
 __all__ = ["Run", "RunEvent", "StepView", "Workflows"]
@@ -198,6 +200,7 @@ class Workflows:
         redo: Iterable[str] = (),
         deadline_ms: int | None = None,
         name: str = "",
+        due: Due | None = None,
         on_event: Listener | None = None,
     ) -> Run:
         """Open a run, to be started with its `go`.
@@ -209,15 +212,18 @@ class Workflows:
             workers: steps at the same time; default from the configuration, else the processors.
             limits: where neither step nor workflow names any; default from the configuration.
             resume: the id of the run to go on with. new: a new run in any case.
-            fresh: take no known receipt for an answer. force: several mutations, or an awaited one.
+            fresh: take no known receipt for an answer. force: several mutations, or an awaited
+                one, and letting out what is secret; `meta.force` is the former alone.
             wait: try queued steps again until they are done. offline: leave what needs the network.
             private: all that comes of it is secret. homestar: Homestar's value rules.
-            redo: labels of steps in doubt that may be done again. on_event: called by any thread.
+            redo: labels of steps that may be done again: in doubt, failed, or done by another run.
+            due: what it is the run of, for a new one. on_event: called by any thread.
             deadline_ms: from now; then "expired". name: of a new run whose workflow has none.
 
         Raises:
-            UsageError: it needs consent (`force`), or `meta` of a step cannot be read.
+            UsageError: it needs consent (`force`).
             StoreError: the run could not be written down.
+            Taken: another process has begun what is due (`lite.store.schedules`).
         """
         rules = Rules(
             mode=HOMESTAR if homestar else "",
@@ -225,20 +231,13 @@ class Workflows:
             wait=wait,
             offline=offline,
             force=force or workflow.meta.get("force") is True,
+            tell=force,
             redo=frozenset(redo),
         )
         limits = limits or self._limits
-        request = Request(
-            workflow,
-            rules,
-            limits,
-            run=resume,
-            new=new,
-            name=name,
-            private=private,
-            deadline_ms=deadline_ms,
-            options=_options(limits, force=force, private=private, homestar=homestar),
-        )
+        kept = _options(limits, force=force, private=private, homestar=homestar, new=new)
+        of = (workflow, rules, limits, resume, new, private, deadline_ms, kept, name, due)
+        request = Request(*of)
         return self._open(request, workers or self._workers, Stream(on_event))
 
     def _open(self, request: Request, workers: int, stream: Stream) -> Run:

@@ -16,7 +16,7 @@ from lite.frozen import frozen
 
 _LOOK = (
     "Look where it acts whether it happened, before you do it again: the same command does it once"
-    " more. With --nonce TEXT a server can know a repetition by its idempotency-key."
+    " more, with --nonce TEXT only after --redo; a server can know that by its idempotency-key."
 )
 _NOT_UTF8 = "A file's name may be anything; what names something here is text in UTF-8."
 

@@ -40,12 +40,14 @@ def check_operation(op: str, *, for_modules: dict[str, bool]) -> str:
 def refuse_network(needs: frozenset[str]) -> None:
     """Raises `QueuedError` for what needs the network: --offline was given."""
     if "network" in needs:
-        from lite.workflow_outlook import NO_NETWORK
+        from lite.workflow_forecast import NO_NETWORK
 
         raise QueuedError(NO_NETWORK, hint="Leave out --offline when the host can be reached.")
 
 
-def make_operation(op: str, words: tuple[str, ...], sources: Sources) -> Instruction:
+def make_operation(
+    op: str, words: tuple[str, ...], sources: Sources, nonce: str | None = None
+) -> Instruction:
     """The instruction of `RSC KEY=VALUE…`.
 
     Raises:
@@ -55,4 +57,4 @@ def make_operation(op: str, words: tuple[str, ...], sources: Sources) -> Instruc
     from lite.model.instruction import Instruction
 
     rsc, *texts = words
-    return Instruction(rsc, op, parse_inputs(texts, sources))
+    return Instruction(rsc, op, parse_inputs(texts, sources), nonce or "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 import click
@@ -103,6 +104,7 @@ def _unknown_option(token: str, known: dict[str, bool]) -> UsageError:
 @click.option("--nonce", metavar="TEXT", help="Makes it unlike an equal one, and goes out with it.")
 @click.option("--out", metavar="FILE", help="Write the value there instead of to stdout.")
 @click.option("--no-cache", is_flag=True, help="Run it even when the answer is known.")
+@click.option("--redo", is_flag=True, help="Do it again although it is in doubt, or was done.")
 @click.option("--dry-run", is_flag=True, help="Only say whether it would run.")
 @click.option("--homestar", is_flag=True, help="Homestar's rules for values.")
 @click.option("--private", is_flag=True, help="It, and all that comes of it, stays on this node.")
@@ -117,6 +119,7 @@ def run(
     nonce: str | None,
     out: str | None,
     no_cache: bool,
+    redo: bool,
     dry_run: bool,
     homestar: bool,
     private: bool,
@@ -131,27 +134,25 @@ def run(
     The same call again is answered from its receipt.
 
     With --op it does an operation on the URI RSC. VALUE is @file (a link to its bytes), a CID, JSON
-    or else text. What is not pure is done each time; --nonce tells one of them from a repetition.
-
+    or else text. What is not pure is done each time; what changes the world and has a --nonce is
+    done once, and is in doubt when nobody knows whether it was, until --redo.
     What is made from secrets is secret; --private makes this call so, with its new files.
     """
-    if op is not None:
-        modules = {"--env": bool(env), "--stdin": stdin is not None, "--homestar": homestar}
-        op = check_operation(op, for_modules=modules)
+    modules = {"--env": bool(env), "--stdin": stdin is not None, "--homestar": homestar}
+    op = None if op is None else check_operation(op, for_modules=modules)
     _check(shell, words, op, out)
     node = shell.node(meeting=True)
     label = op or words[0]
     try:
         target = None if op else find_target(node, words[0])
-        label = label if target is None else target.called(None)
+        label = target.called(None) if target else label
         with NodeSources(node) as sources:
             if target is None:
-                instruction = make_operation(label, words, sources)
+                instruction = make_operation(label, words, sources, nonce)
             else:
                 instruction = make_instruction(node, sources, target, words[1:], env, stdin)
+                instruction = replace(instruction, nnc=nonce or "")
                 label = target.called(instruction.input.get("func"))
-        if nonce is not None:
-            instruction = replace(instruction, nnc=nonce)
         if shell.offline and op is not None:
             refuse_network(node.needs(instruction))
         if dry_run:
@@ -161,8 +162,9 @@ def run(
             _make_private(shell, node, instruction, sources)
         if op is not None:
             shell.done["ins"] = str(instruction.cid)  # to name what is queued or in doubt by
+        act = partial(node.run, instruction, fresh=no_cache, redo=redo, homestar=homestar)
         with GuestLines(shell) as said:
-            answer = node.run(instruction, fresh=no_cache, homestar=homestar, on_trace=said)
+            answer = act(on_trace=said)
     except QueuedError as queued:
         end_queued(shell, label, str(queued), queued.hint)
     if not said.heard:  # it was known, or the operation tells all at the end

@@ -89,7 +89,7 @@ def add(
     named = read_named(node, file)
     title = name or named.title
     _check_name(node, title, given=name is not None)
-    _check_consent(node, named.workflow, force)
+    telling = _check_consent(node, named.workflow, force, private)
     node.store.blocks.put_many([Block.make(named.workflow.data, DAG_CBOR)])
     source = str(Path(file).resolve()) if Path(file).is_file() else file
     asked = {"workers": workers, "deadline": deadline, "force": force, "private": private}
@@ -101,6 +101,8 @@ def add(
         zone=zone,
         missed=missed,
     )
+    for label, reason in telling.items():
+        shell.note(f"ipvm: {label} will wait each time: {visible(reason)}")
     if shell.json:
         shell.emit({"schedule": as_json(added)})
         return
@@ -121,15 +123,18 @@ def _check_name(node: Node, title: str, *, given: bool) -> None:
         )
 
 
-def _check_consent(node: Node, workflow: Any, force: bool) -> None:
-    """Say now what would stop every run."""
-    forced = node.workflows.outlook.graph(workflow).force
+def _check_consent(node: Node, workflow: Any, force: bool, private: bool) -> dict[str, str]:
+    """Say now what would stop every run; the steps that would wait each time, and why."""
+    outlook = node.workflows.outlook
+    graph = outlook.graph(workflow)
+    forced = graph.force
     if forced and not force and workflow.meta.get("force") is not True:
         raise UsageError(
             "this workflow changes the world in more than one place, or before its end: "
             f"{', '.join(forced)}",
             hint="--force allows that for all runs of this schedule.",
         )
+    return {} if force else outlook.telling(workflow, graph, private=private)
 
 
 @verb("list", in_group=schedule, example="ipvm schedule list --json")

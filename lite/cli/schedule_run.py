@@ -36,33 +36,36 @@ def forecast(shell: Shell) -> None:
         shell.emit(
             {
                 "due": [{"schedule": one.schedule.id, "due_at": one.due_at} for one in due],
-                "interrupted": [{"schedule": one.id, "run": one.last_run} for one in broken],
+                "interrupted": [{"schedule": one.schedule.id, "run": one.run} for one in broken],
                 "next_due_at": node.store.schedules.next_due_at(),
             }
         )
         return
     if not due and not broken:
         shell.note(f"ipvm: {_nothing(node)}")
-    for schedule in broken:
-        shell.line(f"{schedule.id}  {title_of(schedule)}  would go on with {schedule.last_run}")
-    for one in due:
-        schedule = one.schedule
-        when = local(one.due_at, schedule.zone)
+    for one in broken:
+        title = title_of(one.schedule)
+        shell.line(f"{one.schedule.id}  {title}  would go on with {one.run}")
+    for coming in due:
+        schedule = coming.schedule
+        when = local(coming.due_at, schedule.zone)
         shell.line(f"{schedule.id}  {title_of(schedule)}  would run for {when}")
 
 
 def run_due(shell: Shell) -> None:
     """Take and run what is due; ends the command with the worst status."""
     node = shell.node()
-    ended = [
-        _one(shell, node, schedule, None, partial(go_on, node, schedule, offline=shell.offline))
-        for schedule in interrupted(node)
-    ]
+    ended: list[_Ended | None] = []
+    for broken in interrupted(node):
+        start = partial(go_on, node, broken, offline=shell.offline)
+        ended.append(_one(shell, node, broken.schedule, None, start))
     for due in node.store.schedules.due():
-        # Taken before it begins: a crash in between loses this time, and never runs it twice.
-        if node.store.schedules.mark(due):
-            start = partial(begin, node, due.schedule, offline=shell.offline)
-            ended.append(_one(shell, node, due.schedule, due, start))
+        begins = partial(begin, node, due, offline=shell.offline)
+        ended.append(_one(shell, node, due.schedule, due, begins))
+    _sum_up(shell, node, [one for one in ended if one is not None])
+
+
+def _sum_up(shell: Shell, node: Node, ended: list[_Ended]) -> None:
     if shell.json:
         shell.emit(
             {
@@ -96,9 +99,10 @@ def worst(statuses: Iterable[int]) -> int:
 
 
 def _one(
-    shell: Shell, node: Node, schedule: Schedule, due: Due | None, start: Callable[[], Run]
-) -> _Ended:
-    """One run from its beginning to its end. What only this one fails by is said, and returned."""
+    shell: Shell, node: Node, schedule: Schedule, due: Due | None, start: Callable[[], Run | None]
+) -> _Ended | None:
+    """One run from its beginning to its end; None: another process has it. What only this one fails
+    by is said, and returned."""
     said: dict[str, Any] = {
         "schedule": schedule.id,
         "due_at": None if due is None else due.due_at,
@@ -111,6 +115,8 @@ def _one(
     head = f"{title_of(schedule)}  {when}"
     try:
         run = start()
+        if run is None:
+            return None
         said["run"] = run.id
         run.go()
     except StoreError:  # the next one would fail as well

@@ -59,7 +59,7 @@ def why(shell: Shell, ref: str | None, source: str | None) -> None:
     if source is not None:
         tree = node.came_of(_source(node, source))
     else:
-        tree = node.why(resolve_path(node, ref or ""))
+        tree = node.why(_source(node, ref or ""))
     view = _View(node, tree, down=source is None)
     if shell.json:
         shell.emit({"why": view.as_json(tree)})
@@ -71,7 +71,7 @@ def why(shell: Shell, ref: str | None, source: str | None) -> None:
 
 
 def _source(node: Node, text: str) -> CID:
-    """What `--from` names; also a file of this machine, which is only hashed."""
+    """What is named; also a file of this machine, which is only hashed."""
     from lite.files import is_file
 
     if not is_file(text) or node.store.names.get(text) is not None:

@@ -14,7 +14,7 @@ from lite.cli.workflow_table import MARKS, pad, width
 if TYPE_CHECKING:
     from lite.model.graph import Graph
     from lite.node import Node
-    from lite.workflow_outlook import StepForecast
+    from lite.workflow_forecast import StepForecast
 
 _WORDS = {"run": "would run", "done": "is done", "failed": "has failed"}
 _STUCK = ("queued", "waiting", "in-doubt")
@@ -43,7 +43,7 @@ def forecast(
         fresh=fresh,
         homestar=homestar,
         new=new,
-        force=force or named.workflow.meta.get("force") is True,
+        force=force,
         private=private,
     )
     counts: Counter[str] = Counter(one.state for one in found)
@@ -55,7 +55,7 @@ def forecast(
                 "safety": graph.safety,
                 "force": list(graph.force),
                 "counts": dict(counts),
-                "steps": [_fields(one, named) for one in found],
+                "steps": [_fields(one) for one in found],
             }
         )
     else:
@@ -91,10 +91,11 @@ def _line(node: Node, one: StepForecast, columns: int) -> str:
     return "  ".join(parts).rstrip()
 
 
-def _fields(one: StepForecast, named: Named) -> dict[str, Any]:
+def _fields(one: StepForecast) -> dict[str, Any]:
+    assert one.step is not None, "every forecast names its step"
     return {
         "label": one.label,
-        "ins": str(named.workflow[one.label].instruction.cid),
+        "ins": str(one.step.instruction.cid),
         "state": one.state,
         "reason": one.reason,
         "rule": one.rule,

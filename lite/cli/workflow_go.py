@@ -146,9 +146,10 @@ def run(
     options = _options(shell, named.workflow, asked)
     options |= {"new": new, "private": private, "homestar": homestar, "name": named.called}
 
-    from lite.privacy import mark_known
+    if private or _says_secret(named.workflow):
+        from lite.privacy import mark_known
 
-    mark_known(node.store, named.workflow, private=private)
+        mark_known(node.store, named.workflow, private=private)
 
     def begin(listener: Listener) -> Run:
         return node.workflows.begin(named.workflow, on_event=listener, **options)
@@ -187,6 +188,13 @@ def resume(shell: Shell, /, ref: str, out: tuple[str, ...], **asked: Any) -> Non
         return node.workflows.resume(row.id, on_event=listener, limits=limits, **options)
 
     _carry_out(shell, node, named, graph, begin, out, _Look.of(node, asked))
+
+
+def _says_secret(workflow: Workflow) -> bool:
+    from lite.scheduler.book import is_private
+
+    metas = (workflow.meta, workflow.defaults or {}, *(step.meta for step in workflow))
+    return any(map(is_private, metas))
 
 
 def _options(shell: Shell, workflow: Workflow, asked: dict[str, Any]) -> dict[str, Any]:

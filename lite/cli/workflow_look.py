@@ -14,6 +14,7 @@ from lite.cli.shell import Shell
 from lite.cli.workflow_equal import fields, shared, words
 from lite.cli.workflow_files import Named, read_named, run_or_named, workflow_of
 from lite.cli.workflow_table import cut, pad, width
+from lite.errors import UsageError
 
 if TYPE_CHECKING:
     from lite.model.graph import Graph
@@ -22,6 +23,16 @@ if TYPE_CHECKING:
     from lite.store.runs_rows import RunRow
 
 FORMATS = ("mermaid", "dot", "svg")
+_SUFFIXES = {
+    "": "mermaid",
+    ".svg": "svg",
+    ".dot": "dot",
+    ".gv": "dot",
+    ".mmd": "mermaid",
+    ".mermaid": "mermaid",
+    ".md": "mermaid",
+    ".txt": "mermaid",
+}
 UNKNOWN = "unknown"  # the level of an operation that is not known here
 _COLUMN = 28
 
@@ -33,9 +44,9 @@ def check(shell: Shell, file: str) -> None:
     """Read a workflow and say what is in it, without running or keeping anything.
 
     FILE is YAML, JSON or DAG-CBOR, - for standard input, or the CID or name of a stored workflow.
-    Shown are the steps, what each awaits, how safe it is to run them, what is not here, and which
-    step would let out what is secret, and to whom. A file that is no workflow ends with exit status
-    2.
+    Shown are the steps, what each awaits, how safe it is to run them, what is not here, which may
+    ask for more work by their results, and which would let out what is secret, and to whom. A file
+    that is no workflow ends with exit status 2.
     """
     node = shell.node()
     named = read_named(node, file, keep=False)
@@ -83,7 +94,7 @@ def _awaits(step: Step, graph: Graph) -> str:
     text = f"  awaits {', '.join(awaits)}" if awaits else ""
     if label in graph.duplicates:
         text += f"  the same as {graph.duplicates[label]}"
-    return text
+    return text + ("  may ask for more work" if label in graph.asking else "")
 
 
 def _what(step: Step) -> str:
@@ -146,6 +157,7 @@ def _step_json(step: Step, graph: Graph, level: str, missing: list[str]) -> dict
             for wait in graph.external.get(label, ())
         ],
         "same_as": graph.duplicates.get(label),
+        "may_ask": label in graph.asking,
         "missing": missing,
     }
 
@@ -160,7 +172,7 @@ def _step_json(step: Step, graph: Graph, level: str, missing: list[str]) -> dict
     "--format",
     "form",
     type=click.Choice(FORMATS),
-    help="mermaid, dot or svg; default by the name of the output, else mermaid.",
+    help="mermaid, dot or svg; default by the name of the output, without one mermaid.",
 )
 @click.option("-o", "--out", metavar="FILE", help="Write it there instead of to stdout.")
 @click.pass_obj
@@ -169,11 +181,11 @@ def graph(shell: Shell, ref: str, form: str | None, out: str | None) -> None:
     the steps that results have asked for."""
     from lite.model import graph_draw
 
+    form = form or _form_of(out)
     if out is not None:
         check_folder(out)
     node = shell.node()
     found = run_or_named(node, ref)
-    form = form or _form_of(out)
     draw = {"dot": graph_draw.to_dot, "svg": graph_draw.to_svg}.get(form, graph_draw.to_mermaid)
     if isinstance(found, Named):
         text = draw(node.workflows.outlook.graph(found.workflow))
@@ -215,8 +227,14 @@ def _of_run(node: Node, run: RunRow) -> tuple[Graph, dict[str, str], dict[str, s
 
 
 def _form_of(out: str | None) -> str:
-    suffix = "" if out is None else Path(out).suffix.lower()
-    return {".svg": "svg", ".dot": "dot", ".gv": "dot"}.get(suffix, "mermaid")
+    suffix = "" if out in (None, "-") else Path(str(out)).suffix.lower()
+    form = _SUFFIXES.get(suffix)
+    if form is None:
+        raise UsageError(
+            f"-o {out}: a graph is not drawn as {suffix}",
+            hint=f"Call it {', '.join(filter(None, _SUFFIXES))}, or say with -f what it is to be.",
+        )
+    return form
 
 
 @verb("schema", example="ipvm workflow schema > workflow.schema.json")

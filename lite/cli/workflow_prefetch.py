@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lite.model.workflow import Step
     from lite.node import Node
     from lite.store import Store
-    from lite.workflow_outlook import StepForecast
+    from lite.workflow_forecast import StepForecast
 
 _WILL = {"run": "will run", "known": "is known", "failed": "has failed", "wait": "will wait"}
 _COUNTED = {"run": "will run", "known": "known", "failed": "failed", "wait": "will wait"}
@@ -113,16 +113,20 @@ def _fetch(shell: Shell, node: Node, found: list[_Prospect]) -> bool:
 
 
 def _judge(node: Node, named: Named, closure: _Closure) -> list[_Prospect]:
-    """The steps in the order of the workflow. A step is judged behind those that it awaits."""
+    """The steps in the order of the workflow, then those that known results ask for. A step is
+    judged behind those that it awaits."""
     outlook = node.workflows.outlook
     graph = outlook.graph(named.workflow)
     forecasts = outlook.forecast(named.workflow, graph, offline=True, new=True)
     by_label = {one.label: one for one in forecasts}
+    steps = {one.label: one.step for one in forecasts if one.step is not None}
+    added = [step for label, step in steps.items() if label not in graph.levels]
+    if added:  # what known results ask for
+        graph = outlook.graph(named.workflow, added)
     found: dict[str, _Prospect] = {}
     for label in graph.order:
-        step = named.workflow[label]
-        found[label] = _prospect(node, step, by_label[label], graph, closure, found)
-    return [found[step.label] for step in named.workflow]
+        found[label] = _prospect(node, steps[label], by_label[label], graph, closure, found)
+    return [found[label] for label in steps]
 
 
 def _prospect(

@@ -17,7 +17,7 @@ from lite.schedule_runs import begin, go_on, interrupted, title_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lite.store.schedules import Due, Schedule
+    from lite.store.schedules import Schedule
     from lite.workflow_run import Run
 
 __all__ = ["Timetable"]
@@ -33,7 +33,7 @@ class Timetable:
     def __init__(self, api: Api) -> None:
         self._api = api
         self._woken = asyncio.Event()
-        self._busy: dict[int, str] = {}  # runs under way by schedule
+        self._busy: dict[str, int] = {}  # schedules by their runs that are under way
 
     def wake(self) -> None:
         """Look again: schedules or the clock changed, or a run ended."""
@@ -41,8 +41,7 @@ class Timetable:
 
     def ended(self, run: str) -> None:
         """A run is over, so its schedule may begin the next."""
-        for number in [number for number, at_work in self._busy.items() if at_work == run]:
-            del self._busy[number]
+        if self._busy.pop(run, None) is not None:
             self.wake()
 
     async def run(self) -> None:
@@ -51,9 +50,9 @@ class Timetable:
         Raises:
             StoreError: the schedules cannot be read.
         """
-        for schedule in await self._api.work.short(interrupted, self._api.node):
-            start = partial(go_on, self._api.node, schedule, offline=self._api.offline)
-            await self._begin(schedule, None, start)
+        for broken in await self._api.work.short(interrupted, self._api.node):
+            start = partial(go_on, self._api.node, broken, offline=self._api.offline)
+            await self._begin(broken.schedule, broken.due_at, start)
         while True:
             self._woken.clear()
             pause = await self._begin_due()
@@ -67,40 +66,36 @@ class Timetable:
         node, work = self._api.node, self._api.work
         schedules = node.store.schedules
         for due in await work.short(schedules.due):
-            if due.schedule.id in self._busy:
+            if due.schedule.id in self._busy.values():
                 continue
             try:
                 work.check_room()
             except IpvmError:
                 return BUSY_S
-            # Taken before it begins: a crash in between loses this time, and never runs it twice.
-            if await work.short(schedules.mark, due):
-                await self._begin(due.schedule, due, self._beginning(due.schedule))
+            start = partial(begin, node, due, offline=self._api.offline)
+            await self._begin(due.schedule, due.due_at, start)
         waiting = await work.short(schedules.list)
         times = [
             one.next_due_at
             for one in waiting
-            if one.enabled and one.next_due_at is not None and one.id not in self._busy
+            if one.enabled and one.next_due_at is not None and one.id not in self._busy.values()
         ]
         if not times:
             return None
         return min(SLEEP_MAX_S, max(0.0, min(times) - node.clock.now()) + 0.05)
 
-    def _beginning(self, schedule: Schedule) -> Callable[..., Run]:
-        return partial(begin, self._api.node, schedule, offline=self._api.offline)
-
-    async def _begin(self, schedule: Schedule, due: Due | None, start: Callable[..., Run]) -> None:
+    async def _begin(
+        self, schedule: Schedule, due_at: int | None, start: Callable[..., Run | None]
+    ) -> None:
         """Open a run and work on it; that it cannot begin is told, and the next one may."""
-        told = {
-            "schedule": schedule.id,
-            "name": title_of(schedule),
-            "due_at": None if due is None else due.due_at,
-        }
+        told = {"schedule": schedule.id, "name": title_of(schedule), "due_at": due_at}
         try:
             run = await self._api.work.short(start, on_event=self._api.hear)
         except IpvmError as error:
             failed = {"code": error.code, "message": str(error), "hint": error.hint}
             self._api.events.tell("schedule.ran", run=None, state=None, error=failed, **told)
             return
-        self._busy[schedule.id] = run.id
+        if run is None:  # another process was faster
+            return
+        self._busy[run.id] = schedule.id
         self._api.start(run, **told)

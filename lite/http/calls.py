@@ -15,7 +15,7 @@ from lite.json_fields import answer_fields
 from lite.limits import Limits
 from lite.model.instruction import Instruction, wasm
 from lite.model.limits_map import limits_from_meta
-from lite.workflow_outlook import NO_NETWORK
+from lite.workflow_forecast import NO_NETWORK
 
 if TYPE_CHECKING:
     from lite.node import Node

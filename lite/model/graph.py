@@ -14,13 +14,14 @@ from typing import Final, TypeVar
 from lite.errors import CidError, UsageError
 from lite.frozen import frozen
 from lite.ipld.cid import CID, DAG_CBOR, IDENTITY, SHA2_256, hash_digest
-from lite.model.instruction import Instruction
+from lite.model.instruction import WASM_RUN, Instruction
 from lite.model.place import FieldError
 from lite.model.promise import Await, AwaitBranch
 from lite.model.safety import LEVELS, Level, is_mutation
 from lite.model.workflow import Step
 
 _T = TypeVar("_T")
+_NAMED: Final = 5  # labels in a line about the whole
 _RANKS: Final = {"pure": 0, "query": 0, "idempotent-mutation": 1, "mutation": 2}
 
 
@@ -44,12 +45,15 @@ class Graph:
         external: for each label that has some, the awaits that no step answers.
         waiting: those of `external` whose receipt is not here.
         duplicates: labels of steps that are equal to an earlier one, and that one; they run once.
-        levels: for each label.
+        levels: for each label; "query" where the operation is not known.
+        unknown: labels of the steps whose operation is not known.
+        asking: labels of the steps whose result may ask for more work.
         volatile: labels of steps that are not pure, or have such a step among their ancestors.
             Their receipts may not be taken from the memo under the awaiting address, nor put there.
         force: labels of the mutations that need consent: all when there are several, or the one
             when other steps depend on it; else empty.
-        safety: "pure", "query", "one mutation at the end: atomic", "needs --force: a, b".
+        safety: "pure", "query", "one mutation at the end: atomic", "needs --force: a, b"; "unknown
+            …" where an operation is not known; and what may be asked for is not known before.
         critical_path: labels of a longest chain of steps, in order.
     """
 
@@ -59,22 +63,38 @@ class Graph:
     waiting: dict[str, tuple[Await, ...]]
     duplicates: dict[str, str]
     levels: dict[str, Level]
+    unknown: tuple[str, ...]
+    asking: tuple[str, ...]
     volatile: frozenset[str]
     force: tuple[str, ...]
     safety: str
     critical_path: tuple[str, ...]
 
 
+class Circle(UsageError):
+    """Steps await each other.
+
+    Attributes:
+        labels: each awaits the next one, and the last the first.
+    """
+
+    def __init__(self, labels: list[str], message: str) -> None:
+        super().__init__(
+            message, hint="Each of them awaits the next one: take one of these awaits out."
+        )
+        self.labels = labels
+
+
 def analyse(
     workflow: Collection[Step],
-    level_of: Callable[[Instruction], Level],
+    level_of: Callable[[Instruction], Level | None],
     known: Callable[[CID], bool] = lambda _: False,
 ) -> Graph:
     """Find out what depends on what.
 
     Args:
         workflow: its steps.
-        level_of: the safety level of an instruction, by its operation.
+        level_of: the safety level of an instruction, by its operation; None: it is not known.
         known: whether a receipt of an instruction is here, asked for awaits on no step.
 
     Raises:
@@ -82,7 +102,10 @@ def analyse(
     """
     duplicates = _duplicates(workflow)
     needs, external = _edges(workflow)
-    levels = {step.label: level_of(step.instruction) for step in workflow}
+    said = {step.label: level_of(step.instruction) for step in workflow}
+    levels: dict[str, Level] = {label: level or "query" for label, level in said.items()}
+    unknown = tuple(label for label, level in said.items() if level is None)
+    asking = tuple(step.label for step in workflow if _may_ask(step.instruction))
     order = _order(needs, levels, duplicates)
     force = _force(order, needs, levels, duplicates)
     return Graph(
@@ -92,9 +115,11 @@ def analyse(
         waiting=_unknown(external, known),
         duplicates=duplicates,
         levels=levels,
+        unknown=unknown,
+        asking=asking,
         volatile=_volatile(order, needs, levels),
         force=force,
-        safety=_safety(levels, force),
+        safety=_safety(levels, force, unknown, asking),
         critical_path=_critical_path(order, needs),
     )
 
@@ -139,10 +164,7 @@ def _circle(labels: list[str]) -> UsageError:
             "it awaits itself",
             hint="Name the step whose result was meant, or take the await out.",
         )
-    return UsageError(
-        f"steps await each other in a circle: {' → '.join(shown)}",
-        hint="Each of them awaits the next one: take one of these awaits out.",
-    )
+    return Circle(labels, f"steps await each other in a circle: {' → '.join(shown)}")
 
 
 def _duplicates(workflow: Collection[Step]) -> dict[str, str]:
@@ -254,11 +276,28 @@ def _force(
     return mutations if len(mutations) > 1 or awaited.intersection(mutations) else ()
 
 
-def _safety(levels: Mapping[str, Level], force: tuple[str, ...]) -> str:
-    if force:
-        return f"needs --force: {', '.join(force)}"
+def _may_ask(instruction: Instruction) -> bool:
+    return instruction.op == WASM_RUN and instruction.input.get("fx") is True
+
+
+def _safety(
+    levels: Mapping[str, Level],
+    force: tuple[str, ...],
+    unknown: tuple[str, ...],
+    asking: tuple[str, ...],
+) -> str:
     highest = max(levels.values(), key=LEVELS.index)
-    return "one mutation at the end: atomic" if is_mutation(highest) else highest
+    said = "one mutation at the end: atomic" if is_mutation(highest) else str(highest)
+    if unknown:
+        said = f"unknown until the operation of {_some(unknown)} is here"
+    if force:
+        said = f"needs --force: {', '.join(force)}"
+    return f"{said}; {_some(asking)} may ask for more work" if asking else said
+
+
+def _some(labels: tuple[str, ...]) -> str:
+    rest = len(labels) - _NAMED
+    return ", ".join(labels[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _critical_path(

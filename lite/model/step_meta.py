@@ -64,6 +64,20 @@ class MetaReader:
             meta[key] = reader(step[key], (*path, key))
         return meta
 
+    def defaults(self, value: Any, path: Path) -> dict[str, Any]:
+        """The limits of steps that name none, and `secret` for all steps.
+
+        Raises:
+            UsageError: it names the field.
+        """
+        made: dict[str, Any] = {}
+        if type(value) is dict and "secret" in value:
+            value = dict(value)
+            secret = value.pop("secret")
+            if secret is not None:
+                made["secret"] = self._secret(secret, (*path, "secret"))
+        return {**self.limits(value, path), **made}
+
     def limits(self, value: Any, path: Path) -> dict[str, int]:
         """`{fuel: 1M, memory: 64M, time: 5s, output: 1M}` in units, bytes and milliseconds.
 

@@ -98,6 +98,12 @@ def choose_answer(
     return Answer(best, OWN_RULE if own else trusted_rule(best.issuer))
 
 
+def said_pure(receipt: Receipt) -> bool:
+    """Whether whoever signed it says that it came of something pure, so that it is an answer also
+    where the operation is not known."""
+    return receipt.meta.get("op") == WASM_RUN or receipt.meta.get("level") == "pure"
+
+
 def _holds(receipt: Receipt, fuel: int, memory_bytes: int) -> bool:
     """Whether a run within these limits would end as the receipt says."""
     found = receipt.meta.get("limits")

@@ -18,6 +18,7 @@ from lite.ipld import dag_cbor
 from lite.ipld.cid import CID, DAG_CBOR, SHA3_256
 from lite.limits import BLOCK_BYTES_MAX, Limits
 from lite.model.instruction import Instruction
+from lite.model.known_meta import check_defaults, check_meta
 from lite.model.limits_map import limits_from_meta
 from lite.model.place import FieldError, Path, shown, within
 from lite.model.task import Task
@@ -66,8 +67,8 @@ class Workflow:
         steps: labels are the keywords; a bare instruction is a task without meta.
 
     Raises:
-        UsageError: no step, too many, a label twice or not fit to be one, limits that cannot be
-            read, or more than fits into one block.
+        UsageError: no step, too many, a label twice or not fit to be one, `meta` or limits that
+            cannot be read, or more than fits into one block.
     """
 
     __slots__ = ("_by_label", "cid", "data", "defaults", "meta", "name", "steps")
@@ -180,11 +181,13 @@ class Workflow:
             )
         defaults = _plain_map("defaults", defaults)
         meta = _plain_map("meta", meta)
+        check_defaults(defaults)
+        check_meta(meta or {})
         by_label: dict[str, Step] = {}
         for position, step in enumerate(steps):
             at: Path = ("tasks", position) if as_tasks else ("steps", step.label)
             _check_step(step, by_label, ("labels", position) if as_tasks else ("steps",))
-            _check_limits(step, defaults, at)
+            _check_meta(step, defaults, at)
             by_label[step.label] = step
         put = object.__setattr__
         put(self, "steps", tuple(steps))
@@ -329,8 +332,9 @@ def _check_step(step: Step, others: Mapping[str, Step], path: Path) -> None:
         )
 
 
-def _check_limits(step: Step, defaults: dict[str, Any] | None, path: Path) -> None:
+def _check_meta(step: Step, defaults: dict[str, Any] | None, path: Path) -> None:
     try:
+        check_meta(step.meta)
         limits_from_meta(step.meta, defaults, _NOTHING_ASKED)
     except FieldError as error:
         raise error if error.path[0] == "defaults" else within(path, error) from None

@@ -19,7 +19,7 @@ from typing import Any, Final
 from lite.errors import CidError, NotFoundError, UsageError
 from lite.frozen import frozen
 from lite.ipld.cid import CID
-from lite.model.graph import ordered
+from lite.model.graph import Circle, ordered
 from lite.model.instruction import WASM_RUN, Instruction
 from lite.model.place import FieldError, Path, Place, did_you_mean, shown
 from lite.model.promise import Await
@@ -44,6 +44,7 @@ STEP_KEYS: Final = (
     *("nonce", "limits", "retry", "needs", "secret", "meta", "prf"),
 )
 
+_UNDER_META: Final = ("secret", "force")
 _ONE_STEP: Final = 'Write each under a label of its own: crop: {run: "tools.wasm:crop"}.'
 _IPFS: Final = "ipfs://"
 _COLONS_MAX: Final = 8
@@ -100,7 +101,7 @@ class _Compiler:
         defaults = self._value.get("defaults")
         meta = self._value.get("meta")
         drafts = {label: self._draft(label, step) for label, step in self._steps.items()}
-        limits = None if defaults is None else self._metas.limits(defaults, ("defaults",))
+        limits = None if defaults is None else self._metas.defaults(defaults, ("defaults",))
         extra = {} if meta is None else self._map(self._values.plain(meta, ("meta",)), ("meta",))
         tasks = {label: self._task(drafts[label]) for label in self._in_order(drafts)}
         steps = [Step(label, tasks[label]) for label in self._steps]
@@ -138,8 +139,10 @@ class _Compiler:
         }
         try:
             return ordered(needs)
-        except UsageError as error:
-            raise self._place.of(error) from None
+        except Circle as error:
+            first, second = error.labels[0], error.labels[1]
+            at = next(one.path for one in drafts[first].needs if one.label == second)
+            raise self._place.error(at, str(error), error.hint) from None
 
     # One step, as far as it can be read alone.
 
@@ -354,9 +357,10 @@ class _Compiler:
     def _known(self, value: dict[str, Any], keys: tuple[str, ...], path: Path) -> None:
         for key in value:
             if key not in keys:
-                raise self._place.error(
-                    (*path, key), "is not a field here", did_you_mean(str(key), keys)
-                )
+                hint = did_you_mean(str(key), keys)
+                if not path and key in _UNDER_META:
+                    hint = f"Of the whole workflow it stands under meta: {{{key}: true}}."
+                raise self._place.error((*path, key), "is not a field here", hint)
 
 
 def _splits(text: str) -> Iterator[tuple[str, str | None]]:

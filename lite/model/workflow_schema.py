@@ -26,6 +26,8 @@ from lite.model.workflow_schema_parts import (
     ref,
     stored_defaults,
     task_meta,
+    workflow_meta,
+    written_defaults,
     written_limits,
 )
 
@@ -72,8 +74,11 @@ def _steps() -> Schema:
         "Labelled steps that name one another.",
         {
             "name": or_null(printable(NAME_CHARS_MAX)),
-            "defaults": {"description": "Limits of steps that name none.", **ref("limits")},
-            "meta": or_null(map_of("plain")),
+            "defaults": {
+                "description": "Limits of steps that name none; secret of all.",
+                **written_defaults(),
+            },
+            "meta": or_null(workflow_meta()),
             "steps": {
                 "type": "object",
                 "minProperties": 1,
@@ -200,7 +205,7 @@ def _tasks() -> Schema:
             "labels": or_null({"type": "array", "items": ref("label")}),
             "name": printable(NAME_CHARS_MAX),
             "defaults": or_null(stored_defaults()),
-            "meta": or_null(map_of("plain")),
+            "meta": or_null(workflow_meta()),
         },
         ["tasks"],
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from lite.limits import INTEGER_MAX
+from lite.limits import INTEGER_MAX, RETRY_ATTEMPTS_MAX, RETRY_BACKOFF_MS_MAX
 from lite.model.limits_map import CONFIG, DEFAULTS, FLAT, PREFIXES, SIZE_UNITS, TALK, TIME_UNITS
 
 Schema = dict[str, Any]
@@ -133,19 +133,52 @@ def task_meta() -> Schema:
     flat = _limits_map(FLAT)
     others = {
         "limits": or_null(_limits_map(TALK)),
-        "ipvm/config": or_null(_limits_map(CONFIG)),
+        "ipvm/config": or_null(_config(_limits_map(CONFIG))),
+        **_words(),
     }
     return {
         "description": "Free. Limits in it: fuel, memory (bytes), time (ms), as Homestar writes "
-        'them; the same and output under limits; gas, memory, time under "ipvm/config".',
+        'them; the same and output under limits; gas, memory, time under "ipvm/config". secret '
+        "keeps all that comes of it on this node; retry says how often, how soon.",
         **flat,
         "properties": {**flat["properties"], **others},
     }
 
 
+def workflow_meta() -> Schema:
+    """`meta` of a workflow: a free map with a few words that are heeded."""
+    config = _config(map_of("plain"))
+    return {**map_of("plain"), "properties": {**_words(), "ipvm/config": or_null(config)}}
+
+
 def stored_defaults() -> Schema:
     """`defaults` beside `tasks`."""
-    return _limits_map(DEFAULTS)
+    made = _config(_limits_map(DEFAULTS))
+    config = or_null(_config(map_of("plain")))
+    return {**made, "properties": {**made["properties"], "ipvm/config": config}}
+
+
+def written_defaults() -> Schema:
+    """`defaults` beside `steps`."""
+    return _config(written_limits())
+
+
+def _words() -> dict[str, Schema]:
+    boolean: Schema = {"type": ["boolean", "null"]}
+    attempts = {"type": "integer", "minimum": 1, "maximum": RETRY_ATTEMPTS_MAX}
+    backoff = {"type": "integer", "minimum": 0, "maximum": RETRY_BACKOFF_MS_MAX}
+    retry: Schema = {
+        "type": ["object", "null"],
+        "additionalProperties": False,
+        "properties": {"attempts": attempts, "backoff_ms": backoff},
+    }
+    return {"secret": boolean, "force": boolean, "retry": retry}
+
+
+def _config(fields: Schema) -> Schema:
+    """A map that may also say `secret`."""
+    secret: Schema = {"type": ["boolean", "null"]}
+    return {**fields, "properties": {**fields.get("properties", {}), "secret": secret}}
 
 
 def _limits_map(names: dict[str, str]) -> Schema:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from threading import Lock
-from typing import Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from lite.clock import Clock
 from lite.engine.base import Outcome
@@ -26,9 +26,11 @@ from lite.limits import Limits
 from lite.model.effects import BAD_EFFECTS, Effects
 from lite.model.instruction import Instruction
 from lite.model.receipt import Receipt
+from lite.model.trust import said_pure
 from lite.ops.base import InDoubt
 from lite.scheduler.book import Book, Entry
 from lite.scheduler.effects import beyond
+from lite.scheduler.ended import ORPHAN, Claimed, Ended, Kind
 from lite.scheduler.events import Stream
 from lite.scheduler.output import StepOutput
 from lite.scheduler.state import END_STATES
@@ -40,12 +42,13 @@ from lite.store.leases import Lease
 from lite.store.run_log import RunLog
 from lite.store.runs_rows import StepChange, StepRow
 
-__all__ = ["ORPHAN", "Attempts", "Claimed", "Ended", "Rules", "Runner"]
+if TYPE_CHECKING:
+    from lite.scheduler.before import Before
 
-Kind = Literal["done", "cached", "failed", "queued", "in-doubt", "elsewhere", "waiting"]
+__all__ = ["Attempts", "Claimed", "Ended", "Rules", "Runner"]
+
 
 _UNTOUCHED: Final = frozenset({"waiting", "queued"})  # whose rows say nothing of what was done
-ORPHAN: Final = "the process that ran it ended; it may or may not have happened"
 
 
 class Runner(Protocol):
@@ -60,6 +63,8 @@ class Runner(Protocol):
     def compute(
         self, instruction: Instruction, limits: Limits, mode: str = "", watch: Watch = ...
     ) -> Outcome: ...
+    def earlier_end(self, cid: CID) -> Settled | None: ...
+    def ask(self, wanted: Sequence[tuple[CID, Limits]], mode: str = "") -> bool: ...
     def sign(
         self,
         reified: Reified,
@@ -82,8 +87,9 @@ class Rules:
         fresh: take no known receipt for an answer.
         wait: try again what is queued, until it is done.
         offline: leave what needs the network queued.
-        force: several mutations, one that others await, or letting out what is secret.
-        redo: labels of steps in doubt that may be done again.
+        force: several mutations, or one that others await.
+        tell: letting out what is secret, which only a person may allow, never a file.
+        redo: labels of steps in doubt, or that failed, that may be done again.
     """
 
     mode: str = ""
@@ -91,80 +97,8 @@ class Rules:
     wait: bool = False
     offline: bool = False
     force: bool = False
+    tell: bool = False
     redo: frozenset[str] = frozenset()
-
-
-class Ended:
-    """What came of an attempt.
-
-    Attributes:
-        kind: the state of the step from now on; "waiting" as if it had not been tried.
-        reason: for people.
-        finished: what is to be kept; None: a row alone, or nothing.
-        by_name: the receipt was found under the name with the awaits.
-        pause_ms: after which it may be tried again; None: not by this run.
-        written: its row says so already.
-        leases: to be given back once it is kept.
-    """
-
-    __slots__ = (
-        "by_name",
-        "finished",
-        "kind",
-        "leases",
-        "pause_ms",
-        "position",
-        "reason",
-        "receipt",
-        "rule",
-        "source",
-        "started_at",
-        "written",
-    )
-
-    def __init__(
-        self,
-        position: int,
-        kind: Kind,
-        *,
-        receipt: Receipt | None = None,
-        source: str = "",
-        rule: str = "",
-        reason: str = "",
-        finished: Finished | None = None,
-        by_name: bool = False,
-        pause_ms: int | None = None,
-        written: bool = False,
-        started_at: int | None = None,
-        leases: Sequence[Lease] = (),
-    ) -> None:
-        self.position = position
-        self.kind: Kind = kind
-        self.receipt = receipt
-        self.source = source
-        self.rule = rule
-        self.reason = reason
-        self.finished = finished
-        self.by_name = by_name
-        self.pause_ms = pause_ms
-        self.written = written
-        self.started_at = started_at
-        self.leases = list(leases)
-
-    def release(self) -> None:
-        """Give the leases back. Safe to call twice."""
-        while self.leases:
-            self.leases.pop().release()
-
-
-@frozen
-class Claimed:
-    """A step that this process, and no other, runs now."""
-
-    position: int
-    reified: Reified
-    leases: tuple[Lease, ...]
-    started_at: int
 
 
 class Attempts:
@@ -183,9 +117,12 @@ class Attempts:
         stop: Stop,
         log: RunLog,
         deadline: float | None = None,
+        others: Sequence[str] = (),
     ) -> None:
         """
         Args:
+            others: runs of the same workflow under other value rules, whose acts count for this
+                one as well.
             deadline: when all has to have ended, on the clock that only grows.
         """
         self._run = run
@@ -198,8 +135,18 @@ class Attempts:
         self._stop = stop
         self._log = log
         self.deadline = deadline
+        self._others = others
         self._asked_for = 0  # steps that results of this process have asked for
         self._lock = Lock()
+
+    @property
+    def _before(self) -> Before:
+        """What counts for mutations. What it needs is loaded now."""
+        from lite.scheduler.before import Before
+
+        rules = self._rules
+        of = (self._run, self._others, self._store, self._runner)
+        return Before(*of, redo=rules.redo, fresh=rules.fresh)
 
     def whole(self, position: int, *, block: bool = False) -> Ended:
         """All parts, one after the other."""
@@ -227,6 +174,8 @@ class Attempts:
         needs = self._runner.needs_of(entry.instruction)
         if entry.level != "pure" or needs:  # nothing keeps any other from `claim`, which looks too
             known = self._known(entry, reified)
+            if known is None and entry.mutates:
+                known = self._done_before(entry, reified)
             if known is not None:
                 return known
         if self._rules.offline and "network" in needs:
@@ -243,7 +192,7 @@ class Attempts:
     def _would_tell(self, entry: Entry, reified: Reified, needs: frozenset[str]) -> str:
         """Why it waits for consent because it would let out what is secret, or nothing."""
         marks = self._store.secrets
-        if self._rules.force or (not entry.private and marks.is_empty()):
+        if self._rules.tell or (not entry.private and marks.is_empty()):
             return ""
         from lite.scheduler.telling import why_it_waits
 
@@ -267,11 +216,16 @@ class Attempts:
     def _known(self, entry: Entry, reified: Reified) -> Ended | None:
         """What is known about an instruction under its name with the values filled in."""
         instruction = reified.instruction
-        if self._rules.fresh or not entry.may_be_known:
+        if not self._may_be_known(entry):
             return None
         if entry.looked_up and instruction.cid == entry.instruction.cid:
             return None
         return self._answered(entry, reified)
+
+    def _may_be_known(self, entry: Entry) -> bool:
+        """Whether a receipt may be its answer now: not where a person wants it done again."""
+        again = entry.mutates and entry.label in self._rules.redo
+        return entry.may_be_known and not again and not self._rules.fresh
 
     def _answered(self, entry: Entry, reified: Reified) -> Ended | None:
         """What the memo says under the name with the values filled in."""
@@ -281,7 +235,22 @@ class Attempts:
         settled = self._runner.lookup(cid, entry.limits, self._rules.mode)
         if settled is None or not self.has_effects_here(settled.receipt):
             return None
+        if not (entry.level or said_pure(settled.receipt)):
+            return None
         return self._from_memo(entry, reified, settled)
+
+    def _done_before(self, entry: Entry, reified: Reified) -> Ended | None:
+        """How a mutation ended that was done before, in whatever run that counts for this one."""
+        found = self._before.done(entry, reified.instruction)
+        if found is None or not self.has_effects_here(found.receipt):
+            return None
+        if found.receipt.instruction == reified.instruction.cid:
+            return self._from_memo(entry, reified, found)
+        kind: Kind = "cached" if found.receipt.out.is_ok else "failed"
+        made = Ended(entry.position, kind, receipt=found.receipt, source="cached", rule=found.rule)
+        if entry.private:
+            self._store.secrets.mark([found.receipt.cid])
+        return made
 
     def _from_memo(self, entry: Entry, reified: Reified, settled: Settled) -> Ended:
         finished: Finished | None = None
@@ -325,7 +294,7 @@ class Attempts:
                 started_at = self._clock.now()
                 entry.attempts += 1
                 if acts:
-                    self._note_begin(entry, started_at)
+                    self._note_begin(entry, reified, started_at)
                 return Claimed(position, reified, tuple(leases), started_at)
         except BaseException:
             _release(leases)
@@ -341,11 +310,35 @@ class Attempts:
                 return ended
         else:
             entry.attempts = max(entry.attempts, glance.attempts)
-        if self._rules.fresh or not entry.may_be_known or reified.error is not None:
+        if reified.error is not None:
             return None
-        if glance is not None and not glance.is_answered:
+        if entry.mutates:
+            return self._mutated(entry, reified)
+        if not self._may_be_known(entry):
+            return None
+        if glance is not None and not glance.is_answered and not self._told_nearby(entry, reified):
             return None
         return self._answered(entry, reified)
+
+    def _told_nearby(self, entry: Entry, reified: Reified) -> bool:
+        """Whether neighbours know more of a step whose awaits were filled in only now."""
+        cid = reified.instruction.cid
+        if entry.level != "pure" or (entry.looked_up and cid == entry.instruction.cid):
+            return False
+        return self._runner.ask([(cid, entry.limits)], self._rules.mode)
+
+    def _mutated(self, entry: Entry, reified: Reified) -> Ended | None:
+        """Whether a mutation was done, or may have been, by whoever had its lease before."""
+        known = self._answered(entry, reified) if self._may_be_known(entry) else None
+        known = known or self._done_before(entry, reified)
+        if known is not None or entry.level != "mutation":
+            return known
+        doubt = self._before.doubt(entry, reified.instruction)
+        if doubt is None:
+            return None
+        if doubt.at_work:
+            return self._later(entry, doubt.reason)
+        return Ended(entry.position, "in-doubt", reason=doubt.reason)
 
     def _as_written(self, entry: Entry) -> Ended | None:
         """What the row of a step says came of it."""
@@ -377,13 +370,16 @@ class Attempts:
             written=True,
         )
 
-    def _note_begin(self, entry: Entry, started_at: int) -> None:
+    def _note_begin(self, entry: Entry, reified: Reified, started_at: int) -> None:
         """Write down that it runs: on the disk before a mutation acts, so that after a power cut
         nobody takes it for never begun."""
         if entry.level == "pure":
             return
         change = StepChange("running", attempts=entry.attempts, started_at=started_at)
-        self._store.runs.set_steps(self._run, [(entry.row, change)], durable=entry.mutates)
+        also = self._before.begins(entry, reified.instruction) if entry.mutates else None
+        self._store.runs.set_steps(
+            self._run, [(entry.row, change)], durable=entry.mutates, also=also
+        )
 
     # Finish.
 
@@ -391,10 +387,13 @@ class Attempts:
         """Compute and sign. Keeps nothing."""
         entry = self._book[claimed.position]
         try:
-            return self._finish(entry, claimed)
+            ended = self._finish(entry, claimed)
         except BaseException:
             _release(claimed.leases)
             raise
+        if ended.kind in _UNTOUCHED and entry.level == "mutation" and entry.instruction.nnc:
+            ended.undone = claimed.reified.instruction.cid
+        return ended
 
     def _finish(self, entry: Entry, claimed: Claimed) -> Ended:
         ready = claimed.reified.instruction
@@ -460,7 +459,7 @@ class Attempts:
         )
         receipt = finished.receipt
         is_ok = receipt.out.is_ok
-        reason = "" if is_ok else _said(outcome)
+        reason = "" if is_ok else _said(receipt, outcome)
         return Ended(
             entry.position,
             "done" if is_ok else "failed",
@@ -495,6 +494,7 @@ def _release(leases: Sequence[Lease]) -> None:
         lease.release()
 
 
-def _said(outcome: Outcome) -> str:
-    error = outcome.error or {}
+def _said(receipt: Receipt, outcome: Outcome) -> str:
+    body = receipt.out.body  # what `sign` made of effects that cannot be read
+    error = outcome.error or (body if type(body) is dict else {})
     return f"{error.get('code', 'error')}: {error.get('message', '')}"[:500]

@@ -112,8 +112,9 @@ class Entry:
 
     @property
     def may_be_known(self) -> bool:
-        """Whether a receipt may stand for running it: of pure steps, of those whose operation is
-        not known here, and of mutations that are unique and so are done once for ever."""
+        """Whether a receipt may stand for running it: of pure steps, of mutations that are unique
+        and so are done once for ever, and of those whose operation is not known here, where the
+        receipt says that it was pure (`lite.model.trust.said_pure`)."""
         if self.level in ("pure", ""):
             return True
         return self.mutates and bool(self.instruction.nnc)
@@ -152,11 +153,7 @@ class Book:
         return len(self.entries)
 
     def add(self, steps: Sequence[NewEntry]) -> list[Facts]:
-        """Put steps behind the last one; what their order depends on.
-
-        Raises:
-            UsageError: `meta` of one of them cannot be read.
-        """
+        """Put steps behind the last one; what their order depends on."""
         first = len(self.entries)
         for new in steps:
             self._add(new)

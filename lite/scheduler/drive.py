@@ -17,9 +17,10 @@ from lite.ipld.cid import CID
 from lite.model.effects import Effects
 from lite.model.instruction import Instruction
 from lite.model.receipt import Receipt
-from lite.scheduler.attempt import ORPHAN, Attempts, Ended
+from lite.scheduler.attempt import Attempts, Ended
 from lite.scheduler.book import Book, Entry, NewEntry
 from lite.scheduler.effects import beyond, labels
+from lite.scheduler.ended import ORPHAN
 from lite.scheduler.events import RunEvent, Stream
 from lite.scheduler.failures import missed_branch
 from lite.scheduler.state import END_STATES, Plan, Progress, next_steps
@@ -29,7 +30,7 @@ from lite.store.database import Transaction
 from lite.store.finished import Finished
 from lite.store.runs_rows import NewStep, RunRow, RunState, StepChange, StepRow, StepState
 
-__all__ = ["NEEDS_FORCE", "Drive"]
+__all__ = ["INHERITED", "NEEDS_FORCE", "Drive"]
 
 NEEDS_FORCE: Final = "a result asked for it, and a second mutation needs --force"
 
@@ -74,14 +75,18 @@ class Drive:
 
     # Keeping.
 
-    def keep(self, ended: Sequence[Ended]) -> None:
+    def keep(self, ended: Sequence[Ended], *, durable: bool = True) -> None:
         """Write what came of some attempts, in one transaction, and give their leases back.
+
+        Args:
+            durable: False lets a power cut, and nothing else, take it back until a durable write
+                follows; only for what is pure.
 
         Raises:
             StoreError: it could not be written. With `QuotaError` and `StoreFull` what fits was.
         """
         try:
-            self._write([one for one in ended if not one.written])
+            self._write([one for one in ended if not one.written], durable=durable)
         except (QuotaError, StoreFull):
             if len(ended) == 1:
                 raise
@@ -102,7 +107,7 @@ class Drive:
         if fault is not None:
             raise fault
 
-    def _write(self, ended: Sequence[Ended]) -> None:
+    def _write(self, ended: Sequence[Ended], *, durable: bool = True) -> None:
         rows = [(self.book[one.position].row, self._change(one)) for one in ended if _shows(one)]
         new = [step for one in ended for step in self._effects(one)]
         batch = [one.finished for one in ended if one.finished is not None]
@@ -113,18 +118,25 @@ class Drive:
                 if one.receipt is not None
             ][:1]
         runs, changed = self._store.runs, [0]
+        undone = [one.undone for one in ended if one.undone is not None]
+
+        def erase(transaction: Transaction) -> None:
+            for cid in undone:
+                self._store.begun.erase(transaction, cid)
+
         if batch:
 
             def write(transaction: Transaction) -> None:
                 changed[0] = runs.write_steps(transaction, self.run.id, rows)
+                erase(transaction)
                 if new:
                     runs.write_new_steps(transaction, self.run.id, new)
 
             batch[-1] = replace(batch[-1], step=write)
-            self._store.commit_runs(batch)
+            self._store.commit_runs(batch, durable=durable)
         else:
-            durable = any(one.kind == "in-doubt" for one in ended)
-            changed[0] = runs.set_steps(self.run.id, rows, durable=durable)
+            doubtful = any(one.kind == "in-doubt" for one in ended)
+            changed[0] = runs.set_steps(self.run.id, rows, durable=doubtful, also=erase)
         if changed[0] < len(rows):
             for one in ended:
                 self._yield_to_row(one)
@@ -169,7 +181,7 @@ class Drive:
         if reason is not None:
             one.reason = reason
             return []
-        meta = {key: entry.meta[key] for key in _INHERITED if key in entry.meta}
+        meta = {key: entry.meta[key] for key in INHERITED if key in entry.meta}
         named = zip(labels(entry.label, effects), effects.all, strict=True)
         return [
             NewStep(
@@ -331,7 +343,7 @@ class Drive:
         )
 
 
-_INHERITED: Final = ("limits", "ipvm/config", "fuel", "memory", "time", "secret", "retry")
+INHERITED: Final = ("limits", "ipvm/config", "fuel", "memory", "time", "secret", "retry")
 _STORED: Final[dict[str, StepState]] = {
     "done": "done",
     "cached": "cached",

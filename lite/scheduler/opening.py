@@ -13,7 +13,7 @@ ended otherwise                                 goes on: what failed, was queued
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lite.clock import Clock
 from lite.engine.stop import Stop
@@ -37,7 +37,10 @@ from lite.settled import Settled
 from lite.store import Store
 from lite.store.runs_rows import RunRow, StepChange, StepRow, StepState
 
-__all__ = ["Many", "Request", "goes_on", "open_run"]
+if TYPE_CHECKING:
+    from lite.store.schedules import Due
+
+__all__ = ["Many", "Request", "counting", "goes_on", "open_run"]
 
 
 class Many(OneByOne, Protocol):
@@ -62,6 +65,7 @@ class Request:
         deadline_ms: from now; None: what is left of the deadline of a run that was interrupted.
         options: kept with the run, for people and for going on.
         name: what to call a new run of a workflow without a name.
+        due: what a new run is the run of, as a schedule has it.
     """
 
     workflow: Workflow
@@ -73,6 +77,7 @@ class Request:
     deadline_ms: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     name: str = ""
+    due: Due | None = None
 
 
 def open_run(
@@ -81,7 +86,7 @@ def open_run(
     """Find or make the run, take in what is done and what is known, and say what is left.
 
     Raises:
-        UsageError: mutations need consent, or `meta` of a step cannot be read.
+        UsageError: mutations need consent. Taken: another process has begun what is due.
     """
     workflow = request.workflow
     private = request.private or is_private(workflow.meta) or is_private(workflow.defaults or {})
@@ -123,7 +128,8 @@ def _drive(
 ) -> Drive:
     rules, log = request.rules, store.run_log(row.id)
     until = _deadline(request, row, clock)
-    attempts = Attempts(row.id, book, runner, store, clock, rules, stream, stop, log, until)
+    others = counting(store, row, request.workflow.cid, rules.mode)
+    attempts = Attempts(row.id, book, runner, store, clock, rules, stream, stop, log, until, others)
     progress = Progress()
     progress.extend(facts, states, _missed(book))
     drive = Drive(row, book, progress, attempts, store, clock, stream, force=rules.force)
@@ -167,10 +173,15 @@ def _earlier(request: Request, store: Store) -> RunRow | None:
 def goes_on(store: Store, workflow: CID, mode: str = "") -> RunRow | None:
     """The run that goes on, or is the answer, when a workflow is run again under these value rules;
     None when a new one begins."""
-    latest = store.runs.latest(workflow)
-    if latest is None or _is_spent(latest, store):
-        return None
-    return latest if bool(latest.options.get("homestar")) == bool(mode) else None
+    latest = store.runs.latest(workflow, mode)
+    return None if latest is None or _is_spent(latest, store) else latest
+
+
+def counting(store: Store, run: RunRow | None, workflow: CID, mode: str) -> list[str]:
+    """The runs of a workflow under other value rules whose acts count for one: none for a run that
+    a person wanted anew."""
+    anew = run is not None and bool(run.options.get("new"))
+    return [] if anew else store.runs.otherwise(workflow, mode)
 
 
 def _is_spent(run: RunRow, store: Store) -> bool:
@@ -197,7 +208,9 @@ def _start(
         name=request.name,
         instructions=[entry.instruction for entry in kept],
         deadline_at=_deadline_at(request, clock),
-        durable=len(known) < len(book),
+        durable=len(known) < len(book) or request.due is not None,
+        mode=request.rules.mode,
+        due=request.due,
     )
     for entry in kept:
         entry.kept = True

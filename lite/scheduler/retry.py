@@ -15,11 +15,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from lite.errors import UsageError
 from lite.frozen import frozen
 from lite.limits import (
     RETRY_ATTEMPTS,
-    RETRY_ATTEMPTS_MAX,
     RETRY_BACKOFF_MS,
     RETRY_BACKOFF_MS_MAX,
 )
@@ -50,21 +48,11 @@ class Retry:
 
     @staticmethod
     def of(meta: Mapping[str, Any], level: Level | str) -> Retry:
-        """The policy of a step.
-
-        Raises:
-            UsageError: `meta.retry` is not as above.
-        """
-        asked = meta.get("retry")
-        default = Retry(_ATTEMPTS.get(level, 1))
-        if asked is None:
-            return default
-        if not isinstance(asked, Mapping) or asked.keys() - {"attempts", "backoff_ms"}:
-            raise UsageError("meta.retry: a map with attempts and backoff_ms is needed")
-        return Retry(
-            _number(asked, "attempts", default.attempts, 1, RETRY_ATTEMPTS_MAX),
-            _number(asked, "backoff_ms", default.backoff_ms, 0, RETRY_BACKOFF_MS_MAX),
-        )
+        """The policy of a step, whose `meta` was checked when it was read
+        (`lite.model.known_meta`)."""
+        asked = meta.get("retry") or {}
+        attempts = asked.get("attempts", _ATTEMPTS.get(level, 1))
+        return Retry(attempts, asked.get("backoff_ms", RETRY_BACKOFF_MS))
 
     def pause_ms(self, attempts: int) -> int:
         """How long to wait after so many attempts."""
@@ -82,10 +70,3 @@ class Retry:
         harmless = is_transient(error)
         may = harmless if level == "mutation" else harmless or error["code"] in TRANSIENT_ERRORS
         return self.pause_ms(attempts) if may else None
-
-
-def _number(asked: Mapping[str, Any], name: str, default: int, low: int, high: int) -> int:
-    value = asked.get(name, default)
-    if type(value) is not int or not low <= value <= high:
-        raise UsageError(f"meta.retry.{name}: a whole number from {low} to {high} is needed")
-    return value

@@ -1,9 +1,10 @@
 """Threads around a `Drive`: the caller's, which waits, and up to `workers` that do the steps.
 
-A thread that has finished a step takes the next one; when there is none it writes what is finished,
-so a chain costs one sync a step and no change of thread. While there is more to run, finished steps
-wait for each other, a few milliseconds at most, and share one sync. The caller's thread sees to
-that time, to the deadline, to steps that are tried again, and to those who ask the run to stop.
+A thread that has finished a step writes it, then takes the next one: a process that is killed loses
+what its threads were at, and nothing else. While there is more to run that is pure, such a write
+does not wait for the disk, and one sync a few milliseconds later is for many; when there is not it
+is synced at once, so a chain costs one sync a step and no change of thread. The caller's thread
+sees to that time, to the deadline, to steps that are tried again, and to those who ask for the end.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ class Runner:
         self._threads: list[Thread] = []
         self._idle = 0
         self._pending: list[Ended] = []
-        self._pending_since = 0.0
+        self._keeping: list[Ended] = []  # what is being written now
+        self._unsynced = 0  # finished steps that a power cut would take back
+        self._unsynced_since = 0.0
         self._flushing = False
         self._watching: set[int] = set()
         self._blocked: set[Thread] = set()  # wait for a lease, which nothing can interrupt
@@ -126,8 +129,8 @@ class Runner:
 
     def _tick(self) -> None:
         now = self._monotonic()
-        if self._pending and not self._flushing and now >= self._pending_since + _WAIT_S:
-            self._flush()
+        if self._unsynced and not self._flushing and now >= self._unsynced_since + _WAIT_S:
+            self._sync()
         if self._due is not None and now >= self._due:
             self._due = None
             self._work_came.notify_all()
@@ -150,8 +153,8 @@ class Runner:
         """Until something is to be looked at."""
         now = self._monotonic()
         times = [self._polled + CANCEL_POLL_S]
-        if self._pending and not self._flushing:
-            times.append(self._pending_since + _WAIT_S)
+        if self._unsynced and not self._flushing:
+            times.append(self._unsynced_since + _WAIT_S)
         if self._due is not None:
             times.append(self._due)
         left = self._left_s()
@@ -197,9 +200,11 @@ class Runner:
     def _keep_rest(self) -> None:
         """What was finished when the run was interrupted or broke. It can go on later."""
         batch, self._pending = self._pending, []
-        if batch:
-            with suppress(IpvmError):  # the first error counts
+        with suppress(IpvmError):  # the first error counts
+            if batch:
                 self._drive.keep(batch)
+            if self._unsynced:
+                self._store.runs.sync(self._drive.run.id)
 
     def _stop_threads(self) -> None:
         """Wait for the threads; one that waits for another process is left to itself."""
@@ -282,7 +287,7 @@ class Runner:
         return None
 
     def _collect(self, ended: Ended) -> None:
-        """What came of a step: kept now, or with others in a moment."""
+        """What came of a step is kept, before its thread takes the next one."""
         if self._over:
             self._pending.append(ended)
             return
@@ -290,18 +295,9 @@ class Runner:
             ended.release()
             self._apply([ended])
             return
-        if not self._pending:
-            self._pending_since = self._monotonic()
-            if self._drive.progress.running > 1:
-                self._caller.notify()
         self._pending.append(ended)
-        waited = self._monotonic() - self._pending_since
-        if len(self._pending) >= BATCH_MAX or waited >= _WAIT_S:
+        while (ended in self._pending or ended in self._keeping) and not self._over:
             self._flush()
-        if self._drive.book[ended.position].level != "pure":
-            # Others saw it happen: after a crash at most what each thread was at happens again.
-            while ended in self._pending and not self._over:
-                self._flush()
 
     def _flush(self) -> None:
         """Keep what is finished. One thread at a time; another one waits for it."""
@@ -311,14 +307,50 @@ class Runner:
             self._idle -= 1
             return
         batch, self._pending = self._pending, []
+        self._keeping = batch
+        durable = self._must_sync(batch)
         self._flushing = True
         self._lock.release()
         try:
-            self._drive.keep(batch)
+            self._drive.keep(batch, durable=durable)
+            if durable and self._unsynced and not any(one.finished for one in batch):
+                self._store.runs.sync(self._drive.run.id)  # for rows alone nothing is synced
+        finally:
+            self._lock.acquire()
+            self._flushing, self._keeping = False, []
+        self._note_unsynced(0 if durable else len(batch))
+        self._apply(batch)
+        if not self._drive.progress.has_ready and self._unsynced:
+            self._caller.notify()
+
+    def _must_sync(self, batch: list[Ended]) -> bool:
+        """Whether what is kept has to be on the disk at once."""
+        late = self._monotonic() - self._unsynced_since >= _WAIT_S
+        return (
+            not self._drive.progress.has_ready
+            or any(self._drive.book[one.position].level != "pure" for one in batch)
+            or self._unsynced + len(batch) >= BATCH_MAX
+            or bool(self._unsynced and late)
+        )
+
+    def _note_unsynced(self, more: int) -> None:
+        """`more` 0: all is on the disk."""
+        if more and not self._unsynced:
+            self._unsynced_since = self._monotonic()
+            self._caller.notify()
+        self._unsynced = self._unsynced + more if more else 0
+
+    def _sync(self) -> None:
+        """Put on the disk what was kept without waiting for it."""
+        self._flushing = True
+        self._lock.release()
+        try:
+            self._store.runs.sync(self._drive.run.id)
         finally:
             self._lock.acquire()
             self._flushing = False
-        self._apply(batch)
+        self._note_unsynced(0)
+        self._work_came.notify_all()
 
     def _apply(self, batch: list[Ended]) -> None:
         self._drive.apply(batch, now_ms=self._now_ms())

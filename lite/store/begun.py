@@ -8,29 +8,13 @@ when it is certain that nothing was done. So whoever has the lease and finds it 
 from __future__ import annotations
 
 from lite.clock import Clock
-from lite.frozen import frozen
 from lite.ipld.cid import CID
 from lite.store import sql_runs
 from lite.store.commits import Commits
 from lite.store.database import Database, Transaction
+from lite.store.runs_rows import Beginning
 
-__all__ = ["Beginning", "Begun"]
-
-
-@frozen
-class Beginning:
-    """Who began a mutation.
-
-    Attributes:
-        at: seconds since 1970; 0: the time is not known.
-        run, label: the step of a workflow; empty where none asked.
-        reason: why nobody knows what became of it; "": whoever began it said nothing more.
-    """
-
-    at: int = 0
-    run: str = ""
-    label: str = ""
-    reason: str = ""
+__all__ = ["Begun"]
 
 
 class Begun:

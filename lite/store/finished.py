@@ -90,6 +90,8 @@ class Entry:
         if finished.claim is not None:
             values = (receipt.cid.raw, finished.claim.raw)
             transaction.execute(sql.INVOCATION_ANSWERED, values)
+        if finished.instruction.nnc:  # its end is known now
+            transaction.execute(sql_runs.BEGUN_ENDED, (finished.instruction.cid.raw,))
         if self._secret:
             transaction.executemany(sql_runs.SECRET_ADD, self._secret)
         if finished.step is not None:

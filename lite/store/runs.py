@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lite.clock import Clock
 from lite.errors import BugError, NotFoundError, UsageError
@@ -40,6 +40,9 @@ from lite.store.runs_rows import (
     run_of,
     step_of,
 )
+
+if TYPE_CHECKING:
+    from lite.store.schedules import Due
 
 __all__ = ["PREFIX_MIN", "Runs"]
 
@@ -73,7 +76,7 @@ class Runs:
         durable: bool = True,
         name: str = "",
         mode: str = "",
-        due: tuple[int, int | None] | None = None,
+        due: Due | None = None,
     ) -> RunRow:
         """Keep a workflow and a new run of it, all steps waiting. Durable when it returns.
 
@@ -84,19 +87,21 @@ class Runs:
             instructions: of steps that are to be run; kept now, so that each need not be later.
             deadline_at, now: seconds since 1970; `now` is by default that of the clock.
             durable: False when nothing of it has to be computed, so that a power cut costs nothing.
-            mode: its value rules. due: the schedule that asks for it, and the time that it is for.
+            mode: its value rules. due: what it is the run of; taken in the same transaction.
 
         Raises:
+            Taken: another process has begun what is due (`lite.store.schedules`).
             StoreFull: there is no space for it; nothing was kept.
         """
         now = self._clock.now() if now is None else now
         given = dict(options or {})
         run, cid, name = os.urandom(_ID_BYTES).hex(), workflow.cid, workflow.name or name
         steps = _step_rows(run, workflow, levels or {})
-        schedule, due_at = due or (None, None)
-        of = (mode, schedule, due_at)
+        of = (mode, None, None) if due is None else (mode, due.schedule.id, due.due_at)
 
         def work(transaction: Transaction) -> None:
+            if due is not None:
+                due.take(transaction, run)
             ledger = Ledger(transaction, now)
             ledger.put(cid.raw, workflow.data)
             write_many(transaction, ledger, instructions)
@@ -164,6 +169,14 @@ class Runs:
             with self._database.write(durable=False) as transaction:
                 work(transaction)
         return changed[0]
+
+    def sync(self, run: str) -> None:
+        """Put on the disk what was written of a run so far, whatever it was written with."""
+
+        def work(transaction: Transaction) -> None:
+            transaction.execute(sql_runs.RUN_TOUCH, (self._clock.now(), run))
+
+        self._commits.run(work)
 
     def add_steps(self, run: str, steps: Sequence[NewStep]) -> builtins.list[int]:
         """`write_new_steps` in a transaction of its own, durable."""
@@ -276,7 +289,8 @@ class Runs:
 
     def otherwise(self, workflow: CID, mode: str) -> builtins.list[str]:
         """The newest run of a workflow under each of the other value rules, by their ids."""
-        return [run for (run,) in self._database.rows(sql_runs.RUNS_OTHERWISE, (workflow.raw, mode))]
+        rows = self._database.rows(sql_runs.RUNS_OTHERWISE, (workflow.raw, mode))
+        return [run for (run,) in rows]
 
     def interrupted(self) -> builtins.list[RunRow]:
         """The runs that schedules asked for, that say running while nobody works on them."""

@@ -17,6 +17,7 @@ __all__ = [
     "FINISHED_STEP",
     "RUN_STATES",
     "STEP_STATES",
+    "Beginning",
     "NewStep",
     "RunRow",
     "RunState",
@@ -180,6 +181,22 @@ class StepChange:
 
 
 @frozen
+class Beginning:
+    """Who began a mutation.
+
+    Attributes:
+        at: seconds since 1970; 0: the time is not known.
+        run, label: the step of a workflow; empty where none asked.
+        reason: why nobody knows what became of it; "": whoever began it said nothing more.
+    """
+
+    at: int = 0
+    run: str = ""
+    label: str = ""
+    reason: str = ""
+
+
+@frozen
 class NewStep:
     """A step that a run gets while it runs, from the effects of another.
 
@@ -197,7 +214,8 @@ class NewStep:
 
 def run_of(row: Row) -> RunRow:
     """The run in a row."""
-    run_id, workflow, name, state, created, changed, ended, deadline, cancelled, options, *rest = row
+    run_id, workflow, name, state, created, changed, ended, deadline, cancelled, *rest = row
+    options, mode, schedule, due_at = rest
     return RunRow(
         run_id,
         stored_cid(workflow),
@@ -209,7 +227,9 @@ def run_of(row: Row) -> RunRow:
         deadline,
         bool(cancelled),
         dag_cbor.decode_trusted(options),
-        *rest,
+        mode,
+        schedule,
+        due_at,
     )
 
 

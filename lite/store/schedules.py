@@ -13,10 +13,10 @@ from lite.ipld import dag_cbor
 from lite.ipld.cid import CID
 from lite.schedule_times import MISSED, Missed, is_set_back, missed, next_due
 from lite.store import sql_runs
-from lite.store.database import Database, Row
+from lite.store.database import Database, Row, Transaction
 from lite.store.faults import stored_cid
 
-__all__ = ["Due", "Schedule", "Schedules"]
+__all__ = ["Due", "Schedule", "Schedules", "Taken"]
 
 
 @frozen
@@ -47,12 +47,25 @@ class Schedule:
     last_run: str | None
 
 
+class Taken(Exception):
+    """Another process has begun it."""
+
+
 @frozen
 class Due:
-    """One run that is due: take it with `Schedules.mark`, then begin it."""
+    """One run that is due. It is taken with `Runs.start`, in the transaction that begins its run;
+    or by `Schedules.mark`, without one."""
 
     schedule: Schedule
     due_at: int
+
+    def take(self, transaction: Transaction, run: str | None) -> None:
+        """Mark it as seen to. Raises `Taken` when another process was faster."""
+        schedule = self.schedule
+        coming = next_due(schedule.cron, schedule.zone, self.due_at)
+        values = (self.due_at, coming, run, schedule.id, self.due_at)
+        if not transaction.execute(sql_runs.SCHEDULE_MARK, values).rowcount:
+            raise Taken
 
 
 class Schedules:
@@ -153,34 +166,25 @@ class Schedules:
         return found
 
     def mark(self, due: Due, run: str | None = None) -> bool:
-        """Take a run that is due, and note its id; False when another process was faster.
+        """Take what is due without beginning its run here; False when another process was faster.
 
         Durable when it returns, so that after a crash it is not taken again.
         """
-        schedule = due.schedule
-        coming = next_due(schedule.cron, schedule.zone, due.due_at)
-        return self._write(schedule, due.due_at, coming, run)
-
-    def note_run(self, number: int, run: str) -> None:
-        """Note the id of the newest run of a schedule."""
-        with self._database.write(durable=False) as transaction:
-            transaction.execute(sql_runs.SCHEDULE_RUN, (run, number))
+        try:
+            with self._database.write() as transaction:
+                due.take(transaction, run)
+        except Taken:
+            return False
+        return True
 
     def _write(
-        self,
-        schedule: Schedule,
-        seen: int,
-        coming: int | None,
-        run: str | None = None,
-        *,
-        any_due: bool = False,
-    ) -> bool:
+        self, schedule: Schedule, seen: int, coming: int | None, *, any_due: bool = False
+    ) -> None:
         """Write what was seen to and what comes, unless it was done; with `any_due` as long as
         nobody else wrote since."""
         last = schedule.next_due_at if any_due else seen
         with self._database.write() as transaction:
-            values = (seen, coming, run, schedule.id, last)
-            return transaction.execute(sql_runs.SCHEDULE_MARK, values).rowcount > 0
+            transaction.execute(sql_runs.SCHEDULE_MARK, (seen, coming, None, schedule.id, last))
 
 
 def _schedule(row: Row) -> Schedule:

@@ -171,6 +171,9 @@ DELEGATION_MEND = """
 UPDATE delegations SET (audience, subject, command, ends_at, issuer) = (?, ?, ?, ?, ?)
     WHERE rowid = ?
 """
+RIGHTS_ENDED = """
+SELECT max(ends_at), (SELECT max(added_at) FROM delegations) FROM delegations WHERE audience = ?
+"""
 DELEGATIONS_AFTER = (
     "SELECT rowid, cid, data FROM delegations WHERE rowid > ? ORDER BY rowid LIMIT ?"
 )

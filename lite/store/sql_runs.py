@@ -25,6 +25,7 @@ INSERT INTO runs (id, workflow, name, state, created_at, changed_at, deadline_at
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 RUN_STATE = "UPDATE runs SET state = ?, changed_at = ?, ended_at = ? WHERE id = ?"
+RUN_TOUCH = "UPDATE runs SET changed_at = ? WHERE id = ?"
 RUN_REOPEN = """
 UPDATE runs SET state = 'running', changed_at = ?, ended_at = NULL, cancelled = 0, deadline_at = ?
     WHERE id = ?
@@ -182,6 +183,5 @@ SCHEDULE_MARK = """
 UPDATE schedules SET last_due_at = ?, next_due_at = ?, last_run = coalesce(?, last_run)
     WHERE id = ? AND next_due_at <= ?
 """
-SCHEDULE_RUN = "UPDATE schedules SET last_run = ? WHERE id = ?"
 SCHEDULE_ENABLE = "UPDATE schedules SET enabled = ?, next_due_at = ? WHERE id = ?"
 SCHEDULE_WORKFLOWS = "SELECT workflow FROM schedules WHERE workflow IS NOT NULL"

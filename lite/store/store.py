@@ -27,6 +27,7 @@ from lite.store.receipts import Receipts
 from lite.store.reserve import Reserve
 
 if TYPE_CHECKING:
+    from lite.store.begun import Begun
     from lite.store.check import Problem
     from lite.store.gc import GcReport
     from lite.store.lineage import Lineage
@@ -172,6 +173,13 @@ class Store:
         return self._runs
 
     @property
+    def begun(self) -> Begun:
+        """Mutations that are to happen once, and of which no end is known."""
+        from lite.store.begun import Begun
+
+        return Begun(self._database, self._commits, self._clock)
+
+    @property
     def lineage(self) -> Lineage:
         """How receipts came to be asked for."""
         from lite.store.lineage import Lineage
@@ -259,10 +267,14 @@ class Store:
         """
         self.commit_runs((Finished(instruction, receipt, blocks, also_under, claim),))
 
-    def commit_runs(self, batch: Sequence[Finished]) -> None:
+    def commit_runs(self, batch: Sequence[Finished], *, durable: bool = True) -> None:
         """Keep several finished tasks and what belongs to them, in one transaction: all or none.
 
         Calls from several threads at once share one sync. What a task's `step` raises ends all.
+
+        Args:
+            durable: False lets a power cut take it back until something durable follows; the death
+                of the process does not.
 
         Raises:
             QuotaError, StoreFull: the blocks do not fit; nothing of all this is kept.
@@ -281,7 +293,11 @@ class Store:
         try:
             for finished in batch:
                 entries.append(Entry(finished, add))
-            self._commits.run(work)
+            if durable:
+                self._commits.run(work)
+            else:
+                with self._database.write(durable=False) as transaction:
+                    work(transaction)
         except BaseException:
             add.close(undo=True)
             raise

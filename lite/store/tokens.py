@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 from lite.clock import Clock, ClockState
 from lite.errors import QuotaError
@@ -24,7 +24,7 @@ from lite.model.receipt import Receipt
 from lite.nudge import RECORDS, nudge
 from lite.store import sql
 from lite.store.database import Database, Row, Transaction
-from lite.store.faults import stored_cid
+from lite.store.faults import changed, stored_cid
 from lite.store.receipts import stored_receipt
 from lite.store.token_revokers import recount
 from lite.ucan import command as commands
@@ -54,6 +54,7 @@ CLAIMS_KEPT = 1_000_000  # about 100 bytes each, a fraction of the receipt that 
 REVOCATIONS_EARLY_MAX = 100_000  # with so many here, only those of delegations that are here
 _PAGE = 256
 
+Listed = TypeVar("Listed", Delegation, Revocation)
 Claimed = Literal["new", "open", "answered", "forgotten"]
 """What a claim found: nothing before it; an earlier one without an answer; one with an answer; or
 an invocation so old that it is not known any more whether there was one."""
@@ -145,11 +146,23 @@ class Tokens:
         self, audience: str, subject: str, command: str, issuers: Collection[str] | None
     ) -> Iterator[Delegation]:
         """Delegations of a command to an audience by the issuers (None: by anybody), about the
-        subject or about any; those that last longest first, the expired ones left out. They are
-        read as they are wanted."""
+        subject or about any; the subject's own first, then those that last longest, the expired
+        ones left out. They are read as they are wanted."""
+        own = set[CID]()
+        if issuers is None or subject in issuers:  # others cannot put anything in front of these
+            for one in self._given_to(audience, subject, command, (subject,)):
+                own.add(one.cid)
+                yield one
+        for one in self._given_to(audience, subject, command, issuers):
+            if one.cid not in own:
+                yield one
+
+    def _given_to(
+        self, audience: str, subject: str, command: str, issuers: Collection[str] | None
+    ) -> Iterator[Delegation]:
         wanted = commands.above(command)
         query = sql.DELEGATIONS_GIVEN.format(",".join(["(?)"] * len(wanted)))
-        since, told = self._clock.now() - CLOCK_BUFFER_S, _listed(issuers)
+        since, told = self._since(ended_too=False), _listed(issuers)
         one = (audience, subject, since, told, told)
         any_ = (audience, since, told, told)
         for start in range(0, LOOKED_AT_MAX, _PAGE):
@@ -160,40 +173,74 @@ class Tokens:
                 return
 
     def all_given_to(
-        self, audience: str, subject: str | None, issuers: Collection[str] | None
+        self,
+        audience: str,
+        subject: str | None,
+        issuers: Collection[str] | None,
+        *,
+        ended_too: bool = False,
     ) -> Iterator[Delegation]:
-        """The same, of any command, and with subject None about any; at most `ALL_GIVEN_MAX`."""
-        since = self._clock.now() - CLOCK_BUFFER_S
+        """The same, of any command, and with subject None about any; those that last longest first,
+        at most `ALL_GIVEN_MAX`.
+
+        Args:
+            ended_too: also the expired ones.
+        """
+        since = self._since(ended_too=ended_too)
         values = (audience, subject, since, ALL_GIVEN_MAX, _listed(issuers))
         query = sql.DELEGATIONS_TO_ANY if subject is None else sql.DELEGATIONS_TO
         for raw, data, _ in self._database.rows(query, values):
             yield _delegation(raw, data)
 
-    def takers(self, issuer: str, subject: str | None) -> list[str]:
+    def takers(self, issuer: str, subject: str | None, *, ended_too: bool = False) -> list[str]:
         """To whom an issuer gave something about the subject (None: whatever about), or a
-        powerline, that has not ended."""
+        powerline, that has not ended, unless `ended_too`."""
         query = sql.DELEGATION_TAKERS_ANY if subject is None else sql.DELEGATION_TAKERS
-        return self._others(query, issuer, subject)
+        return self._others(query, issuer, subject, ended_too)
 
-    def givers(self, audience: str, subject: str | None) -> list[str]:
+    def givers(self, audience: str, subject: str | None, *, ended_too: bool = False) -> list[str]:
         """Who gave an audience something about the subject (None: whatever about), or a powerline,
-        that has not ended."""
+        that has not ended, unless `ended_too`."""
         query = sql.DELEGATION_GIVERS_ANY if subject is None else sql.DELEGATION_GIVERS
-        return self._others(query, audience, subject)
+        return self._others(query, audience, subject, ended_too)
 
-    def _others(self, query: str, who: str, subject: str | None) -> list[str]:
-        values = (who, subject, self._clock.now() - CLOCK_BUFFER_S, PRINCIPALS_MAX + 1)
+    def _others(self, query: str, who: str, subject: str | None, ended_too: bool) -> list[str]:
+        values = (who, subject, self._since(ended_too=ended_too), PRINCIPALS_MAX + 1)
         return [name for (name,) in self._database.rows(query, values)]
 
+    def _since(self, *, ended_too: bool) -> int:
+        """The earliest end of delegations that count."""
+        return -TIME_MAX_S if ended_too else self._clock.now() - CLOCK_BUFFER_S
+
     def delegations(self) -> Iterator[Delegation]:
-        """All delegations, in the order in which they came."""
-        for _, raw, data in pages(self._database, sql.DELEGATIONS_AFTER):
-            yield _delegation(raw, data)
+        """All delegations, in the order in which they came. Raises HashMismatch."""
+        yield from self._sound(Delegation)
+
+    def each(self, kind: type[Listed]) -> Iterator[tuple[CID, Listed | None]]:
+        """All delegations or revocations by their CIDs, hashed again; None for one that the disk
+        changed."""
+        query = sql.DELEGATIONS_AFTER if kind is Delegation else sql.REVOCATIONS_AFTER
+        for _, raw, data in pages(self._database, query):
+            cid = stored_cid(raw)
+            yield cid, kind.parse(data) if type(data) is bytes and cid.matches(data) else None
 
     def revocations(self) -> Iterator[Revocation]:
-        """All revocations, in the order in which they came."""
-        for _, _, data in pages(self._database, sql.REVOCATIONS_AFTER):
-            yield Revocation.parse(data)
+        """All revocations, in the order in which they came. Raises HashMismatch."""
+        yield from self._sound(Revocation)
+
+    def _sound(self, kind: type[Listed]) -> Iterator[Listed]:
+        for cid, one in self.each(kind):
+            if one is None:
+                raise changed(f"the {kind.__name__.lower()} {cid}")
+            yield one
+
+    def rights_ended_at(self, audience: str) -> tuple[int, int] | None:
+        """When the last of what was given to an audience ended, and when the newest delegation
+        came here (seconds since 1970, by the clock then); None when something has not ended, or
+        nothing was given."""
+        ends, came = self._database.row(sql.RIGHTS_ENDED, (audience,)) or (None, 0)
+        over = ends is not None and ends + CLOCK_BUFFER_S < self._clock.now()
+        return (ends, came) if over else None
 
     def revoked_by(self, delegation: CID, issuers: Sequence[str]) -> str | None:
         """The first of the issuers that revoked the delegation, or None."""

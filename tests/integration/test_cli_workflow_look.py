@@ -43,7 +43,10 @@ def steps(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def test_check_says_what_is_in_a_file_and_keeps_nothing(ipvm: Ipvm) -> None:
     found = ipvm("workflow", "check", "mixed.yaml", "--json").json
-    assert (found["name"], found["safety"]) == ("mixed", "one mutation at the end: atomic")
+    assert (found["name"], found["safety"]) == (
+        "mixed",
+        "unknown until the operation of odd is here",
+    )
     by_label = steps(found)
     assert by_label["b"]["awaits"] == [
         {"label": "a", "branch": "ok"},
@@ -68,7 +71,7 @@ def test_check_says_what_is_in_a_file_and_keeps_nothing(ipvm: Ipvm) -> None:
 def test_check_in_words(ipvm: Ipvm) -> None:
     lines = ipvm("workflow", "check", "mixed.yaml").text.splitlines()
     assert re.fullmatch(
-        r"mixed\.yaml  6 steps, one mutation at the end: atomic  bafyrei\w+", lines[0]
+        r"mixed\.yaml  6 steps, unknown until the operation of odd is here  bafyrei\w+", lines[0]
     )
     assert lines[2] == "  twin  pure      wasm/run add  the same as a"
     assert lines[3] == "  b     pure      wasm/run add  awaits a, e.error"
@@ -144,7 +147,7 @@ def test_dry_run_says_what_would_be_skipped_run_or_queued(ipvm: Ipvm) -> None:
     states = {label: step["state"] for label, step in steps(ended.json).items()}
     assert states == {
         "a": "run",
-        "twin": "cached",
+        "twin": "run",
         "b": "run",
         "e": "run",
         "odd": "queued",

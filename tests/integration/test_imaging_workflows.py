@@ -68,9 +68,7 @@ def killed_in(label: str, child: Popen[bytes]) -> list[dict[str, Any]]:
 
 
 def of_node(node: Node, file: Path) -> Workflow:
-    content = LocalContent(
-        file.parent, node.add, node.store.names.get, node.store.instructions.get
-    )
+    content = LocalContent(file.parent, node.add, node.store.names.get, node.store.instructions.get)
     return read_workflow(file.read_bytes(), source=file.name, content=content)
 
 

@@ -44,6 +44,7 @@ class SimProcess:
         redo: Iterable[str] = (),
         workers: int,
         deadline_ms: int | None = None,
+        mode: str = "",
     ) -> None:
         self.end: RunState | None = None
         self._stop = Stop()
@@ -56,8 +57,9 @@ class SimProcess:
         self._workers = workers
         self.store = Store.open(home, durability="normal", clock=clock)
         executor = Executor(self.store, KEY, world.ops, TrustPolicy(KEY.did), EngineCaps(), clock)
-        rules = Rules(force=force, wait=wait, redo=frozenset(redo))
-        request = Request(workflow, rules, Limits(), deadline_ms=deadline_ms)
+        rules = Rules(mode=mode, force=force, wait=wait, redo=frozenset(redo))
+        options = {"homestar": True} if mode else {}
+        request = Request(workflow, rules, Limits(), deadline_ms=deadline_ms, options=options)
         try:
             self.drive = open_run(request, executor, self.store, clock, Stream(None), self._stop)
         except BaseException:

@@ -11,6 +11,8 @@ all the while.
 7. Whoever stops a run, or sees it expire, is told of what is in doubt: no plain mutation is left as
    running, cancelled or expired that a process began and nobody is at any more.
 8. A run fails by open failures alone; which those are follows from the rows, whoever asks and when.
+9. Between the rounds others come: another workflow with the same mutations that have a nonce, or
+   this one under other value rules. No plain mutation happens by them that happened, or may have.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from pathlib import Path
 from random import Random
 
 from lite.errors import UsageError
+from lite.model.task import Task
+from lite.model.workflow import Step, Workflow
 from lite.ops.base import Level
 from lite.scheduler.failures import missed_branch
 from lite.scheduler.state import END_STATES, Facts, Progress
@@ -52,6 +56,8 @@ class Simulation:
         self.hurry = False  # processes have deadlines
         self.consents: Counter[str] = Counter()  # how often a person said that it may happen again
         self.settled: dict[str, tuple[str, object]] = {}
+        self.visits = self.random.random() < 0.4
+        self.visited: set[str] = set()  # mutations that somebody else began
         self.processes: list[SimProcess] = []
         self.world.before = self._before
         self.moving: SimProcess | None = None
@@ -64,8 +70,10 @@ class Simulation:
                 if number == ROUNDS_MAX - 2:
                     self.world.chances = CALM
                 end = self._round(number)
-                if end == "done":
+                if end == "done" and not self._goes_elsewhere(number):
                     break
+                if self._goes_elsewhere(number):
+                    self._elsewhere()
             assert end in ("done", "failed") or self._waits_outside(), f"it ended {end}"
         finally:
             self.watcher.close()
@@ -90,6 +98,45 @@ class Simulation:
             if process.end is not None:
                 return self._all_end(process)
         raise AssertionError(f"no end after {MOVES_MAX} moves: {self._rows()}")
+
+    def _goes_elsewhere(self, number: int) -> bool:
+        return number < ROUNDS_MAX - 4 and self.visits
+
+    def _elsewhere(self) -> None:
+        """Somebody else wants some of the same; crashes end that."""
+        unique = [
+            one
+            for one in self.workflow
+            if one.instruction.nnc
+            and not one.instruction.awaits()
+            and one.instruction.input["label"] not in self.world.effects  # which have no nonce
+        ]
+        workflow, mode = self.workflow, "homestar"
+        if unique and self.random.random() < 0.5:
+            own = Step("own", Task(self.world.instruction("sim/pure", "own")))
+            workflow, mode = Workflow.of([own, *unique]), ""
+        self.world.before = self._before_elsewhere
+        asked = {"force": True, "wait": False, "workers": 2, "mode": mode}
+        process = SimProcess(self.home, workflow, self.world, self.clock, **asked)
+        try:
+            for _ in range(MOVES_MAX):
+                if process.end is not None:
+                    break
+                self.clock.grown += 0.01
+                process.move()
+            assert process.end is not None, "elsewhere it does not end"
+        except Crash:
+            self.clock.grown += 1
+        finally:
+            process.die()
+            self.world.before = self._before
+
+    def _before_elsewhere(self, level: Level, label: str) -> None:
+        if level == "mutation":
+            assert self.world.acts[label] <= self.consents[label], (
+                f"{label} happens twice elsewhere"
+            )
+            self.visited.add(label)
 
     def _all_end(self, first: SimProcess) -> str:
         """The others come to their end as well; what the last one says counts."""
@@ -200,7 +247,8 @@ class Simulation:
                 continue
             assert row.state != "running", f"{entry.label} is left as running"
             if row.state in ("cancelled", "expired"):
-                said = self.consents[entry.instruction.input["label"]]
+                label = entry.instruction.input["label"]
+                said = self.consents[label] + (label in self.visited)
                 assert acted <= said, f"{entry.label} is {row.state}, and happened"
         if any(row.state == "in-doubt" for row in rows.values()):
             assert process.end == "in-doubt", f"something is in doubt, and it ended {process.end}"
@@ -250,7 +298,7 @@ class Simulation:
         return any(row.cause and self.watcher.receipts.get(row.cause) for row in rows)
 
     def _rows(self) -> dict[str, StepRow]:
-        latest = self.watcher.runs.latest(self.workflow.cid)
+        latest = self.watcher.runs.latest(self.workflow.cid, "")
         if latest is None:
             return {}
         return {row.label: row for row in self.watcher.runs.steps(latest.id)}

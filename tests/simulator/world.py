@@ -78,9 +78,9 @@ class World:
         self.effects: dict[str, Effects] = {}
         self.ops = {name: SimOp(name, level, self) for name, level in LEVELS.items()}
 
-    def instruction(self, op: str, label: str, **given: Any) -> Instruction:
+    def instruction(self, op: str, label: str, nnc: str = "", /, **given: Any) -> Instruction:
         """An instruction of this world, unlike that of any other."""
-        made = Instruction(self._rsc, op, {"label": label, "fails": False, **given}, "")
+        made = Instruction(self._rsc, op, {"label": label, "fails": False, **given}, nnc)
         self.cids[label] = made.cid
         return made
 
@@ -161,7 +161,8 @@ def random_workflow(world: World, seed: int) -> tuple[Workflow, dict[str, set[st
             world.effects[label] = _effects(world, label, needs)
         op = random.choices(list(LEVELS), (62, 14, 9, 15))[0]
         meta = {"retry": {"attempts": random.randint(1, 4), "backoff_ms": random.randint(0, 3000)}}
-        made = world.instruction(op, label, **given)
+        nonce = "once" if op == "sim/post" and random.random() < 0.5 else ""
+        made = world.instruction(op, label, nonce, **given)
         steps.append(Step(label, Task(made, meta if random.random() < 0.5 else {})))
         needs[label] = {source.instruction.input["label"] for source in sources}
     random.shuffle(steps)

@@ -7,6 +7,8 @@ import pytest
 from lite.errors import UsageError
 from lite.limits import EFFECTS_DEPTH_MAX, EFFECTS_MAX, RETRY_BACKOFF_MS_MAX
 from lite.model.effects import Effects
+from lite.model.task import Task
+from lite.model.workflow import Workflow
 from lite.scheduler.effects import beyond, labels
 from lite.scheduler.retry import Retry
 from tests.store_support import instruction
@@ -52,9 +54,9 @@ def test_the_pause_doubles_up_to_a_bound() -> None:
 @pytest.mark.parametrize(
     "asked", [3, {"attempts": 0}, {"attempts": True}, {"times": 3}, {"backoff_ms": -1}]
 )
-def test_a_policy_that_cannot_be_read_is_refused(asked: object) -> None:
-    with pytest.raises(UsageError, match=r"meta\.retry"):
-        Retry.of({"retry": asked}, "pure")
+def test_a_policy_that_cannot_be_read_is_refused_where_the_workflow_is(asked: object) -> None:
+    with pytest.raises(UsageError, match=r"steps\.one\.meta\.retry"):
+        Workflow(one=Task(instruction(1), {"retry": asked}))
 
 
 def test_effects_are_read_once_each_and_named_after_their_step() -> None:

@@ -89,6 +89,49 @@ def test_a_chain_syncs_once_a_step_a_fan_once_a_batch_and_a_replay_never(lab: La
     assert durable_commits(seen) == 0
 
 
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_a_finished_step_is_written_before_its_worker_begins_the_next(
+    lab: Lab, workers: int
+) -> None:
+    """So a process that is killed repeats one step a worker, also of steps side by side."""
+    lost: list[int] = []
+    lock = threading.Lock()
+
+    def look(ready: Ready) -> int:
+        with lock:
+            begun = sum(lab.ran.values())
+            (row,) = lab.store.runs.list()
+            lost.append(begun - lab.store.runs.counts(row.id).get("done", 0))
+        return 1
+
+    lab.work["look"] = look
+    steps = {f"s{n}": do("pure", "look", n=n) for n in range(200)}
+    lab.store._database.full = True
+    seen = traced(lab.store)
+    assert run(lab, Workflow(**steps), workers=workers).counts == {"done": 200}
+    assert max(lost) <= workers
+    assert durable_commits(seen) <= 200 / 4
+
+
+def test_what_was_not_synced_is_before_the_run_says_that_it_ended(lab: Lab) -> None:
+    """The last step is queued, so that nothing durable is written for it."""
+    lab.store._database.full = True
+    steps = {f"s{n}": do("pure", value=n) for n in range(5)}
+    seen = traced(lab.store)
+    ended = run(lab, Workflow(**steps, far=do("far", value=1)), workers=1, offline=True)
+    assert ended.counts == {"done": 5, "queued": 1}
+    relaxed = False
+    open_ones = 0
+    for statement in seen:
+        if statement.startswith("PRAGMA synchronous"):
+            relaxed = "NORMAL" in statement
+        if "'done'" in statement or statement.startswith("INSERT INTO receipts"):
+            open_ones += 1
+        if statement == "COMMIT" and not relaxed:
+            open_ones = 0
+    assert open_ones == 0
+
+
 def test_equal_instructions_run_once(lab: Lab) -> None:
     one = do("post", value=1)
     twice = run(lab, Workflow(a=one, b=one))

@@ -1,0 +1,95 @@
+"""What came of an attempt at a step, and a step that is being run: values between the parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+from lite.frozen import frozen
+from lite.ipld.cid import CID
+from lite.model.receipt import Receipt
+from lite.settled import Reified
+from lite.store.finished import Finished
+from lite.store.leases import Lease
+
+__all__ = ["ORPHAN", "Claimed", "Ended", "Kind"]
+
+ORPHAN: Final = "the process that ran it ended; it may or may not have happened"
+
+Kind = Literal["done", "cached", "failed", "queued", "in-doubt", "elsewhere", "waiting"]
+
+
+class Ended:
+    """What came of an attempt.
+
+    Attributes:
+        kind: the state of the step from now on; "waiting" as if it had not been tried.
+        reason: for people.
+        finished: what is to be kept; None: a row alone, or nothing.
+        by_name: the receipt was found under the name with the awaits.
+        pause_ms: after which it may be tried again; None: not by this run.
+        written: its row says so already.
+        undone: what was written down as begun, and was not done after all.
+        leases: to be given back once it is kept.
+    """
+
+    __slots__ = (
+        "by_name",
+        "finished",
+        "kind",
+        "leases",
+        "pause_ms",
+        "position",
+        "reason",
+        "receipt",
+        "rule",
+        "source",
+        "started_at",
+        "undone",
+        "written",
+    )
+
+    def __init__(
+        self,
+        position: int,
+        kind: Kind,
+        *,
+        receipt: Receipt | None = None,
+        source: str = "",
+        rule: str = "",
+        reason: str = "",
+        finished: Finished | None = None,
+        by_name: bool = False,
+        pause_ms: int | None = None,
+        written: bool = False,
+        started_at: int | None = None,
+        leases: Sequence[Lease] = (),
+    ) -> None:
+        self.position = position
+        self.kind: Kind = kind
+        self.receipt = receipt
+        self.source = source
+        self.rule = rule
+        self.reason = reason
+        self.finished = finished
+        self.by_name = by_name
+        self.pause_ms = pause_ms
+        self.written = written
+        self.started_at = started_at
+        self.undone: CID | None = None
+        self.leases = list(leases)
+
+    def release(self) -> None:
+        """Give the leases back. Safe to call twice."""
+        while self.leases:
+            self.leases.pop().release()
+
+
+@frozen
+class Claimed:
+    """A step that this process, and no other, runs now."""
+
+    position: int
+    reified: Reified
+    leases: tuple[Lease, ...]
+    started_at: int

@@ -1,0 +1,348 @@
+"""What would become of the steps of a workflow now, found out step by step without running any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from typing import Any, Literal, Protocol
+
+from lite.errors import QueuedError
+from lite.executor import Executor
+from lite.frozen import frozen, replace
+from lite.ipld.cid import CID
+from lite.limits import Limits
+from lite.model.effects import Effects
+from lite.model.graph import Graph
+from lite.model.instruction import Instruction
+from lite.model.limits_map import limits_from_meta
+from lite.model.receipt import Receipt
+from lite.model.safety import is_mutation
+from lite.model.task import Task
+from lite.model.trust import said_pure
+from lite.model.workflow import Step, Workflow
+from lite.once import is_once
+from lite.scheduler.before import Before
+from lite.scheduler.drive import INHERITED, NEEDS_FORCE
+from lite.scheduler.effects import beyond, labels
+from lite.store import Store
+from lite.store.runs_rows import RunRow, StepRow
+
+__all__ = ["NO_NETWORK", "Forecaster", "Rules", "StepForecast"]
+
+NO_NETWORK = "it needs the network; --offline was given"
+AS_BEFORE = "; known already if that comes out as before"
+MAY_ASK = "it may ask for more work"
+_STUCK = ("queued", "waiting", "in-doubt")
+
+State = Literal["done", "cached", "failed", "run", "queued", "waiting", "in-doubt"]
+
+
+@frozen
+class StepForecast:
+    """What would become of a step now.
+
+    Attributes:
+        state: "done": the run that would go on has done it; "cached" or "failed": its answer is
+            known; "run": it would run; "queued": it could not, and `reason` says why; "in-doubt":
+            nobody knows whether it happened; "waiting": for a step that is queued or in doubt.
+        receipt: its answer, where there is one. rule: the trust rule that let it in.
+        step: of the workflow, or one that a known result asks for.
+    """
+
+    label: str
+    state: State
+    reason: str = ""
+    receipt: Receipt | None = None
+    rule: str = ""
+    step: Step | None = None
+
+
+@frozen
+class Rules:
+    """Under which a run is thought of; see `Workflows.begin`. `force` counts `meta.force`, `tell`
+    does not."""
+
+    mode: str = ""
+    offline: bool = False
+    fresh: bool = False
+    force: bool = False
+    tell: bool = False
+    private: bool = False
+
+
+class Look(Protocol):
+    """What a forecast asks of an outlook."""
+
+    def graph(self, workflow: Workflow, added: Sequence[Step] = ()) -> Graph: ...
+    def missing(
+        self, instruction: Instruction, here: Callable[[CID], bool] | None = None
+    ) -> list[str]: ...
+    def telling(
+        self,
+        workflow: Workflow,
+        graph: Graph,
+        *,
+        private: bool = False,
+        added: Sequence[Step] = (),
+    ) -> dict[str, str]: ...
+
+
+@frozen
+class _Asked:
+    """A step that is only thought of, for `Before`."""
+
+    label: str
+    level: str
+    instruction: Instruction
+
+
+class Forecaster:
+    """One forecast of one workflow.
+
+    Args:
+        run: the run that would go on. others: those under other value rules that count.
+    """
+
+    def __init__(
+        self,
+        look: Look,
+        executor: Executor,
+        store: Store,
+        workflow: Workflow,
+        graph: Graph,
+        limits: Limits,
+        rules: Rules,
+        run: RunRow | None,
+        others: Sequence[str],
+    ) -> None:
+        self._look = look
+        self._executor = executor
+        self._store = store
+        self._workflow = workflow
+        self._graph = graph
+        self._limits = limits
+        self._rules = rules
+        self._run = run
+        self._lost = bool(run and run.state == "running" and not store.runs.is_active(run.id))
+        rows = [] if run is None else store.runs.steps(run.id)
+        self._rows: dict[str, StepRow] = {row.label: row for row in rows}
+        name = "" if run is None else run.id
+        self._before = Before(name, others, store, executor, redo=(), fresh=rules.fresh)
+        self._steps = {step.label: step for step in workflow}
+        self._telling: Mapping[str, str] = {}
+        self._added: list[Step] = []
+        self._depth: dict[str, int] = {}
+        self._kept: set[str] = set()
+        self._receipts: dict[CID, Receipt] = {}
+        self._found: dict[str, StepForecast] = {}
+
+    def all(self) -> list[StepForecast]:
+        """Every step of the workflow in its order, then what known results ask for."""
+        self._judge()
+        while self._follow():
+            self._graph = self._look.graph(self._workflow, self._added)
+            self._judge()
+        return [replace(self._found[label], step=step) for label, step in self._steps.items()]
+
+    def _judge(self) -> None:
+        """All that has not been judged yet."""
+        rules = self._rules
+        if not rules.tell:
+            self._telling = self._look.telling(
+                self._workflow, self._graph, private=rules.private, added=self._added
+            )
+        for label in self._graph.order:
+            if label in self._found:
+                continue
+            step = self._steps[label]
+            forecast = self._kept_of(label)
+            if forecast is not None:
+                self._kept.add(label)
+            elif label in self._graph.duplicates:
+                forecast = self._as_first(label)
+            else:
+                forecast = self._held_back(label) or self._one(step)
+            self._found[label] = forecast
+            if forecast.receipt is not None:
+                self._receipts[step.instruction.cid] = forecast.receipt
+                self._receipts[step.instruction.sha3] = forecast.receipt
+
+    def _kept_of(self, label: str) -> StepForecast | None:
+        """What the run that would go on has come to already, and would not try again."""
+        row, run = self._rows.get(label), self._run
+        if row is None or run is None:
+            return None
+        acts = self._graph.levels[label] == "mutation"
+        if row.state == "in-doubt" or (row.state == "running" and self._lost and acts):
+            return StepForecast(label, "in-doubt", row.reason)
+        receipt = None if row.receipt is None else self._store.receipts.get(row.receipt)
+        if receipt is None or any(e.label not in self._kept for e in self._graph.needs[label]):
+            return None
+        if row.state in ("done", "cached"):
+            return StepForecast(label, "done", receipt=receipt)
+        if row.state == "failed" and (acts or run.state == "done"):
+            return StepForecast(label, "failed", receipt=receipt)
+        return None
+
+    # What known results ask for.
+
+    def _follow(self) -> bool:
+        """Take in the steps that known results ask for; whether there are any new ones."""
+        fresh: list[Step] = []
+        for label, forecast in self._found.items():
+            if forecast.receipt is None or label in self._graph.duplicates:
+                continue
+            for step in self._asked_by(label, forecast.receipt, len(self._added) + len(fresh)):
+                if step.label not in self._steps:
+                    fresh.append(step)
+                    self._steps[step.label] = step
+                    self._depth[step.label] = self._depth.get(label, 0) + 1
+        self._added += fresh
+        return bool(fresh)
+
+    def _asked_by(self, label: str, receipt: Receipt, added: int) -> list[Step]:
+        if not (receipt.fork or receipt.join) or f"{label}/1" in self._steps:
+            return []
+        forks = [self._store.instructions.get(cid) for cid in receipt.fork]
+        join = None if receipt.join is None else self._store.instructions.get(receipt.join)
+        if None in forks or (join is None and receipt.join is not None):
+            return []
+        effects = Effects(tuple(one for one in forks if one is not None), join)
+        if beyond(effects, self._depth.get(label, 0), added):
+            return []
+        meta = self._steps[label].meta
+        kept: dict[str, Any] = {key: meta[key] for key in INHERITED if key in meta}
+        named = zip(labels(label, effects), effects.all, strict=True)
+        return [Step(name, Task(one, kept, cause=receipt.cid)) for name, one in named]
+
+    def _held_back(self, label: str) -> StepForecast | None:
+        """A mutation that a result asks for beside another one waits for consent."""
+        levels = self._graph.levels
+        if label not in self._depth or not is_mutation(levels[label]) or self._rules.force:
+            return None
+        before = list(self._steps)[: list(self._steps).index(label)]
+        if not any(is_mutation(levels[one]) for one in before):
+            return None
+        return StepForecast(label, "queued", NEEDS_FORCE)
+
+    # One step.
+
+    def _as_first(self, label: str) -> StepForecast:
+        first = self._found[self._graph.duplicates[label]]
+        rule = f"the same as {first.label}"
+        if first.state in ("done", "cached"):
+            return StepForecast(label, "cached", rule, first.receipt, rule)
+        reason = rule if first.state == "run" else first.reason or rule
+        return StepForecast(label, first.state, reason, first.receipt, rule)
+
+    def _limits_of(self, step: Step) -> Limits:
+        """Equal steps run once, within the widest of their limits."""
+        equal = [one for one, first in self._graph.duplicates.items() if first == step.label]
+        asked = [
+            limits_from_meta(self._steps[label].meta, self._workflow.defaults, self._limits)
+            for label in (step.label, *equal)
+        ]
+        return reduce(Limits.widen, asked)
+
+    def _one(self, step: Step) -> StepForecast:
+        label, instruction = step.label, step.instruction
+        limits = self._limits_of(step)
+        level = self._executor.level_of(instruction) or ""
+        if level == "pure" and label not in self._graph.volatile:
+            known = self._known(label, instruction.cid, limits)
+            if known is not None:
+                return known
+        needs = [self._found[edge.label] for edge in self._graph.needs[label]]
+        if blocked := [one.label for one in needs if one.state in _STUCK]:
+            return StepForecast(label, "waiting", f"for {', '.join(dict.fromkeys(blocked))}")
+        if any(one.receipt is None for one in needs):
+            return self._later(step, level, needs)
+        return self._ready(step, limits, level)
+
+    def _later(self, step: Step, level: str, needs: Sequence[StepForecast]) -> StepForecast:
+        """A step that awaits what would have to run before."""
+        label, instruction = step.label, step.instruction
+        if self._is_off(instruction):
+            return StepForecast(label, "queued", NO_NETWORK)
+        missing = self._look.missing(instruction)
+        if missing:
+            return StepForecast(label, "queued", "; ".join(missing))
+        if label in self._telling:
+            return StepForecast(label, "queued", self._telling[label])
+        after = ", ".join(one.label for one in needs if one.receipt is None)
+        again = AS_BEFORE if level == "pure" and label in self._graph.volatile else ""
+        return self._runs(label, f"after {after}{again}")
+
+    def _runs(self, label: str, reason: str = "") -> StepForecast:
+        if label in self._graph.asking:
+            reason = f"{reason}; {MAY_ASK}" if reason else MAY_ASK
+        return StepForecast(label, "run", reason)
+
+    def _is_off(self, instruction: Instruction) -> bool:
+        return self._rules.offline and "network" in self._executor.needs_of(instruction)
+
+    def _ready(self, step: Step, limits: Limits, level: str) -> StepForecast:
+        """A step of which every awaited value is known."""
+        label, mode = step.label, self._rules.mode
+        try:
+            reified = self._executor.reify(step.instruction, limits, mode, self._receipts.get)
+        except QueuedError as queued:
+            return StepForecast(label, "queued", str(queued))
+        if reified.error is not None:
+            return StepForecast(label, "failed", str(reified.error["message"]))
+        ready = reified.instruction
+        if level in ("pure", "") or (level != "query" and ready.nnc):
+            known = self._known(label, ready.cid, limits, sure=bool(level))
+            if known is not None:
+                return known
+        if level in ("mutation", "idempotent-mutation"):
+            acted = self._acted(_Asked(label, level, step.instruction), ready)
+            if acted is not None:
+                return acted
+        if self._is_off(step.instruction):
+            return StepForecast(label, "queued", NO_NETWORK)
+        if label in self._telling:
+            return StepForecast(label, "queued", self._telling[label])
+        blocker = self._executor.blocker(ready, limits, mode)
+        if blocker is not None:
+            return StepForecast(label, "queued", blocker)
+        return self._runs(label)
+
+    def _acted(self, step: _Asked, ready: Instruction) -> StepForecast | None:
+        """A mutation that was done before, or may have been."""
+        done = self._before.done(step, ready)
+        if done is not None:
+            return _as_known(step.label, done.receipt, done.rule)
+        if step.level != "mutation":
+            return None
+        if is_once(ready, step.level) and self._is_under_way(ready.cid):
+            return StepForecast(step.label, "queued", "another process is at it")
+        doubt = self._before.doubt(step, ready)
+        if doubt is None:
+            return None
+        return StepForecast(step.label, "queued" if doubt.at_work else "in-doubt", doubt.reason)
+
+    def _is_under_way(self, instruction: CID) -> bool:
+        if self._store.begun.get(instruction) is None:
+            return False
+        lease = self._store.lease(instruction)
+        if not lease.take(block=False):
+            return True
+        lease.release()
+        return False
+
+    def _known(
+        self, label: str, cid: CID, limits: Limits, *, sure: bool = True
+    ) -> StepForecast | None:
+        if self._rules.fresh:
+            return None
+        found = self._executor.lookup(cid, limits, self._rules.mode)
+        if found is None or not (sure or said_pure(found.receipt)):
+            return None
+        return _as_known(label, found.receipt, found.rule)
+
+
+def _as_known(label: str, receipt: Receipt, rule: str) -> StepForecast:
+    if receipt.out.is_ok:
+        return StepForecast(label, "cached", rule, receipt, rule)
+    return StepForecast(label, "failed", receipt.error_code, receipt, rule)
