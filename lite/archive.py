@@ -1,7 +1,8 @@
 """Receipts and files in CAR files: export, import, verify.
 
 An exported receipt is a CAR v1 whose root is the receipt. It holds the receipt's token, its
-instruction, the proofs, and every block of linked outputs; on request also the code and the inputs.
+instruction, the invocation that asked for it with its proofs, as far as they are here, and every
+block of linked outputs; on request also the code and the inputs.
 Nothing else may be in it: `verify` refuses blocks that no root reaches, so that any changed byte
 shows.
 """
@@ -13,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import BinaryIO
 
+from lite.delegations import read_delegation
 from lite.errors import CodecError, IntegrityError, NotFoundError, UsageError
 from lite.files import bounded
 from lite.frozen import field, frozen, replace
@@ -22,7 +24,11 @@ from lite.ipld.cid import CID, DAG_CBOR, IDENTITY
 from lite.limits import MIB, STREAM_BYTES_MAX
 from lite.model.instruction import Instruction
 from lite.model.receipt import Receipt, own_task_id
+from lite.parcel import kind, read_invocation
 from lite.store import Store
+from lite.ucan import envelope
+from lite.ucan.invocation import Invocation
+from lite.ucan.refusals import Refusal
 
 Get = Callable[[CID], bytes]
 TOKEN_PREFIX = b"\x82\x58\x40"  # a list of two whose first item is 64 bytes: a signed token
@@ -35,14 +41,23 @@ class Verified:
 
     Attributes:
         blocks, bytes: what was hashed for it, each block once: the token, the instruction and its
-            linked output; in an archive also the code, inputs and proofs that came along. What an
-            identity CID holds is no block.
+            linked output, the invocation with its proofs; in an archive also the code and inputs
+            that came along. What an identity CID holds is no block.
+        invocation: the one that it answers; None when nobody invoked it, or it is not at hand.
     """
 
     receipt: Receipt
     instruction: Instruction
     blocks: int
     bytes: int
+    invocation: Invocation | None = None
+
+    @property
+    def note(self) -> str:
+        """What could not be checked, in one line; often empty."""
+        if self.invocation is not None or self.receipt.invocation is None:
+            return ""
+        return f"for the invocation {self.receipt.invocation}, which is not here: not its Task ID"
 
 
 @frozen
@@ -73,35 +88,36 @@ def export(
         NotFoundError: a block that has to be in it is not in the store.
         AuthorityError: something of it is secret; nothing was written.
     """
-    wanted: dict[CID, None] = {}  # an ordered set
+    wanted: dict[CID, bytes | None] = {}  # None: in the store, too many to be held
     for ref in refs:
         receipt = store.receipts.get(ref)
         if receipt is None:
             wanted |= dict.fromkeys(_closure([ref], store.blocks.get))
         else:
-            wanted |= dict.fromkeys(_receipt_blocks(store, receipt, with_code, with_inputs))
+            wanted |= _receipt_blocks(store, receipt, with_code, with_inputs)
     if not with_secrets:
         store.secrets.refuse((*refs, *wanted), "the export")
-    return car.write_car(out, refs, (_block(store, cid) for cid in wanted))
+    return car.write_car(out, refs, (_block(store, cid, held) for cid, held in wanted.items()))
 
 
-def _block(store: Store, cid: CID) -> Block:
-    receipt = store.receipts.get(cid)
-    return Block.trusted(cid, receipt.token.data if receipt else store.blocks.get(cid))
+def _block(store: Store, cid: CID, held: bytes | None) -> Block:
+    return Block.trusted(cid, store.blocks.get(cid) if held is None else held)
 
 
 def _receipt_blocks(
     store: Store, receipt: Receipt, with_code: bool, with_inputs: bool
-) -> list[CID]:
-    """The CIDs of everything that travels with a receipt, the token first."""
+) -> dict[CID, bytes | None]:
+    """Everything that travels with a receipt, the token first."""
     get = store.blocks.get
     instruction = load_instruction(receipt, get)
-    roots = [*receipt.proofs, *output_links(receipt)]
+    roots = output_links(receipt)
     if with_code and instruction.module is not None:
         roots.append(instruction.module)
     if with_inputs:
         roots.extend(dag_cbor.links(instruction.input))
-    return [receipt.cid, instruction.cid, *_closure(roots, get)]
+    first: dict[CID, bytes | None] = {receipt.cid: receipt.data, instruction.cid: None}
+    tokens = _asked(receipt, lambda cid: store.tokens.delegation(cid) or get(cid))
+    return {**first, **tokens, **dict.fromkeys(_closure(roots, get))}
 
 
 def output_links(receipt: Receipt) -> list[CID]:
@@ -128,15 +144,80 @@ def _closure(roots: Iterable[CID], get: Get) -> Iterator[CID]:
 
 
 def load_instruction(receipt: Receipt, get: Get) -> Instruction:
-    """The instruction that a receipt answers, checked against the receipt's own Task ID."""
+    """The instruction that a receipt answers, checked against the receipt's own Task ID: that of
+    the invocation which asked for it, if there was one and it is at hand.
+
+    Raises:
+        NotFoundError: the instruction is not at hand.
+        IntegrityError: the receipt, its instruction and its invocation do not belong together.
+    """
     instruction = Instruction.from_value(dag_cbor.decode(get(receipt.instruction)))
     if instruction.cid != receipt.instruction:
         raise IntegrityError(f"the instruction {receipt.instruction} is not in its one true form")
-    if own_task_id(receipt.issuer, instruction) != receipt.ran:
+    if receipt.invocation is not None:
+        _check_answers(receipt, instruction, _invocation(receipt, get))
+    elif own_task_id(receipt.issuer, instruction) != receipt.ran:
         raise IntegrityError(
             f"the receipt says that it ran {receipt.ran}, which is not the task of its instruction"
         )
     return instruction
+
+
+def _invocation(receipt: Receipt, get: Get) -> Invocation | None:
+    """The invocation that a receipt names, signed by its issuer; None when it is not at hand."""
+    data = None if receipt.invocation is None else _token(receipt.invocation, get)
+    if data is None:
+        return None
+    try:
+        return read_invocation(data)
+    except Refusal as refusal:
+        raise IntegrityError(f"what the receipt says that it answers: {refusal}") from None
+
+
+def _token(cid: CID, get: Get) -> bytes | None:
+    try:
+        return Block(cid, get(cid)).data
+    except NotFoundError:
+        return None
+
+
+def _check_answers(receipt: Receipt, instruction: Instruction, asked: Invocation | None) -> None:
+    if asked is None:
+        return
+    if asked.task != receipt.ran:
+        raise IntegrityError(
+            f"the receipt says that it ran {receipt.ran}, which is not the task of its invocation"
+        )
+    if asked.executor != receipt.issuer:
+        raise IntegrityError(f"the receipt answers an invocation addressed to {asked.executor}")
+    value = instruction.value()
+    told = [asked.command, asked.args.get("rsc"), asked.args.get("input", {})]
+    data = dag_cbor.encode(told)
+    # Awaits were filled in, so only what has none is as it was asked.
+    if b"await/" not in data and data != dag_cbor.encode(
+        [f"/{instruction.op}", value["rsc"], value["input"]]
+    ):
+        raise IntegrityError("the receipt answers another instruction than its invocation asks for")
+
+
+def _asked(receipt: Receipt, get: Get) -> dict[CID, bytes]:
+    """The invocation that a receipt answers and the delegations behind both, as far as they are at
+    hand: others keep receipts without them."""
+    invocation = _invocation(receipt, get)
+    proofs = [*receipt.proofs, *(() if invocation is None else invocation.proofs)]
+    found = {} if invocation is None else {invocation.cid: invocation.data}
+    for cid in proofs:
+        data = _token(cid, get)
+        if data is not None:
+            found[cid] = _proof(data)
+    return found
+
+
+def _proof(data: bytes) -> bytes:
+    try:
+        return read_delegation(data).data
+    except Refusal as refusal:
+        raise IntegrityError(f"a proof of the receipt: {refusal}") from None
 
 
 def verify_receipt(receipt: Receipt, get: Get) -> Verified:
@@ -153,9 +234,11 @@ def verify_receipt(receipt: Receipt, get: Get) -> Verified:
 
     instruction = load_instruction(checked, hashed)
     sizes = {checked.cid: len(checked.token.data), instruction.cid: len(instruction.data)}
+    sizes |= {cid: len(data) for cid, data in _asked(checked, hashed).items()}
     for cid in _closure(output_links(checked), hashed):
         sizes[cid] = len(get(cid))
-    return Verified(checked, instruction, len(sizes), sum(sizes.values()))
+    invocation = _invocation(checked, hashed)
+    return Verified(checked, instruction, len(sizes), sum(sizes.values()), invocation)
 
 
 class Archive:
@@ -204,8 +287,18 @@ class Archive:
             if cid.codec != DAG_CBOR:
                 continue
             data = self.get(cid)
-            if data.startswith(TOKEN_PREFIX):
+            if _is_receipt(data):
                 yield Receipt.parse(data)
+
+
+def _is_receipt(data: bytes) -> bool:
+    """Whether it is to be read as a receipt: a token that says that it is none is another kind."""
+    if not data.startswith(TOKEN_PREFIX):
+        return False
+    try:
+        return kind(envelope.parse(data)) == "receipt"
+    except IntegrityError:
+        return True  # whoever reads it will say what is wrong
 
 
 def spooled(file: BinaryIO) -> BinaryIO:
@@ -238,7 +331,7 @@ def verify(file: BinaryIO) -> list[Verified]:
         for root in archive.roots:
             data = archive.get(root)
             below = _reachable(root, archive)
-            if root.codec == DAG_CBOR and data.startswith(TOKEN_PREFIX):
+            if root.codec == DAG_CBOR and _is_receipt(data):
                 checked = verify_receipt(Receipt.parse(data), archive.get)
                 sizes = [archive.size(cid) for cid in below if cid in archive]
                 found.append(replace(checked, blocks=len(sizes), bytes=sum(sizes)))

@@ -6,32 +6,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, Literal, TypeVar
+from itertools import chain as joined
+from typing import Any, Literal, TypeVar
 
 from lite.clock import Clock, ClockState
-from lite.delegations import Searches, read_delegation
+from lite.delegations import Searches, Source, read_delegation
 from lite.errors import IpvmError, NotFoundError, UsageError
 from lite.frozen import frozen, replace
-from lite.gate import (
-    REVOCATION_COST,
-    Along,
-    Gate,
-    Heeded,
-    Kind,
-    Verdict,
-    clock_wrong,
-)
+from lite.gate import Along, Gate, Heeded, Kind, Verdict, check_few, clock_wrong
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.keys import Key
 from lite.limits import TIME_MAX_S
 from lite.model.receipt import Receipt
-from lite.parcel import Parcel, read_receipt
+from lite.parcel import Parcel, read_invocation, read_receipt
 from lite.store import Store
 from lite.ucan import chains, container, twins
 from lite.ucan import command as commands
 from lite.ucan.authorised import Authorised, first_revoked
 from lite.ucan.between import between
-from lite.ucan.checks import Place, check_signature, read
 from lite.ucan.delegation import Delegation
 from lite.ucan.invocation import Invocation
 from lite.ucan.proofs import Claim
@@ -40,8 +32,6 @@ from lite.ucan.revocation import Revocation, Revocations
 from lite.ucan.show import moment, short
 
 __all__ = ["Authority", "Imported", "Imports", "Issued", "Kind", "Refused", "Stored", "Verdict"]
-
-HEEDED_MAX: Final = 64  # revocations that come with an invocation
 
 T = TypeVar("T")
 
@@ -82,11 +72,15 @@ class Imports:
 
 @frozen
 class Stored:
-    """A token in the store."""
+    """A token in the store.
+
+    Attributes:
+        token: None when the disk changed its bytes.
+    """
 
     cid: CID
     kind: Literal["delegation", "revocation"]
-    token: Delegation | Revocation
+    token: Delegation | Revocation | None
 
 
 class Authority:
@@ -225,7 +219,7 @@ class Authority:
             self._key,
             revoked=cid,
             subject=subject or self._key.did,
-            path=[link.cid for link in path],
+            path=[link.cid for link in path],  # empty when the links between are not here
         )
         self._tokens.add(revocations=[(revocation, [self._key.did])])
         self._gate.memo.forget(cid)
@@ -258,7 +252,7 @@ class Authority:
         at_hand = {one.cid: one.data for one in found}
         sound = replace(parcel, delegations=at_hand)
         taken = good("revocation", parcel.revocations, lambda one: self._gate.revokers(one, sound))
-        asked = good("invocation", parcel.invocations, _invocation)
+        asked = good("invocation", parcel.invocations, read_invocation)
         receipts = good("receipt", parcel.receipts, _receipt)
         self._tokens.add(found, taken)
         for revocation, _ in taken:
@@ -293,8 +287,8 @@ class Authority:
     def tokens(self) -> list[Stored]:
         """All delegations, then all revocations, each in the order in which they came."""
         return [
-            *(Stored(one.cid, "delegation", one) for one in self._tokens.delegations()),
-            *(Stored(one.cid, "revocation", one) for one in self._tokens.revocations()),
+            *(Stored(cid, "delegation", one) for cid, one in self._tokens.each(Delegation)),
+            *(Stored(cid, "revocation", one) for cid, one in self._tokens.each(Revocation)),
         ]
 
     def find_chain(
@@ -358,7 +352,8 @@ class Authority:
     def heeded(self, parcel: Parcel) -> list[Heeded]:
         """The revocations that came with an invocation and are what they say: see `keep`. Raises
         UsageError when there are more than `HEEDED_MAX`."""
-        return self._gate.heeded(parcel, Searches(self._tokens, HEEDED_MAX * REVOCATION_COST + 1))
+        check_few(parcel.revocations)
+        return self._gate.heeded(parcel, self.searches())
 
     def keep(self, heeded: Iterable[Heeded], parcel: Parcel, stopped: Revoked | None) -> None:
         """Keep revocations that came with an invocation: of delegations that are here, by who
@@ -439,31 +434,40 @@ class Authority:
                 details=details,
                 hint="drop what strangers gave with `ipvm ucan forget`, then try again",
             )
-        raise NoProofs(
-            f"no delegation here {what}",
-            details=details,
-            hint="import the delegations that do; `ipvm ucan list` shows those that are here",
-        )
+        nearest = self._gate.why_not(subject, self._key.did, command, args)
+        if nearest is None:
+            raise NoProofs(
+                f"no delegation here {what}",
+                details=details,
+                hint="import the delegations that do; `ipvm ucan list` shows those that are here",
+            )
+        nearest.details.update(details)
+        raise nearest.before(f"no delegation here {what}; the nearest one does not")
 
     def _path_to(self, delegation: Delegation) -> tuple[list[Delegation] | None, str | None]:
         """Links from one that this node issued down to a delegation, or None; and whom they are
-        about, None when all are powerlines."""
-        searches = self.searches()
-        known = between(searches, self._key.did, delegation.issuer, about=delegation.subject)
+        about, None when all are powerlines. What has expired counts: it may not have elsewhere."""
+        source = Source(self.searches(), {}).with_ended()
+        own = self._key.did
+        known = between(source, own, delegation.issuer, about=delegation.subject)
         paths = [([delegation], delegation.subject)]
         seen = {(delegation.issuer, delegation.subject)}
         for path, subject in paths:
             top = path[0]
-            if top.issuer == self._key.did:
+            if top.issuer == own:
                 return path, subject
             if len(path) >= chains.LINKS_MAX:
                 continue
-            for above in searches.all_given_to(top.issuer, subject, known):
+            for above in joined(
+                source.all_given_to(top.issuer, subject, (own,)),
+                source.all_given_to(top.issuer, subject, known),
+            ):
                 about = subject or above.subject
                 if (above.issuer, about) not in seen:
                     seen.add((above.issuer, about))
                     paths.append(([above, *path], about))
-        return None, None
+        # Of a chain about this node the beginning is its own, wherever that is kept.
+        return ([], own) if delegation.subject == own else (None, None)
 
     def _note(self, delegation: Delegation) -> str:
         """What to know of a delegation that was just taken in."""
@@ -476,13 +480,6 @@ class Authority:
         if ends < self.clock_state().sure_now:
             return f"expired at {moment(ends)}"
         return f"until {moment(ends)}"
-
-
-def _invocation(data: bytes) -> Invocation:
-    place = Place(None)
-    invocation = read(Invocation.parse, data, place)
-    check_signature(invocation.token, place)
-    return invocation
 
 
 def _receipt(data: bytes) -> Receipt:

@@ -208,6 +208,8 @@ class Relations:
             return
         if latest is None or latest.cid != receipt.instruction:
             raise IntegrityError(f"the receipt {receipt.cid} does not follow its instruction")
+        if receipt.invocation is not None:
+            return  # its Task ID is that of the invocation, which does not travel with it
         if own_task_id(receipt.issuer, latest) != receipt.ran:
             raise IntegrityError(
                 f"the receipt {receipt.cid} says that it ran {receipt.ran}, which is not the task "

@@ -14,11 +14,11 @@ from lite.frozen import field, frozen
 from lite.gate import Gate
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.node import Node
-from lite.parcel import Parcel
+from lite.parcel import Parcel, read_invocation
 from lite.peering.letters import LetterStore, LetterVerifier, asked, take_in
 from lite.store import Store
 from lite.ucan import container
-from lite.ucan.checks import Place, check_signature, read
+from lite.ucan.checks import Place, check_signature
 from lite.ucan.delegation import Delegation
 from lite.ucan.invocation import Invocation
 from lite.ucan.revocation import Revocation
@@ -99,7 +99,7 @@ def _delegations(node: Node, audience: str) -> Iterator[bytes]:
 def _above(gate: Gate, one: Delegation) -> Iterator[bytes]:
     if one.subject is None or one.is_root:
         return
-    for link in gate.find(one.subject, one.issuer, one.command, None, {}) or ():
+    for link in gate.search(one.subject, one.issuer, one.command, None, {}).chain or ():
         yield link.data
 
 
@@ -138,14 +138,6 @@ def check_block(data: bytes) -> Parcel:
     except IpvmError as error:
         raise IntegrityError(f"the tokens are not sound: {error}") from error
     return parcel
-
-
-def read_invocation(data: bytes) -> Invocation:
-    """An invocation with its signature checked. Raises Refusal."""
-    place = Place(CID.of(data, DAG_CBOR))
-    invocation = read(Invocation.parse, data, place)
-    check_signature(invocation.token, place)
-    return invocation
 
 
 def take(node: Node, parcel: Parcel, wanted: frozenset[str]) -> Taken:

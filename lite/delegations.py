@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from copy import copy
 from typing import Final
 
 from lite.ipld.cid import CID, DAG_CBOR
@@ -39,7 +40,7 @@ class Searches:
         self.left = looks
         self._read: dict[CID, Delegation] = {}
         self._given: dict[tuple[object, ...], _Rows] = {}
-        self._near: dict[tuple[str, str, str | None], list[str]] = {}
+        self._near: dict[tuple[str, str, str | None, bool], list[str]] = {}
         self._revokers: dict[CID, frozenset[str]] = {}
 
     @property
@@ -70,13 +71,17 @@ class Searches:
             return None
         return next((issuer for issuer in issuers if issuer in names), None)
 
-    def takers(self, issuer: str, subject: str | None) -> list[str]:
-        key = ("takers", issuer, subject)
-        return self._neighbours(key, lambda: self._tokens.takers(issuer, subject))
+    def takers(self, issuer: str, subject: str | None, *, ended_too: bool = False) -> list[str]:
+        return self._neighbours(
+            ("takers", issuer, subject, ended_too),
+            lambda: self._tokens.takers(issuer, subject, ended_too=ended_too),
+        )
 
-    def givers(self, audience: str, subject: str | None) -> list[str]:
-        key = ("givers", audience, subject)
-        return self._neighbours(key, lambda: self._tokens.givers(audience, subject))
+    def givers(self, audience: str, subject: str | None, *, ended_too: bool = False) -> list[str]:
+        return self._neighbours(
+            ("givers", audience, subject, ended_too),
+            lambda: self._tokens.givers(audience, subject, ended_too=ended_too),
+        )
 
     def given_to(
         self, audience: str, subject: str, command: str, issuers: Collection[str] | None
@@ -88,16 +93,22 @@ class Searches:
         )
 
     def all_given_to(
-        self, audience: str, subject: str | None, issuers: Collection[str] | None
+        self,
+        audience: str,
+        subject: str | None,
+        issuers: Collection[str] | None,
+        *,
+        ended_too: bool = False,
     ) -> Iterator[Delegation]:
         """The same, of any command."""
         told = _told(issuers)
         return self._rows(
-            (audience, subject, told), lambda: self._tokens.all_given_to(audience, subject, told)
+            (audience, subject, told, ended_too),
+            lambda: self._tokens.all_given_to(audience, subject, told, ended_too=ended_too),
         )
 
     def _neighbours(
-        self, key: tuple[str, str, str | None], query: Callable[[], Iterable[str]]
+        self, key: tuple[str, str, str | None, bool], query: Callable[[], Iterable[str]]
     ) -> list[str]:
         found = self._near.get(key)
         if found is None:
@@ -145,6 +156,9 @@ class Source:
     Args:
         revoked: by revocations that came along; those of the store count as well.
         bad_too: leave out what is no sound delegation, instead of raising its Refusal.
+
+    Attributes:
+        ended_too: also those of the store that have expired; of what came along all count.
     """
 
     def __init__(
@@ -157,6 +171,7 @@ class Source:
     ) -> None:
         self.searches = searches
         self.revoked = revoked or Revocations()
+        self.ended_too = False
         self._with_it = list(_sound(searches, with_it) if bad_too else _all(searches, with_it))
         self._to: dict[str, list[Delegation]] = {}
         self._by: dict[str, list[Delegation]] = {}
@@ -164,15 +179,24 @@ class Source:
             self._to.setdefault(one.audience, []).append(one)
             self._by.setdefault(one.issuer, []).append(one)
 
+    def with_ended(self) -> Source:
+        """The same, with those of the store that have expired: to say why nothing holds, and for
+        revocations, which count whatever has ended."""
+        other = copy(self)
+        other.ended_too = True
+        return other
+
     def takers(self, issuer: str, subject: str | None) -> list[str]:
         """The audiences of delegations by an issuer about the subject, or of powerlines."""
         along = self._about(self._by.get(issuer, ()), subject)
-        return [*(one.audience for one in along), *self.searches.takers(issuer, subject)]
+        kept = self.searches.takers(issuer, subject, ended_too=self.ended_too)
+        return [*(one.audience for one in along), *kept]
 
     def givers(self, audience: str, subject: str | None) -> list[str]:
         """The issuers of delegations to an audience about the subject, or of powerlines."""
         along = self._about(self._to.get(audience, ()), subject)
-        return [*(one.issuer for one in along), *self.searches.givers(audience, subject)]
+        kept = self.searches.givers(audience, subject, ended_too=self.ended_too)
+        return [*(one.issuer for one in along), *kept]
 
     def given_to(
         self, audience: str, subject: str, command: str, issuers: Collection[str] | None
@@ -187,7 +211,7 @@ class Source:
     ) -> Iterator[Delegation]:
         """The same, of any command."""
         yield from self._along(audience, subject, issuers)
-        yield from self.searches.all_given_to(audience, subject, issuers)
+        yield from self.searches.all_given_to(audience, subject, issuers, ended_too=self.ended_too)
 
     def _along(
         self, audience: str, subject: str | None, issuers: Collection[str] | None

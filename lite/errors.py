@@ -40,6 +40,8 @@ Rule = Literal[
     "",
     "container-bytes",
     "container-tokens",
+    "field-invalid",
+    "field-missing",
     "key-duplicate",
     "keys-unsorted",
     "nesting",

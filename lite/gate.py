@@ -34,15 +34,15 @@ from lite.ucan.refusals import (
     Refusal,
     Revoked,
     TooEarly,
-    UnavailableProof,
 )
 from lite.ucan.revocation import NOUN, Revocation, Revocations, revokers
 from lite.ucan.show import moment, short
 from lite.ucan.show import value as shown
-from lite.ucan.upward import Upward
+from lite.ucan.upward import Upward, no_chain, why_not
 
 INVOCATION_COST: Final = 5_000  # looks: its policies may take many steps
 REVOCATION_COST: Final = 200
+HEEDED_MAX: Final = 64  # revocations that come with an invocation
 
 Kind = Literal["delegation", "invocation", "revocation", "receipt"]
 Heeded = tuple[Revocation, frozenset[str]]
@@ -152,10 +152,7 @@ class Gate:
         found = []
         for data in parcel.revocations:
             if not searches.spend(REVOCATION_COST):
-                raise UsageError(
-                    f"there are {len(parcel.revocations)} revocations in it, too many to look at",
-                    hint="leave out those that have nothing to do with it",
-                )
+                raise _too_many(parcel.revocations)
             with suppress(Refusal):
                 found.append(self.revokers(data, parcel))
         return found
@@ -260,6 +257,7 @@ class Gate:
     ) -> Verdict:
         """The verdict on an invocation, whatever it asks for."""
         try:
+            check_few(along.parcel.revocations)
             found = self.authorise(
                 data,
                 executor=executor,
@@ -267,7 +265,7 @@ class Gate:
                 claim=None,
                 revoked=along.source.revoked,
             )
-        except Refusal as refusal:
+        except (Refusal, UsageError) as refusal:
             return Verdict(kind, False, None, refusal, [])
         return Verdict(kind, True, found.expires_at, None, list(found.chain))
 
@@ -282,7 +280,11 @@ class Gate:
                 note = "its delegation is not here; it counts if its issuer stands above that"
                 return Verdict("revocation", True, None, None, [], note)
             leaf = read_delegation(revoked)
-            if any(between(along.source, who, leaf.issuer, about=leaf.subject) for who in names):
+            source = along.source.with_ended()  # what counted then counts now
+            # All chains about a subject begin with it.
+            if leaf.subject in names or any(
+                between(source, who, leaf.issuer, about=leaf.subject) for who in names
+            ):
                 return Verdict("revocation", True, None, None, [])
         except Refusal as refusal:
             return Verdict("revocation", False, None, refusal, [])
@@ -352,11 +354,13 @@ class Gate:
                     if above is not None:
                         return [*above, leaf]
             nearest = nearest or upward.chain
+        for subject in () if nearest is not None else subjects:
+            nearest = nearest or Upward.of(leaf, subject, source.with_ended()).chain
         if nearest is not None:
             return list(nearest)
         place = Place(leaf.cid, 0)
         self._timed(state, lambda: check_time(leaf, state.sure_now, place))
-        raise _no_chain(leaf, source.searches.exhausted)
+        raise no_chain(leaf, source.searches.exhausted)
 
     def _check_chain(self, chain: Sequence[Delegation], state: ClockState, source: Source) -> None:
         """What an invocation through the chain would be told, whatever its arguments."""
@@ -406,17 +410,18 @@ class Gate:
                 raise
             raise clock_wrong(state, refusal.token) from refusal
 
-    def find(
-        self,
-        subject: str,
-        audience: str,
-        command: str,
-        args: dict[str, Any] | None,
-        with_it: Mapping[CID, bytes],
-    ) -> list[Delegation] | None:
-        """The chain that `search` finds."""
-        found = self.search(subject, audience, command, args, with_it)
-        return None if found.chain is None else list(found.chain)
+    def why_not(
+        self, subject: str, audience: str, command: str, args: dict[str, Any] | None
+    ) -> Refusal | None:
+        """Why the nearest chain in the store does not authorise something; None when there is no
+        chain. See `lite.ucan.upward.why_not`."""
+        state = self.clock_state()
+        wanted = Wanted(subject, audience, command, state.sure_now, args)
+        source = Source(self.searches(), {}).with_ended()
+        refusal = why_not(source, wanted, revoked_by=source.revoked_by)
+        if state.suspicious is not None and isinstance(refusal, (TooEarly, Expired)):
+            return clock_wrong(state, refusal.token)
+        return refusal
 
     def search(
         self,
@@ -455,30 +460,25 @@ class Gate:
         return None if found is None else list(found)
 
 
+def check_few(revocations: Sequence[bytes]) -> None:
+    """Raises UsageError when there are more revocations than are heeded beside an invocation."""
+    if len(revocations) > HEEDED_MAX:
+        raise _too_many(revocations)
+
+
+def _too_many(revocations: Sequence[bytes]) -> UsageError:
+    return UsageError(
+        f"there are {len(revocations)} revocations in it, too many to look at",
+        hint="leave out those that have nothing to do with it",
+    )
+
+
 def _check_one(tokens: Sequence[bytes]) -> None:
     """Raises UsageError when there are several."""
     if len(tokens) > 1:
         raise UsageError(
             f"there are {len(tokens)} tokens in it that are no delegations: verify them one by one"
         )
-
-
-def _no_chain(leaf: Delegation, cut_off: bool) -> Refusal:
-    """The refusal of a delegation to whose issuer no chain leads."""
-    whom = "its subject" if leaf.subject is None else short(leaf.subject)
-    if cut_off:
-        missing = UnavailableProof(
-            f"issued by {short(leaf.issuer)}, and there are so many delegations that the "
-            f"search for a chain from {whom} was cut off",
-            hint="verify it together with its chain in one container",
-        )
-    else:
-        missing = UnavailableProof(
-            f"issued by {short(leaf.issuer)}, and no chain from {whom} that would give the right "
-            "to that is at hand now",
-            hint="import the delegations before it, or verify them together in one container",
-        )
-    return Place(leaf.cid, 0).refused(missing, "7a")
 
 
 def clock_wrong(state: ClockState, token: CID | None) -> ClockWrong:

@@ -20,6 +20,7 @@ from typing import Any, Final
 from lite.authority import Authority
 from lite.errors import AuthorityError, CidError, QueuedError, UsageError
 from lite.executor import Executor, Settled, Warrant
+from lite.ipld.block import Block
 from lite.ipld.cid import CID
 from lite.limits import Limits
 from lite.model.instruction import Instruction
@@ -60,7 +61,7 @@ def serve(
     """
     parcel = Parcel.read(data)
     if len(parcel.invocations) != 1:
-        raise UsageError(f"there are {len(parcel.invocations)} invocations in it, not one")
+        raise _not_one(parcel)
     with _Claim(store) as claim:
         try:
             allowed = _check(authority, parcel, did, claim)
@@ -70,6 +71,24 @@ def serve(
                 raise
             raise _answered(refusal, earlier) from None
         return _do(allowed, claim, store, executor, guest, ops_allowed)
+
+
+def _not_one(parcel: Parcel) -> UsageError:
+    count = len(parcel.invocations)
+    if count:
+        return UsageError(
+            f"there are {count} invocations in it, not one", hint="send them one by one"
+        )
+    kinds = {
+        "delegation": parcel.delegations,
+        "revocation": parcel.revocations,
+        "receipt": parcel.receipts,
+    }
+    held = [f"a {kind}" for kind, tokens in kinds.items() if tokens]
+    return UsageError(
+        f"there is no invocation in it, but {' and '.join(held) or 'nothing at all'}",
+        hint="`ipvm ucan import` keeps delegations, revocations and receipts" if held else None,
+    )
 
 
 def _check(authority: Authority, parcel: Parcel, did: str, claim: _Claim) -> Authorised:
@@ -131,7 +150,9 @@ def _do(
         store.secrets.refuse_reading(instruction)
         _refuse_secret_answers(instruction, store)
         store.tokens.add(allowed.chain, durable=False)
-    warrant = Warrant(invocation.task, invocation.cid, claim.cid, _permit(allowed, store))
+    asked = Block.trusted(invocation.cid, invocation.data)
+    permit = _permit(allowed, store)
+    warrant = Warrant(invocation.task, invocation.cid, claim.cid, asked, permit)
     # What acts on the world may have begun to, unless the error says that it could not.
     errors = BaseException if harmless else (QueuedError, UsageError, AuthorityError)
     try:

@@ -234,9 +234,16 @@ def verify(did: str, message: bytes, signature: bytes) -> None:
 
 
 def _verify_ecdsa(code: int, public: bytes, message: bytes, signature: bytes, did: str) -> None:
-    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec, utils
+    try:
+        from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.asymmetric import ec, utils
+    except ImportError as fault:
+        raise SignatureError(
+            f"{_KEY_NAMES[code]} signatures are checked with `cryptography`, which cannot be "
+            f"loaded here: {fault}",
+            hint="install it again: pip install --force-reinstall cryptography",
+        ) from None
 
     curve = ec.SECP256R1() if code == P256_PUBLIC else ec.SECP256K1()
     half = SIGNATURE_BYTES // 2

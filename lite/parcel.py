@@ -50,7 +50,7 @@ class Parcel:
         delegations: dict[CID, bytes] = {}
         others: dict[str, list[bytes]] = {"invocation": [], "revocation": [], "receipt": []}
         for token in tokens:
-            if envelope.DELEGATION_LEAD in token[: envelope.LEAD_WITHIN]:
+            if envelope.is_delegation(token):
                 delegations[CID.of(token, DAG_CBOR)] = token
             else:
                 others[_kind(token)].append(token)
@@ -81,6 +81,14 @@ def kind(token: Token) -> str:
     kinds = {RECEIPT_COMMAND: "receipt", REVOKE_COMMAND: "revocation"}
     command = payload.get("cmd")
     return kinds.get(command, "invocation") if type(command) is str else "invocation"
+
+
+def read_invocation(data: bytes) -> Invocation:
+    """An invocation from outside, its signature checked. Raises Refusal."""
+    place = Place(CID.of(data, DAG_CBOR))
+    invocation = read(Invocation.parse, data, place)
+    check_signature(invocation.token, place)
+    return invocation
 
 
 def read_receipt(data: bytes) -> tuple[Invocation, Receipt | Assertion]:

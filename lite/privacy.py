@@ -70,5 +70,7 @@ def _parts(store: Store, cid: CID) -> Iterator[CID]:
     yield receipt.instruction
     yield from output_links(receipt)
     yield from receipt.fork
+    if receipt.invocation is not None:
+        yield receipt.invocation  # it holds the input as well
     if receipt.join is not None:
         yield receipt.join

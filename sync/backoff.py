@@ -53,6 +53,11 @@ class BackOff:
         """It answered, or there is a reason to try at once."""
         self._waits.pop(name, None)
 
+    def forget_under(self, start: str) -> None:
+        """There is a reason to try at once all whose names begin so."""
+        for name in [name for name in self._waits if name.startswith(start)]:
+            del self._waits[name]
+
     def hurry(self, within_s: float) -> None:
         """The network changed: try everybody within so many seconds, spread over them."""
         now = self._clock.monotonic()

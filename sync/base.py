@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol, runtime_checkable
 
 from sync.errors import ItemInvalid, ItemUnwanted
@@ -87,20 +87,27 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Bytes that were verified, and what the index has to know of them."""
+    """Bytes that were verified, and what the index has to know of them.
+
+    Attributes:
+        value: what the verifier read in them, for the store; it adds nothing to the bytes.
+    """
 
     id: bytes
     raw: bytes
     time: int
     lane: int = RECORDS
+    value: object = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What a verifier says of good bytes: their signed time in seconds, and their lane."""
+    """What a verifier says of good bytes: their signed time in seconds, their lane, and what it
+    read in them, so that the store need not read them again."""
 
     time: int
     lane: int = RECORDS
+    value: object = field(default=None, compare=False, repr=False)
 
 
 class RangeSource(Protocol):
@@ -136,6 +143,9 @@ class ItemStore(Protocol):
     def entries(self, ids: Collection[bytes]) -> Sequence[Entry]:
         """The rows of those that are in the set, in any order."""
 
+    def urgent(self) -> Collection[bytes]:
+        """All ids of the lane `CONTROL`, of which there are few."""
+
     def read(self, ids: Collection[bytes]) -> Mapping[bytes, bytes]:
         """The bytes of those that are here."""
 
@@ -167,12 +177,18 @@ class Verifier(Protocol):
 
 @runtime_checkable
 class BatchVerifier(Verifier, Protocol):
-    """A verifier that is quicker with many items at a time, as `threads.InThreads` is."""
+    """A verifier that judges many items while its caller does something else, as
+    `verdicts.InThreads` does."""
 
-    def verify_all(
+    def begin_all(
         self, items: Sequence[tuple[bytes, bytes]], peer: str
-    ) -> Sequence[Accepted | ItemInvalid | ItemUnwanted]:
-        """What `verify` says or raises of each (id, raw), in this order."""
+    ) -> Callable[[], Sequence[Accepted | ItemInvalid | ItemUnwanted]]:
+        """Begin to judge items, (id, raw) each.
+
+        Returns:
+            What waits for the verdicts: what `verify` says or raises of each, in this order. It is
+            called once, in the thread that called `begin_all`, and before the items are stored.
+        """
 
 
 class BlockSource(Protocol):

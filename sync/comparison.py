@@ -6,14 +6,15 @@ bounded. When it ends early, what it found is exchanged and another round goes o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import ceil, log2
 from typing import Final
 
-from sync.base import Clock, ItemStore
-from sync.messages import COMPARE_BYTES_MAX
+from sync.base import Clock, ItemStore, Summary
+from sync.messages import BY_COMPARISON, BY_CURSOR, COMPARE_BYTES_MAX, EQUAL, Hello
 from sync.meter import Meter
 from sync.reconcile import FINE, Outcome, Reconciler
+from sync.rules import CURSOR_GAP_MAX
 
 CPU_S_MAX: Final = 2.0  # for one peer's comparisons in a minute
 _ROUND_FRAMES: Final = 8  # beyond two for each level of the tree
@@ -26,13 +27,11 @@ class Round:
     Attributes:
         frames_max: messages it may send before it ends early.
         is_audit: the log is already being offered, so no cursor has to be set.
-        have: ids that the peer lacks.
     """
 
     frames_max: int
     is_audit: bool
     frames: int = 1
-    have: dict[bytes, None] = field(default_factory=dict)
 
 
 class Comparison:
@@ -69,7 +68,6 @@ class Comparison:
                 message
             )
         self.round.frames += 1
-        self.round.have.update(dict.fromkeys(outcome.have))
         return outcome
 
     def answer(self, message: bytes) -> bytes | None:
@@ -83,3 +81,19 @@ class Comparison:
             outcome = Reconciler(source, self.bytes_max, split=FINE).reconcile(message)
         ended = self._clock.monotonic()
         return outcome.reply if self._cpu.add(ended - began, ended) else None
+
+
+def way_on(hello: Hello, mine: Summary, store: ItemStore, *, audit: bool) -> int:
+    """How this side would go on after a hello, judging by its own log alone.
+
+    Args:
+        audit: the sets are compared even if the cursors would do.
+    """
+    cursor = hello.cursor
+    if hello.summary.content == mine.content:
+        return EQUAL
+    if audit or cursor is None or cursor.epoch != mine.epoch or not cursor.at.seq:
+        return BY_COMPARISON
+    is_ours = store.id_at(cursor.at.seq) == cursor.at.id
+    fits = is_ours and 0 <= mine.head.seq - cursor.at.seq <= CURSOR_GAP_MAX
+    return BY_CURSOR if fits else BY_COMPARISON

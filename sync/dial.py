@@ -149,7 +149,7 @@ async def dial(
         http = aiohttp.ClientSession(connector=connector)
         undo.push_async_callback(http.close)
         try:
-            opening = _open(http, pin, key, (address, set), heartbeat_s)
+            opening = _open(undo, http, pin, key, (address, set), heartbeat_s)
             channel = await asyncio.wait_for(opening, DIAL_S_MAX)
         except asyncio.TimeoutError:
             raise Unreachable(f"{address} did not answer in {DIAL_S_MAX:.0f} s") from None
@@ -160,6 +160,7 @@ async def dial(
 
 
 async def _open(
+    undo: AsyncExitStack,
     http: aiohttp.ClientSession,
     pin: _KeyPin,
     key: ChannelKey,
@@ -177,6 +178,9 @@ async def _open(
         compress=0,
         timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_S_MAX),
     )
+    # The connection is no longer the client's, whose `close` would leave it open.
+    undo.push_async_callback(close_socket, socket, aiohttp.WSCloseCode.GOING_AWAY, "")
+    undo.callback(abort, socket)  # first, so that nobody is waited for
     try:
         did, certificate = did_of_server(socket.get_extra_info("ssl_object"))
         pin.want = did  # whoever was let in answers for the whole channel

@@ -8,6 +8,7 @@ an item and its place in the index are written together or not at all.
     sync_bucket   count and sum for each stretch of 2^12 s: a comparison reads these first, and
                   rows only where something differs
     sync_entry    (set, id): what is known of an item, and whether there is one
+    sync_urgent   those of the lane `CONTROL`
     sync_log      (set, seq): the order of arrival, numbered from 1 without gaps
     sync_cursor   how far each peer's log was taken over
     sync_node     peers by number, and the epoch of the logs
@@ -22,6 +23,7 @@ from itertools import accumulate, islice
 from typing import Final
 
 from sync.base import (
+    CONTROL,
     EPOCH_BYTES,
     ID_BYTES,
     START,
@@ -50,6 +52,7 @@ CREATE TABLE IF NOT EXISTS sync_entry (
     grp INTEGER NOT NULL, id BLOB NOT NULL, seq INTEGER NOT NULL, time INTEGER NOT NULL,
     size INTEGER NOT NULL, lane INTEGER NOT NULL, source INTEGER NOT NULL,
     PRIMARY KEY (grp, id)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS sync_urgent ON sync_entry (grp, lane) WHERE lane = 0;
 CREATE TABLE IF NOT EXISTS sync_log (
     grp INTEGER NOT NULL, seq INTEGER NOT NULL, id BLOB NOT NULL,
     PRIMARY KEY (grp, seq)) WITHOUT ROWID;
@@ -107,33 +110,46 @@ class SetIndex:
             Those that are new in the set, in the order in which they came.
         """
         count, total, head = self._row()
-        added: list[bytes] = []
-        rows: list[tuple[int, bytes, int]] = []  # time, id, number in the log
-        buckets: dict[int, tuple[int, int]] = {}
-        sources: dict[str, int] = {}
+        fresh: dict[bytes, Entry] = {}
         for entry in entries:
             if len(entry.id) != ID_BYTES or not 0 <= entry.time <= TIME_MAX:
                 raise ValueError("an entry without an id of 32 bytes, or with an unlikely time")
-            if entry.source not in sources:
-                sources[entry.source] = self._node(entry.source)
-            seq = head + len(added) + 1
-            values = (entry.id, seq, entry.time, entry.size, entry.lane, sources[entry.source])
-            if self._insert(values):
-                added.append(entry.id)
-                rows.append((entry.time, entry.id, seq))
-                number = int.from_bytes(entry.id, "little")
-                before = buckets.get(entry.time >> _BUCKET_BITS, (0, 0))
-                buckets[entry.time >> _BUCKET_BITS] = (before[0] + 1, before[1] + number)
-        self._order(rows)
-        for bucket, (more, sum_more) in buckets.items():
+            fresh.setdefault(entry.id, entry)
+        for id in self.held(fresh):
+            del fresh[id]
+        if not fresh:
+            return []
+        self._insert(list(fresh.values()), head + 1)
+        for bucket, (more, sum_more) in _by_bucket(fresh.values()).items():
             self._raise(bucket, more, sum_more)
             total += sum_more
-        if added:
-            self._db.execute(
-                "UPDATE sync_set SET count = ?, total = ?, head = ? WHERE no = ?",
-                (count + len(added), _blob(total), head + len(added), self._no),
-            )
-        return added
+        self._db.execute(
+            "UPDATE sync_set SET count = ?, total = ?, head = ? WHERE no = ?",
+            (count + len(fresh), _blob(total), head + len(fresh), self._no),
+        )
+        return list(fresh)
+
+    def remove(self, ids: Collection[bytes]) -> int:
+        """Take ids out of the set in the caller's transaction; how many were there.
+
+        A set only grows for its peers: whoever takes ids out renews the epoch with them, so that
+        peers compare anew. The log has gaps then, and its head is the last row that is left.
+        """
+        count, total, _ = self._row()
+        gone = self.entries(ids)
+        if not gone:
+            return 0
+        for entry in gone:
+            number = int.from_bytes(entry.id, "little")
+            self._raise(entry.time >> _BUCKET_BITS, -1, -number)
+            total -= number
+        self._drop(gone)
+        self._db.execute(
+            "UPDATE sync_set SET count = ?2, total = ?3, head ="
+            " (SELECT coalesce(max(seq), 0) FROM sync_log WHERE grp = ?1) WHERE no = ?1",
+            (self._no, count - len(gone), _blob(total)),
+        )
+        return len(gone)
 
     def summary(self) -> Summary:
         count, total, head = self._row()
@@ -150,16 +166,25 @@ class SetIndex:
         return self._ranges
 
     def held(self, ids: Collection[bytes]) -> set[bytes]:
-        return {entry.id for entry in self.entries(ids)}
+        """Those that are in the set."""
+        found: set[bytes] = set()
+        for part in parts(ids):
+            query = f"SELECT id FROM sync_entry WHERE grp = ? AND id IN ({marks(part)})"
+            found.update(id for (id,) in self._db.execute(query, (self._no, *part)))
+        return found
 
     def entries(self, ids: Collection[bytes]) -> list[Entry]:
         """The rows of those that are in the set."""
         found: list[Entry] = []
-        for part in _parts(ids):
-            marks = ", ".join("?" * len(part))
-            query = f"{_ENTRY} WHERE e.grp = ? AND e.id IN ({marks})"
+        for part in parts(ids):
+            query = f"{_ENTRY} WHERE e.grp = ? AND e.id IN ({marks(part)})"
             found += [Entry(*row) for row in self._db.execute(query, (self._no, *part))]
         return found
+
+    def urgent(self) -> list[bytes]:
+        """All ids of the lane `CONTROL`."""
+        query = f"SELECT id FROM sync_entry WHERE grp = ? AND lane = {CONTROL}"
+        return [id for (id,) in self._db.execute(query, (self._no,))]
 
     def log_after(self, seq: int, limit: int) -> list[Entry]:
         query = (
@@ -194,23 +219,38 @@ class SetIndex:
         count, total, head = self._db.execute(query, (self._no,)).fetchone()
         return count, int.from_bytes(total, "little"), head
 
-    def _insert(self, values: tuple[bytes, int, int, int, int, int]) -> bool:
-        done = self._db.execute(
-            "INSERT OR IGNORE INTO sync_entry (grp, id, seq, time, size, lane, source)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (self._no, *values),
-        )
-        return bool(done.rowcount)
-
-    def _order(self, rows: Sequence[tuple[int, bytes, int]]) -> None:
-        self._db.executemany(
-            "INSERT INTO sync_order (grp, time, id) VALUES (?, ?, ?)",
-            ((self._no, time, id) for time, id, _ in sorted(rows)),
-        )
+    def _insert(self, fresh: Sequence[Entry], seq: int) -> None:
+        """Rows for entries that are new in the set, the first numbered `seq`. In the order of each
+        table, so that a page is written to once."""
+        no, sources = self._no, {did: self._node(did) for did in {one.source for one in fresh}}
+        numbered = list(enumerate(fresh, seq))
         self._db.executemany(
             "INSERT INTO sync_log (grp, seq, id) VALUES (?, ?, ?)",
-            ((self._no, seq, id) for _, id, seq in rows),
+            [(no, number, one.id) for number, one in numbered],
         )
+        self._db.executemany(
+            "INSERT INTO sync_order (grp, time, id) VALUES (?, ?, ?)",
+            sorted([(no, one.time, one.id) for one in fresh]),
+        )
+        self._db.executemany(
+            "INSERT INTO sync_entry (grp, id, seq, time, size, lane, source)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            sorted(
+                [
+                    (no, one.id, number, one.time, one.size, one.lane, sources[one.source])
+                    for number, one in numbered
+                ]
+            ),
+        )
+
+    def _drop(self, gone: Sequence[Entry]) -> None:
+        for query, rows in (
+            ("sync_entry WHERE grp = ? AND id = ?", [(one.id,) for one in gone]),
+            ("sync_order WHERE grp = ? AND time = ? AND id = ?", [(e.time, e.id) for e in gone]),
+            ("sync_log WHERE grp = ? AND seq = ?", [(one.seq,) for one in gone]),
+            ("sync_bucket WHERE grp = ? AND count = 0", [()]),
+        ):
+            self._db.executemany(f"DELETE FROM {query}", [(self._no, *row) for row in rows])
 
     def _raise(self, bucket: int, more: int, sum_more: int) -> None:
         query = "SELECT count, total FROM sync_bucket WHERE grp = ? AND bucket = ?"
@@ -305,7 +345,21 @@ def _blob(total: int) -> bytes:
     return (total % MODULUS).to_bytes(ID_BYTES, "little")
 
 
-def _parts(ids: Collection[bytes]) -> Iterator[list[bytes]]:
+def _by_bucket(entries: Iterable[Entry]) -> dict[int, tuple[int, int]]:
+    """Count and sum of the ids for each stretch of time."""
+    buckets: dict[int, tuple[int, int]] = {}
+    for entry in entries:
+        bucket = entry.time >> _BUCKET_BITS
+        count, total = buckets.get(bucket, (0, 0))
+        buckets[bucket] = (count + 1, total + int.from_bytes(entry.id, "little"))
+    return buckets
+
+
+def marks(values: Collection[bytes]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def parts(ids: Collection[bytes]) -> Iterator[list[bytes]]:
     """As many at a time as one statement takes."""
     left = iter(ids)
     while part := list(islice(left, _VARIABLES_MAX)):

@@ -1,5 +1,8 @@
 """The receiving half of a session: what to ask for, what to keep, and how far the cursor may go.
 
+What comes is judged while more comes, and many items are stored in one transaction: when enough of
+them are here, when nothing else is on its way, or when `flush` is called.
+
 Every offer that ends at a position is a batch. The cursor moves to that position when each id of
 the batch is settled (stored, held, missed or refused) and so are all batches before it; it moves in
 the transaction that stores the last of them.
@@ -9,8 +12,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 from sync.base import (
@@ -23,16 +27,17 @@ from sync.base import (
     Position,
     Verifier,
 )
-from sync.errors import ItemInvalid, ItemUnwanted, OrderError
+from sync.errors import ItemInvalid, OrderError, StoreError
 from sync.events import Answered, Event, GotBlock, Lacking, Missed, Refused, Stored
 from sync.messages import QUESTIONS_MAX, WANTS_MAX, Ack, Give, Offer
-from sync.verdicts import verdict
+from sync.verdicts import Verdict, verdict
 
 WANT_BYTES_MAX: Final = 512 * 1024  # asked for and not yet here
 PUSH_BYTES_MAX: Final = 512 * 1024  # what an initiator may send unasked after a comparison
 LACKING_MAX: Final = 65_536
 BATCHES_MAX: Final = 64
 NOTED_MAX: Final = 4_096
+TOGETHER_MAX: Final = 512  # items in one transaction, and those of one frame more
 _UNKNOWN_SIZE: Final = 1_024
 
 
@@ -40,6 +45,7 @@ class Claims:
     """Which session of a node asks for which id, so that no two peers send the same item."""
 
     def __init__(self) -> None:
+        self.stored = 0  # items that sessions stored
         self._owners: dict[bytes, object] = {}
 
     def take(self, id: bytes, owner: object) -> bool:
@@ -58,6 +64,14 @@ class _Batch:
     ids: set[bytes] = field(default_factory=set)
     at: Position | None = None
     closed: bool = False
+
+
+@dataclass(slots=True)
+class _Arrival:
+    """Items of one frame that are being judged, (id, bytes) each, and what waits for it."""
+
+    items: list[tuple[bytes, bytes]]
+    verdicts: Callable[[], Sequence[Verdict]]
 
 
 @dataclass(slots=True)
@@ -96,6 +110,9 @@ class Intake:
         self._elsewhere: dict[bytes, int] = {}  # asked for by another session of this node
         self._asked: dict[bytes, int] = {}
         self._asked_bytes = 0
+        self._arrivals: list[_Arrival] = []  # here, and not stored yet
+        self._here: set[bytes] = set()  # the ids in them
+        self._seen_stored = claims.stored
         self._demanded: set[bytes] = set()  # asked for by the application, whatever the budget
         self._blocks: dict[bytes, bool] = {}  # digest -> whether it was asked for already
         self._questions: dict[bytes, bool] = {}
@@ -103,7 +120,7 @@ class Intake:
 
     @property
     def is_idle(self) -> bool:
-        return not (self._batches or self.is_waiting)
+        return not (self._batches or self._here or self.is_waiting)
 
     @property
     def is_waiting(self) -> bool:
@@ -111,12 +128,17 @@ class Intake:
         return bool(self._asked or any(self._blocks.values()) or any(self._questions.values()))
 
     @property
+    def is_storing(self) -> bool:
+        """Items are here that are not stored yet."""
+        return bool(self._here)
+
+    @property
     def has_elsewhere(self) -> bool:
         return bool(self._elsewhere)
 
     @property
     def lacking(self) -> int:
-        return len(self._waiting) + len(self._elsewhere) + len(self._asked)
+        return len(self._waiting) + len(self._elsewhere) + len(self._asked) + len(self._here)
 
     @property
     def is_spent(self) -> bool:
@@ -164,7 +186,7 @@ class Intake:
         """Ask for items, and for blocks by their digests, whatever the budget is."""
         held = self._store.held(ids)
         for id in ids:
-            if id not in held and id not in self._asked:
+            if id not in held and id not in self._asked and id not in self._here:
                 self._demanded.add(id)
                 self._waiting = {id: self._waiting.pop(id, _UNKNOWN_SIZE), **self._waiting}
                 self._elsewhere.pop(id, None)
@@ -190,8 +212,11 @@ class Intake:
         room = WANTS_MAX - under_way
         wants = [id for id, sent in self._blocks.items() if not sent][:room]
         self._blocks.update(dict.fromkeys(wants, True))
-        candidates = [id for id in self._waiting if self._may_ask(id)][: room - len(wants)]
-        late = self._arrived_elsewhere(candidates)
+        candidates = list(islice(filter(self._may_ask, self._waiting), room - len(wants)))
+        late = Taken()
+        if self._claims.stored != self._seen_stored:
+            self._seen_stored = self._claims.stored
+            late = self._arrived_elsewhere(candidates)
         for id in candidates:
             size = self._waiting.get(id)
             if size is None:
@@ -215,7 +240,7 @@ class Intake:
         return self._arrived_elsewhere([*self._elsewhere, *free])
 
     def give(self, give: Give) -> Taken:
-        """Take over what the peer sent, in one transaction.
+        """Take over what the peer sent, in one transaction, now or with what comes next.
 
         Raises:
             StoreFull, StoreError: nothing was stored.
@@ -224,31 +249,50 @@ class Intake:
         ids = [hashlib.sha256(raw).digest() for raw in give.raws]
         held = self._store.held(ids)
         questioned = give.question is not None and self._questions.pop(give.question, False)
-        due: list[tuple[bytes, bytes]] = []
+        due: dict[bytes, bytes] = {}
         for id, raw in zip(ids, give.raws, strict=True):
             if id in self._blocks and len(raw) <= ITEM_BYTES_MAX:
                 del self._blocks[id]
                 taken.events.append(GotBlock(id, raw))
-            elif id in held:
-                self._resolve((id,))
+            elif id in held or id in self._here or id in due:
                 self.missed.pop(id, None)
             elif self._is_due(id, raw, questioned, taken):
                 self._budget -= 0 if id in self._demanded else len(raw)
-                due.append((id, raw))
-                self._resolve((id,))
+                due[id] = raw
                 self.missed.pop(id, None)
-        items = self._verified(due, taken)
+        self._resolve(held)
+        self._unask(due)
+        self._arrive(list(due.items()))
         if give.at is not None:
             batch = self._open or self._begin()
             batch.at, batch.closed, self._open = give.at, True, None
-        settled = self._settle(items)
-        taken.events += settled.events
-        taken.ack = settled.ack
+        at_once = give.at is not None or questioned or not self._asked
+        if at_once or len(self._here) >= TOGETHER_MAX:
+            taken = _both(taken, self.flush())
         if give.question is not None and questioned:
-            known = held.union(item.id for item in items)
+            stored = (event.ids for event in taken.events if isinstance(event, Stored))
+            known = held.union(*stored)
             raws = (raw for id, raw in zip(ids, give.raws, strict=True) if id in known)
             taken.events.append(Answered(give.question, tuple(raws)))
         return taken
+
+    def flush(self) -> Taken:
+        """Store what was judged good, in one transaction.
+
+        Raises:
+            StoreFull, StoreError: nothing was stored.
+        """
+        taken = Taken()
+        arrivals, self._arrivals = self._arrivals, []
+        items: list[Item] = []
+        for arrival in arrivals:
+            items += self._judged(arrival, taken)
+        here, self._here = self._here, set()
+        self._settled(here)
+        try:
+            return _both(taken, self._settle(items))
+        finally:
+            self._claims.release(here, self)
 
     def miss(self, ids: Sequence[bytes]) -> Taken:
         """The peer will not send these."""
@@ -266,9 +310,13 @@ class Intake:
             taken.events.append(Missed(tuple(known)))
         return taken
 
-    def end(self) -> None:
-        """Leave what was asked for to other sessions."""
+    def end(self) -> Taken:
+        """Keep what is here, and leave what was asked for to other sessions."""
         self._claims.release(self._asked, self)
+        try:
+            return self.flush()
+        except StoreError:
+            return Taken()  # nobody was told that it is here: it comes again
 
     def _begin(self) -> _Batch:
         if len(self._batches) >= BATCHES_MAX:
@@ -286,7 +334,10 @@ class Intake:
         if self.lacking + len(new) > LACKING_MAX:
             raise OrderError(f"more than {LACKING_MAX} items offered at once")
         batch.ids.update(new)
-        fresh = [id for id in new if id not in self._asked and id not in self._elsewhere]
+        fresh = [
+            id for id in new
+            if id not in self._asked and id not in self._elsewhere and id not in self._here
+        ]  # fmt: skip
         for id in fresh:
             self._waiting.setdefault(id, sizes[id])
         return fresh
@@ -307,11 +358,23 @@ class Intake:
             self._strike(id, "nobody asked for this item", taken)
         return False
 
-    def _verified(self, due: Sequence[tuple[bytes, bytes]], taken: Taken) -> list[Item]:
+    def _arrive(self, due: list[tuple[bytes, bytes]]) -> None:
+        """Begin to judge items."""
+        if not due:
+            return
+        if isinstance(self._verifier, BatchVerifier):
+            verdicts = self._verifier.begin_all(due, self._peer)
+        else:
+            found = [verdict(self._verifier, id, raw, self._peer) for id, raw in due]
+            verdicts = found.copy
+        self._arrivals.append(_Arrival(due, verdicts))
+        self._here.update(id for id, _ in due)
+
+    def _judged(self, arrival: _Arrival, taken: Taken) -> list[Item]:
         items: list[Item] = []
-        for (id, raw), found in zip(due, self._verdicts(due), strict=True):
+        for (id, raw), found in zip(arrival.items, arrival.verdicts(), strict=True):
             if isinstance(found, Accepted):
-                items.append(Item(id, raw, found.time, found.lane))
+                items.append(Item(id, raw, found.time, found.lane, found.value))
                 continue
             if isinstance(found, ItemInvalid):
                 self._strike(id, str(found), taken)
@@ -320,27 +383,28 @@ class Intake:
             _note(self.refused, id)
         return items
 
-    def _verdicts(
-        self, due: Sequence[tuple[bytes, bytes]]
-    ) -> Sequence[Accepted | ItemInvalid | ItemUnwanted]:
-        if isinstance(self._verifier, BatchVerifier):
-            return self._verifier.verify_all(due, self._peer)
-        return [verdict(self._verifier, id, raw, self._peer) for id, raw in due]
-
     def _strike(self, id: bytes, reason: str, taken: Taken) -> None:
         self.strikes += 1
         taken.events.append(Refused(id, reason, True))
 
     def _resolve(self, ids: Collection[bytes]) -> None:
         """Nothing more is to be done about these."""
+        self._unask(ids)
+        self._settled(ids)
+        self._claims.release(ids, self)
+
+    def _unask(self, ids: Collection[bytes]) -> None:
+        """These came, or never will."""
         for id in ids:
             self._asked_bytes -= self._asked.pop(id, 0)
             self._waiting.pop(id, None)
             self._elsewhere.pop(id, None)
             self._demanded.discard(id)
-            for batch in self._batches:
-                batch.ids.discard(id)
-        self._claims.release(ids, self)
+
+    def _settled(self, ids: Collection[bytes]) -> None:
+        """The cursor waits for these no more."""
+        for batch in self._batches:
+            batch.ids.difference_update(ids)
 
     def _arrived_elsewhere(self, ids: Collection[bytes]) -> Taken:
         """Other sessions may have stored some of these."""
@@ -359,6 +423,8 @@ class Intake:
         if items or cursor is not None:
             self._store.put(items, self._peer, cursor)
         self.stored += len(items)
+        self._claims.stored += len(items)
+        self._seen_stored += len(items)
         if cursor is not None:
             self._moved = cursor.at.seq
         events: list[Event] = [Stored(tuple(item.id for item in items))] if items else []
@@ -379,3 +445,8 @@ def _later(one: Position | None, other: Position | None) -> Position | None:
     if one is None or other is None:
         return one or other
     return max(one, other, key=lambda at: at.seq)
+
+
+def _both(first: Taken, second: Taken) -> Taken:
+    """What two steps led to, in their order."""
+    return Taken([*first.events, *second.events], second.ack or first.ack)

@@ -9,7 +9,7 @@ from typing import Final
 
 from sync.base import Cursor, Entry, Item, Random, Summary
 from sync.errors import StoreError, StoreFull
-from sync.index import SetIndex, SqlRanges, create
+from sync.index import SetIndex, SqlRanges, create, marks, parts
 
 Answers = Callable[[sqlite3.Connection, bytes, int], Sequence[bytes]]
 
@@ -46,17 +46,24 @@ class SqliteItems:
             yield self.index.ranges()
 
     def held(self, ids: Collection[bytes]) -> set[bytes]:
-        return {entry.id for entry in self.entries(ids)}
+        with _faults():
+            return self.index.held(ids)
 
     def entries(self, ids: Collection[bytes]) -> Sequence[Entry]:
         with _faults():
             return self.index.entries(ids)
 
-    def read(self, ids: Collection[bytes]) -> Mapping[bytes, bytes]:
-        query = "SELECT raw FROM sync_item WHERE id = ? AND raw IS NOT NULL"
+    def urgent(self) -> Collection[bytes]:
         with _faults():
-            rows = ((id, self.db.execute(query, (id,)).fetchone()) for id in ids)
-            return {id: row[0] for id, row in rows if row is not None}
+            return self.index.urgent()
+
+    def read(self, ids: Collection[bytes]) -> Mapping[bytes, bytes]:
+        found: dict[bytes, bytes] = {}
+        with _faults():
+            for part in parts(ids):
+                query = f"SELECT id, raw FROM sync_item WHERE id IN ({marks(part)}) AND raw NOTNULL"
+                found.update(self.db.execute(query, part).fetchall())
+        return found
 
     def log_after(self, seq: int, limit: int) -> Sequence[Entry]:
         with _faults():

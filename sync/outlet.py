@@ -6,7 +6,7 @@ Nothing is queued but ids: bytes are read from the store when the transport has 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from sync.base import (
@@ -33,6 +33,7 @@ from sync.messages import (
 )
 
 OFFERS_MAX: Final = 4  # offers that the peer has not acknowledged
+LOOKED_UP_MAX: Final = 4_096  # rows in one step
 WANTED_BASE: Final = 8_192  # wants a peer may send beyond twice the size of the set
 FRAME_BYTES_MIN: Final = ITEM_BYTES_MAX + 4_096
 
@@ -66,7 +67,8 @@ class Outlet:
         self._wants_max = 0
         self._missing: list[bytes] = []
         self._questions: list[bytes] = []
-        self._have: deque[Entry] = deque()  # what a comparison found that the peer lacks
+        self._found: dict[bytes, None] = {}  # what a comparison found that the peer lacks
+        self._have: deque[Entry] = deque()  # a part of it, looked up
         self._have_at: Position | None = None
         self._push = False
 
@@ -107,17 +109,31 @@ class Outlet:
         self._tail = seq
         self.due = True
 
-    def have(self, ids: Sequence[bytes], at: Position | None) -> None:
-        """Send what a comparison found that the peer lacks: itself when it is little and wanted.
+    def find(self, ids: Iterable[bytes]) -> None:
+        """Note what a message of a comparison showed that the peer lacks, the oldest first."""
+        self._found.update(dict.fromkeys(ids))
+
+    def have(self, at: Position | None) -> None:
+        """Send what the comparison found: itself when it is little and wanted.
 
         Args:
             at: with these the peer has this log so far; `START`: it has only these.
         """
-        entries = [entry for entry in self._store.entries(ids) if self._suits(entry)]
-        total = sum(entry.size for entry in entries)
-        self._push = total <= min(PUSH_BYTES_MAX, self._budget)
-        self._have.extend(sorted(entries, key=_urgency))
+        few = len(self._found) <= LOOKED_UP_MAX
+        if not few:  # all in one step would take long: urgent ones first, the others by parts
+            urgent = self._store.urgent()
+            self._found.update({id: None for id in urgent if self._found.pop(id, self) is None})
+        self._look_up()
+        total = sum(entry.size for entry in self._have)
+        self._push = few and total <= min(PUSH_BYTES_MAX, self._budget)
         self._have_at = at
+
+    def _look_up(self) -> None:
+        """Look up the next part of what was found."""
+        while self._found and not self._have:
+            part = [self._found.popitem()[0] for _ in range(min(LOOKED_UP_MAX, len(self._found)))]
+            suitable = [entry for entry in self._store.entries(part) if self._suits(entry)]
+            self._have.extend(sorted(suitable, key=_urgency))
 
     def want(self, ids: Sequence[bytes]) -> int:
         """Note what the peer asks for; how much of it is here.
@@ -219,11 +235,13 @@ class Outlet:
     def _next_have(self) -> Offer:
         most = min(IDS_MAX, self._frame // _OFFER_BYTES, len(self._have))
         part = [self._have.popleft() for _ in range(most)]
+        self._look_up()
         return _offer(part, self._end_of_have())
 
     def _next_pushed(self) -> Message:
         part = self._fitting(self._have)
-        raws = tuple(self._store.read(part).values())
+        found = self._store.read(part)
+        raws = tuple(found[id] for id in part if id in found)
         at = self._end_of_have()
         return self._sent(Give(raws, at)) if raws else Offer((), (), at)
 

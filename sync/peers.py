@@ -256,6 +256,20 @@ class PeerBook:
         """It asked to be left alone for as long."""
         self._waits.hold(did, min(seconds, BAN_S))
 
+    def refused(self, did: str, name: bytes, seconds: float) -> None:
+        """It does not share one set with this node; others go on as they are."""
+        self._waits.hold(_place(did, name), min(seconds, BAN_S))
+
+    def refused_s(self, did: str, name: bytes) -> float:
+        """Seconds for which it is not asked about a set."""
+        return self._waits.left_s(_place(did, name))
+
+    def retry(self, did: str) -> None:
+        """Somebody waits for it, or the owner changed something: nothing that was before keeps this
+        node from dialling it now, about any set."""
+        self._waits.forget(did)
+        self._waits.forget_under(_place(did, b""))
+
     def strike(self, did: str, times: int = 1) -> bool:
         """It broke rules. Returns whether that was one too many: it is left alone then."""
         now = self._clock.now()
@@ -379,6 +393,11 @@ class PeerBook:
         hints.sort(key=lambda one: (one.worked_at, one.heard_at))
         for old in hints[: max(0, len(hints) - ADDRESSES_MAX)]:
             self._store.drop_address(did, old.text)
+
+
+def _place(did: str, name: bytes) -> str:
+    """What the wait for one set of a peer is called."""
+    return f"{did}/{name.hex()}"
 
 
 def checked_address(text: str) -> str:

@@ -13,6 +13,7 @@ STRIKES_MAX: Final = 3
 HELLO_S_MAX: Final = 10.0
 OWED_S_MAX: Final = 30.0  # without anything that was asked for
 OFFER_DELAY_S: Final = 0.05  # new items that come within it go into one offer
+STORE_DELAY_S: Final = 0.05  # items that come within it go into one transaction
 CLAIMS_POLL_S: Final = 1.0
 CONTROL_BYTES_MAX: Final = 8 * 1024 * 1024  # frames that bring no items, in a burst
 CONTROL_BYTES_PER_S: Final = 64 * 1024

@@ -217,10 +217,13 @@ class Runner:
 
     def _due(self) -> tuple[list[Call], float | None]:
         try:
-            return self._book.due(self._busy())
+            calls, soonest_s = self._book.due(self._busy())
+            known = [peer.did for peer in self._book.peers() if peer.rights]
         except StoreError as error:
             self.problem = str(error)
             return [], STORE_RETRY_S
+        waits = [soonest_s, *map(self._refused_s, known)]
+        return calls, min((wait_s for wait_s in waits if wait_s), default=None)
 
     def _busy(self) -> set[str]:
         """Peers that there is no reason to dial."""
@@ -228,7 +231,15 @@ class Runner:
         return self._dialling | {did for did in known if not self._sets_without_talk(did)}
 
     def _sets_without_talk(self, did: str) -> list[SyncSet]:
-        return [one for one in self._sets_for(did) if (did, one.name) not in self._talks]
+        """Those that it can be called about now."""
+        missing = [one for one in self._sets_for(did) if (did, one.name) not in self._talks]
+        return [one for one in missing if not self._book.refused_s(did, one.name)]
+
+    def _refused_s(self, did: str) -> float:
+        """Seconds until it may be asked about a set again that it refused; 0: there is none."""
+        missing = [one for one in self._sets_for(did) if (did, one.name) not in self._talks]
+        waits = (self._book.refused_s(did, one.name) for one in missing)
+        return min((wait_s for wait_s in waits if wait_s), default=0.0)
 
     async def _call(self, call: Call) -> None:
         did, addresses = call.did, call.addresses
@@ -356,8 +367,8 @@ class Runner:
         if is_last:
             retry_s = None if closed is None else closed.retry_s
             if closed is not None and closed.code == UNAUTHORISED:
-                retry_s = retry_s or STRANGER_RETRY_S
-            if retry_s:
+                self._book.refused(did, name, retry_s or STRANGER_RETRY_S)
+            elif retry_s:
                 self._book.hold(did, retry_s)
             else:
                 self._book.missed(did)
@@ -424,7 +435,7 @@ class Runner:
             peer=peer,
             link=link,
             why="" if link == "connected" and whole else self._why.get(peer.did, ""),
-            next_s=self._book.waits_s(peer.did) if waits else None,
+            next_s=(self._book.waits_s(peer.did) or self._refused_s(peer.did)) if waits else None,
             sets=tuple(shared),
             in_sync=bool(wanted) and whole and all(one.status.in_sync for one in shared),
         )

@@ -14,20 +14,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any, Final
 
 from sync import messages as msg
 from sync import rules as bounds
+from sync import standing
 from sync.agreement import Agreement
 from sync.base import START, BlockSource, Clock, ItemStore, Phase, Position, Verifier
-from sync.comparison import Comparison
+from sync.comparison import Comparison, way_on
 from sync.errors import FrameError, OrderError, ProtocolError, StoreError, StoreFull
-from sync.events import Closed, Differs, Event, Greeted, Status, Synced
+from sync.events import Closed, Differs, Event, Greeted, Status, Stored, Synced
 from sync.intake import PUSH_BYTES_MAX, Claims, Intake, Taken
 from sync.meter import Meter
 from sync.outlet import FRAME_BYTES_MIN, Outlet
 from sync.rules import Rules
-from sync.standing import reason
 
 
 class Session:
@@ -77,6 +78,7 @@ class Session:
         self._began_at = self._busy_at = self._owed_at = now
         self._offer_at: float | None = None
         self._claims_at: float | None = None
+        self._store_at: float | None = None
         self._was_audit = False
         self._active = True  # something happened since the last look whether all is at rest
         self._mine = store.summary()
@@ -169,22 +171,10 @@ class Session:
     def status(self) -> Status:
         content, theirs = self._store.summary().content, self._agreement.theirs
         in_sync = self.is_idle and content == theirs
-        return Status(
-            phase=self.phase,
-            in_sync=in_sync,
-            reason="" if in_sync else self._reason(content),
-            count=content[0],
-            their_count=None if theirs is None else theirs[0],
-            lacking=self._intake.lacking,
-            unacknowledged=self._outlet.unacked,
-            refused=len(self._intake.refused),
-            missed=len(self._intake.missed),
-            strikes=self._intake.strikes,
-            bytes_in=self.bytes_in,
-            bytes_out=self.bytes_out,
-            given=self._outlet.given,
-            spent=self._intake.is_spent,
-        )
+        counts = (content[0], None if theirs is None else theirs[0])
+        why = "" if in_sync else self._reason(content)
+        found = standing.status(self.phase, why, counts, self._intake, self._outlet)
+        return replace(found, bytes_in=self.bytes_in, bytes_out=self.bytes_out)
 
     # Frames.
 
@@ -223,23 +213,12 @@ class Session:
         self._intake.epoch = hello.summary.epoch
         self._outlet.greet(hello)
         self._comparison.bytes_max = min(msg.COMPARE_BYTES_MAX, hello.frame_max - 64)
-        self._mode = self._choice(hello)
+        self._mode = way_on(hello, self._mine, self._store, audit=self._rules.audit)
         self._urgent.append(msg.Mode(self._mode))
         self.phase = "mode"
         self._events.append(Greeted(hello))
         if self._mode == msg.BY_COMPARISON and self._is_initiator:
             self._start_round(is_audit=False)  # whatever mode the peer chooses
-
-    def _choice(self, hello: msg.Hello) -> int:
-        """How this side would go on, judging by its own log alone."""
-        mine, cursor = self._mine, hello.cursor
-        if hello.summary.content == mine.content:
-            return msg.EQUAL
-        if self._rules.audit or cursor is None or cursor.epoch != mine.epoch or not cursor.at.seq:
-            return msg.BY_COMPARISON
-        is_ours = self._store.id_at(cursor.at.seq) == cursor.at.id
-        fits = is_ours and 0 <= mine.head.seq - cursor.at.seq <= bounds.CURSOR_GAP_MAX
-        return msg.BY_CURSOR if fits else msg.BY_COMPARISON
 
     def _on_mode(self, message: msg.Mode) -> None:
         if self._greeting is None:
@@ -261,11 +240,7 @@ class Session:
         self._apply(self._intake.offer(offer))
 
     def _on_give(self, give: msg.Give) -> None:
-        before = self._intake.stored
         self._apply(self._intake.give(give))
-        if stored := self._intake.stored - before:
-            self._control.add(-stored * bounds.CONTROL_CREDIT, self._clock.monotonic())
-            self.notify()
 
     def _on_compare(self, compare: msg.Compare) -> None:
         if self._is_initiator:
@@ -288,6 +263,7 @@ class Session:
         self._owed_at = self._clock.monotonic()
         outcome = comparison.take(message)
         self._apply(self._intake.need(outcome.need))
+        self._outlet.find(outcome.have)
         if outcome.reply is not None and comparison.round.frames <= comparison.round.frames_max:
             self._urgent.append(msg.Compare(outcome.reply))
         else:
@@ -336,7 +312,7 @@ class Session:
             theirs = None if ended.is_audit else self._greeting.summary.head
             mine = self._outlet.tail if ended.is_audit else self._mine.head
         self._apply(self._intake.end_round(theirs))
-        self._outlet.have(tuple(ended.have), mine)
+        self._outlet.have(mine)
         if complete and not ended.is_audit:
             self._outlet.start(self._mine.head.seq)
         self._rest_of_rounds = None if complete else self._progress
@@ -378,7 +354,9 @@ class Session:
     def _reason(self, content: tuple[int, bytes]) -> str:
         comparing = self._comparison.round is not None or self._rest_of_rounds is not None
         told = self._agreement.is_told(content)
-        return reason(self.phase, self._intake, self._outlet, comparing=comparing, told=told)
+        return standing.reason(
+            self.phase, self._intake, self._outlet, comparing=comparing, told=told
+        )
 
     # Time.
 
@@ -390,6 +368,7 @@ class Session:
             self._offer_at if self.phase == "live" else None,
             *((self._agreement.state_at, self._agreement.audit_at) if self.is_idle else ()),
             self._claims_at,
+            self._store_at,
         )
 
     def _on_time(self) -> None:
@@ -407,6 +386,8 @@ class Session:
         if self._claims_at is not None and now >= self._claims_at:
             self._claims_at = None
             self._apply(self._intake.look_elsewhere())
+        if self._store_at is not None and now >= self._store_at:
+            self._apply(self._intake.flush())
         self._rest()
 
     # Sending.
@@ -449,10 +430,18 @@ class Session:
         self._events += taken.events
         if taken.ack is not None and (self._ack is None or taken.ack.at.seq > self._ack.at.seq):
             self._ack = taken.ack
+        now = self._clock.monotonic()
         if taken.events:
-            self._owed_at = self._clock.monotonic()
+            self._owed_at = now
+        if stored := sum(len(one.ids) for one in taken.events if isinstance(one, Stored)):
+            self._control.add(-stored * bounds.CONTROL_CREDIT, now)
+            self.notify()
         if self._intake.has_elsewhere and self._claims_at is None:
-            self._claims_at = self._clock.monotonic() + bounds.CLAIMS_POLL_S
+            self._claims_at = now + bounds.CLAIMS_POLL_S
+        if not self._intake.is_storing:
+            self._store_at = None
+        elif self._store_at is None:
+            self._store_at = now + bounds.STORE_DELAY_S
         if self._intake.strikes >= bounds.STRIKES_MAX:
             self._end(msg.PROTOCOL, "too many bad items", blame=True, retry_s=bounds.BLAME_RETRY_S)
 
@@ -477,8 +466,9 @@ class Session:
     def _finish(self, closed: Closed) -> None:
         self.phase = "closed"
         self._urgent.clear()
-        self._intake.end()
-        self._events.append(closed)
+        self._apply(self._intake.end())
+        blame = closed.blame or self._intake.strikes >= bounds.STRIKES_MAX
+        self._events.append(replace(closed, blame=blame))
 
     def _drain(self) -> list[Event]:
         events, self._events = self._events, []

@@ -3,8 +3,31 @@
 from __future__ import annotations
 
 from sync.base import Phase
+from sync.events import Status
 from sync.intake import Intake
 from sync.outlet import Outlet
+
+
+def status(
+    phase: Phase, why: str, counts: tuple[int, int | None], intake: Intake, outlet: Outlet
+) -> Status:
+    """What there is to say of a session but for its bytes; `why`: empty when it is in sync."""
+    return Status(
+        phase=phase,
+        in_sync=not why,
+        reason=why,
+        count=counts[0],
+        their_count=counts[1],
+        lacking=intake.lacking,
+        unacknowledged=outlet.unacked,
+        refused=len(intake.refused),
+        missed=len(intake.missed),
+        strikes=intake.strikes,
+        bytes_in=0,
+        bytes_out=0,
+        given=outlet.given,
+        spent=intake.is_spent,
+    )
 
 
 def reason(phase: Phase, intake: Intake, outlet: Outlet, *, comparing: bool, told: bool) -> str:

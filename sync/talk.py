@@ -39,7 +39,8 @@ class Talk:
         """Returns when the session is closed and the channel too. Raises nothing of the peer's."""
         reading = asyncio.get_running_loop().create_task(self._read())
         try:
-            await self._write()
+            reading.add_done_callback(lambda _: self._moved.set())
+            await self._write(reading)
         except ChannelError:
             self._tell(self.session.lost())
         finally:
@@ -82,10 +83,12 @@ class Talk:
             self._moved.set()
             await asyncio.sleep(0)  # a peer with much to say does not keep others from talking
 
-    async def _write(self) -> None:
+    async def _write(self, reading: asyncio.Task[None]) -> None:
         loop = asyncio.get_running_loop()
         while True:
             self._moved.clear()
+            if reading.done():
+                reading.result()  # a fault of this program ends the talk, and is seen
             self._tell(self.session.tick())  # what is due now may be something to send
             while (frame := self.session.to_send()) is not None:
                 await self.channel.send(frame)

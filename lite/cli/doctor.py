@@ -35,6 +35,7 @@ State = Literal["ok", "warning", "failed"]
 PYTHON_MIN = (3, 10)
 SQLITE_MIN = (3, 37, 0)  # STRICT tables
 CLOCK_AHEAD_MAX_S = 60
+IDLE_MAX_S = 86_400
 _NO_CACHE = "Modules are compiled again by each process: make it a folder of yours, or remove it."
 OTHER_VARIABLES = frozenset({"IPVM_HOME", "IPVM_DEBUG", "IPVM_VECTORS"})
 
@@ -253,6 +254,7 @@ def _store(config: Config, deep: bool, repair: bool) -> Iterator[Finding]:
         return
     with store:
         yield _clock(store)
+        yield from _rights(store)
         mended = store.check(deep=deep, repair=True) if repair else []
         problems = store.check(deep=deep)
         stats = store.stats()
@@ -278,6 +280,29 @@ def _problem(problem: Problem) -> Finding:
         return Finding("store", "warning", problem.text, hint)
     hint = "--repair drops what is damaged; `ipvm restore` puts a backup in place."
     return Finding("store", "failed", problem.text, hint, IntegrityError.exit_code)
+
+
+def _rights(store: Store) -> Iterator[Finding]:
+    """A remark where all rights of this node have expired and nothing shows that so much time has
+    passed: then the clock may be ahead."""
+    from lite.clock import SystemClock
+    from lite.keys import Key
+    from lite.ucan.show import span
+
+    try:
+        did = Key.load(store.home / "key").did
+    except IpvmError:
+        return  # it has a line of its own
+    now, found = SystemClock().now(), store.tokens.rights_ended_at(did)
+    if found is None:
+        return
+    ended, came = found
+    newest = max(came, store.tokens.latest().signed_at)
+    if now - newest > IDLE_MAX_S:
+        text = f"all that this node was given has expired, the last of it at {moment(ended)}; the "
+        text += f"clock is {span(now - newest)} past the newest thing that was signed or came here"
+        hint = "Set the clock if it is ahead; else ask for new delegations."
+        yield Finding("rights", "warning", text, hint)
 
 
 def _clock(store: Store | None) -> Finding:

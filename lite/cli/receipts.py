@@ -181,10 +181,13 @@ def verify(shell: Shell, ref: str) -> None:
         shell.line(
             f"verified     {counted(one.blocks, 'block')}, {size(one.bytes)}, and the signature"
         )
+        if one.note:
+            shell.line(f"not checked  {one.note}")
 
 
 def _verified(one: Verified) -> dict[str, Any]:
-    return {**receipt_fields(one.receipt), "blocks": one.blocks, "bytes": one.bytes}
+    fields = {"blocks": one.blocks, "bytes": one.bytes, "note": one.note}
+    return {**receipt_fields(one.receipt), **fields}
 
 
 @verb("forget", in_group=receipt, example="ipvm receipt forget q4wz7ka")

@@ -151,7 +151,7 @@ class Shell:
             data = dag_json.encode(whole)
         except CodecError:  # a file's name, or what it was called, is not UTF-8
             data = dag_json.encode(encodable(whole))
-        self.write(data + b"\n")
+        self.write(_plain(data) + b"\n")
 
     def emit_error(
         self, code: str, message: str, hint: str | None, more: Mapping[str, object] | None = None
@@ -164,7 +164,7 @@ class Shell:
         text = json.dumps(
             fields, ensure_ascii=False, separators=(",", ":"), sort_keys=True, default=str
         )
-        self._write(text.encode() + b"\n")
+        self._write(_plain(text.encode()) + b"\n")
 
     def note(self, text: str) -> None:
         """A line for people on stderr, unless `-q`."""
@@ -179,6 +179,20 @@ class Shell:
     def watched(self) -> bool:
         """Whether a person sees progress on stderr."""
         return not self.quiet and not self.json and sys.stderr.isatty()
+
+
+def _plain(data: bytes) -> bytes:
+    """JSON with all that a terminal would obey, or would not show, as escapes; it says the same."""
+    text = data.decode()
+    if text.isprintable():
+        return data
+    return "".join(char if char.isprintable() else _escaped(char) for char in text).encode()
+
+
+def _escaped(char: str) -> str:
+    """A character as JSON escapes it: beyond U+FFFF in two halves."""
+    units = char.encode("utf-16-be").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
 def need_stdout(hint: str) -> None:

@@ -151,9 +151,7 @@ def _as_json(branch: Branch, judged: Judged) -> dict[str, Any]:
         "reason": judged.refusal,
         "code": judged.code,
     }
-    if token is None:
-        return {**fields, "reason": item.problem}
-    return {**fields, **token_fields(token)}
+    return fields if token is None else {**fields, **token_fields(token)}
 
 
 def token_fields(token: Delegation | Invocation) -> dict[str, Any]:

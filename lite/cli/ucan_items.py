@@ -29,6 +29,7 @@ class Item:
         kind: delegation, invocation, revocation, receipt, or broken.
         token: None when it is broken.
         problem: why it is.
+        code: of that.
     """
 
     kind: str
@@ -36,6 +37,7 @@ class Item:
     data: bytes
     token: Delegation | Invocation | None
     problem: str = ""
+    code: str | None = None
 
 
 @frozen
@@ -57,7 +59,7 @@ def read(data: bytes) -> Item:
     try:
         token = read_token(_parse, data, Place(None, noun="the token"), cid=cid)
     except Refusal as error:
-        return Item("broken", cid, data, None, str(error))
+        return Item("broken", cid, data, None, str(error), error.code)
     if isinstance(token, Delegation):
         return Item("delegation", cid, data, token)
     kinds = {REVOKE: "revocation", RECEIPT: "receipt"}

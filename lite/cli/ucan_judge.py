@@ -86,7 +86,7 @@ class Judge:
     def one(self, item: Item) -> Judged:
         """Whether a token holds now, with what came beside it and what is in the store."""
         if item.token is None:
-            return Judged(False, None, item.problem)
+            return Judged(False, None, item.problem, item.code)
         if self._searches.exhausted:
             return self._skip()
         verdict = self._authority.judge(item.data, self._along)

@@ -10,7 +10,7 @@ from lite.cli.command import verb
 from lite.cli.shell import Shell, TaskEnded, complain
 
 if TYPE_CHECKING:
-    from lite.authority import Imports
+    from lite.authority import Imports, Stored
     from lite.cli.ucan_items import Item
     from lite.cli.ucan_judge import Judged
     from lite.node import Node
@@ -73,18 +73,32 @@ def list_(shell: Shell) -> None:
     from lite.cli.ucan_items import read
     from lite.cli.ucan_judge import Judge
     from lite.cli.ucan_words import say
+    from lite.store.faults import changed
 
     node = shell.node()
-    items = [read(entry.token.data) for entry in node.authority.tokens()]
+    tokens = node.authority.tokens()
+    items = [_damaged(one) if one.token is None else read(one.token.data) for one in tokens]
     judge = Judge(node)
     rows = [(item, judge.one(item)) for item in items]
     if shell.json:
         shell.emit({"tokens": [_row(item, judged) for item, judged in rows]})
-        return
-    for item, judged in rows:
-        say(shell, _line(node, item, judged))
-    if judge.skipped:
-        say(shell, judge.left_out())
+    else:
+        for item, judged in rows:
+            say(shell, _line(node, item, judged))
+        if judge.skipped:
+            say(shell, judge.left_out())
+    if damaged := [one for one in tokens if one.token is None]:
+        first = changed(f"the {damaged[0].kind} {damaged[0].cid}")
+        complain(str(first), first.hint)
+        raise TaskEnded(first.exit_code)
+
+
+def _damaged(one: Stored) -> Item:
+    from lite.cli.ucan_items import Item
+    from lite.store.faults import changed
+
+    fault = changed(f"the {one.kind} {one.cid}")
+    return Item("broken", one.cid, b"", None, str(fault), fault.code)
 
 
 def _row(item: Item, judged: Judged) -> dict[str, Any]:

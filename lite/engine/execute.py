@@ -37,7 +37,8 @@ class Phases:
         """A compilation begins."""
 
     def running(self, path: str, limits: Limits) -> None:
-        """The guest begins; `path` as in `Outcome`, `limits` with the bound on its result."""
+        """The input is read, then the guest begins; `path` as in `Outcome`, `limits` with the bound
+        on its result."""
 
 
 def engine_id(engine: Engine) -> str:
@@ -74,9 +75,11 @@ def run_job(
     try:
         loaded = codes.get(engine, job.module, load_wasm, job.caps, phases.compiling)
         path = loaded.info.path
-        call = _prepare(job, loaded.info)
-        limits = _for_result(job.limits, loaded.info.exports[call.export].result, loaded.info)
+        export = _find(job.func, loaded.info)
+        limits = _for_result(job.limits, loaded.info.exports[export].result, loaded.info)
+        # Before the input is read: until here the bounds of a compilation or of another run hold.
         phases.running(path, limits)
+        call = _prepare(job, export, loaded.info)
         run = engine.open(loaded.code, limits, job.caps, call.host)
     except GuestFailure as failure:
         return failed(failure, path=path, engine=made_by), None
@@ -108,9 +111,8 @@ class _Call:
     convert: Callable[[Any], Any]
 
 
-def _prepare(job: Job, info: ModuleInfo) -> _Call:
-    """Find the function and convert the arguments. Raises `GuestFailure`."""
-    export = _find(job.func, info)
+def _prepare(job: Job, export: str, info: ModuleInfo) -> _Call:
+    """Convert the arguments of the function `export`. Raises `GuestFailure`."""
     func = info.exports[export]
     load = partial(_load, job.content)
     if info.kind == "wasi-command":

@@ -11,8 +11,9 @@ What it says to the node, each a map with `at`:
 | none    | no engine can be loaded, or not for this module    | message, hint              |
 | need    | send the module's bytes                            |                            |
 | compile | a compilation begins, bounded by the caps          |                            |
-| run     | the guest begins, bounded by the limits; only said | path                       |
-|         | when the module had to be sent                     |                            |
+| run     | its input is read, then the guest begins, bounded  | path                       |
+|         | by the limits; only said when the module had to be |                            |
+|         | sent                                               |                            |
 | trace   | what the guest has written meanwhile; in all no    | data                       |
 |         | more than `TRACE_BYTES_MAX`                        |                            |
 | done    | how the job ended, with the whole trace            | `wire.outcome_message`     |
@@ -36,7 +37,7 @@ from lite.engine.cache import CodeCache, CompileCache
 from lite.engine.death import memory_limit
 from lite.engine.execute import Phases, engine_id, run_job
 from lite.engine.frames import Channel, Closed
-from lite.engine.job import failed
+from lite.engine.job import Job, failed
 from lite.engine.wire import Blobs, caps_from, job_from, outcome_message
 from lite.errors import EngineUnavailable
 from lite.frozen import replace
@@ -117,7 +118,9 @@ class _Server:
     def _run(self, message: dict[str, Any], blobs: Blobs) -> None:
         self._channel.eager_s = EAGER_S if message["eager"] else 0.0
         job = job_from(message, blobs, self._tell)
-        phases = _Announced(self._channel, job.caps, self._engine.name, sum(map(len, blobs)))
+        phases = _Announced(
+            self._channel, job.caps, self._engine.name, _input_bytes(job, blobs)
+        )
         load_wasm = partial(self._wasm, message, blobs, phases)
         try:
             outcome, ok = run_job(self._engine, self._codes, job, load_wasm, phases)
@@ -161,6 +164,12 @@ class _Server:
             wasm = blobs.get(placed)
         phases.loading()
         return wasm
+
+
+def _input_bytes(job: Job, blobs: Blobs) -> int:
+    """What the job brings along, and what of its links waits in files to be read."""
+    waiting = (c.data.stat().st_size for c in job.content.values() if isinstance(c.data, Path))
+    return sum(map(len, blobs)) + sum(waiting)
 
 
 class _Announced(Phases):

@@ -39,6 +39,8 @@ _SHAPE_BYTES_MAX = 512
 _STR = frozenset({str})
 _MAY_LINK = frozenset({CID, dict, list})
 _shapes: dict[tuple[str, ...], Sequence[tuple[bytes, str]]] = {}
+_KEYS_MAX = 1_024
+_keys: dict[bytes, str] = {}  # short map keys that were read, by their encoded form
 
 
 def encode(value: object, *, depth: int = 0) -> bytes:
@@ -276,24 +278,29 @@ def _item(data: bytes, at: int, depth: int) -> tuple[Any, int]:
     pos = at + 1
     if argument >= 24:
         argument, pos = _argument(data, at)
-    if major == _UNSIGNED:
-        return argument, pos
     if major == _TEXT:
         return _text(data, at, pos, argument)
-    if major == _BYTES:
-        return _take(data, pos, argument), pos + argument
     if major == _MAP:
         return _map(data, pos, argument, depth)
-    if major == _LIST:
-        return _list(data, pos, argument, depth)
     if major == _TAG:
         return _link(data, at, pos, argument)
+    if major == _BYTES:
+        chunk = data[pos : pos + argument]
+        if len(chunk) != argument:
+            raise IndexError
+        return chunk, pos + argument
+    if major == _UNSIGNED:
+        return argument, pos
+    if major == _LIST:
+        return _list(data, pos, argument, depth)
     return -1 - argument, pos
 
 
 def _argument(data: bytes, at: int) -> tuple[int, int]:
     """The number in or behind an initial byte whose low bits are 24 or more."""
     info = data[at] & 31
+    if info == 24 and data[at + 1] >= 24:
+        return data[at + 1], at + 2
     kind = _KINDS[data[at] >> 5]
     if info > 27:
         if info == 31 and kind in ("byte string", "text", "list", "map"):
@@ -316,8 +323,11 @@ def _take(data: bytes, at: int, size: int) -> bytes:
 
 
 def _text(data: bytes, at: int, pos: int, size: int) -> tuple[str, int]:
+    chunk = data[pos : pos + size]
+    if len(chunk) != size:
+        raise IndexError
     try:
-        return _take(data, pos, size).decode(), pos + size
+        return chunk.decode(), pos + size
     except UnicodeDecodeError as error:
         raise _bad(f"text is not valid UTF-8: {error.reason}", pos + error.start) from None
 
@@ -339,11 +349,14 @@ def _map(data: bytes, pos: int, count: int, depth: int) -> tuple[dict[str, Any],
     previous = b""
     for _ in range(count):
         at = pos
-        key, pos = _item(data, at, depth)
-        if type(key) is not str:
-            raise _bad("map key is not a string", at)
         # Heads are in shortest form, so encoded keys compare as the rule wants it: length first.
-        encoded = data[at:pos]
+        encoded = data[at : at + data[at] - 0x5F]  # if it is a short text, which nearly all are
+        known = _keys.get(encoded)
+        if known is None:
+            key, pos = _key(data, at, depth)
+            encoded = data[at:pos]
+        else:
+            key, pos = known, at + len(encoded)
         if encoded <= previous:
             if encoded == previous:
                 raise _bad(f"duplicate map key: {key!r}", at, "key-duplicate")
@@ -351,6 +364,18 @@ def _map(data: bytes, pos: int, count: int, depth: int) -> tuple[dict[str, Any],
         previous = encoded
         pairs[key], pos = _item(data, pos, depth)
     return pairs, pos
+
+
+def _key(data: bytes, at: int, depth: int) -> tuple[str, int]:
+    """Read a map key, and remember it if it is a short one: few are in use."""
+    key, pos = _item(data, at, depth)
+    if type(key) is not str:
+        raise _bad("map key is not a string", at)
+    if pos - at <= 24:
+        if len(_keys) >= _KEYS_MAX:
+            _keys.clear()
+        _keys[data[at:pos]] = key
+    return key, pos
 
 
 def _check_count(data: bytes, pos: int, items: int, depth: int) -> None:
@@ -362,6 +387,11 @@ def _check_count(data: bytes, pos: int, items: int, depth: int) -> None:
 
 
 def _link(data: bytes, at: int, pos: int, tag: int) -> tuple[CID, int]:
+    if data[at : at + 5] == _LINK_36 and len(data) >= at + 41:
+        try:
+            return CID.from_bytes(data[at + 5 : at + 41]), at + 41
+        except CidError:
+            pass  # said below, with its place
     if tag != LINK_TAG:
         name = " (bignum)" if tag in (2, 3) else ""
         raise _bad(f"tag {tag}{name} is not allowed, only 42 for links", at)

@@ -91,6 +91,10 @@ class Ops(Mapping[str, Op]):
         return self._plugins
 
 
+# What foreign code may end with: `sys.exit()` in it is its own end, not that of the node.
+FOREIGN: Final = (Exception, SystemExit, GeneratorExit)
+
+
 class Unusable:
     """An operation that is known by name and cannot run here; it says why.
 
@@ -128,7 +132,7 @@ def _plugin(name: str, points: list[EntryPoint], config: Config) -> Op:
     try:
         op = points[0].load()(config)
         wrong = _wrong(name, op)
-    except Exception as fault:  # foreign code: whatever it raises is said, with its name
+    except FOREIGN as fault:  # whatever it raises is said, with its name
         wrong = f"{type(fault).__name__}: {fault}"
     if wrong:
         reason = f"{name} of {told} cannot be used: {wrong}"
@@ -169,15 +173,20 @@ class Plugin:
         self.needs = op.needs
 
     def level_of(self, instruction: Instruction) -> Level:
+        """What it says; what it cannot say, or says amiss, is the highest."""
         say: Callable[[Instruction], Level] | None = getattr(self._op, "level_of", None)
-        return self.level if say is None else say(instruction)
+        try:
+            level = self.level if say is None else say(instruction)
+        except FOREIGN:
+            return "mutation"
+        return level if level in LEVELS else "mutation"
 
     def missing(self, ready: Ready) -> str | None:
         try:
             return self._op.missing(ready)
         except IpvmError:
             raise
-        except Exception as fault:
+        except FOREIGN as fault:
             raise QueuedError(
                 f"{self._crashed(fault)}, when it was asked what is missing"
             ) from fault
@@ -188,13 +197,13 @@ class Plugin:
             _check_outcome(outcome)
         except (IpvmError, InDoubt):
             raise
-        except Exception as fault:
+        except FOREIGN as fault:
             if self.level_of(ready.instruction) == "mutation":
                 raise InDoubt(self._crashed(fault)) from fault
             return Outcome(error={"code": "op-crash", "message": self._crashed(fault)})
         return outcome
 
-    def _crashed(self, fault: Exception) -> str:
+    def _crashed(self, fault: BaseException) -> str:
         told = f"{type(fault).__name__}: {fault}"
         return f"{self.name} of {self._distribution} crashed: {told[:500]}"
 

@@ -12,7 +12,7 @@ from lite.store import Store
 from sync.errors import IdentityError
 from sync.keys import nonce, public_of
 from sync.peer_rows import SqlitePeers
-from sync.peers import ANSWERS, BLOCKS, READ, RIGHTS, RUN, PeerBook
+from sync.peers import ANSWERS, BLOCKS, READ, RIGHTS, RUN, STATIC, PeerBook
 
 __all__ = [
     "ANSWERS",
@@ -58,3 +58,14 @@ def checked_did(text: str) -> str:
             str(error), hint="A node's name is did:key:z6Mk…; `ipvm id` shows that of a node."
         ) from None
     return text
+
+
+def owners_word(book: PeerBook) -> dict[str, object]:
+    """What the owner says of each peer, by its DID: its rights, and where it is."""
+    return {
+        peer.did: (
+            peer.rights,
+            {one.text for one in book.addresses(peer.did) if one.source == STATIC},
+        )
+        for peer in book.peers()
+    }

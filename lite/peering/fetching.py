@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any, Final
 
-from lite.errors import StoreError
+from lite.errors import StoreError, StoreFull
 from lite.ipld.block import Block
 from lite.ipld.cid import CID, SHA2_256
 from lite.peering.download import Budget, Download, Junk, TooMuch
@@ -23,6 +24,7 @@ from sync.talk import Talk
 
 IDLE_S: Final = 30.0
 ENDS_MAX: Final = 3
+ROOM_BYTES: Final = 5 * 1024 * 1024  # of the disk that blocks of peers leave
 ASK_S: Final = 5.0  # for small blocks over a channel that the peer opened
 
 
@@ -266,7 +268,21 @@ class Fetcher:
         return found
 
     async def _keep(self, blocks: Sequence[Block]) -> None:
-        await self._in_pool(lambda: self._store.blocks.put_many(blocks))
+        await self._in_pool(lambda: self._put(blocks))
+
+    def _put(self, blocks: Sequence[Block]) -> None:
+        """In a thread. What peers give as blocks leaves room on the disk for records and runs."""
+        path = self._store.database.path
+        home, log = os.statvfs(path.parent), path.with_name(f"{path.name}-wal")
+        # Once in the log and once in the file, which also grows by what is in the log already.
+        needed = 2 * sum(len(block.data) for block in blocks)
+        needed += log.stat().st_size if log.exists() else 0
+        if home.f_bavail * home.f_frsize - needed < ROOM_BYTES:
+            raise StoreFull(
+                f"the disk is nearly full: its last {ROOM_BYTES >> 20} MiB are for receipts",
+                hint="Make space, for example by `ipvm gc`.",
+            )
+        self._store.blocks.put_many(blocks)
 
     def _in_pool(self, work: Callable[[], Any]) -> Awaitable[Any]:
         return asyncio.get_running_loop().run_in_executor(self._pool, work)

@@ -62,7 +62,7 @@ class Gateway:
         async with self._streams.setdefault(who, asyncio.Semaphore(STREAMS_MAX)):
             try:
                 return await (self._raw if kind == "raw" else self._car)(request, cid)
-            except asyncio.TimeoutError:
+            except (asyncio.TimeoutError, ConnectionResetError):  # it reads nothing, or it left
                 if request.transport is not None:
                     request.transport.abort()
                 return web.Response(status=408)  # which does not get there either

@@ -22,28 +22,29 @@ from lite.ipld.cid import CID, DAG_CBOR, SHA2_256
 from lite.keys import Key
 from lite.peering import letters as post
 from lite.peering.asking import Asking
-from lite.peering.book import open_book
+from lite.peering.book import open_book, owners_word
 from lite.peering.fetching import Fetcher, Gateways
 from lite.peering.gateway import PATH, Gateway
 from lite.peering.identity import channel_key
 from lite.peering.issuers import mend, settle, wanted_issuers
 from lite.peering.joining import Desk
+from lite.peering.keeping import Keeper
 from lite.peering.letters import LetterStore, LetterVerifier
 from lite.peering.names import RECORDS
 from lite.peering.notices import event_of
 from lite.peering.pairing import PATH as PAIR_PATH
 from lite.peering.record_verifier import RecordVerifier
 from lite.peering.records import RecordStore
-from lite.peering.shelf import PeerBlocks, Shelf
+from lite.peering.shelf import PeerBlocks, Shelf, missing
 from lite.peering.values import Fetched, PeerEvent
 from lite.store import Store
 from sync.dial import WebChannel, dial
 from sync.discovery import Discovery, LocalNetwork
 from sync.errors import SyncError
-from sync.events import Answered, GotBlock, Missed, Stored
+from sync.events import Answered, GotBlock, Missed, Stored, Synced
 from sync.health import Health, Notice
 from sync.messages import DONE
-from sync.peers import ANSWERS, BLOCKS, READ, STATIC, PeerBook
+from sync.peers import ANSWERS, BLOCKS, READ, PeerBook
 from sync.runner import Runner, SyncSet
 from sync.talk import Talk
 from sync.transport import PeerHandler
@@ -102,10 +103,11 @@ class Peering:
         self._bulk_records: RecordStore | None = None
         self._gateway: Gateway | None = None
         self._fetcher: Fetcher | None = None
+        self._keeper: Keeper | None = None
         self._catching_up = asyncio.Lock()
         self._due = self._stopping = False
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._known = self._owners_word()
+        self._known = owners_word(self.book)
         self._watchers: list[Callable[[Notice], None]] = []
         self._desk = Desk(store, self.book, key.did, clock, self._paired)
         self._channel_key = channel_key(key)
@@ -146,6 +148,10 @@ class Peering:
             self._fetcher = Fetcher(
                 self._bulk, self.book, self._gateways, self._runner.talks, self._pool, self._junk
             )
+            self._keeper = Keeper(
+                self._bulk, self._pool, SystemClock(), self.fetch, self._runner.talks,
+                self._config["peers.fetch_bytes"],
+            )  # fmt: skip
             self._bulk_records = RecordStore(self._bulk, self._clock, self._wanted())
             await self._in_pool(lambda: mend(self._bulk_store, self._bulk_set))
             await self._settle()
@@ -167,6 +173,7 @@ class Peering:
         await self._runner.stop()
         await self._gateways.end()
         await asyncio.get_running_loop().run_in_executor(None, self._pool.shutdown)
+        self._verifier.close()
         self._bulk.close()
         self._bulk = None
 
@@ -187,7 +194,7 @@ class Peering:
     def hurry(self, dids: Iterable[str]) -> None:
         """Somebody waits for these peers: dial them now, whatever kept this node from it."""
         for did in dids:
-            self.book.answered(did)  # its next failure is a first one
+            self.book.retry(did)
         self._runner.poke()
 
     async def together(
@@ -253,9 +260,9 @@ class Peering:
         if self._fetcher is None or self._stopping:
             return Fetched((), tuple(cids), 0, "this node is not among its peers now")
         if self._metered and not by_name:
-            lacking = tuple(cid for cid in cids if not self._store.blocks.has(cid))
-            have = tuple(cid for cid in cids if cid not in lacking)
-            return Fetched(have, lacking, 0, "the network is metered")
+            have: tuple[CID, ...] = await self._in_pool(lambda: self._whole(cids, deep))
+            lacking = tuple(cid for cid in cids if cid not in have)
+            return Fetched(have, lacking, 0, "the network is metered" if lacking else "")
         secret = self._store.secrets.any_secret(cids)
         open_ones = [cid for cid in cids if cid not in secret]
         fetching = self._spawn(
@@ -272,6 +279,9 @@ class Peering:
         have = tuple(cid for cid in cids if cid in kept or cid in found.have)
         absent = tuple(cid for cid in cids if cid not in have)
         return Fetched(have, absent, found.bytes, found.why or "it is secret here")
+
+    def _whole(self, cids: Sequence[CID], deep: bool) -> tuple[CID, ...]:
+        return tuple(cid for cid in cids if not missing(self._bulk_store, [cid], deep=deep))
 
     async def gateway(self, did: str, address: str | None = None) -> WebChannel:
         """A channel without frames, to GET the other node's paths; the caller closes it.
@@ -293,7 +303,8 @@ class Peering:
 
     def problems(self) -> list[str]:
         """What of this node's own does not work, a line each."""
-        return [text for text in (self._runner.problem, self.book.problem) if text]
+        pins = "" if self._keeper is None else self._keeper.problem()
+        return [text for text in (self._runner.problem, self.book.problem, pins) if text]
 
     # Sets.
 
@@ -323,27 +334,22 @@ class Peering:
         peers = {peer.did for peer in self.book.peers() if peer.rights}
         for name in await self._in_pool(lambda: self._post_letters(peers)):
             self._runner.changed(name)
+        self._keep_pins()
+
+    def _keep_pins(self) -> None:
+        if self._keeper is not None and not self._stopping:
+            self._spawn(self._keeper.look())
 
     async def _look_at_peers(self) -> None:
-        known = self._owners_word()
+        known = owners_word(self.book)
         for did in known.keys() - {
             one for one, word in self._known.items() if known.get(one) == word
         }:
-            self.book.answered(did)  # what kept this node from dialling it may be over
+            self.book.retry(did)  # what kept this node from dialling it may be over
         self._known = known
         await self._settle()
         await self._go_on()
         self._runner.poke()
-
-    def _owners_word(self) -> dict[str, object]:
-        """What the owner says of each peer: its rights, and where it is."""
-        return {
-            peer.did: (
-                peer.rights,
-                {one.text for one in self.book.addresses(peer.did) if one.source == STATIC},
-            )
-            for peer in self.book.peers()
-        }
 
     async def _settle(self) -> None:
         """Follow a change of whose receipts are wanted here."""
@@ -398,6 +404,10 @@ class Peering:
             self._heard_block(told.digest, told.raw)
         elif isinstance(told, Stored) and notice.set != RECORDS:
             self._spawn(self._take_letters())
+        elif isinstance(told, Synced):
+            self._keep_pins()
+        if notice.kind == "connected" and self._keeper is not None:
+            self._keeper.somebody_came()
         channels = sum(talk.session.peer == peer for talk in self._runner.talks())
         if notice.kind == "ended" and notice.set == RECORDS:
             self._asking.left(peer)

@@ -11,11 +11,11 @@ INSERT INTO peering_state (name, value) VALUES (?, ?)
 """
 STATE_RESET: Final = "DELETE FROM peering_state WHERE name = ?"
 
-# A receipt or a revocation that may leave.
-RECORD: Final = """
-SELECT data FROM receipts AS r WHERE cid = ?1
+# Receipts and revocations that may leave; both lists are the same.
+RECORDS: Final = """
+SELECT cid, data FROM receipts AS r WHERE cid IN ({0})
     AND NOT EXISTS (SELECT 1 FROM secrets AS s WHERE s.cid = r.cid)
-UNION ALL SELECT data FROM revocations WHERE cid = ?1 LIMIT 1
+UNION ALL SELECT cid, data FROM revocations WHERE cid IN ({0})
 """
 ANSWERS: Final = """
 SELECT r.cid, r.data FROM answers AS a JOIN receipts AS r ON r.id = a.receipt

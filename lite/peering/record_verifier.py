@@ -6,6 +6,7 @@ blame. It has to be of somebody who counts here: else nobody is to blame, and it
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from lite.clock import Clock, ClockState
@@ -21,6 +22,7 @@ from lite.ucan.revocation import COMMAND as REVOKE
 from lite.ucan.revocation import Revocation, revokers
 from sync.base import CONTROL, RECORDS, Accepted
 from sync.errors import ItemInvalid, ItemUnwanted
+from sync.verdicts import Spread, Verdict
 
 EARLY_MAX: Final = 10_000  # revocations of strangers about delegations that are not here
 EARLY_BYTES_MAX: Final = 2_048
@@ -28,12 +30,56 @@ _REVOKE: Final = REVOKE.encode()
 
 
 class RecordVerifier:
-    """A `Verifier` of `sync.base`. Digest and size are already checked."""
+    """A `BatchVerifier` of `sync.base`. Digest and size are already checked.
+
+    What depends on the bytes alone, above all the signature, is seen to in threads; what this node
+    says of them is asked in the thread that called `begin_all`, which is the store's.
+    """
 
     def __init__(self, store: Store, records: RecordStore, clock: Clock) -> None:
         self._store = store
         self._records = records
         self._clock = clock
+        self._threads = Spread()
+
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.close()
+
+    def begin_all(
+        self, items: Sequence[tuple[bytes, bytes]], peer: str
+    ) -> Callable[[], Sequence[Verdict]]:
+        read = self._threads.begin(_parsed, [raw for _, raw in items])
+
+        def judge() -> list[Verdict]:
+            unwanted = self._unwanted([id for id, _ in items])
+            pairs = zip(items, read(), strict=True)
+            return [self._verdict(id, raw, found, unwanted, peer) for (id, raw), found in pairs]
+
+        return judge
+
+    def _unwanted(self, ids: Sequence[bytes]) -> dict[bytes, str]:
+        """Those that are not to come back, and why."""
+        cids = [CID.from_bytes(CID_HEAD + id) for id in ids]
+        forgotten = self._store.tombstones
+        found = dict.fromkeys(self._store.secrets.any_secret(cids), "it is secret here")
+        if forgotten.is_used():
+            gone = filter(forgotten.has, cids)
+            found = {**dict.fromkeys(gone, "it was forgotten here"), **found}
+        return {cid.digest: why for cid, why in found.items()}
+
+    def _verdict(
+        self,
+        id: bytes,
+        raw: bytes,
+        found: Receipt | IpvmError,
+        unwanted: Mapping[bytes, str],
+        peer: str,
+    ) -> Verdict:
+        try:
+            return self._judge(id, raw, found, unwanted, peer)
+        except (ItemInvalid, ItemUnwanted) as error:
+            return error
 
     def verify(self, id: bytes, raw: bytes, peer: str) -> Accepted:
         """See the module.
@@ -42,20 +88,25 @@ class RecordVerifier:
             ItemInvalid: neither a receipt nor a revocation, or not signed by its issuer.
             ItemUnwanted: of nobody who counts here, secret here, or forgotten.
         """
-        try:
-            receipt = Receipt.parse(raw)
-        except IpvmError as error:
+        return self._judge(id, raw, _parsed(raw), self._unwanted([id]), peer)
+
+    def _judge(
+        self,
+        id: bytes,
+        raw: bytes,
+        receipt: Receipt | IpvmError,
+        unwanted: Mapping[bytes, str],
+        peer: str,
+    ) -> Accepted:
+        if isinstance(receipt, IpvmError):
             if _REVOKE in raw:
                 return self._revocation(raw)
-            raise ItemInvalid(f"no receipt: {error}") from error
-        cid = CID.from_bytes(CID_HEAD + id)
-        if self._store.secrets.is_secret(cid):
-            raise ItemUnwanted("it is secret here")
-        if self._store.tombstones.has(cid):
-            raise ItemUnwanted("it was forgotten here")
+            raise ItemInvalid(f"no receipt: {receipt}") from receipt
+        if id in unwanted:
+            raise ItemUnwanted(unwanted[id])
         if receipt.issuer not in self._records.wanted:
             raise self._records.refuse(id, receipt.issuer, receipt.issued_at, peer)
-        return Accepted(receipt.issued_at, RECORDS)
+        return Accepted(receipt.issued_at, RECORDS, receipt)
 
     def _revocation(self, raw: bytes) -> Accepted:
         tokens = self._store.tokens
@@ -84,3 +135,11 @@ class RecordVerifier:
         if known:
             return early < REVOCATIONS_EARLY_MAX
         return len(revocation.data) <= EARLY_BYTES_MAX and early < EARLY_MAX
+
+
+def _parsed(raw: bytes) -> Receipt | IpvmError:
+    """A receipt whose signature was checked, or why it is none."""
+    try:
+        return Receipt.parse(raw)
+    except IpvmError as error:
+        return error

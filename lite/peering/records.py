@@ -24,6 +24,7 @@ from lite.ucan.revocation import Revocation, revokers
 from sync.base import CONTROL, ITEM_BYTES_MAX, Entry, Item, Summary
 from sync.base import RECORDS as LANE_RECORDS
 from sync.errors import ItemUnwanted
+from sync.index import marks, parts
 
 CID_HEAD: Final = b"\x01\x71\x12\x20"  # of a token's CID: version 1, dag-cbor, sha2-256
 CATCH_UP_ROWS: Final = 500
@@ -66,11 +67,12 @@ class RecordStore(SetStore):
     def read(self, ids: Collection[bytes]) -> Mapping[bytes, bytes]:
         found: dict[bytes, bytes] = {}
         with faults():
-            for id in ids:
-                raw = CID_HEAD + id
-                row = self._store.database.row(sql.RECORD, (raw,))
-                if row is not None and CID.from_bytes(raw).matches(row[0]):
-                    found[id] = row[0]
+            for part in parts(ids):
+                query = sql.RECORDS.format(marks(part))
+                names = [CID_HEAD + id for id in part]
+                for raw, data in self._store.database.rows(query, (*names, *names)):
+                    if CID.from_bytes(raw).matches(data):
+                        found[raw[len(CID_HEAD) :]] = data
         return found
 
     def keep(self, transaction: Transaction, items: Sequence[Item], source: str) -> None:
@@ -79,7 +81,9 @@ class RecordStore(SetStore):
             if item.lane == CONTROL:
                 self._keep_revocation(transaction, item.raw, now)
             else:
-                receipt = Receipt.from_store(item.raw, CID.from_bytes(CID_HEAD + item.id))
+                receipt = item.value
+                if not isinstance(receipt, Receipt):
+                    receipt = Receipt.from_store(item.raw, CID.from_bytes(CID_HEAD + item.id))
                 write_receipt(transaction, receipt, (), now)
         self._note_unwanted(transaction)
 

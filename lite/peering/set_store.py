@@ -13,13 +13,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from lite import errors
-from lite.peering.set_index import RemovableIndex
 from lite.peering.tables import prepare
 from lite.store import Store
 from lite.store.database import Transaction
 from sync.base import Cursor, Entry, Item, Summary
 from sync.errors import StoreError, StoreFull
-from sync.index import SqlRanges
+from sync.index import SetIndex, SqlRanges
 
 
 class SetStore(ABC):
@@ -34,7 +33,7 @@ class SetStore(ABC):
         self._store = store
         prepare(store)
         with self._writing():
-            self.index = RemovableIndex(store.database.connection, name)
+            self.index = SetIndex(store.database.connection, name)
 
     def summary(self) -> Summary:
         with self._reading():
@@ -46,11 +45,16 @@ class SetStore(ABC):
             yield self.index.ranges()
 
     def held(self, ids: Collection[bytes]) -> set[bytes]:
-        return {entry.id for entry in self.entries(ids)}
+        with faults(), self._store.database.lock:
+            return self.index.held(ids)
 
     def entries(self, ids: Collection[bytes]) -> Sequence[Entry]:
         with faults(), self._store.database.lock:
             return self.index.entries(ids)
+
+    def urgent(self) -> Collection[bytes]:
+        with faults(), self._store.database.lock:
+            return self.index.urgent()
 
     def log_after(self, seq: int, limit: int) -> Sequence[Entry]:
         with faults(), self._store.database.lock:

@@ -55,9 +55,9 @@ class Delegations(Graph, Protocol):
     ) -> Iterable[Delegation]:
         """Verified delegations to an audience, about the subject or about any (powerlines).
 
-        Those that last longest come first, and none by others than the issuers, when these are
-        told; only the first `LOOKED_AT_MAX` are looked at. DIDs have no fragments. It may leave out
-        what has expired, and what does not cover the command.
+        Those that the subject issued come first, then those that last longest, and none by others
+        than the issuers, when these are told; only the first `LOOKED_AT_MAX` are looked at. DIDs
+        have no fragments. It may leave out what has expired, and what does not cover the command.
         """
 
 

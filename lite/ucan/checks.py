@@ -18,11 +18,13 @@ from lite.ucan.invocation import Invocation
 from lite.ucan.refusals import (
     ContainerTooLarge,
     Expired,
+    InvalidField,
     InvalidSignature,
     IssuerUnknown,
     KeysUnsorted,
     KeyTwice,
     MalformedToken,
+    MissingField,
     NotShortest,
     PolicyTooLarge,
     Refusal,
@@ -44,6 +46,8 @@ Parsed = TypeVar("Parsed", Delegation, Invocation, "Delegation | Invocation")
 _REFUSALS: Final[dict[Rule, type[Refusal]]] = {
     "container-bytes": ContainerTooLarge,
     "container-tokens": TooManyTokens,
+    "field-invalid": InvalidField,
+    "field-missing": MissingField,
     "key-duplicate": KeyTwice,
     "keys-unsorted": KeysUnsorted,
     "nesting": TooDeep,
@@ -175,7 +179,7 @@ def check_signature(token: Token, place: Place) -> None:
     try:
         envelope.verify(token)
     except SignatureError as error:
-        refusal = _unsigned(token)(str(error))
+        refusal = _unsigned(token)(str(error), hint=error.hint)
         raise place.refused(refusal, place.step("2", "7c")) from None
 
 

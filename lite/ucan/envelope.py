@@ -20,6 +20,7 @@ from lite.ipld.cid import CID, DAG_CBOR
 from lite.keys import Key
 from lite.limits import TOKEN_BYTES_MAX
 from lite.ucan import varsig
+from lite.ucan.heads import Walk
 from lite.ucan.show import value as shown
 
 TAG_INVOCATION: Final = "ucan/inv@1.0.0-rc.1"
@@ -31,6 +32,7 @@ DELEGATION_LEAD: Final = b"ucan/dlg@"
 LEAD_WITHIN: Final = 256  # bytes: so far from the start of a token its tag begins
 
 _HEADER_KEY = "h"
+_HEADS_TO_TAG = 6  # of the list, the signature, the map, two keys and the header
 _KNOWN_TAGS = INVOCATION_TAGS | DELEGATION_TAGS
 # The heads of a two-item list and of a 64-byte string, which every signature is.
 _LEAD = bytes((0x82, 0x58, keys.SIGNATURE_BYTES))
@@ -135,6 +137,23 @@ def verify(token: Token) -> None:
     keys.verify(did, token.signed, token.signature)
 
 
+def is_delegation(data: bytes) -> bool:
+    """Whether the tag of a token is that of a delegation, of whatever version. Nothing else of it
+    is looked at."""
+    walk = Walk(data, _HEADS_TO_TAG)
+    try:
+        walk.head()
+        walk.skip()  # the signature
+        walk.head()
+        tag = walk.text()
+        if tag == _HEADER_KEY.encode():
+            walk.skip()
+            tag = walk.text()
+    except (IndexError, CodecError):
+        return False
+    return tag.startswith(DELEGATION_LEAD)
+
+
 def _token(data: bytes, cid: CID, value: Any) -> Token:
     if type(value) is not list or len(value) != 2 or type(value[1]) is not dict:
         raise CodecError("a token is a list of a signature and a map")
@@ -147,6 +166,10 @@ def _token(data: bytes, cid: CID, value: Any) -> Token:
     tag, payload = next((key, item) for key, item in signed.items() if key != _HEADER_KEY)
     if tag not in _KNOWN_TAGS:
         raise CodecError(f"unknown token tag {shown(tag)}", rule="token-tag")
-    if type(payload) is not dict or type(payload.get("iss")) is not str:
-        raise CodecError("the payload of a token is a map with the issuer's DID under iss")
+    if type(payload) is not dict:
+        raise CodecError("the payload of a token is a map")
+    if "iss" not in payload:
+        raise CodecError("iss is missing", rule="field-missing")
+    if type(payload["iss"]) is not str:
+        raise CodecError(f"iss is {shown(payload['iss'])}, not a DID", rule="field-invalid")
     return Token(data, cid, tag, payload, header, signature)

@@ -28,7 +28,7 @@ def check_needed(payload: Mapping[str, Any], names: tuple[str, ...]) -> None:
     """Raises MissingField when one of the fields is absent."""
     for name in names:
         if name not in payload:
-            more = ": a powerline says it with null" if name == "sub" else ""
+            more = ": a powerline says it with null" if name == "sub" and "pol" in names else ""
             raise MissingField(f"{name} is missing{more}", details={"field": name})
 
 

@@ -101,6 +101,17 @@ class Refusal(AuthorityError):
             hint=self.hint,
         )
 
+    def before(self: Refused, text: str) -> Refused:
+        """The same refusal as the reason for something: that comes first."""
+        return type(self)(
+            f"{text}: {self}",
+            step=self.step,
+            token=self.token,
+            position=self.position,
+            details=self.details,
+            hint=self.hint,
+        )
+
     def place(self) -> dict[str, Any]:
         """The step of the check, the number of the proof from 1 (None: the token itself), the CID
         of the token and the details."""

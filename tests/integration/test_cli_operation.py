@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.daemon_support import until
 from tests.integration.conftest import Ipvm
 from tests.ops_support import HttpServer, SmtpSink, free_port
 
@@ -70,11 +73,13 @@ def test_a_cid_and_a_name_are_links(ipvm: Ipvm, server: HttpServer) -> None:
         assert server.kept["/y"] == b"of a file"
 
 
-def test_a_mutation_is_done_each_time_and_the_nonce_goes_with_it(
+def test_a_mutation_is_done_each_time_and_one_with_a_nonce_once(
     ipvm: Ipvm, server: HttpServer
 ) -> None:
     post = ("run", "--op", "http/post", f"{server.url}/", "body=x", "only=body", "--nonce", "n-17")
-    assert [ipvm(*post).out for _ in range(2)] == [b"1", b"2"]
+    assert [ipvm(*post[:-2]).out for _ in range(2)] == [b"1", b"2"]
+    assert [ipvm(*post).out for _ in range(2)] == [b"3", b"3"]
+    assert [ipvm(*post, more).out for more in ("--no-cache", "--redo")] == [b"4", b"5"]
     assert server.last["headers"]["idempotency-key"] == "n-17"
     plain, with_nonce = (ipvm(*post[:-2], "--json"), ipvm(*post, "--json"))
     assert plain.json["ins"] != with_nonce.json["ins"]
@@ -125,10 +130,29 @@ def test_a_lost_answer_to_a_mutation_is_in_doubt(ipvm: Ipvm, server: HttpServer)
     assert "Look where it acts" in ended.err
     assert "--nonce" in ended.err
     assert "Traceback" not in ended.err
+    again = ipvm(*post, "--nonce", "once")
+    assert (again.status, server.count("POST")) == (1, 1)
+    assert "in doubt: POST http://127.0.0.1" in again.err
+    assert ipvm(*post, "--nonce", "once", "--no-cache").status == 1
+    assert server.count("POST") == 1
+    assert (ipvm(*post, "--nonce", "once", "--redo").status, server.count("POST")) == (1, 2)
     told = ipvm(*post, "--json")
     assert (told.status, told.json["error"]["code"]) == (1, "in-doubt")
     assert ipvm("receipt", "list", "--json").json["receipts"] == []
-    assert server.count("POST") == 2
+    assert server.count("POST") == 3
+
+
+def test_a_call_that_was_killed_in_the_middle_of_a_mutation_is_in_doubt(
+    ipvm: Ipvm, server: HttpServer
+) -> None:
+    post = ("run", "--op", "http/post", f"{server.url}/silent", "body=x", "--nonce", "order-17")
+    running = subprocess.Popen([sys.executable, "-m", "lite", *post], stderr=subprocess.DEVNULL)
+    until(lambda: server.count("POST") == 1)
+    running.kill()
+    running.wait()
+    again = ipvm(*post)
+    assert (again.status, server.count("POST")) == (1, 1)
+    assert "in doubt: an earlier call began it, and its process ended" in again.err
 
 
 def test_a_mail_that_may_have_gone_out_is_in_doubt(

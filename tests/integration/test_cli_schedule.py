@@ -16,7 +16,9 @@ from lite import Node
 from lite.cli.schedule_run import worst
 from lite.model.workflow import Workflow
 from lite.store.schedules import Due, Schedules
+from tests.daemon_support import until
 from tests.integration.conftest import Ipvm
+from tests.ops_support import HttpServer
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
 MINUTELY = "* * * * *"
@@ -235,13 +237,52 @@ def test_a_run_that_a_crash_ended_goes_on(ipvm: Ipvm, here: Path, home: Path) ->
         (schedule,) = node.store.schedules.list()
         assert schedule.workflow is not None
         kept = Workflow.parse(node.store.blocks.get(schedule.workflow))
-        row = node.store.runs.start(kept, options={}, now=node.clock.now())
-        node.store.schedules.note_run(schedule.id, row.id)
+        due = schedule.next_due_at
+        assert due is not None
+        row = node.store.runs.start(kept, options={}, due=Due(schedule, due))
+        later = node.store.schedules.list()[0]
+        assert later.next_due_at is not None
+        other = node.store.runs.start(kept, options={}, due=Due(later, later.next_due_at))
     found = ipvm("schedule", "run", "--dry-run", "--json").json
-    assert found["interrupted"] == [{"schedule": 1, "run": row.id}]
-    (ran,) = ipvm("schedule", "run", "--json").json["runs"]
-    assert (ran["run"], ran["state"], ran["due_at"]) == (row.id, "done", None)
+    assert found["interrupted"] == [{"schedule": 1, "run": one.id} for one in (row, other)]
+    ran = ipvm("schedule", "run", "--json").json["runs"]
+    told = [(one["run"], one["state"], one["due_at"]) for one in ran]
+    assert told == [(row.id, "done", None), (other.id, "done", None)]
     assert ipvm("schedule", "run", "--json").json["runs"] == []
+
+
+def test_what_a_killed_process_began_is_gone_on_with_also_when_another_came_between(
+    ipvm: Ipvm, here: Path, home: Path, process: Start
+) -> None:
+    """The newest run of a schedule is that of the second process; the first one was killed."""
+    with HttpServer() as server:
+        slow = {"op": "http/get", "rsc": f"{server.url}/silent"}
+        ipvm("schedule", "add", MINUTELY, workflow(here, get=slow), "--missed", "all")
+        make_due(home)
+        running: list[subprocess.Popen[bytes]] = []
+        for count in (1, 2):
+            running.append(process("schedule", "run", "--json"))
+            until(lambda: len(ipvm("workflow", "list", "--json").json["runs"]) == count)  # noqa: B023
+            make_due(home)
+        for one in running:
+            one.kill()
+            one.wait()
+        found = ipvm("schedule", "run", "--dry-run", "--json").json["interrupted"]
+        runs = [row["run"] for row in ipvm("workflow", "list", "--json").json["runs"]]
+    assert sorted(one["run"] for one in found) == sorted(runs)
+    assert len(runs) == 2
+
+
+def test_steps_that_would_tell_a_secret_are_named_when_it_is_added(ipvm: Ipvm, here: Path) -> None:
+    Path("key").write_text("secret")
+    ipvm("add", "key", "--private")
+    post = {"op": "http/post", "rsc": "https://example.org/", "input": {"body": "@key"}}
+    file = workflow(here, post=post)
+    assert (
+        "post will wait each time: it would let out" in ipvm("schedule", "add", MINUTELY, file).err
+    )
+    forced = ipvm("schedule", "add", MINUTELY, file, "--force")
+    assert "will wait" not in forced.err
 
 
 def test_the_worst_status_counts() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lite.engine.base import Host, Outcome
-from lite.engine.job import Job
+from lite.engine.job import Content, Job
 from lite.engine.pool import Workers
 from lite.frozen import replace
 from lite.ipld.cid import CID, RAW
@@ -274,3 +274,32 @@ def test_arguments_over_the_memory_of_the_guest_are_an_error(run: Run) -> None:
 def test_host_with_unusable_text_is_an_error(run: Run) -> None:
     outcome = run(hostile.flood(1), None, host=Host(env=(("A", "nul\0"),)))
     assert code(outcome) == "bad-argument"
+
+
+LENGTH = """(module (memory (export "memory") 1)
+  (global $next (mut i32) (i32.const 65536))
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+    (drop (memory.grow (i32.add (i32.const 1) (i32.shr_u (local.get 3) (i32.const 16)))))
+    (global.get $next))
+  (func (export "length") (param i32 i32) (result i32) (local.get 1)))"""
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+def test_input_is_read_within_this_runs_bounds_and_no_others(
+    run: Run, tmp_path: Path, in_file: bool
+) -> None:
+    """Neither the bound of the compilation holds for it nor that of the run before."""
+    wasm, data = wat(LENGTH), bytes(90 * MIB)
+    link = CID.of(data, RAW)
+    path = tmp_path / "input"
+    path.write_bytes(data)
+    wide = {
+        "content": {link: Content("file", path if in_file else data)},
+        "limits": Limits(memory_bytes=128 * MIB, output_bytes=MIB),
+        "caps": EngineCaps(compile_memory_bytes=48 * MIB),
+    }
+    narrow = Limits(memory_bytes=4 * MIB, output_bytes=MIB)
+    for _ in range(2):
+        assert run(wasm, "length", link, **wide).ok == len(data)
+        assert run(wasm, "length", b"abc", limits=narrow).ok == 3
+    assert code(run(wasm, "length", link, **{**wide, "limits": narrow})) != "compile-limit"

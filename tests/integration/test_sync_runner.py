@@ -22,8 +22,9 @@ from sync.errors import ChannelError
 from sync.health import Notice
 from sync.messages import Bye, parse
 from sync.peers import READ
+from sync.runner import STRANGER_RETRY_S, SyncSet
 from tests.sync_net_support import NetNode, key_of, notes, run, started, stopped
-from tests.sync_support import SET, digest
+from tests.sync_support import SET, SealVerifier, digest
 
 
 class FakeDiscovery:
@@ -153,6 +154,34 @@ def test_a_lost_channel_is_dialled_again() -> None:
             talk.channel.drop()
         await a.until(lambda: a.kinds().count("connected") == 2 and a.peer(b).in_sync)
         assert a.kinds().count("ended") == 1
+        await stopped(a, b)
+
+    run(work)
+
+
+def test_a_set_that_is_refused_keeps_no_other_set_from_being_dialled_again() -> None:
+    async def work() -> None:
+        a, b = NetNode("a"), NetNode("b", listen=())
+        other = hashlib.sha256(b"a set that only b has").digest()
+        more = SyncSet(other, NetNode("c").store, SealVerifier())
+        shared = b.sets_for
+        b.sets_for = lambda did: [more, *shared(did)]  # type: ignore[method-assign]
+        b.runner._sets_for = b.sets_for
+        await started(a, b)
+        a.knows(b, address=False)
+        b.knows(a)
+        await b.until(lambda: a.peer(b).in_sync)
+        for talk in a.runner.talks():
+            talk.channel.drop()
+        b.add(notes("b", 3))
+        await a.until(lambda: a.count() == 3 and a.peer(b).in_sync, 5)
+        told = b.peer(a)
+        assert told.link == "connected" and not told.in_sync
+        assert told.next_s is not None and 60 < told.next_s <= STRANGER_RETRY_S
+        assert a.kinds().count("stranger") == 1  # it was not asked again and again
+        b.book.retry(a.key.did)
+        b.runner.poke()
+        await a.until(lambda: a.kinds().count("stranger") == 2)
         await stopped(a, b)
 
     run(work)

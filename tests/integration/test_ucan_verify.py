@@ -74,8 +74,8 @@ def test_a_chain_holds_up_to_as_many_links_as_an_invocation_may_have(
     assert told(gate, people[-1], chain, "/wasm/run") == ""
     store.tokens.add(chain)
     assert all(gate.verify(one.data).holds for one in chain)
-    found = gate.find(PI.did, people[-1].did, "/wasm/run", None, {})
-    assert found == chain
+    found = gate.search(PI.did, people[-1].did, "/wasm/run", None, {}).chain
+    assert found == tuple(chain)
 
 
 def test_one_link_more_is_too_many_for_both(gate: Gate, store: Store) -> None:
@@ -187,8 +187,8 @@ def test_many_rows_in_the_store_that_do_not_fit_hide_none_that_does(
     ]
     good = link(PI, LAPTOP, policy=[["==", ".x", 2]])
     store.tokens.add([*unfit, good])
-    assert gate.find(PI.did, LAPTOP.did, "/wasm/run", {"x": 2}, {}) == [good]
-    assert gate.find(PI.did, LAPTOP.did, "/wasm/run", {"x": 3}, {}) is None
+    assert gate.search(PI.did, LAPTOP.did, "/wasm/run", {"x": 2}, {}).chain == (good,)
+    assert gate.search(PI.did, LAPTOP.did, "/wasm/run", {"x": 3}, {}).chain is None
 
 
 def test_a_search_that_was_cut_off_says_so(gate: Gate, store: Store) -> None:

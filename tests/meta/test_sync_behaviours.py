@@ -20,14 +20,22 @@ RUNNER, NETNS, PROCESSES, HOSTILE_PROCESSES = (
     f"integration/test_sync_{name}.py::test_"
     for name in ("runner", "netns", "processes", "hostile_processes")
 )
+SETBACKS, KILL, BIG, DISK, BLOCKS = (
+    f"integration/test_peering_{name}.py::test_"
+    for name in ("setbacks", "kill", "big", "disk", "blocks")
+)
 
 BEHAVIOURS: dict[str, tuple[str, ...]] = {
     "1 runs with no network at all": (NETNS + "nodes_on_loopback_alone_need_no_network",),
     "2 acknowledged means durable": (
         PROCESSES + "killed_in_the_middle_of_a_transfer_it_goes_on_where_it_was",
+        KILL + "nothing_acknowledged_is_lost_when_it_is_killed_at_any_moment",
+        "unit/test_sync_intake.py::"
+        "test_the_last_item_brings_all_of_them_the_cursor_and_the_acknowledgement_at_once",
         "unit/test_sync_index.py::test_the_store_keeps_items_and_the_cursor_together",
     ),
     "3 survives a database that was set back": (
+        SETBACKS + "a_home_rolled_back_by_any_depth_loses_nothing",
         SESSION + "a_log_that_was_set_back_is_noticed_and_nothing_is_lost",
         SESSION + "a_log_that_was_set_back_and_has_the_same_id_at_the_same_row_is_audited",
         "simulator/test_sync_mesh.py::test_every_mesh_converges_and_blames_nobody",
@@ -80,8 +88,14 @@ BEHAVIOURS: dict[str, tuple[str, ...]] = {
     "13 small before big": (
         NETNS + "an_item_overtakes_a_large_blob_on_a_slow_link",
         SESSION + "control_items_are_offered_and_given_first",
+        BIG + "a_receipt_and_a_revocation_overtake_a_large_file",
+        BIG + "a_file_goes_on_after_each_cut_and_sends_at_most_one_leaf_again",
+        BLOCKS + "a_peer_that_sends_other_blocks_is_to_blame",
+        BLOCKS + "blocks_that_nobody_asked_for_are_not_kept",
     ),
     "14 a full disk and a wrong clock are normal": (
+        DISK + "a_full_disk_refuses_files_then_records_says_so_and_recovers",
+        DISK + "a_wrong_clock_keeps_nobody_from_meeting",
         SESSION + "a_full_disk_ends_it_and_nothing_half_is_kept",
         "unit/test_sync_index.py::test_a_full_disk_has_its_own_error_and_leaves_the_set_as_it_was",
         PEERS + "a_full_disk_stops_no_one_from_talking",

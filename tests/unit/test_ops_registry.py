@@ -11,6 +11,7 @@ import pytest
 
 from lite.engine.pool import Workers
 from lite.errors import QueuedError
+from lite.model.instruction import Instruction
 from lite.ops.base import InDoubt, Op
 from lite.ops.registry import BUILT_IN, Ops
 from tests.ops_support import config, ready
@@ -136,6 +137,8 @@ def test_nobody_takes_the_name_of_a_built_in_one(ops: Callable[..., Ops], instal
         ({"text": "import no_such_module"}, "no_such_module"),
         ({"text": ""}, "no attribute 'Op'"),
         ({"init": "raise ValueError('bad')"}, "ValueError: bad"),
+        ({"init": "raise SystemExit(3)"}, "SystemExit: 3"),
+        ({"text": "raise SystemExit"}, "SystemExit"),
         ({"name": "text/other"}, "calls itself 'text/other'"),
         ({"level": "harmless"}, "level"),
     ],
@@ -166,6 +169,8 @@ def test_two_of_one_name_are_both_named(ops: Callable[..., Ops], install: Instal
     "run_text",
     [
         "raise KeyError('x')",
+        "import sys; sys.exit(0)",
+        "raise GeneratorExit",
         "return 1",
         "return Outcome(ok=object())",
         "return Outcome(ok={1: 2})",
@@ -186,6 +191,18 @@ def test_one_that_crashes_is_an_error_or_in_doubt(
     error = run(op).error
     assert error["code"] == "op-crash"
     assert "crash-one 1.0" in error["message"]
+
+
+@pytest.mark.parametrize("said", ["1 / 0", "raise SystemExit", "return 'harmless'"])
+def test_one_that_cannot_say_its_level_has_the_highest(
+    ops: Callable[..., Ops], install: Install, said: str
+) -> None:
+    text = GOOD.format(name="text/m", level="pure", init="pass", run="return Outcome(ok=1)")
+    install(
+        "level-one", "text/m", text=f"{text.rstrip()}\n    def level_of(self, _):\n        {said}\n"
+    )
+    executor_op: Any = ops()["text/m"]
+    assert executor_op.level_of(Instruction("data:,x", "text/m", {}, "")) == "mutation"
 
 
 def test_one_that_cannot_say_what_is_missing_waits(

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lite.errors import NotFoundError, UsageError
+from lite.errors import NotFoundError, StoreError, UsageError
 from lite.schedule_times import is_set_back, local_zone, missed, next_due
-from lite.store import Store
-from lite.store.schedules import Schedule
+from lite.store import Store, sql_runs
+from lite.store.schedules import Schedule, Taken
 from tests.runs_support import chain
 from tests.store_support import FakeClock, keep
 
@@ -252,10 +252,35 @@ def test_a_crash_between_missed_runs_leaves_the_rest_due(store: Store, clock: Fa
     store.schedules.add("0 3 * * *", path="/w", missed="all")
     clock.seconds = at("2026-11-24 12:00")
     first = store.schedules.due()[0]
-    assert store.schedules.mark(first)
-    store.schedules.note_run(first.schedule.id, "cd" * 8)
+    assert store.schedules.mark(first, "cd" * 8)
     assert times(store) == ["11-23 03:00", "11-24 03:00"]
     assert store.schedules.list()[0].last_run == "cd" * 8
+
+
+def test_a_time_is_taken_with_its_run_or_not_at_all(
+    store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.schedules.add("0 3 * * *", path="/w", missed="all")
+    clock.seconds = at("2026-11-23 12:00")
+    first, second = store.schedules.due()
+    with monkeypatch.context() as broken, pytest.raises(StoreError):
+        broken.setattr(sql_runs, "RUN_INSERT", "INSERT INTO nowhere VALUES (1)")
+        store.runs.start(chain(1), due=first)
+    assert times(store) == ["11-22 03:00", "11-23 03:00"]
+    row = store.runs.start(chain(1), due=first)
+    assert (row.schedule, row.due_at) == (1, first.due_at)
+    assert store.runs.get(row.id) == row
+    assert times(store) == ["11-23 03:00"]
+    assert store.schedules.list()[0].last_run == row.id
+    with pytest.raises(Taken):
+        store.runs.start(chain(1), due=first)
+    other = store.runs.start(chain(1), due=second)
+    store.runs.start(chain(1))
+    assert [one.id for one in store.runs.interrupted()] == [row.id, other.id]
+    with store.runs.presence(row.id):
+        assert [one.id for one in store.runs.interrupted()] == [other.id]
+    store.runs.set_state(other.id, "done")
+    assert [one.id for one in store.runs.interrupted()] == [row.id]
 
 
 def test_a_clock_that_goes_back_a_little_repeats_nothing(store: Store, clock: FakeClock) -> None:

@@ -21,7 +21,7 @@ def test_each_gets_its_own_verdict_in_order(count: int) -> None:
     for number, good in enumerate(make_items(count, 1)):
         stranger = make_item("stranger", number, b"")
         items.append([(good.id, good.raw), (good.id, good.raw[:-1]), (stranger.id, stranger.raw)])
-    found = judge.verify_all([one for three in items for one in three], "did:a")
+    found = judge.begin_all([one for three in items for one in three], "did:a")()
     kinds = [Accepted, ItemInvalid, ItemUnwanted] * count
     assert [type(one) for one in found] == kinds
     judge.close()

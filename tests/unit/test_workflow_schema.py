@@ -51,11 +51,11 @@ def test_it_has_the_fields_that_the_readers_have() -> None:
     assert set(PARTS["limits"]["properties"]) == set(LIMIT_KEYS)
     assert set(PARTS["retry"]["anyOf"][2]["properties"]) == set(RETRY_KEYS)
     meta = PARTS["meta"]["properties"]
-    assert set(meta) == {*FLAT, "limits", "ipvm/config"}
+    assert set(meta) == {*FLAT, "limits", "ipvm/config", "secret", "force", "retry"}
     assert set(meta["limits"]["anyOf"][1]["properties"]) == set(TALK)
-    assert set(meta["ipvm/config"]["anyOf"][1]["properties"]) == set(CONFIG)
+    assert set(meta["ipvm/config"]["anyOf"][1]["properties"]) == {*CONFIG, "secret"}
     defaults = PARTS["tasks"]["properties"]["defaults"]["anyOf"][1]
-    assert set(defaults["properties"]) == set(DEFAULTS)
+    assert set(defaults["properties"]) == {*DEFAULTS, "ipvm/config", "secret"}
 
 
 def test_a_file_with_every_field_is_valid() -> None:

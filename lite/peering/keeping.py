@@ -1,0 +1,125 @@
+"""Pins that are not whole here: what they lack is fetched when a peer is there that has it.
+
+Somebody pinned them to have them, but waits for nothing: so it happens after all records are in
+sync, one pin after the other, within `peers.fetch_bytes` for each, and not where the network is
+metered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Executor
+from typing import Final, Protocol
+
+from lite.ipld.cid import CID
+from lite.peering.shelf import missing
+from lite.peering.values import Fetched
+from lite.store import Store
+from lite.store.names import Pin
+from sync.base import Clock
+from sync.talk import Talk
+
+AGAIN_S: Final = 60.0  # until what did not come is asked for again
+NOBODY: Final = "no peer is connected"
+
+
+class Fetch(Protocol):
+    def __call__(
+        self, cids: Sequence[CID], *, deep: bool, bytes_max: int | None, within_ms: int | None,
+        by_name: bool,
+    ) -> Awaitable[Fetched]: ...  # fmt: skip
+
+
+class Keeper:
+    """See the module.
+
+    Args:
+        store: read in `pool`.
+        talks: conversations of this moment.
+        bytes_max: of one pin, until this node starts again or somebody pins it again.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        pool: Executor,
+        clock: Clock,
+        fetch: Fetch,
+        talks: Callable[[], Sequence[Talk]],
+        bytes_max: int,
+    ) -> None:
+        self._store = store
+        self._pool = pool
+        self._clock = clock
+        self._fetch = fetch
+        self._talks = talks
+        self._bytes_max = bytes_max
+        self._whole: set[Pin] = set()
+        self._why: dict[Pin, str] = {}
+        self._taken: dict[Pin, int] = {}
+        self._tried_at: dict[Pin, float] = {}
+        self._busy = self._due = False
+
+    def problem(self) -> str:
+        """What is lacking, in one line; empty: nothing."""
+        if not self._why:
+            return ""
+        pin, why = next(iter(self._why.items()))
+        more = f" and {len(self._why) - 1} more" if len(self._why) > 1 else ""
+        return f"pinned and not whole here: {pin.label or pin.cid}{more}: {why}"
+
+    def somebody_came(self) -> None:
+        """A peer that was not there before may have what the others had not."""
+        self._tried_at.clear()
+
+    async def look(self) -> None:
+        """Fetch what pins lack, if there is anybody to fetch it from, and nothing better to do."""
+        self._due = True
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while self._due:
+                self._due = False
+                for pin in await self._lacking():
+                    await self._complete(pin)
+        finally:
+            self._busy = False
+
+    async def _lacking(self) -> list[Pin]:
+        found = await asyncio.get_running_loop().run_in_executor(self._pool, self._not_whole)
+        self._why = {pin: self._why.get(pin, NOBODY) for pin in found}
+        return found
+
+    def _not_whole(self) -> list[Pin]:
+        """In a thread. A pin that was whole stays so: nothing below it is collected."""
+        pins = self._store.pins.list()
+        self._whole.intersection_update(pins)
+        for pin in pins:
+            known = pin in self._whole or self._is_recent(pin)
+            if not known and not missing(self._store, [pin.cid], deep=True):
+                self._whole.add(pin)
+        return [pin for pin in pins if pin not in self._whole]
+
+    def _is_recent(self, pin: Pin) -> bool:
+        tried_at = self._tried_at.get(pin)
+        return tried_at is not None and self._clock.monotonic() - tried_at < AGAIN_S
+
+    async def _complete(self, pin: Pin) -> None:
+        talks = self._talks()
+        if self._is_recent(pin) or not talks or not all(talk.session.is_idle for talk in talks):
+            return  # records first; it is looked at again when they are in sync
+        left = self._bytes_max - self._taken.get(pin, 0)
+        if left <= 0:
+            self._why[pin] = "it has more than peers.fetch_bytes; `ipvm pin add` it to go on"
+            return
+        self._tried_at[pin] = self._clock.monotonic()
+        found = await self._fetch(
+            [pin.cid], deep=True, bytes_max=left, within_ms=None, by_name=False
+        )
+        self._taken[pin] = self._taken.get(pin, 0) + found.bytes
+        if found.absent:
+            self._why[pin] = found.why
+        else:
+            self._why.pop(pin, None)

@@ -1,0 +1,135 @@
+"""A disk that gets full, and clocks that are wrong, are normal."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lite.peering.peering import Peering
+from tests.integration.test_peering_blocks import a_file, content, fetch
+from tests.peering_support import PeerNode, befriend, receipts, signed
+from tests.store_support import instruction
+from tests.sync_net_support import run
+
+DISK_MIB = 20
+MIB = 1024 * 1024
+YEAR_S = 365 * 86_400
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small file system of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "none", str(folder)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as fault:
+        pytest.skip(f"needs the right to mount: {fault}")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def free(disk: Path) -> int:
+    found = os.statvfs(disk)
+    return found.f_bavail * found.f_frsize
+
+
+def fill(disk: Path) -> Path:
+    """A file of somebody else that takes all space there is."""
+    ballast = disk / "ballast"
+    with ballast.open("wb") as file:
+        file.write(bytes(free(disk)))
+    return ballast
+
+
+def test_a_full_disk_refuses_files_then_records_says_so_and_recovers(
+    disk: Path, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        a, b = PeerNode(tmp_path, "a"), PeerNode(disk, "b")
+        for node in (a, b):
+            await node.peering.start()
+        befriend(a, b)
+        await b.in_sync_with(a)
+
+        cid, _ = a_file(a, DISK_MIB * MIB)
+        refused = await fetch(b, cid)
+        assert refused.absent == (cid,) and "the disk is nearly full" in refused.why
+        assert refused.bytes > 0 and free(disk) >= 5 * MIB  # what came is kept
+
+        some = receipts(a.key, 300)
+        a.keep(some)
+        await b.until(lambda: b.has(some))
+        await b.in_sync_with(a)
+
+        ballast = fill(disk)
+        more = receipts(a.key, 2_000, 300)
+        a.keep(more)
+        await b.until(lambda: "full" in b.health(a).why)
+        assert not b.health(a).in_sync and b.health(a).next_s
+
+        ballast.unlink()
+        b.peering.hurry([a.did])  # as `ipvm sync` does; by itself it tries after a minute
+        await b.until(lambda: b.has(more))
+        await b.in_sync_with(a)
+        assert b.store.check(deep=True) == []
+        for node in (a, b):
+            await node.peering.stop()
+            node.close()
+
+    run(story)
+
+
+class Dated(PeerNode):
+    """A node whose date is wrong; seconds pass as they should."""
+
+    def __init__(self, folder: Path, name: str, date: int) -> None:
+        self.date = date
+        super().__init__(folder, name)
+
+    def now(self) -> int:
+        return self.date
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def _made(self) -> Peering:
+        return Peering(self.config, self.key, self._own, self, on_event=self._note, **self.options)
+
+
+@pytest.mark.parametrize("date", [0, int(time.time()) + 2 * YEAR_S], ids=["1970", "in-two-years"])
+def test_a_wrong_clock_keeps_nobody_from_meeting(date: int, tmp_path: Path) -> None:
+    async def story() -> None:
+        a, b = PeerNode(tmp_path, "a"), Dated(tmp_path, "b", date)
+        for node in (a, b):
+            await node.peering.start()
+        befriend(a, b)
+        ours = receipts(a.key, 20)
+        theirs = [signed(b.key, instruction(n), n, at=date + n) for n in range(20, 40)]
+        a.keep(ours)
+        b.keep(theirs)
+        await a.until(lambda: a.has(theirs) and b.has(ours))
+        await a.in_sync_with(b)
+        cid, data = a_file(a, 100_000)
+        assert (await fetch(b, cid)).have == (cid,) and content(b, cid) == data
+        for talk in b.peering.talks():
+            talk.channel.drop()
+        await b.until(lambda: b.kinds().count("connected") == 2)
+        await b.in_sync_with(a)
+
+        b.date = int(time.time())  # somebody sets it right
+        late = receipts(a.key, 3, 100)
+        a.keep(late)
+        await b.until(lambda: b.has(late))
+        assert a.peering.problems() == b.peering.problems() == []
+        for node in (a, b):
+            await node.peering.stop()
+            node.close()
+
+    run(story)

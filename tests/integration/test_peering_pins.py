@@ -1,0 +1,94 @@
+"""What is pinned and not whole here comes when a peer is there that has it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lite.ipld.block import Block
+from lite.ipld.cid import CID
+from tests.integration.test_peering_blocks import a_file, content
+from tests.peering_support import PeerNode, befriend, meeting, receipts
+from tests.store_support import raw_block
+
+SIZE = 200_000
+
+
+def pin_a_part(a: PeerNode, b: PeerNode, seed: int = 1) -> tuple[CID, bytes]:
+    """A file of `a`, whose root alone is at `b`, which has pinned it."""
+    cid, data = a_file(a, SIZE, seed)
+    b.store.blocks.put(Block(cid, a.store.blocks.get(cid)))
+    b.store.pins.add(cid, f"file {seed}")
+    return cid, data
+
+
+def whole(node: PeerNode, cid: CID) -> bool:
+    return not node.peering.problems() and any(
+        str(cid) in event.data["cids"] for event in node.events if event.kind == "fetched"
+    )
+
+
+def test_a_pin_that_was_there_before_comes_after_the_records(tmp_path: Path) -> None:
+    async def story(a: PeerNode, b: PeerNode) -> None:
+        cid, data = pin_a_part(a, b)
+        b.peering.changed()
+        await b.until(lambda: b.peering.problems() != [])
+        assert b.peering.problems() == ["pinned and not whole here: file 1: no peer is connected"]
+        some = receipts(a.key, 300)
+        a.keep(some)
+        befriend(a, b)
+        await b.until(lambda: whole(b, cid))
+        assert content(b, cid) == data and b.has(some)
+        kinds = b.kinds()
+        assert kinds.index("received") < kinds.index("fetched")
+
+    meeting(story, tmp_path, "a", "b")
+
+
+def test_what_is_pinned_while_a_peer_is_there_comes_at_once(tmp_path: Path) -> None:
+    async def story(a: PeerNode, b: PeerNode) -> None:
+        befriend(a, b)
+        await b.in_sync_with(a)
+        cid, data = pin_a_part(a, b)
+        b.peering.changed()
+        await b.until(lambda: whole(b, cid), 5)
+        assert content(b, cid) == data
+
+    meeting(story, tmp_path, "a", "b")
+
+
+def test_a_metered_network_or_the_ceiling_stops_it_and_it_is_said(tmp_path: Path) -> None:
+    async def costly(a: PeerNode, b: PeerNode) -> None:
+        befriend(a, b)
+        pin_a_part(a, b)
+        b.peering.changed()
+        await b.until(lambda: any("metered" in text for text in b.peering.problems()))
+        assert "fetched" not in b.kinds()
+
+    meeting(costly, tmp_path / "costly", "a", "b", metered=True)
+
+    async def small(a: PeerNode, b: PeerNode) -> None:
+        assert b.peering._keeper is not None
+        b.peering._keeper._bytes_max = SIZE // 2
+        befriend(a, b)
+        pin_a_part(a, b)
+        b.peering.changed()
+        await b.until(lambda: any("bytes" in text for text in b.peering.problems()))
+        assert 0 < b.store.blocks.total_bytes() <= SIZE // 2 + 4_096
+
+    meeting(small, tmp_path / "small", "a", "b")
+
+
+def test_what_no_peer_has_is_said_and_asked_for_again_when_another_comes(tmp_path: Path) -> None:
+    async def story(a: PeerNode, b: PeerNode, c: PeerNode) -> None:
+        befriend(a, b)
+        cid, data = a_file(c, SIZE)
+        b.store.pins.add(cid)
+        b.store.pins.add(raw_block("here").cid, "whole")
+        b.store.blocks.put_many([raw_block("here")])
+        b.peering.changed()
+        await b.until(lambda: any("does not give it" in text for text in b.peering.problems()))
+        befriend(b, c)
+        await b.until(lambda: whole(b, cid))
+        assert content(b, cid) == data
+
+    meeting(story, tmp_path, "a", "b", "c")
