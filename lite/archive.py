@@ -57,7 +57,8 @@ class Verified:
         """What could not be checked, in one line; often empty."""
         if self.invocation is not None or self.receipt.invocation is None:
             return ""
-        return f"for the invocation {self.receipt.invocation}, which is not here: not its Task ID"
+        asked = self.receipt.invocation
+        return f"the Task ID was not checked: this is for the invocation {asked}, which is not here"
 
 
 @frozen
@@ -100,6 +101,21 @@ def export(
     return car.write_car(out, refs, (_block(store, cid, held) for cid, held in wanted.items()))
 
 
+def at_hand(store: Store) -> Get:
+    """The blocks of a store, and the delegations that it keeps."""
+
+    def get(cid: CID) -> bytes:
+        try:
+            return store.blocks.get(cid)
+        except NotFoundError:
+            token = store.tokens.delegation(cid)
+            if token is None:
+                raise
+            return token
+
+    return get
+
+
 def _block(store: Store, cid: CID, held: bytes | None) -> Block:
     return Block.trusted(cid, store.blocks.get(cid) if held is None else held)
 
@@ -116,7 +132,7 @@ def _receipt_blocks(
     if with_inputs:
         roots.extend(dag_cbor.links(instruction.input))
     first: dict[CID, bytes | None] = {receipt.cid: receipt.data, instruction.cid: None}
-    tokens = _asked(receipt, lambda cid: store.tokens.delegation(cid) or get(cid))
+    tokens = _asked(receipt, at_hand(store))
     return {**first, **tokens, **dict.fromkeys(_closure(roots, get))}
 
 

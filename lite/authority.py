@@ -120,7 +120,7 @@ class Authority:
 
         Raises:
             UsageError: a DID, command, policy or time is not of the form that the spec asks for.
-            NoProofs: this node holds nothing about the subject that covers the command.
+            Refusal: what this node holds gives no such right: NoProofs, or why the nearest fails.
             TooManyProofs: the chain that it holds is as long as chains may be.
             ClockWrong: it is to expire, and the clock cannot be right.
         """
@@ -174,7 +174,7 @@ class Authority:
             The invocation and its proofs, for `lite.ucan.container.write`.
 
         Raises:
-            UsageError, NoProofs, ClockWrong: as `delegate` does.
+            UsageError, Refusal: as `delegate` does; also PolicyNotMet.
         """
         _check_command(command)
         expires_at = self._expiry(expires_in_s)
@@ -442,7 +442,7 @@ class Authority:
                 hint="import the delegations that do; `ipvm ucan list` shows those that are here",
             )
         nearest.details.update(details)
-        raise nearest.before(f"no delegation here {what}; the nearest one does not")
+        raise nearest.before(f"no delegation here {what}; the nearest chain")
 
     def _path_to(self, delegation: Delegation) -> tuple[list[Delegation] | None, str | None]:
         """Links from one that this node issued down to a delegation, or None; and whom they are

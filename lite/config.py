@@ -168,6 +168,14 @@ SETTINGS: dict[str, Setting] = {
         ),
         _time("peers.ask_ms", 300, "how long peers are asked for an answer before computing"),
         _size("peers.fetch_bytes", 256 * MIB, "largest download from peers for one run"),
+        _size("peers.reserve", 5 * MIB, "disk space kept back for receipts of peers"),
+        Setting(
+            "peers.battery_min",
+            "percent",
+            20,
+            "charge of the battery below which blocks come only by name; 0: never",
+            parse_count,
+        ),
         _choice(
             "unixfs.profile",
             ("unixfs-v1-2025", "legacy-256k"),

@@ -469,8 +469,7 @@ class Executor:
 
     def is_secret(self, reified: Reified) -> bool:
         """Whether anything that it was made from has to stay on this node."""
-        marks = self._store.secrets
-        return not marks.is_empty() and bool(marks.any_secret(reified.used))
+        return reified.is_of_secrets(self._store)
 
     def _settle(
         self,

@@ -421,7 +421,7 @@ class Node:
         from lite import archive
 
         if isinstance(source, Receipt):
-            return [archive.verify_receipt(source, self.store.blocks.get)]
+            return [archive.verify_receipt(source, archive.at_hand(self.store))]
         if isinstance(source, (str, Path)):
             with open_file(source) as file:
                 return archive.verify(file)

@@ -6,12 +6,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from lite.engine.stop import Stop
+from lite.errors import CodecError, IntegrityError, NotFoundError, UsageError
 from lite.frozen import frozen
+from lite.ipld import unixfs
 from lite.ipld.block import Block
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.keys import Key
 from lite.model.instruction import Instruction
 from lite.model.receipt import Receipt
+from lite.store import Store
 from lite.store.finished import Finished
 
 __all__ = [
@@ -22,6 +25,7 @@ __all__ = [
     "Watch",
     "finished_of",
     "said_again",
+    "way_to_module",
 ]
 
 
@@ -74,12 +78,35 @@ class Reified:
     error: dict[str, Any] | None = None
     sources: tuple[Receipt, ...] = ()
 
-    @property
-    def used(self) -> list[CID]:
-        """What it was made from: itself as it was asked, links, awaited receipts, the module."""
-        used = [self.asked.cid, *self.instruction.links()]
-        used += [receipt.cid for receipt in self.sources]
-        return used if self.instruction.module is None else [*used, self.instruction.module]
+    def is_of_secrets(self, store: Store) -> bool:
+        """Whether anything that it was made from has to stay on this node: itself as it was asked,
+        an awaited receipt, the code, an input or what lies below one."""
+        marks, instruction = store.secrets, self.instruction
+        if marks.is_empty():
+            return False
+        used = [self.asked.cid, *(receipt.cid for receipt in self.sources)]
+        used += way_to_module(store, instruction)
+        return bool(marks.any_secret(used)) or marks.any_below(instruction.links())
+
+
+def way_to_module(store: Store, instruction: Instruction) -> list[CID]:
+    """The code of an instruction and, where a path leads to it, all blocks on the way, as far as
+    they are here. What else lies in a folder with it is not read."""
+    root = instruction.module
+    if root is None:
+        return []
+    way = [root]
+
+    def passed(cid: CID) -> bytes:
+        way.append(cid)
+        return store.blocks.get(cid)
+
+    if path := instruction.module_path:
+        try:
+            way.append(unixfs.resolve_path(root, path, passed))
+        except (NotFoundError, UsageError, CodecError, IntegrityError):
+            return way  # it does not run either
+    return way
 
 
 @frozen

@@ -14,6 +14,7 @@ from lite.model.safety import Level
 from lite.model.workflow import Step, Workflow
 from lite.scheduler.book import is_private
 from lite.scheduler.opening import counting, goes_on
+from lite.settled import way_to_module
 from lite.store import Store
 
 if TYPE_CHECKING:
@@ -111,7 +112,11 @@ class Outlook:
                 edge.label in secret for edge in graph.needs[label]
             )
             own = private or is_private(step.meta) or instruction.cid in marked
-            if own or used or instruction.module in marked:
+            if (
+                own
+                or used
+                or (marked and not marked.isdisjoint(way_to_module(self._store, instruction)))
+            ):
                 secret.add(label)
             level, needs = graph.levels[label], self.needs_of(instruction)
             if needs_consent(level, needs, asked=asked, is_secret=own, uses_secret=used):
@@ -125,11 +130,12 @@ class Outlook:
         if marks.is_empty():
             return set()
         asked: set[CID] = set()
+        links: set[CID] = set()
         for step in steps:
-            module = step.instruction.module
-            asked.update([step.instruction.cid, *step.instruction.links()])
-            asked.update([] if module is None else [module])
+            asked.update([step.instruction.cid, *way_to_module(self._store, step.instruction)])
+            links.update(step.instruction.links())
         found = marks.any_secret(asked)
+        found.update(link for link in links if marks.any_below([link]))
         for cid in {wait.instruction for waits in graph.external.values() for wait in waits}:
             known = self._store.receipts.by_instruction(self._store.instructions.canonical(cid))
             if marks.any_secret([cid, *(receipt.cid for receipt in known)]):

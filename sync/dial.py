@@ -6,6 +6,7 @@ Nothing that is secret leaves before the server's key was compared. Source: PROT
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from contextlib import AsyncExitStack, suppress
 from socket import SHUT_RDWR
@@ -154,7 +155,7 @@ async def dial(
         except asyncio.TimeoutError:
             raise Unreachable(f"{address} did not answer in {DIAL_S_MAX:.0f} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise pin.refusal or Unreachable(f"{address}: {error}") from None
+            raise pin.refusal or Unreachable(f"{address}: {said(error)}") from None
         undo.pop_all()
     return channel
 
@@ -198,6 +199,19 @@ async def _open(
     channel = WebChannel(socket, did, set, address, outgoing=True)
     channel._gateway = _Gateway(http, tls, token)
     return channel
+
+
+def said(error: Exception) -> str:
+    """Why a connection failed, in words for people: no values of this program."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        error = error.os_error
+    if isinstance(error, aiohttp.WSServerHandshakeError):
+        return f"it answered with the HTTP status {error.status}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {(error.reason or 'it failed').replace('_', ' ').lower()}"
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno).lower()
+    return str(error) or type(error).__name__
 
 
 async def received(socket: Socket) -> bytes:

@@ -110,6 +110,7 @@ class Status:
         count, their_count: items in this set, and in the peer's when it last said so.
         given: items and blocks sent to the peer.
         spent: items are lacking and the budget for this peer is used up.
+        asking: the peer has not answered a question yet.
     """
 
     phase: Phase
@@ -126,3 +127,4 @@ class Status:
     bytes_out: int
     given: int = 0
     spent: bool = False
+    asking: bool = False

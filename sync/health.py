@@ -72,6 +72,7 @@ class Health:
         listening: (IP, port) each.
         discovery: why peers are not found on the local network; empty: they are, or it is off.
         connections: open sockets that peers opened; `unproved` of them have no name yet.
+        garbled: requests that could not be read, since the start.
     """
 
     listening: tuple[tuple[str, int], ...]
@@ -80,3 +81,4 @@ class Health:
     connections: int
     unproved: int
     turned_away: int
+    garbled: int = 0

@@ -120,7 +120,12 @@ class Intake:
 
     @property
     def is_idle(self) -> bool:
-        return not (self._batches or self._here or self.is_waiting)
+        return not (self._batches or self._here or self.is_waiting or self.is_asking)
+
+    @property
+    def is_asking(self) -> bool:
+        """Questions have no answer yet, or were not even sent."""
+        return bool(self._questions)
 
     @property
     def is_waiting(self) -> bool:

@@ -198,6 +198,7 @@ class Runner:
             connections=0 if door is None else door.connections,
             unproved=0 if door is None else door.unproved,
             turned_away=0 if door is None else door.turned_away,
+            garbled=0 if self._listener is None else self._listener.garbled,
         )
 
     # Dialling.

@@ -27,6 +27,7 @@ def status(
         bytes_out=0,
         given=outlet.given,
         spent=intake.is_spent,
+        asking=intake.is_asking,
     )
 
 
@@ -47,6 +48,8 @@ def reason(phase: Phase, intake: Intake, outlet: Outlet, *, comparing: bool, tol
         return "comparing"
     if intake.lacking:
         return f"{intake.lacking} items on their way"
+    if intake.is_asking:
+        return "the peer has not answered yet"
     if not outlet.is_idle:
         return "the peer takes over what is new here"
     if not told:

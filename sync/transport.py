@@ -31,6 +31,7 @@ from sync.dial import (
 from sync.door import Door, Guest
 from sync.errors import ChannelError, FrameError, IdentityError
 from sync.keys import ChannelKey, nonce
+from sync.noise import counting
 
 PROOF_S_MAX: Final = 5.0
 _BACKLOG: Final = 128
@@ -69,6 +70,7 @@ class Listener:
         self._heartbeat_s = heartbeat_s
         self._proof_s_max = proof_s_max
         self._door = Door()
+        self.garbled = 0  # requests that could not be read
         self._guests: dict[asyncio.BaseTransport, Guest] = {}
         self._tokens: dict[bytes, str] = {}
         self._sockets: list[socket.socket] = []
@@ -77,6 +79,7 @@ class Listener:
         self._http = web.AppRunner(
             self._application(routes),
             access_log=None,
+            logger=counting(self._count_garbled),
             handle_signals=False,
             keepalive_timeout=_IDLE_S_MAX,
             shutdown_timeout=CLOSE_S_MAX,
@@ -115,6 +118,9 @@ class Listener:
     def door(self) -> Door:
         """Who is connected, in numbers."""
         return self._door
+
+    def _count_garbled(self) -> None:
+        self.garbled += 1
 
     def _application(self, routes: Iterable[tuple[str, PeerHandler]]) -> web.Application:
         app = web.Application()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from lite.cli.files import resolve_path
 from lite.cli.outfile import writing
 from lite.cli.present import counted, file_name, size
 from lite.cli.progress import metered
-from lite.cli.shell import Shell
+from lite.cli.shell import Shell, read_stdin
 
 if TYPE_CHECKING:
     from lite.ipld.cid import CID
@@ -73,7 +72,7 @@ def import_(shell: Shell, file: str) -> None:
 
     node = shell.node()
     if file == "-":
-        report = node.import_(sys.stdin.buffer)
+        report = node.import_(read_stdin())
     else:
         with open_file(file) as opened:
             total = Path(file).stat().st_size

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +10,7 @@ from lite.cli.command import group, offers, verb
 from lite.cli.outfile import writing
 from lite.cli.present import counted, file_name, size, visible
 from lite.cli.progress import metered
-from lite.cli.shell import Shell
+from lite.cli.shell import Shell, read_stdin
 from lite.errors import UsageError
 
 if TYPE_CHECKING:
@@ -199,7 +198,7 @@ def import_(
     node = shell.node()
     told = {"everything": everything, "dry_run": dry_run}
     if file == "-":
-        found = bundles.import_(node, sys.stdin.buffer, **told)
+        found = bundles.import_(node, read_stdin(), **told)
     else:
         # A bundle that is sound is read more than once, so that a share of it would say little.
         label = f"import {file_name(file)}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from lite.cli.shell import Shell
+from lite.cli.shell import Shell, stdout_named
 from lite.errors import UsageError
 
 HELP_NAMES = ("-h", "--help")
@@ -77,6 +77,20 @@ def global_options(*, hidden: bool) -> list[click.Parameter]:
     ]
 
 
+def saying_help(option: click.Option | None) -> click.Option | None:
+    """The option --help, which then names stdout where the help cannot be written."""
+    if option is not None:
+        option.callback = _show_help
+    return option
+
+
+def _show_help(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        with stdout_named():
+            click.echo(ctx.get_help(), color=ctx.color)
+        ctx.exit()
+
+
 class Verb(click.Command):
     """A command with an example and the global options.
 
@@ -90,6 +104,9 @@ class Verb(click.Command):
         self.example = example
         self.keeps = keeps
         self.params = [*self.params, *global_options(hidden=True)]
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        return saying_help(super().get_help_option(ctx))
 
     def invoke(self, ctx: click.Context) -> Any:
         ctx.obj.keeps = self.keeps
@@ -108,6 +125,9 @@ class VerbGroup(click.Group):
         super().__init__(*args, **kwargs)
         self.example = example
         self.params = [*self.params, *global_options(hidden=True)]
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        return saying_help(super().get_help_option(ctx))
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         _write_example(self.example, formatter)

@@ -201,10 +201,15 @@ def _home(home: Path) -> Finding:
 
 
 def _disk(home: Path) -> Finding:
-    free = shutil.disk_usage(home).free
+    from lite.store.reserve import RECEIPTS
+
+    free, reserve = shutil.disk_usage(home).free, home / RECEIPTS
+    told = f"{size(free)} free"
+    if reserve.exists():
+        told += f", {size(reserve.stat().st_size)} more kept back for receipts of peers"
     if free < DISK_FREE_BYTES_MIN:
-        return Finding("disk", "warning", f"{size(free)} free", "`ipvm gc` may free some.")
-    return Finding("disk", "ok", f"{size(free)} free")
+        return Finding("disk", "warning", told, "`ipvm gc` may free some.")
+    return Finding("disk", "ok", told)
 
 
 def _key(home: Path) -> Finding:

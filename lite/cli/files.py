@@ -13,7 +13,7 @@ from lite.cli.command import offers, verb
 from lite.cli.outfile import writing
 from lite.cli.present import counted, file_name, size, visible
 from lite.cli.progress import metered
-from lite.cli.shell import Shell
+from lite.cli.shell import Shell, read_stdin
 from lite.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,8 +47,9 @@ def add(
 ) -> None:
     """Store files and folders and print their CIDs. A - is standard input.
 
-    With --private they are secret: they, and all that is or was computed from them, do not leave
-    this node, unless by `ipvm export --with-secrets`.
+    With --private they are secret: they, all that is or was computed from them, and anything that
+    holds the content of a small one, do not leave this node, unless by `ipvm export
+    --with-secrets`. What was given to others before is theirs.
     """
     if name is not None and len(paths) > 1:
         raise UsageError("--name is for one path", hint="Add them one by one, or their folder.")
@@ -97,15 +98,20 @@ def _add(shell: Shell, node: Node, path: str, profile: str | None) -> CID:
 
 def _add_any(shell: Shell, node: Node, path: str, profile: str | None) -> CID:
     if path == "-":
-        with metered(shell, sys.stdin.buffer, "add -") as stream:
+        with metered(shell, read_stdin(), "add -") as stream:
             return node.add(stream, profile=profile)
-    from lite.files import left_out, open_file
+    from lite.files import flat_folders, left_out, open_file
 
     if Path(path).is_dir():
         cid = node.add(path, profile=profile)
         if missing := left_out(Path(path)):
             shell.note(
                 f"ipvm: {file_name(path)}: left out {missing} symbolic links and special files"
+            )
+        for large in flat_folders(Path(path)):
+            shell.note(
+                f"ipvm: {file_name(str(large))}: kept as one block; other tools spread a folder of "
+                "this size over several (HAMT), so that its CID there is another"
             )
         return cid
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from lite.cli.command import group, verb
 from lite.cli.outfile import writing
-from lite.cli.shell import Shell, need_stdout
+from lite.cli.shell import Shell, need_stdout, read_stdin
 from lite.errors import ConfigError, NotFoundError, StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def import_(shell: Shell, file: str, force: bool) -> None:
     from lite.files import open_file
 
     if file == "-":
-        data = sys.stdin.buffer.read(KEY_TEXT_BYTES_MAX + 1)
+        data = read_stdin().read(KEY_TEXT_BYTES_MAX + 1)
     else:
         with open_file(file) as opened:
             data = opened.read(KEY_TEXT_BYTES_MAX + 1)

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 import click
 
-from lite.cli.command import CONTEXT, REST, global_options, unknown_verb
+from lite.cli.command import CONTEXT, REST, global_options, saying_help, unknown_verb
 from lite.cli.shell import Shell, drop, stdout_named, tell
 from lite.environment import environment
 
@@ -96,6 +96,9 @@ GC_THRESHOLD = 50_000
 
 class Ipvm(click.Group):
     """The root: verbs come from `VERBS`, imported one by one."""
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        return saying_help(super().get_help_option(ctx))
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for section in VERBS.values() for name in section]

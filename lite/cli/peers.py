@@ -8,6 +8,7 @@ import click
 
 from lite.cli.command import group, offers, verb
 from lite.cli.peers_find import (
+    USUAL_RIGHTS,
     book_of,
     called,
     daemon_of,
@@ -22,6 +23,7 @@ from lite.cli.shell import Shell
 from lite.errors import IpvmError, UsageError
 
 if TYPE_CHECKING:
+    from lite.node import Node
     from sync.peers import Peer, PeerBook
 
 peers = group(
@@ -82,6 +84,13 @@ def trust(shell: Shell, /, peer: str, name: str | None, **flags: bool) -> None:
     _not_self(shell, did)
     changed = book.trust(did, rights_of(flags), _checked_name(book, did, name))
     _say(shell, book, changed)
+    lacking = [right for right in USUAL_RIGHTS if right not in changed.rights]
+    if lacking:
+        shell.note(
+            f"ipvm: it has {', '.join(sorted(changed.rights))}; not given: {', '.join(lacking)}"
+        )
+        flags_for = " ".join(f"--{right}" for right in lacking)
+        shell.note(f"  → `ipvm peers trust {called(did, changed.name)} {flags_for}`")
 
 
 @verb("untrust", in_group=peers, example="ipvm peers untrust pi\nipvm peers untrust pi --answers")
@@ -91,11 +100,14 @@ def trust(shell: Shell, /, peer: str, name: str | None, **flags: bool) -> None:
 def untrust(shell: Shell, /, peer: str, **flags: bool) -> None:
     """Take rights away: all, unless some are named. Channels that they allowed end at once.
 
-    What it has got already, it has.
+    What it has got already, it has. The code of an invitation that it took works no more.
     """
-    _, book = book_of(shell)
+    node, book = book_of(shell)
     taken = rights_of(flags, usual=())
-    _say(shell, book, book.untrust(find_peer(book, peer), taken or None))
+    did = find_peer(book, peer)
+    changed = book.untrust(did, taken or None)
+    _close_invitations(node, did)
+    _say(shell, book, changed)
 
 
 @verb(
@@ -130,9 +142,10 @@ def add(shell: Shell, /, what: str, name: str | None, **flags: bool) -> None:
 @click.pass_obj
 def remove(shell: Shell, peer: str) -> None:
     """Forget a peer with its rights, name and addresses. Its receipts stay."""
-    _, book = book_of(shell)
+    node, book = book_of(shell)
     did = find_peer(book, peer)
     book.remove(did)
+    _close_invitations(node, did)
     tell_daemon(shell)
     if shell.json:
         shell.emit({"removed": did})
@@ -147,6 +160,12 @@ def name_(shell: Shell, peer: str, name: str) -> None:
     _, book = book_of(shell)
     did = find_peer(book, peer)
     _say(shell, book, book.rename(did, _checked_name(book, did, name) or ""))
+
+
+def _close_invitations(node: Node, did: str) -> None:
+    from lite.peering.pairing import Invitations
+
+    Invitations(node.store, node.clock).close(did)
 
 
 def _add_address(shell: Shell, what: str, name: str | None, rights: tuple[str, ...]) -> None:

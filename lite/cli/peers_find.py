@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RIGHTS_HELP",
+    "USUAL_RIGHTS",
     "book_of",
     "called",
     "find_peer",
@@ -34,7 +35,7 @@ RIGHTS_HELP: Final = {
     "answers": "Its receipts count as answers here.",
     "run": "This node runs what it asks for.",
 }
-_USUAL: Final = ("read", "blocks")
+USUAL_RIGHTS: Final = ("read", "blocks")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -45,7 +46,7 @@ def right_options(function: _F) -> _F:
     return function
 
 
-def rights_of(flags: dict[str, bool], *, usual: Sequence[str] = _USUAL) -> tuple[str, ...]:
+def rights_of(flags: dict[str, bool], *, usual: Sequence[str] = USUAL_RIGHTS) -> tuple[str, ...]:
     """The rights that flags name; without any flag the usual ones."""
     named = tuple(right for right in RIGHTS_HELP if flags[right])
     return named or tuple(usual)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from io import BufferedReader
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from lite.cli.present import (
     size,
     visible,
 )
-from lite.cli.shell import Shell
+from lite.cli.shell import Shell, read_stdin
 from lite.errors import NotFoundError, UsageError
 from lite.files import is_file
 from lite.json_fields import receipt_fields
@@ -149,7 +148,7 @@ def verify(shell: Shell, ref: str) -> None:
     if ref == "-":
         from lite import archive
 
-        checked = archive.verify(sys.stdin.buffer)
+        checked = archive.verify(read_stdin())
     elif is_file(ref):
         from lite import archive
         from lite.files import open_file
@@ -182,7 +181,7 @@ def verify(shell: Shell, ref: str) -> None:
             f"verified     {counted(one.blocks, 'block')}, {size(one.bytes)}, and the signature"
         )
         if one.note:
-            shell.line(f"not checked  {one.note}")
+            shell.line(f"note         {one.note}")
 
 
 def _verified(one: Verified) -> dict[str, Any]:

@@ -76,6 +76,11 @@ def _reason(answer: Answer) -> str:
     if not isinstance(error, dict):
         return one_line(str(error))
     code, message = str(error.get("code", "error")), str(error.get("message", ""))
+    value = error.get("value")
+    if code == "guest-error" and value is not None and not isinstance(value, str):
+        from lite.ipld import dag_json
+
+        message += f": {dag_json.encode(value).decode()}"
     return one_line(f"{code}: {message}" if message else code)
 
 

@@ -10,11 +10,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 from lite.cli.present import encodable, file_name
 from lite.environment import environment
-from lite.errors import CodecError, OutputError
+from lite.errors import CodecError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -186,7 +186,8 @@ def _plain(data: bytes) -> bytes:
     text = data.decode()
     if text.isprintable():
         return data
-    return "".join(char if char.isprintable() else _escaped(char) for char in text).encode()
+    odd = {ord(char): _escaped(char) for char in set(text) if not char.isprintable()}
+    return text.translate(odd).encode()
 
 
 def _escaped(char: str) -> str:
@@ -205,6 +206,18 @@ def need_stdout(hint: str) -> None:
 
     if "stdout" in closed:
         raise OutputError("standard output is closed, and the result would go there", hint=hint)
+
+
+def read_stdin() -> BinaryIO:
+    """Standard input, as bytes. Raises `UsageError` when the caller closed it: that is no empty
+    file."""
+    from lite.cli.entry import closed
+
+    if "stdin" in closed:
+        raise UsageError(
+            "standard input is closed", hint="Pass a file, or < /dev/null for nothing."
+        )
+    return sys.stdin.buffer
 
 
 @contextmanager

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from lite.cli.shell import read_stdin
 from lite.errors import UsageError
 from lite.ipld.cid import CID
 
@@ -52,7 +52,7 @@ class NodeSources:
         if self._stdin_used:
             raise UsageError("standard input can be used for one argument only")
         self._stdin_used = True
-        return self._fitting(sys.stdin.buffer)
+        return self._fitting(read_stdin())
 
     def _fitting(self, stream: BinaryIO) -> BinaryIO:
         """No more of an endless stream than the guest's memory could hold."""

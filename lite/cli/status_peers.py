@@ -12,6 +12,7 @@ from lite.cli.peers_find import called, daemon_of
 from lite.cli.present import age, counted, one_line
 from lite.cli.shell import Shell
 from lite.errors import IpvmError
+from lite.peering.names import RECORDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["meeting_fields", "meeting_lines"]
 
+ANSWER_S: Final = 2.0  # for a daemon that is not frozen
+_NO_DAEMON: Final = "not connected: no daemon runs"
 _UNTIL: Final = "until `ipvm sync` or `ipvm daemon`"
 
 
@@ -28,12 +31,17 @@ def meeting_fields(shell: Shell, node: Node) -> dict[str, Any]:
     link = daemon_of(shell)
     if link is not None:
         try:
-            told = link.get("/v1/status")["daemon"]
+            told = link.get("/v1/status", timeout_s=ANSWER_S)["daemon"]
             peers = link.get("/v1/peers")
         except IpvmError as error:
-            return {"daemon": {"problem": str(error)}, "peers": _kept(node)}
-        alone = peers["alone"]
-        live = [_live(one) for one in peers["peers"]] if alone is None else _kept(node)
+            why = "nothing is known of it now: the daemon does not answer"
+            return {"daemon": {"problem": str(error)}, "peers": _kept(node, why)}
+        alone = peers["alone"]  # why it has none; None: it has some
+        live = (
+            [_live(one, peers["unheld"]) for one in peers["peers"]]
+            if alone is None
+            else _kept(node)
+        )
         daemon = {name: told[name] for name in ("pid", "started_at", "peers_listen", "healthy")}
         parts = [f"{one['name']}: {one['problem']}" for one in told["parts"] if one["problem"]]
         return {"daemon": {**daemon, "alone": alone, "problem": "; ".join(parts)}, "peers": live}
@@ -48,7 +56,7 @@ def meeting_lines(shell: Shell, node: Node) -> Iterator[str]:
     if daemon is None:
         yield "daemon    not running" + (f": nothing comes or goes {_UNTIL}" if peers else "")
     elif "pid" not in daemon:
-        yield f"daemon    does not answer: {one_line(daemon['problem'])}"
+        yield f"daemon    {one_line(daemon['problem'])}"
     else:
         where = ", ".join(daemon["peers_listen"])
         where = f"no peers: {daemon['alone']}" if daemon["alone"] else f"peers at {where}"
@@ -65,16 +73,27 @@ def meeting_lines(shell: Shell, node: Node) -> Iterator[str]:
 
 def _state(one: dict[str, Any], now: int) -> str:
     if one["in_sync"]:
-        return "in sync, " + counted(one["count"] or 0, "record")
+        return f"in sync, {records_held(one['count'], one['unheld'])}"
     met = f"last met {age(one['met_at'], now)}" if one["met_at"] else "never met"
+    if one["proved_s"] is not None and one["link"] == "connected":
+        met = f"in sync as of {round(one['proved_s'])} s ago"
     return one_line(f"{'; '.join(one['pending']) or one['why']}, {met}")
 
 
-def _live(told: dict[str, Any]) -> dict[str, Any]:
+def records_held(count: int | None, unheld: int) -> str:
+    """How many records are here of those in the set; None: they are not shared."""
+    if count is None:
+        return "letters alone: it has no right to read here"
+    more = f", {unheld} more by name alone: unwanted here, or forgotten" if unheld else ""
+    return counted(count - unheld, "record") + more
+
+
+def _live(told: dict[str, Any], unheld: int) -> dict[str, Any]:
     """One peer, as the daemon sees it."""
     peer = told["peer"]
     statuses = [one["status"] for one in told["sets"]]
-    counts = [one["status"]["count"] for one in told["sets"]]
+    name = RECORDS.hex()
+    count = next((one["status"]["count"] for one in told["sets"] if one["set"] == name), None)
     return {
         "did": peer["did"],
         "name": peer["name"],
@@ -83,14 +102,16 @@ def _live(told: dict[str, Any]) -> dict[str, Any]:
         "link": told["link"],
         "in_sync": told["in_sync"],
         "why": told["why"],
-        "count": max(counts, default=None),
+        "count": count,
+        "unheld": 0 if count is None else unheld,
+        "proved_s": told["proved_s"],
         "lacking": sum(one["lacking"] for one in statuses),
         "unacknowledged": sum(one["unacknowledged"] for one in statuses),
-        "pending": [] if told["in_sync"] else _pending(told, statuses),
+        "pending": [] if told["in_sync"] else _pending(told),
     }
 
 
-def _pending(told: dict[str, Any], statuses: list[dict[str, Any]]) -> list[str]:
+def _pending(told: dict[str, Any]) -> list[str]:
     """Why it is not in sync, a reason each."""
     match told["link"]:
         case "stranger":
@@ -100,17 +121,14 @@ def _pending(told: dict[str, Any], statuses: list[dict[str, Any]]) -> list[str]:
         case "no-address":
             return ["where it is, is not known"]
         case "connected":
-            reasons = [one["reason"] for one in statuses if not one["in_sync"]]
-            if told["why"]:
-                reasons.append(told["why"])
-            return list(dict.fromkeys(reasons)) or ["getting ready"]
+            return list(told["reasons"])
     next_s = told["next_s"]
     again = f"; tried again in {max(1, round(next_s))} s" if next_s else ""
     return [f"not connected: {told['why'] or 'no try yet'}{again}"]
 
 
-def _kept(node: Node) -> list[dict[str, Any]]:
-    """The peers by what is written down; nothing is known of now."""
+def _kept(node: Node, why: str = _NO_DAEMON) -> list[dict[str, Any]]:
+    """The peers by what is written down; nothing is known of now, and why that is so."""
     return [
         {
             "did": one.did,
@@ -121,11 +139,11 @@ def _kept(node: Node) -> list[dict[str, Any]]:
             "in_sync": False,
             "why": "",
             "count": None,
+            "unheld": 0,
+            "proved_s": None,
             "lacking": None,
             "unacknowledged": None,
-            "pending": ["not connected: no daemon runs"]
-            if one.rights
-            else ["it has no right here"],
+            "pending": [why] if one.rights else ["it has no right here"],
         }
         for one in _peers(node)
     ]

@@ -11,6 +11,7 @@ from lite.cli.command import offers, verb
 from lite.cli.peers_find import book_of, called, daemon_of, find_peer
 from lite.cli.present import counted, one_line, size
 from lite.cli.shell import Shell, TaskEnded
+from lite.cli.status_peers import records_held
 from lite.errors import ConfigError, QueuedError, UsageError
 from lite.frozen import fields
 
@@ -118,8 +119,7 @@ def _line(one: Mapping[str, Any]) -> str:
             f"{size(one['bytes_in'])} in, {size(one['bytes_out'])} out",
         ]
     if one["in_sync"]:
-        count = [] if one["count"] is None else [f"{counted(one['count'], 'record')} on both sides"]
-        return "  ".join(["in sync", *count, *moved])
+        return "  ".join(["in sync", records_held(one["count"], one["unheld"]), *moved])
     if one["link"] == "connected":
         return "  ".join([f"not in sync: {one_line(one['why'])}", *moved])
     return "  ".join([f"not reached: {one_line(one['why'])}", *moved])

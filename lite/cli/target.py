@@ -146,7 +146,9 @@ def function_name(info: ModuleInfo, target: Target) -> str:
         if info.kind == "wasi-command":
             return COMMAND
         if len(info.exports) != 1:
-            names = ", ".join(sorted(info.exports)[:20]) or "no functions"
+            if not info.exports:
+                raise UsageError(f"{target.label} exports no function, so that none can be called")
+            names = ", ".join(sorted(info.exports)[:20])
             raise UsageError(
                 f"{target.label} exports {names}; name one of them",
                 hint=f"Write {target.label}:FUNC; `ipvm inspect {target.label}` shows the types.",

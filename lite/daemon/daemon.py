@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from lite.config import Config
 from lite.daemon.meeting import meet
+from lite.daemon.memory import Memory
 from lite.daemon.neighbours import LateNeighbours
 from lite.daemon.notify import notify
 from lite.daemon.place import Place, random_hex
@@ -22,7 +23,7 @@ from lite.daemon.supervisor import Supervisor
 from lite.daemon.timetable import Timetable
 from lite.daemon.wakeups import CountingLoop
 from lite.daemon.watch import Watch
-from lite.errors import StoreError
+from lite.errors import StoreError, StoreFull
 from lite.frozen import frozen
 from lite.http.api import Api, PartState
 from lite.http.events import EventLog
@@ -33,6 +34,7 @@ from lite.link import Card
 from lite.model.receipt import Receipt
 from lite.node import Node
 from lite.store import Store
+from lite.store.reserve import RECEIPTS, Reserve
 
 __all__ = ["Daemon", "Wishes", "serve"]
 
@@ -84,6 +86,8 @@ class Daemon:
         self._began = node.clock.monotonic()
         self._place = Place(node.home)
         self._supervisor = Supervisor(say)
+        self._memory = Memory()
+        self._stores: list[Store] = []
         self._stop = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._work = Work()
@@ -96,6 +100,7 @@ class Daemon:
             on_change=self._changed,
             on_peers=self._peers_changed,
             on_jump=self._jumped,
+            on_look=self._looked,
         )
         self._api = Api(node, self._work, self._events, self, self._watch.wrote)
         self._api.offline = wishes.alone
@@ -117,7 +122,8 @@ class Daemon:
     def parts(self) -> Sequence[PartState]:
         """Its parts, as they are."""
         if self._api.meeting is not None:
-            self._supervisor.note("peers", "running", "; ".join(self._api.meeting.problems()))
+            state = "waiting" if self._api.meeting.failures() else "running"
+            self._supervisor.note("peers", state, "; ".join(self._api.meeting.problems()))
         return self._supervisor.states()
 
     # From start to end.
@@ -180,6 +186,7 @@ class Daemon:
             clock=node.clock,
         )
         ending.callback(store.close)
+        self._stores.append(store)
         peering = await meet(
             node,
             store,
@@ -191,6 +198,7 @@ class Daemon:
         )
         ending.push_async_callback(peering.stop)
         self._api.meeting = peering
+        self._stores.append(peering.bulk_store)
         self._neighbours.who = LoopNeighbours(peering, self._loop, node.config["peers.fetch_bytes"])
         ending.callback(self._leave_neighbours)
         self.listens = tuple(_address(host, port) for host, port in peering.listening)
@@ -218,6 +226,7 @@ class Daemon:
         )
 
     def _changed(self) -> None:
+        self._memory.used()
         self._timetable.wake()
         if self._api.meeting is not None:
             self._api.meeting.changed()
@@ -228,6 +237,11 @@ class Daemon:
 
     def _jumped(self) -> None:
         self._timetable.wake()
+
+    def _looked(self) -> None:
+        self._memory.look(self.node.store, *self._stores)
+        if self._api.meeting is not None:
+            self._api.meeting.tick()
 
 
 def serve(
@@ -251,14 +265,32 @@ def serve(
             )
         if node.first_use:
             say(f"made a new home with a new key in {node.home}")
-        loop = CountingLoop()
-        asyncio.set_event_loop(loop)
-        try:
-            loop.run_until_complete(_until_signal(node, neighbours, wishes, say, ready))
-            loop.run_until_complete(loop.shutdown_asyncgens())
-        finally:
-            asyncio.set_event_loop(None)
-            loop.close()
+        while True:
+            try:
+                _serve_once(node, neighbours, wishes, say, ready)
+                return
+            except StoreFull:
+                # Nothing of it is left. What it writes at its start is small.
+                if not (Reserve(node.home).spend() or Reserve(node.home, RECEIPTS).spend()):
+                    raise
+                say("the disk is full: using the space that was kept back for that")
+
+
+def _serve_once(
+    node: Node,
+    neighbours: LateNeighbours,
+    wishes: Wishes,
+    say: Callable[[str], None],
+    ready: Callable[[Card], None],
+) -> None:
+    loop = CountingLoop()
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_until_complete(_until_signal(node, neighbours, wishes, say, ready))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
 
 
 async def _until_signal(

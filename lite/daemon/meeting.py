@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from lite.errors import StoreError, UsageError
+from lite.errors import StoreError, StoreFull, UsageError
 from lite.http.events import EventLog
 from lite.nudge import RECORDS
 
@@ -70,9 +70,10 @@ async def meet(
         wrote: told when something of a peer was stored.
 
     Raises:
-        StoreError: it cannot listen there, or the store cannot be used.
+        StoreError: it cannot listen there, or the store cannot be used. StoreFull: no space.
     """
     from lite.peering.peering import Peering
+    from sync.errors import StoreFull as DiskFull
 
     def on_event(event: PeerEvent) -> None:
         told = {name: value for name, value in event.data.items() if name not in _LONG}
@@ -83,21 +84,23 @@ async def meet(
 
     fault: OSError | None = None
     for addresses in [listen] if listen else _usual():
-        peering = Peering(
-            node.config,
-            node.key,
-            store,
-            node.clock,
-            listen=addresses,
-            mdns=mdns,
-            metered=metered,
-            on_event=on_event,
-        )
         try:
+            peering = Peering(
+                node.config,
+                node.key,
+                store,
+                node.clock,
+                listen=addresses,
+                mdns=mdns,
+                metered=metered,
+                on_event=on_event,
+            )
             await peering.start()
         except OSError as error:
             fault = error
             continue
+        except DiskFull as error:
+            raise StoreFull(str(error), hint="Free some space on the disk.") from error
         return peering
     raise _cannot_listen(listen, fault)
 

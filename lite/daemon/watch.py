@@ -42,7 +42,7 @@ class Watch:
         path: of the socket for nudges, which this makes.
         on_receipt: told of each receipt that was added. on_change: told once after a look that
             found anything. on_peers: somebody says that peers were changed. on_jump: the clock
-            jumped.
+            jumped. on_look: told of each look, whatever it found.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Watch:
         on_change: Callable[[], None],
         on_peers: Callable[[], None],
         on_jump: Callable[[], None],
+        on_look: Callable[[], None] = lambda: None,
     ) -> None:
         self._path = path
         self._database = home / DATABASE
@@ -63,6 +64,7 @@ class Watch:
         self._on_change = on_change
         self._on_peers = on_peers
         self._on_jump = on_jump
+        self._on_look = on_look
         self._news = asyncio.Event()
         self._peers = False
         self._socket: socket.socket | None = None
@@ -141,6 +143,7 @@ class Watch:
             self._on_peers()
         if jumped:
             self._on_jump()
+        self._on_look()
 
     def _nudged(self) -> None:
         assert self._socket is not None, "its reader is removed before it is closed"

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 
 from lite.engine.stop import Stop
 from lite.engine.wit import FuncType
+from lite.errors import EngineUnavailable
 from lite.frozen import field, frozen
 from lite.limits import EngineCaps, Limits
 
@@ -101,6 +102,10 @@ LIMIT_ERRORS = frozenset(
     }
 )
 """Failures for which the command line exits with 8 (an enforced limit was reached)."""
+
+
+class EngineBroken(EngineUnavailable):
+    """The engine cannot run this module, and nothing any more: its process has to end."""
 
 
 @frozen

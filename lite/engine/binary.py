@@ -85,12 +85,12 @@ class Reader:
                 return value
         raise self.fail("a number is longer than 33 bits allow")
 
-    def skip_signed(self) -> None:
-        """Step over a signed LEB128 of up to 33 bits (heap types)."""
-        for _ in range(5):
+    def skip_signed(self, bits: int = 33) -> None:
+        """Step over a signed LEB128 of up to 33 bits (heap types), or as many as are given."""
+        for _ in range(0, bits, 7):
             if self.byte() < 0x80:
                 return
-        raise self.fail("a number is longer than 33 bits allow")
+        raise self.fail(f"a number is longer than {bits} bits allow")
 
     def count(self, what: str, limit: int = ITEMS_MAX) -> int:
         """The length of a vector whose entries take at least one byte each."""

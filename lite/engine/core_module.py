@@ -48,6 +48,7 @@ class CoreModule:
         imports: (module, name, kind), in order.
         exports: name to (kind, index).
         customs: (name, first byte of the contents, past the last), in order.
+        imports_externref: whether a table or a global is imported that has references of the host.
     """
 
     # No dataclass: to import what makes those took a worker 7 ms of its start.
@@ -56,6 +57,7 @@ class CoreModule:
         self.imports: list[tuple[str, str, ExternKind]] = []
         self.exports: dict[str, tuple[ExternKind, int]] = {}
         self.customs: list[tuple[str, int, int]] = []
+        self.imports_externref = False
         self._type_starts: list[int] = []
         self._types_end = 0
         self._types_stop = ""  # why the types after `_type_starts` could not be read
@@ -162,7 +164,7 @@ def _imports(module: CoreModule, reader: Reader) -> None:
         if kind == "func":
             module._imported_funcs.append(reader.u32())
         else:
-            _skip_extern(reader, kind)
+            module.imports_externref |= _skip_extern(reader, kind) == "externref"
         module.imports.append((where, name, kind))
     reader.finish("import section")
 
@@ -222,15 +224,18 @@ def _skip_limits(reader: Reader) -> None:
         reader.u32()
 
 
-def _skip_extern(reader: Reader, kind: ExternKind) -> None:
+def _skip_extern(reader: Reader, kind: ExternKind) -> str:
+    """Step over what is imported but is no function; the type of a table or a global."""
+    value = ""
     if kind == "table":
-        _value_type(reader)
+        value = _value_type(reader)
         _skip_limits(reader)
     elif kind == "memory":
         _skip_limits(reader)
     elif kind == "global":
-        _value_type(reader)
+        value = _value_type(reader)
         reader.byte()
     else:
         reader.byte()
         reader.u32()
+    return value

@@ -216,8 +216,8 @@ def check_output(value: Any, limits: Limits) -> bytes | None:
 def _over_a_block() -> GuestFailure:
     return GuestFailure(
         "output-limit",
-        f"the result has more than {BLOCK_BYTES_MAX} bytes (4 MiB, one block) as one value; only "
-        "list<u8> results may have more",
+        f"the result counts more than {BLOCK_BYTES_MAX} bytes (4 MiB, one block), where each value "
+        "but bytes and text counts at least 8; only list<u8> results may have more",
         limit=BLOCK_BYTES_MAX,
     )
 

@@ -257,6 +257,8 @@ class Worker:
                     task.enter("load")
                     self._channel.send({}, [wasm], deadline=task.deadline)
                 case "none":
+                    if reply["last"]:
+                        self.close()
                     raise EngineUnavailable(reply["message"], hint=reply["hint"])
                 case "bug":
                     raise BugError(f"in the worker process:\n{reply['text']}")

@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,22 +20,25 @@ import wasmer
 from wasmer_compiler_cranelift import Compiler
 
 from lite.engine import canonical
-from lite.engine.base import Code, GuestFailure, Host, Kind, Usage
+from lite.engine.base import Code, EngineBroken, GuestFailure, Host, Kind, Usage
+from lite.engine.binary import bad_module
 from lite.engine.core_module import CoreModule
 from lite.engine.core_module import read as read_core
 from lite.engine.core_signature import Signatures
 from lite.engine.hostfuncs import CoreImport, World, core_import
 from lite.engine.module import COMMAND, ModuleInfo, describe
 from lite.engine.wasi_p1 import Exit
+from lite.engine.wasmer_constants import check_constants
 from lite.engine.wasmer_floats import with_one_nan
 from lite.engine.wasmer_module import (
     MEMORY_IMPORT,
     PAGE_BYTES,
     memory_of,
+    tables_of,
     with_outside_memory,
 )
 from lite.engine.wasmtime_core import denied_import, exited
-from lite.engine.wasmtime_failures import limit_failure
+from lite.engine.wasmtime_failures import limit_failure, table_too_large, too_many_parts
 from lite.engine.wit import FuncType
 from lite.errors import EngineUnavailable
 from lite.limits import EngineCaps, Limits
@@ -84,6 +88,7 @@ class WasmerCode:
         self.core = core
         self.signatures = Signatures(core)
         self.own_memory = memory_of(core_bytes)
+        self.tables = tables_of(core_bytes)
         self.grows = _GROWS.search(core_bytes) is not None
 
     def exports(self) -> dict[str, FuncType]:
@@ -95,7 +100,7 @@ class WasmerEngine:
 
     name = "wasmer"
     version = wasmer.__version__
-    config_id = "cranelift-one-nan"
+    config_id = "cranelift-one-nan-constants"
     features = frozenset({"core", "wasi-p1", "memory-limit"})
 
     def __init__(self) -> None:
@@ -104,15 +109,28 @@ class WasmerEngine:
     def compile(self, wasm: bytes, caps: EngineCaps) -> Code:
         """Compile a core module, or the one inside a component; unbounded in time and memory.
 
+        Only what `describe` and `read_core` find wrong, which wasmtime reads with as well, is a bad
+        module: of what wasmer itself refuses nobody knows whether wasmtime runs it.
+
         Raises:
             GuestFailure: `bad-module`.
-            EngineUnavailable: it needs what only wasmtime has.
+            EngineUnavailable: it needs what only wasmtime has, or is not valid.
         """
         info, core_bytes = _core_of(wasm)
         core = read_core(core_bytes)
+        try:
+            with _panics():
+                module = self._compile(self._changed(core_bytes, core, caps))
+                return WasmerCode(info, module, core, core_bytes)
+        except GuestFailure as failure:
+            raise _not_by_wasmer(failure.message) from failure
+
+    def _changed(self, core_bytes: bytes, core: CoreModule, caps: EngineCaps) -> bytes:
+        """The module as it is compiled: with one NaN, and bounds on memory and tables."""
         changed = with_outside_memory(core_bytes, caps)
         if not wasmer.Module.validate(self._store, core_bytes):
-            self._compile(changed)  # says why not
+            self._compile(core_bytes)  # says why not
+        check_constants(core_bytes)
         if (values := core.widest()) > VALUES_MAX:
             raise EngineUnavailable(
                 f"wasmer takes at most {VALUES_MAX} values at a call, and this module has {values}",
@@ -121,19 +139,13 @@ class WasmerEngine:
         changed = with_one_nan(changed, core)
         if not wasmer.Module.validate(self._store, changed):
             raise EngineUnavailable("this module is too large for wasmer", hint=_HINT)
-        return WasmerCode(info, self._compile(changed), core, core_bytes)
+        return changed
 
     def _compile(self, core_bytes: bytes) -> wasmer.Module:
         try:
             return wasmer.Module(self._store, core_bytes)
         except RuntimeError as error:
-            raise _refusal(str(error)) from error
-        except BaseException as panic:  # of Rust: no Exception, and its class cannot be imported
-            if type(panic).__name__ != _PANIC:
-                raise
-            raise EngineUnavailable(
-                f"wasmer cannot compile this module: {panic}", hint=_HINT
-            ) from panic
+            raise _not_by_wasmer(str(error)) from error
 
     def serialize(self, code: Code, path: Path) -> None:
         assert isinstance(code, WasmerCode)
@@ -149,7 +161,7 @@ class WasmerEngine:
         try:
             module = wasmer.Module.deserialize(self._store, path.read_bytes())
         except RuntimeError as error:
-            raise _refusal(str(error)) from error
+            raise bad_module(f"is not of this version: {error}") from error
         return WasmerCode(info, module, read_core(core_bytes), core_bytes)
 
     def open(self, code: Code, limits: Limits, caps: EngineCaps, host: Host) -> WasmerRun:
@@ -177,8 +189,12 @@ class WasmerRun:
         self._world = World(
             host, output_bytes=limits.output_bytes if command else None, check=self._check
         )
+        offered = self._offered()
+        self._check_parts()
         self._memory = self._make_memory(store)
-        self._imports = self._make_imports(store)
+        if max(code.tables, default=0) > caps.table_elements:
+            raise table_too_large(caps)
+        self._imports = self._make_imports(store, offered)
         self._exports: Any = None
 
     def call(self, export: str, args: list[Any]) -> Any:
@@ -186,18 +202,22 @@ class WasmerRun:
         began = time.monotonic()
         self._deadline = began + self._limits.time_ms / 1000
         try:
-            try:
-                self._exports = wasmer.Instance(self._code.module, self._imports).exports
-            except RuntimeError as error:
-                self._fail(error)
-            if self._code.kind == "wasi-command":
-                self.invoke(COMMAND)
-                return self._world.stdout.bytes()
-            return self._function(export, args)
+            with _panics():
+                return self._call(export, args)
         except Exit as end:
             return self._exited(end.code)
         finally:
             self._time_ms = (time.monotonic() - began) * 1000
+
+    def _call(self, export: str, args: list[Any]) -> Any:
+        try:
+            self._exports = wasmer.Instance(self._code.module, self._imports).exports
+        except RuntimeError as error:
+            self._fail(error)
+        if self._code.kind == "wasi-command":
+            self.invoke(COMMAND)
+            return self._world.stdout.bytes()
+        return self._function(export, args)
 
     def invoke(self, name: str, *args: int | float) -> Any:
         """Call a core export with signed integers and floats."""
@@ -259,21 +279,38 @@ class WasmerRun:
         maximum = pages_max if own.maximum is None else min(own.maximum, pages_max)
         return wasmer.Memory(store, wasmer.MemoryType(own.minimum, maximum, False))
 
-    def _make_imports(self, store: wasmer.Store) -> Any:
-        denied = []
-        functions: dict[str, dict[str, Any]] = {}
-        # A function must not refer to the run: wasmer holds it outside of what the garbage
-        # collector sees, and the run holds wasmer's instance.
-        memory = self._memory if self._code.core.has_memory(MEMORY) else None
+    def _offered(self) -> list[tuple[str, str, CoreImport]]:
+        """What the module imports. Raises `GuestFailure` (`denied-import`)."""
+        found, denied = [], []
         for where, name, kind in dict.fromkeys(self._code.core.imports):
             offered = core_import(where, name, homestar=self._world.host.homestar)
             if offered is None or kind != "func":
                 denied.append(f"{where}#{name}")
             else:
-                made = _host_function(store, offered, self._world, memory)
-                functions.setdefault(where, {})[name] = made
+                found.append((where, name, offered))
         if denied:
             raise denied_import(denied)
+        return found
+
+    def _check_parts(self) -> None:
+        """Raise `GuestFailure` (`memory-limit`) for more parts than the node allows."""
+        for what, count, most in (
+            ("memory", 0 if self._code.own_memory is None else 1, self._caps.memories),
+            ("table", len(self._code.tables), self._caps.tables),
+        ):
+            if count > most:
+                raise too_many_parts(f"{what} count too high at {count}")
+
+    def _make_imports(
+        self, store: wasmer.Store, offered: list[tuple[str, str, CoreImport]]
+    ) -> wasmer.ImportObject:
+        # A function must not refer to the run: wasmer holds it outside of what the garbage
+        # collector sees, and the run holds wasmer's instance.
+        memory = self._memory if self._code.core.has_memory(MEMORY) else None
+        functions: dict[str, dict[str, Any]] = {}
+        for where, name, function in offered:
+            made = _host_function(store, function, self._world, memory)
+            functions.setdefault(where, {})[name] = made
         if self._memory is not None:
             where, name = MEMORY_IMPORT
             functions.setdefault(where, {})[name] = self._memory
@@ -306,8 +343,8 @@ class WasmerRun:
                 failure = self._limit("memory-limit")
         elif cause.startswith("Error while importing"):
             failure = GuestFailure("denied-import", f"imports a function wrongly: {cause}")
-        else:
-            failure = GuestFailure("bad-module", f"cannot be instantiated: {cause}")
+        else:  # nobody knows what wasmtime would do
+            raise _not_by_wasmer(cause) from error
         lines = text.strip().splitlines()  # wasmer names every frame, of a deep recursion thousands
         more = [f"… {len(lines) - _LINES_MAX} more"] if len(lines) > _LINES_MAX else []
         said = "\n".join([*lines[:_LINES_MAX], *more])
@@ -328,14 +365,20 @@ def _core_of(wasm: bytes) -> tuple[ModuleInfo, bytes]:
     return info, wasm[info.plan.offset : info.plan.offset + info.plan.length]
 
 
-def _refusal(text: str) -> Exception:
-    """What it means that wasmer does not take a module."""
-    if "not enabled" in text or "must be enabled" in text:
-        return EngineUnavailable(
-            f"wasmer cannot run this module: {text}",
-            hint=_HINT,
-        )
-    return GuestFailure("bad-module", f"does not compile: {text[:500]}")
+@contextmanager
+def _panics() -> Iterator[None]:
+    """Raise `EngineBroken` for a panic of Rust: it leaves a lock of the engine's poisoned, so that
+    each use from then on panics as well."""
+    try:
+        yield
+    except BaseException as panic:  # it is no Exception, and its class cannot be imported
+        if type(panic).__name__ != _PANIC:
+            raise
+        raise EngineBroken(f"wasmer fails at this module: {panic}", hint=_HINT) from panic
+
+
+def _not_by_wasmer(text: str) -> EngineUnavailable:
+    return EngineUnavailable(f"wasmer cannot run this module: {text[:500]}", hint=_HINT)
 
 
 def _export(exports: Any, name: str) -> Callable[..., Any]:

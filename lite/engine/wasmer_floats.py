@@ -100,6 +100,8 @@ def with_one_nan(wasm: bytes, core: CoreModule) -> bytes:
             more locals.
         GuestFailure: `bad-module`.
     """
+    if core.imports_externref:
+        raise _externref()
     parts = [CORE_PREAMBLE]
     for number, first, past in sections(wasm, 0, len(wasm)):
         body = wasm[first:past]

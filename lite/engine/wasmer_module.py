@@ -3,7 +3,7 @@
 wasmer 1.1.0 has no limit on memory, but honours the maximum of a memory that the host provides.
 So the one memory that a module defines becomes its last import, with the same index 0, and each
 run passes one in whose maximum is the run's limit. The same with tables is not possible at run
-time; their maximum is lowered in place.
+time; their maximum is lowered in place, and what they have from the start is checked at each run.
 
 Source: WebAssembly core specification, binary format (memory, table and import sections).
 """
@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lite.engine.base import GuestFailure
-from lite.engine.binary import CORE_PREAMBLE, Reader, bad_module, section_bytes, sections, u32
+from lite.engine.binary import CORE_PREAMBLE, Reader, section_bytes, sections, u32
 from lite.errors import EngineUnavailable
 from lite.frozen import frozen
 from lite.limits import EngineCaps
@@ -59,10 +58,23 @@ def memory_of(wasm: bytes) -> MemoryType | None:
     return None
 
 
+def tables_of(wasm: bytes) -> list[int]:
+    """How many elements each table has at the start. Raises `GuestFailure` (`bad-module`)."""
+    for section, first, past in sections(wasm, 0, len(wasm)):
+        if section == _TABLE:
+            reader = Reader(wasm, first, past)
+            sizes = []
+            for _ in range(reader.count("tables")):
+                reader.byte()
+                sizes.append(_limits(reader)[1])
+            return sizes
+    return []
+
+
 def with_outside_memory(wasm: bytes, caps: EngineCaps) -> bytes:
     """The module with its memory as an import named `MEMORY_IMPORT`, and its tables capped.
 
-    Raises: as `memory_of`, and `GuestFailure` (`memory-limit`) for a table over the cap.
+    Raises: as `memory_of`.
     """
     memory = memory_of(wasm)
     parts = [CORE_PREAMBLE]
@@ -102,17 +114,11 @@ def _capped_tables(reader: Reader, caps: EngineCaps) -> Iterator[bytes]:
     yield u32(count)
     for _ in range(count):
         kind = reader.byte()
-        flags, minimum, maximum = _limits(reader)
-        if flags > 1:
-            raise bad_module(f"unknown limits {flags:#x} of a table")
-        if minimum > caps.table_elements:
-            raise GuestFailure(
-                "memory-limit",
-                f"needs a table of more than {caps.table_elements} elements",
-                limit=caps.table_elements,
-            )
-        bound = caps.table_elements if maximum is None else min(maximum, caps.table_elements)
-        yield bytes([kind]) + _encode_limits(minimum, bound)
+        _, minimum, maximum = _limits(reader)
+        bound = max(minimum, caps.table_elements)  # such a table is not made, see `tables_of`
+        yield bytes([kind]) + _encode_limits(
+            minimum, bound if maximum is None else min(maximum, bound)
+        )
     reader.finish("table section")
 
 

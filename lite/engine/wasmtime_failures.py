@@ -113,17 +113,25 @@ def start_failure(
             assert failure is not None
             return failure
         if any(part in text for part in _OVER_TABLE):
-            return GuestFailure(
-                "memory-limit",
-                f"needs a table of more than {caps.table_elements} elements",
-                limit=caps.table_elements,
-            )
+            return table_too_large(caps)
         if text.startswith(_OVER_COUNT):
-            return GuestFailure(
-                "memory-limit", f"needs too many parts: {text.removeprefix(_OVER_COUNT)}"
-            )
+            return too_many_parts(text.removeprefix(_OVER_COUNT))
         return GuestFailure("bad-module", f"cannot be instantiated: {_cause(text)}")
     return run_failure(trap, limits, caps)
+
+
+def table_too_large(caps: EngineCaps) -> GuestFailure:
+    """The failure for a table that has too many elements from the start."""
+    return GuestFailure(
+        "memory-limit",
+        f"needs a table of more than {caps.table_elements} elements",
+        limit=caps.table_elements,
+    )
+
+
+def too_many_parts(which: str) -> GuestFailure:
+    """The failure for too many tables, memories or instances."""
+    return GuestFailure("memory-limit", f"needs too many parts: {which}")
 
 
 def explain(failure: GuestFailure, message: str) -> str:

@@ -8,7 +8,8 @@ What it says to the node, each a map with `at`:
 | at      | meaning                                            | further fields             |
 |---------|----------------------------------------------------|----------------------------|
 | ready   | an engine is loaded                                | engine                     |
-| none    | no engine can be loaded, or not for this module    | message, hint              |
+| none    | no engine can be loaded, or not for this module;   | message, hint, last        |
+|         | last: the worker has to be ended                   |                            |
 | need    | send the module's bytes                            |                            |
 | compile | a compilation begins, bounded by the caps          |                            |
 | run     | its input is read, then the guest begins, bounded  | path                       |
@@ -32,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from lite.engine import sandbox, select
-from lite.engine.base import Engine, GuestFailure, Outcome
+from lite.engine.base import Engine, EngineBroken, GuestFailure, Outcome
 from lite.engine.cache import CodeCache, CompileCache
 from lite.engine.death import memory_limit
 from lite.engine.execute import Phases, engine_id, run_job
@@ -80,7 +81,7 @@ def _start(channel: Channel, name: str) -> Engine | None:
     try:
         engine = select.choose(name)()
     except EngineUnavailable as why:
-        channel.send({"at": "none", "message": str(why), "hint": why.hint})
+        channel.send({"at": "none", "message": str(why), "hint": why.hint, "last": True})
         return None
     gc.freeze()
     gc.enable()
@@ -109,7 +110,8 @@ class _Server:
             except Closed:
                 raise
             except EngineUnavailable as why:
-                self._channel.send({"at": "none", "message": str(why), "hint": why.hint})
+                said = {"message": str(why), "hint": why.hint}
+                self._channel.send({"at": "none", **said, "last": isinstance(why, EngineBroken)})
             except Exception:
                 import traceback
 
@@ -118,9 +120,7 @@ class _Server:
     def _run(self, message: dict[str, Any], blobs: Blobs) -> None:
         self._channel.eager_s = EAGER_S if message["eager"] else 0.0
         job = job_from(message, blobs, self._tell)
-        phases = _Announced(
-            self._channel, job.caps, self._engine.name, _input_bytes(job, blobs)
-        )
+        phases = _Announced(self._channel, job.caps, self._engine.name, _input_bytes(job, blobs))
         load_wasm = partial(self._wasm, message, blobs, phases)
         try:
             outcome, ok = run_job(self._engine, self._codes, job, load_wasm, phases)

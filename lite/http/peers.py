@@ -18,6 +18,7 @@ __all__ = ["ROUTES", "counts_of", "plain"]
 
 ASKED_MAX: Final = 10_000  # CIDs in one request
 WITHIN_MS_MAX: Final = 3_600_000
+LOOK_S: Final = 1.0  # for peers to say that they are there
 
 
 def plain(value: Any) -> Any:
@@ -53,8 +54,22 @@ def counts_of(health: Any) -> dict[str, int]:
 async def _list(call: Call) -> web.StreamResponse:
     if call.api.meeting is None:
         return call.reply({"alone": call.api.why_alone or "it works alone", "peers": []})
-    await call.api.meeting.catch_up()
-    return call.reply({"alone": None, **plain(call.api.meeting.health())})
+    meeting = call.api.meeting
+    await meeting.catch_up()
+    found = await meeting.look(LOOK_S)
+    return call.reply(
+        {
+            "alone": None,
+            **plain(meeting.health()),
+            "peers": [_seen(one) for one in found.peers],
+            "unheld": found.unheld,
+        }
+    )
+
+
+def _seen(one: Any) -> dict[str, Any]:
+    told = plain(one)
+    return {**told.pop("health"), **told}
 
 
 async def _poke(call: Call) -> web.StreamResponse:
@@ -72,6 +87,7 @@ async def _ask(call: Call) -> web.StreamResponse:
 
 async def _fetch(call: Call) -> web.StreamResponse:
     asked = await call.map(_FETCH)
+    cids = _cids(asked["cids"], "cids")
     deep, by_name = asked.get("deep", True), asked.get("by_name", True)
     bytes_max = asked.get("bytes_max", call.api.node.config["peers.fetch_bytes"])
     if type(deep) is not bool or type(by_name) is not bool:
@@ -80,7 +96,7 @@ async def _fetch(call: Call) -> web.StreamResponse:
         raise UsageError("bytes_max: a number of bytes is needed")
     within_ms = _within(asked, None) if "within_ms" in asked else None
     fetched = await call.api.peers().fetch(
-        _cids(asked["cids"], "cids"),
+        cids,
         deep=deep,
         bytes_max=bytes_max,
         within_ms=within_ms,
@@ -113,9 +129,17 @@ async def _sync(call: Call) -> web.StreamResponse:
 def _cids(told: Any, name: str) -> list[CID]:
     if type(told) is not list or len(told) > ASKED_MAX:
         raise UsageError(f"{name}: a list of at most {ASKED_MAX} CIDs is needed")
+    return [_cid(one, f"{name}[{at}]") for at, one in enumerate(told)]
+
+
+def _cid(told: Any, name: str) -> CID:
+    if isinstance(told, CID):
+        return told
+    if type(told) is not str:
+        raise UsageError(f"{name}: a CID is needed")
     try:
-        return [one if isinstance(one, CID) else CID.parse(one) for one in told]
-    except (CidError, TypeError, AttributeError) as error:
+        return CID.parse(told)
+    except CidError as error:
         raise UsageError(f"{name}: {error}") from None
 
 
@@ -146,6 +170,7 @@ _PEER_ROUND: Final = shape(
         "bytes_out": INTEGER,
         "count": NULL_INTEGER,
         "their_count": NULL_INTEGER,
+        "unheld": INTEGER,
     }
 )
 

@@ -18,6 +18,7 @@ from lite.http.api import Api
 from lite.http.guard import Door, guard
 from lite.http.route import Call, Route
 from lite.link import UNIX
+from sync.noise import counting
 
 __all__ = ["Address", "Server"]
 
@@ -103,6 +104,7 @@ class Server:
         runner = web.AppRunner(
             app,
             access_log=None,
+            logger=counting(self._count_garbled),
             handle_signals=False,
             shutdown_timeout=END_WITHIN_S,
             max_line_size=_HEADER_BYTES_MAX,
@@ -111,6 +113,11 @@ class Server:
         await runner.setup()
         await web.SockSite(runner, listening, backlog=_BACKLOG).start()
         self._runner, self.address = runner, address
+
+    def _count_garbled(self) -> None:
+        """A request that could not be read, so that no route and no door saw it."""
+        key = ("", 400)
+        self._api.requests[key] = self._api.requests.get(key, 0) + 1
 
     async def stop(self) -> None:
         """End what is under way soon, then close. Safe to call twice."""

@@ -6,11 +6,12 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from lite.errors import CodecError
+from lite.errors import CodecError, IntegrityError, LimitError, SignatureError
 from lite.frozen import frozen
-from lite.ipld.cid import CID
+from lite.ipld.cid import CID, DAG_CBOR
 from lite.limits import NESTING_MAX
 from lite.model.instruction import Instruction
+from lite.model.receipt_shape import COMMAND
 from lite.ops.arguments import Arguments, Bytes, bad
 from lite.ops.base import Ready
 
@@ -159,7 +160,8 @@ def _body(ready: Ready, given: Arguments, headers: dict[str, str]) -> Bytes:
 
 class _Links:
     """Links inside of a JSON body stand for what they link to, as everywhere: a value for itself,
-    a file for its bytes."""
+    a file for its bytes. A link to a receipt, by which an error names its cause, stays a link: what
+    that receipt is about need not be here."""
 
     def __init__(self, ready: Ready) -> None:
         self._content = ready.content
@@ -188,7 +190,21 @@ class _Links:
             return data
         from lite.ipld import dag_cbor
 
+        if cid.codec == DAG_CBOR and _is_receipt(data):
+            return cid
         return self.filled(dag_cbor.decode_trusted(data), depth + 1)
+
+
+def _is_receipt(data: bytes) -> bool:
+    if COMMAND.encode() not in data:
+        return False
+    from lite.model.receipt import Receipt
+
+    try:
+        Receipt.parse(data, verify=False)
+    except (CodecError, IntegrityError, LimitError, SignatureError):
+        return False
+    return True
 
 
 def _key(instruction: Instruction) -> str:

@@ -14,7 +14,7 @@ from lite.keys import Key
 from lite.peering.identity import channel_key
 from lite.peering.pairing import Invitation, Invitations
 from lite.store import Store
-from sync.dial import WebChannel, dial
+from sync.dial import WebChannel, dial, said
 from sync.errors import ChannelError
 from sync.peers import PeerBook
 from sync.race import first_of
@@ -50,10 +50,9 @@ class Desk:
         id, proof = (bytes.fromhex(request.match_info[name]) for name in ("id", "proof"))
         taken = None
         if not self._book.banned_s(did):
-            taken = self._invitations.take(id, proof, did, self._own)
+            taken = self._invitations.take(id, proof, did, self._own, self._book)
         if taken is None:
             return web.Response(status=404, text=_REFUSED)
-        self._book.trust(did, taken.rights, taken.name or None)
         self._on_paired(did, taken.rights)
         return web.json_response({"v": 1, "rights": sorted(taken.rights)})
 
@@ -76,8 +75,10 @@ async def join(key: Key, invitation: Invitation, addresses: Sequence[str]) -> st
     try:
         async with channel.get(invitation.path(key.did)) as response:
             status = response.status
-    except (ChannelError, ClientError, OSError) as error:
+    except ChannelError as error:
         raise _unreached(invitation.did, str(error)) from None
+    except (ClientError, OSError) as error:
+        raise _unreached(invitation.did, said(error)) from None
     finally:
         await _close(channel)
     if status != 200:

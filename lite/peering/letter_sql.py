@@ -24,3 +24,16 @@ SELECT DISTINCT audience FROM delegations AS d WHERE issuer = ? AND ends_at >= ?
     AND NOT EXISTS (SELECT 1 FROM peering_posted AS p WHERE p.peer = d.audience AND p.token = d.cid)
 """
 POSTED_ADD: Final = "INSERT OR IGNORE INTO peering_posted (peer, token) VALUES (?, ?)"
+# Revocations that are in no letter to a peer yet although they concern it: of a delegation that it
+# gave, that it got, that is about it, or that is in a letter between the two.
+REVOKED: Final = "SELECT 1 FROM revocations LIMIT 1"
+REVOKED_UNPOSTED: Final = """
+SELECT r.cid, r.data, d.data FROM (
+        SELECT cid FROM delegations WHERE audience = ?1
+        UNION SELECT cid FROM delegations WHERE issuer = ?1
+        UNION SELECT cid FROM delegations WHERE subject = ?1
+        UNION SELECT token FROM peering_posted WHERE peer = ?1) AS c
+    CROSS JOIN revocations AS r ON r.revoked = c.cid CROSS JOIN delegations AS d ON d.cid = c.cid
+    WHERE NOT EXISTS (SELECT 1 FROM peering_posted AS p WHERE p.peer = ?1 AND p.token = r.cid)
+    LIMIT ?2
+"""

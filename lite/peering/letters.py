@@ -1,9 +1,11 @@
 """The letters between this node and one peer: tokens that each has for the other.
 
 A letter is a container of tokens (`ctn-v1`, raw and in its one canonical form, at most 16 KiB) with
-a delegation or an invocation to one of the two, and its proofs. What this node signed for the peer
-goes in by itself; what comes is kept: delegations with the others of the node, invocations until
-somebody does them. The gate decides about them then, never that they came.
+a delegation or an invocation to one of the two and its proofs, or with a revocation and what it
+takes back. What this node signed for the peer goes in by itself, and so do revocations that concern
+the peer, because records may not be shared with it. What comes is kept: delegations and revocations
+with the others of the node, invocations until somebody does them. The gate decides about them then,
+never that they came.
 """
 
 from __future__ import annotations
@@ -24,15 +26,17 @@ from lite.peering.names import letters_between
 from lite.peering.set_store import SetStore, faults
 from lite.peering.values import PeerEvent
 from lite.store import Store
-from lite.store.database import Transaction
+from lite.store.database import Row, Transaction
 from lite.ucan import container
 from lite.ucan.checks import Place, check_signature, read
 from lite.ucan.delegation import Delegation
 from lite.ucan.invocation import Invocation
+from lite.ucan.revocation import Revocation
 from sync.base import CONTROL, ITEM_BYTES_MAX, Accepted, Entry, Item
 from sync.errors import ItemInvalid, ItemUnwanted
 
 LETTERS_MAX: Final = 4_096  # from one peer
+POSTED_AT_ONCE: Final = 1_024  # revocations in one transaction
 
 
 @frozen
@@ -82,20 +86,27 @@ class LetterStore(SetStore):
         with faults():
             values = (self._peer, self._own, self._clock.now())
             rows = self._store.database.rows(sql.UNPOSTED, values)
-            letters = []
-            for raw, data in rows:
-                letters += [(raw, one) for one in self._letters_with(data, authority)]
-            if rows:
-                self._write(letters, [raw for raw, _ in rows])
+            letters: list[bytes] = []
+            tokens = [raw for raw, _ in rows]
+            for _, data in rows:
+                found, chain = self._letters_with(data, authority)
+                letters += found
+                tokens += chain
+            revoked = _revoked_for(self._store, self._peer, POSTED_AT_ONCE)
+            for raw, data, delegation in revoked:
+                letters += _letter_of_revocation(data, delegation, self._store)
+                tokens.append(raw)
+            if tokens:
+                self._write(letters, tokens)
             return len(letters)
 
-    def _letters_with(self, data: bytes, authority: Authority) -> list[bytes]:
-        """A delegation with the chain above it: together, or each by itself when they are long.
-        Nothing of one that the disk changed."""
+    def _letters_with(self, data: bytes, authority: Authority) -> tuple[list[bytes], list[bytes]]:
+        """A delegation with the chain above it: together, or each by itself when they are long; and
+        the CIDs of that chain. Nothing of one that the disk changed."""
         try:
             leaf = read_delegation(data)
         except IpvmError:
-            return []
+            return [], []
         chain: list[Delegation] = []
         if leaf.subject not in (None, self._own):
             found = authority.find_chain(
@@ -103,16 +114,17 @@ class LetterStore(SetStore):
             )
             chain = found or []
         together = container.write([data, *(one.data for one in chain)], "raw")
+        cids = [link.cid.raw for link in chain]
         if len(together) <= ITEM_BYTES_MAX:
-            return [together]
+            return [together], cids
         alone = [container.write([one], "raw") for one in (data, *(link.data for link in chain))]
-        return [letter for letter in alone if len(letter) <= ITEM_BYTES_MAX]
+        return [letter for letter in alone if len(letter) <= ITEM_BYTES_MAX], cids
 
-    def _write(self, letters: Sequence[tuple[bytes, bytes]], posted: Sequence[bytes]) -> None:
+    def _write(self, letters: Sequence[bytes], posted: Sequence[bytes]) -> None:
         now = self._clock.now()
         with self._writing(durable=True) as transaction:
             entries = []
-            for _, letter in letters:
+            for letter in letters:
                 id = CID.of(letter, DAG_CBOR).digest
                 values = (self.name, id, "", 1, now, letter)
                 transaction.execute(sql.LETTER_ADD, values)
@@ -142,21 +154,57 @@ class LetterVerifier:
             parcel = _parcel(raw)
             delegations = [read_delegation(data) for data in parcel.delegations.values()]
             invocations = [_invocation(data) for data in parcel.invocations]
+            revocations = [_revocation(data) for data in parcel.revocations]
         except IpvmError as error:
             raise ItemInvalid(f"no letter: {error}") from error
         pair = {self._own, self._peer}
         about = [one.audience in pair for one in delegations]
         about += [one.issuer in pair and one.executor in pair for one in invocations]
+        about += [self._concerns(one, parcel, pair) for one in revocations]
         if not any(about):
             raise ItemUnwanted("a letter to somebody else")
         if self._letters.received() >= LETTERS_MAX:
             raise ItemUnwanted(f"{LETTERS_MAX} letters of this peer are here, and wait")
         return Accepted(_time_of(parcel), CONTROL)
 
+    def _concerns(self, revocation: Revocation, parcel: Parcel, pair: Collection[str]) -> bool:
+        """Whether it takes back what one of the two gave, got or is about, or is of one of them."""
+        if revocation.invocation.issuer in pair:
+            return True
+        data = parcel.delegations.get(revocation.revoked)
+        if data is None:
+            return False
+        revoked = Delegation.parse(data)
+        return not {revoked.issuer, revoked.audience, revoked.subject}.isdisjoint(pair)
 
-def unposted(store: Store, own: str, now: int) -> list[str]:
-    """To whom this node signed something that is in no letter yet."""
-    return [did for (did,) in store.database.rows(sql.UNPOSTED_TO, (own, now))]
+
+def unposted(store: Store, own: str, now: int, peers: Collection[str]) -> list[str]:
+    """Those of the peers for whom there is something that is in no letter yet."""
+    signed = {did for (did,) in store.database.rows(sql.UNPOSTED_TO, (own, now))}
+    return [did for did in sorted(peers) if did in signed or _revoked_for(store, did, 1)]
+
+
+def _revoked_for(store: Store, peer: str, limit: int) -> list[Row]:
+    """Revocations that concern a peer and are in no letter yet: CID, bytes, what they take back."""
+    if store.database.row(sql.REVOKED) is None:
+        return []
+    return store.database.rows(sql.REVOKED_UNPOSTED, (peer, limit))
+
+
+def _letter_of_revocation(data: bytes, delegation: bytes, store: Store) -> list[bytes]:
+    """A revocation with what it takes back and the proofs that are here; without them when they
+    are long. Nothing of one that the disk changed."""
+    try:
+        proofs = map(store.tokens.delegation, _revocation(data).invocation.proofs)
+        read_delegation(delegation)
+    except IpvmError:
+        return []
+    kept = [one for one in proofs if one is not None]
+    for tokens in ([data, delegation, *kept], [data, delegation], [data]):
+        letter = container.write(tokens, "raw")
+        if len(letter) <= ITEM_BYTES_MAX:
+            return [letter]
+    return []
 
 
 def take_in(store: Store, key: Key, clock: Clock) -> list[PeerEvent]:
@@ -166,6 +214,8 @@ def take_in(store: Store, key: Key, clock: Clock) -> list[PeerEvent]:
         found = Authority(store, key, clock).import_(raw)
         with store.database.write() as transaction:
             transaction.execute(sql.LETTER_TAKEN, (name, id))
+            # The peer has them: no letter has to tell it.
+            transaction.executemany(sql.POSTED_ADD, [(peer, one.cid.raw) for one in found.taken])
         tokens: dict[str, list[str]] = {}
         for one in found.taken:
             tokens.setdefault(f"{one.kind}s", []).append(str(one.cid))
@@ -189,8 +239,8 @@ def _parcel(raw: bytes) -> Parcel:
     if raw[:1] != b"@" or container.write(container.read(raw), "raw") != raw:
         raise CodecError("it is not a container in its canonical form")
     parcel = Parcel.read(raw)
-    if parcel.revocations or parcel.receipts or len(parcel.invocations) > 1:
-        raise CodecError("a letter holds delegations, and one invocation at most")
+    if parcel.receipts or len(parcel.invocations) + len(parcel.revocations) > 1:
+        raise CodecError("a letter holds delegations, and one invocation or revocation at most")
     return parcel
 
 
@@ -201,9 +251,13 @@ def _invocation(data: bytes) -> Invocation:
     return invocation
 
 
+def _revocation(data: bytes) -> Revocation:
+    return Revocation.of(_invocation(data))
+
+
 def _time_of(parcel: Parcel) -> int:
-    """When the invocation was issued; else from when the delegations hold; else 0."""
-    for data in parcel.invocations:
+    """When the invocation or revocation was issued; else from when the delegations hold; else 0."""
+    for data in (*parcel.invocations, *parcel.revocations):
         invocation = Invocation.parse(data)
         return invocation.issued_at or invocation.not_before or 0
     begins = [Delegation.parse(data).not_before or 0 for data in parcel.delegations.values()]

@@ -26,7 +26,7 @@ from lite.errors import LimitError, UsageError
 from lite.frozen import frozen
 from lite.store import Store
 from sync.keys import PUBLIC_BYTES, did_of, nonce, public_of
-from sync.peers import RIGHTS
+from sync.peers import RIGHTS, PeerBook
 
 __all__ = [
     "CODE_CHARS_MAX",
@@ -163,12 +163,23 @@ class Invitations:
         )
         return "" if row is None else str(row[0])
 
-    def take(self, id: bytes, proof: bytes, joiner: str, own: str) -> Taken | None:
-        """Somebody shows a proof. None: there is no such invitation, it is over or somebody else
-        took it, the proof is wrong, or it was wrong too often. The same node may show it again.
+    def close(self, joiner: str) -> None:
+        """Whoever took an invitation lost rights: showing its code again gives nothing back."""
+        if self._database.row(_THERE) is None:
+            return
+        with self._database.write() as transaction:
+            transaction.execute("DELETE FROM peering_invitation WHERE taken_by = ?", (joiner,))
+
+    def take(self, id: bytes, proof: bytes, joiner: str, own: str, book: PeerBook) -> Taken | None:
+        """Somebody shows a proof, and has the rights with that. None: there is no such invitation,
+        it is over or somebody else took it, the proof is wrong, or it was wrong too often.
+
+        The same node may show it again while it has all that it was given: it did not hear the
+        answer. What was taken away from it meanwhile stays away.
 
         Args:
             joiner: whoever proved this name in the channel. own: this node's.
+            book: over the same store handle, so that both are written at once.
         """
         if self._database.row(_THERE) is None:
             return None
@@ -185,10 +196,15 @@ class Invitations:
                     "UPDATE peering_invitation SET tries = tries + 1 WHERE id = ?", (id,)
                 )
                 return None
+            taken = Taken(frozenset(rights.split()), name)
+            if taken_by:
+                peer = book.peer(joiner)
+                return taken if peer is not None and taken.rights <= peer.rights else None
+            book.trust(joiner, taken.rights, name or None)
             transaction.execute(
                 "UPDATE peering_invitation SET taken_by = ? WHERE id = ?", (joiner, id)
             )
-        return Taken(frozenset(rights.split()), name)
+        return taken
 
 
 def address_parts(text: str) -> tuple[str, int]:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from aiohttp import web
 
@@ -30,16 +30,19 @@ from lite.peering.issuers import mend, settle, wanted_issuers
 from lite.peering.joining import Desk
 from lite.peering.keeping import Keeper
 from lite.peering.letters import LetterStore, LetterVerifier
+from lite.peering.local_network import local_network
+from lite.peering.means import Means
 from lite.peering.names import RECORDS
 from lite.peering.notices import event_of
 from lite.peering.pairing import PATH as PAIR_PATH
 from lite.peering.record_verifier import RecordVerifier
 from lite.peering.records import RecordStore
 from lite.peering.shelf import PeerBlocks, Shelf, missing
+from lite.peering.sight import Look, Sight, look
+from lite.peering.together import Round, bring_together
 from lite.peering.values import Fetched, PeerEvent
 from lite.store import Store
 from sync.dial import WebChannel, dial
-from sync.discovery import Discovery, LocalNetwork
 from sync.errors import SyncError
 from sync.events import Answered, GotBlock, Missed, Stored, Synced
 from sync.health import Health, Notice
@@ -51,9 +54,6 @@ from sync.transport import PeerHandler
 from sync.wall import SystemClock
 
 T = TypeVar("T")
-
-if TYPE_CHECKING:
-    from lite.peering.together import Round
 
 SERVICE_PORT: Final = 4747  # where a node listens for peers unless told otherwise
 THREADS: Final = 2
@@ -91,7 +91,7 @@ class Peering:
         self._key = key
         self._store = store
         self._clock = clock
-        self._metered = metered
+        self._means = Means(node_config, clock, metered=metered)
         self._on_event = on_event
         self._records = RecordStore(store, clock, self._wanted())
         self._verifier = RecordVerifier(store, self._records, clock)
@@ -108,7 +108,8 @@ class Peering:
         self._due = self._stopping = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._known = owners_word(self.book)
-        self._watchers: list[Callable[[Notice], None]] = []
+        self.sight = Sight(store, self.book, clock)
+        self._watchers: list[Callable[[Notice], None]] = [self.sight.noticed]
         self._desk = Desk(store, self.book, key.did, clock, self._paired)
         self._channel_key = channel_key(key)
         self._runner = Runner(
@@ -118,7 +119,7 @@ class Peering:
             clock,
             listen=listen,
             routes=[(PATH, self._serve_peer), (PAIR_PATH, self._desk.serve), *routes],
-            discovery=self._local_network if mdns else None,
+            discovery=(lambda port: local_network(key.did, self.listening, port)) if mdns else None,
             on_notice=self._noticed,
         )
         self._gateways = Gateways(self._runner)
@@ -153,7 +154,7 @@ class Peering:
                 self._config["peers.fetch_bytes"],
             )  # fmt: skip
             self._bulk_records = RecordStore(self._bulk, self._clock, self._wanted())
-            await self._in_pool(lambda: mend(self._bulk_store, self._bulk_set))
+            await self._in_pool(lambda: mend(self.bulk_store, self._bulk_set))
             await self._settle()
             await self._go_on()
             await self._take_letters()
@@ -183,6 +184,12 @@ class Peering:
             self._due = True
             self._spawn(self._go_on())
 
+    def tick(self) -> None:
+        """Called now and then: see whether there is space again, or power."""
+        waits = self._keeper is not None and bool(self._keeper.problem())
+        if self._means.may_be_better(waits=waits):
+            self.changed()
+
     def poke(self) -> None:
         """Peers, rights or addresses were changed by another process."""
         self._spawn(self._look_at_peers())
@@ -201,9 +208,11 @@ class Peering:
         self, dids: Collection[str] | None, within_s: float, *, once: bool = False
     ) -> Round:
         """Wait until peers are in sync: `lite.peering.together.bring_together`."""
-        from lite.peering.together import bring_together
-
         return await bring_together(self, dids, within_s, once=once)
+
+    async def look(self, within_s: float) -> Look:
+        """How it stands with everybody, by their own word: `lite.peering.sight.look`."""
+        return await look(self, within_s)
 
     def talks(self) -> list[Talk]:
         """The conversations of this moment."""
@@ -255,14 +264,14 @@ class Peering:
         Args:
             deep: with everything below them.
             bytes_max: bound on what is taken; None: none.
-            by_name: somebody asked for just these; else nothing is taken where it costs money.
+            by_name: somebody asked for just these; else what costs money or battery is not taken.
         """
         if self._fetcher is None or self._stopping:
             return Fetched((), tuple(cids), 0, "this node is not among its peers now")
-        if self._metered and not by_name:
+        if not by_name and (why := await self._in_pool(self._means.why_spare)):
             have: tuple[CID, ...] = await self._in_pool(lambda: self._whole(cids, deep))
             lacking = tuple(cid for cid in cids if cid not in have)
-            return Fetched(have, lacking, 0, "the network is metered" if lacking else "")
+            return Fetched(have, lacking, 0, why if lacking else "")
         secret = self._store.secrets.any_secret(cids)
         open_ones = [cid for cid in cids if cid not in secret]
         fetching = self._spawn(
@@ -281,7 +290,7 @@ class Peering:
         return Fetched(have, absent, found.bytes, found.why or "it is secret here")
 
     def _whole(self, cids: Sequence[CID], deep: bool) -> tuple[CID, ...]:
-        return tuple(cid for cid in cids if not missing(self._bulk_store, [cid], deep=deep))
+        return tuple(cid for cid in cids if not missing(self.bulk_store, [cid], deep=deep))
 
     async def gateway(self, did: str, address: str | None = None) -> WebChannel:
         """A channel without frames, to GET the other node's paths; the caller closes it.
@@ -304,7 +313,13 @@ class Peering:
     def problems(self) -> list[str]:
         """What of this node's own does not work, a line each."""
         pins = "" if self._keeper is None else self._keeper.problem()
-        return [text for text in (self._runner.problem, self.book.problem, pins) if text]
+        found = (self._runner.problem, self.book.problem, *self._means.problems(), pins)
+        return [text for text in found if text]
+
+    def failures(self) -> list[str]:
+        """Those of `problems` that this machine's owner has to mend."""
+        found = (self._runner.problem, self.book.problem, self._means.full)
+        return [text for text in found if text]
 
     # Sets.
 
@@ -329,6 +344,7 @@ class Peering:
     async def _go_on(self) -> None:
         """See what was written since the last time, and offer it."""
         self._due = False
+        await self._in_pool(self._means.keep)
         if await self._catch_up():
             self._runner.changed(RECORDS)
         peers = {peer.did for peer in self.book.peers() if peer.rights}
@@ -342,9 +358,8 @@ class Peering:
 
     async def _look_at_peers(self) -> None:
         known = owners_word(self.book)
-        for did in known.keys() - {
-            one for one, word in self._known.items() if known.get(one) == word
-        }:
+        same = {did for did, word in self._known.items() if known.get(did) == word}
+        for did in known.keys() - same:
             self.book.retry(did)  # what kept this node from dialling it may be over
         self._known = known
         await self._settle()
@@ -355,7 +370,7 @@ class Peering:
         """Follow a change of whose receipts are wanted here."""
         wanted = self._wanted()
         async with self._catching_up:
-            removed = await self._in_pool(lambda: settle(self._bulk_store, self._bulk_set, wanted))
+            removed = await self._in_pool(lambda: settle(self.bulk_store, self._bulk_set, wanted))
             self._records.want(wanted)
         for talk in self._runner.talks():
             # A session does not ask again for what it refused: the next one does.
@@ -374,17 +389,16 @@ class Peering:
     def _post_letters(self, peers: Collection[str]) -> list[bytes]:
         """In a thread: what this node signed for its peers goes into the letters to them."""
         written = []
-        authority = Authority(self._bulk_store, self._key, self._clock)
-        for did in post.unposted(self._bulk_store, self.did, self._clock.now()):
-            if did in peers:
-                letters = LetterStore(self._bulk_store, self.did, did, self._clock)
-                if letters.post(authority):
-                    written.append(letters.name)
+        authority = Authority(self.bulk_store, self._key, self._clock)
+        for did in post.unposted(self.bulk_store, self.did, self._clock.now(), peers):
+            letters = LetterStore(self.bulk_store, self.did, did, self._clock)
+            if letters.post(authority):
+                written.append(letters.name)
         return written
 
     async def _take_letters(self) -> None:
         for event in await self._in_pool(
-            lambda: post.take_in(self._bulk_store, self._key, self._clock)
+            lambda: post.take_in(self.bulk_store, self._key, self._clock)
         ):
             self._on_event(event)
 
@@ -419,9 +433,8 @@ class Peering:
 
     def _paired(self, did: str, rights: frozenset[str]) -> None:
         told = {"rights": sorted(rights)}
-        self._on_event(
-            PeerEvent("paired", did, self._name_of(did), ", ".join(told["rights"]), told)
-        )
+        text = ", ".join(told["rights"])
+        self._on_event(PeerEvent("paired", did, self._name_of(did), text, told))
         self.poke()
 
     def _heard_block(self, digest: bytes, raw: bytes | None) -> None:
@@ -442,20 +455,6 @@ class Peering:
         allowed = self.book.may(did, BLOCKS)
         return await self._gateway.serve(request, allowed=allowed, who=did)
 
-    def _local_network(self, port: int) -> Discovery:
-        from sync.mdns import MdnsZone, machine_addresses
-
-        clock = SystemClock()
-        hosts = [host for host, _ in self.listening]
-        everywhere = any(host in ("0.0.0.0", "::") for host in hosts)
-        loopback = all(host.startswith("127.") or host == "::1" for host in hosts)
-        return LocalNetwork(
-            lambda: MdnsZone(self.did, port, loopback=loopback),
-            machine_addresses if everywhere else lambda: hosts,
-            clock,
-            clock.awake_and_asleep,
-        )
-
     def _name_of(self, did: str) -> str:
         peer = self.book.peer(did) if did else None
         return "" if peer is None else peer.name
@@ -463,7 +462,8 @@ class Peering:
     # Threads and tasks.
 
     @property
-    def _bulk_store(self) -> Store:
+    def bulk_store(self) -> Store:
+        """Its own handle, for threads; closed with it."""
         assert self._bulk is not None, "it was started"
         return self._bulk
 

@@ -47,9 +47,18 @@ ISSUERS: Final = "SELECT did FROM peering_issuer"
 ISSUER_ADD: Final = "INSERT OR IGNORE INTO peering_issuer (did) VALUES (?)"
 ISSUER_DELETE: Final = "DELETE FROM peering_issuer WHERE did = ?"
 UNWANTED_ADD: Final = "INSERT OR IGNORE INTO peering_unwanted (id, issuer) VALUES (?, ?)"
+UNWANTED_COUNT: Final = "SELECT count(*) FROM peering_unwanted"
 UNWANTED_COUNTS: Final = "SELECT issuer, count(*) FROM peering_unwanted GROUP BY issuer"
 UNWANTED_IDS: Final = "SELECT id FROM peering_unwanted WHERE issuer = ?"
 UNWANTED_DELETE: Final = "DELETE FROM peering_unwanted WHERE issuer = ?"
+
+# Tombstones whose ids are in a set. An issuer's may be unwanted besides: they count once.
+FORGOTTEN_IN_SET: Final = """
+SELECT count(*) FROM tombstones AS t JOIN sync_entry AS e ON e.id = substr(t.cid, 5)
+    WHERE e.grp = (SELECT no FROM sync_set WHERE name = ?)
+    AND NOT EXISTS (SELECT 1 FROM peering_unwanted WHERE id = e.id)
+    AND NOT EXISTS (SELECT 1 FROM receipts WHERE cid = t.cid)
+"""
 
 # Ids whose bytes are gone although nobody forgot them. `LOST_TOMBSTONES` goes on where any are.
 LOST: Final = """

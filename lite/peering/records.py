@@ -7,7 +7,7 @@ do; one that is made secret later stays in the index as an id, and its bytes are
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from lite.clock import Clock, ClockState
@@ -178,11 +178,14 @@ class RecordStore(SetStore):
                 self._write(news, marks)
             return looked
 
-    def _write(self, news: _News, marks: Iterable[tuple[str, int]]) -> None:
+    def _write(self, news: _News, marks: Collection[tuple[str, int]]) -> None:
+        self.despite_full(lambda: self._write_once(news, marks))
+
+    def _write_once(self, news: _News, marks: Collection[tuple[str, int]]) -> None:
         with self._writing() as transaction:
             transaction.executemany(sql.WITHHELD_ADD, [(row,) for row in news.withheld])
             transaction.executemany(sql.WITHHELD_DELETE, [(row,) for row in news.freed])
-            transaction.executemany(sql.STATE_RAISE, list(marks))
+            transaction.executemany(sql.STATE_RAISE, marks)
             self.index.add(news.entries)
 
     def _take_receipt(self, news: _News, row: int, raw: bytes, data: bytes, secret: int) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import sqlite3
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 
 from lite import errors
 from lite.peering.tables import prepare
 from lite.store import Store
 from lite.store.database import Transaction
+from lite.store.reserve import RECEIPTS, Reserve
 from sync.base import Cursor, Entry, Item, Summary
 from sync.errors import StoreError, StoreFull
 from sync.index import SetIndex, SqlRanges
@@ -73,6 +74,25 @@ class SetStore(ABC):
         """The bytes of those that are here and may be given."""
 
     def put(self, items: Sequence[Item], source: str, cursor: Cursor | None) -> None:
+        """Store items of a peer; where the disk is full, in the space that is kept back for them.
+
+        Raises:
+            StoreFull, StoreError of `sync`: nothing of it was stored.
+        """
+        self.despite_full(lambda: self._put(items, source, cursor))
+
+    def despite_full(self, work: Callable[[], None]) -> None:
+        """Do what writes, once more with the space that is kept back when there is no other."""
+        try:
+            work()
+        except StoreFull:
+            Reserve(self._store.home, RECEIPTS).spend()
+            with suppress(errors.StoreError):
+                # What is in the file as well makes room in the log, for this and what comes next.
+                self._store.database.run("PRAGMA wal_checkpoint(PASSIVE)")
+            work()
+
+    def _put(self, items: Sequence[Item], source: str, cursor: Cursor | None) -> None:
         with self._writing() as transaction:
             self.keep(transaction, items, source)
             self.index.add(

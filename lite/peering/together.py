@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from lite.frozen import frozen
 from lite.peering.names import RECORDS
+from lite.peering.sight import Sight, ask_again
 from sync.events import Status, Stored
 from sync.health import Notice, PeerHealth
 from sync.talk import Talk
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["PeerRound", "Round", "bring_together"]
 
 LOOK_S: Final = 0.2  # a session says nothing when what looked like news turns out to be none
-HELD_S: Final = 5.0  # a peer that is not dialled for so long said that it does not want to be
+SETTLED_S: Final = 0.2  # a peer that just got something of its own offers it within that
+HELD_S: Final = 5.0  # a peer that is not concerned for so long said that it does not want to be
 
 
 @frozen
@@ -27,10 +29,14 @@ class PeerRound:
     """What came of one peer.
 
     Attributes:
-        link: as `sync.health.PeerHealth`. why: why it is not in sync; empty when it is.
+        link: as `sync.health.PeerHealth`.
+        in_sync: the peer said so in this round, of each set that one of the two wants to share.
+        why: why it is not in sync; empty when it is.
         received: records that were stored here. given: items and blocks sent to it.
         bytes_in, bytes_out: of frames, both ways.
-        count, their_count: records here, and at the peer when it last said so; None: it did not.
+        count, their_count: ids of records in the set here, and at the peer when it last said so;
+            None: it did not, or records are not shared.
+        unheld: so many of `count` are ids alone: of issuers that are unwanted here, or forgotten.
     """
 
     did: str
@@ -44,6 +50,7 @@ class PeerRound:
     bytes_out: int = 0
     count: int | None = None
     their_count: int | None = None
+    unheld: int = 0
 
 
 @frozen
@@ -92,7 +99,8 @@ class _Watch:
 async def bring_together(
     peering: Peering, dids: Collection[str] | None, within_s: float, *, once: bool = False
 ) -> Round:
-    """Offer what is new, dial whom that concerns, and wait until all of them are in sync.
+    """Offer what is new, dial whom that concerns, have everybody who is connected answer, and wait
+    until all of them are in sync.
 
     Args:
         dids: these peers; None: all that have a right here.
@@ -109,15 +117,26 @@ async def bring_together(
         wanted = _asked(peering, dids)
         if within_s > 0:
             peering.hurry([one.peer.did for one in wanted if not one.in_sync])
-        while not all(_is_over(one, watch, once) for one in wanted):
-            left_s = ends_at - loop.time()
-            if left_s <= 0:
-                break
+        concerned = {one.peer.did for one in wanted}
+        ask_again([talk for talk in peering.talks() if talk.session.peer in concerned])
+        wanted = _asked(peering, dids)
+        quiet_since: float | None = None
+        while (now := loop.time()) < ends_at:
+            wait_s = LOOK_S
+            if not all(_is_over(one, peering, watch, once) for one in wanted):
+                quiet_since = None
+            else:
+                quiet_since = quiet_since or now
+                wait_s = quiet_since + SETTLED_S - now
+                if wait_s <= 0 or not any(one.in_sync for one in wanted):
+                    break
             watch.news.clear()
             with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(watch.news.wait(), min(LOOK_S, left_s))
+                await asyncio.wait_for(watch.news.wait(), min(wait_s, ends_at - now))
             wanted = _asked(peering, dids)
-        rounds = tuple(_round(one, watch) for one in _asked(peering, dids))
+        wanted = _asked(peering, dids)
+        peering.sight.proves(wanted)
+        rounds = tuple(_round(one, peering, watch) for one in wanted)
     return Round(bool(rounds) and all(one.in_sync for one in rounds), rounds)
 
 
@@ -128,10 +147,12 @@ def _asked(peering: Peering, dids: Collection[str] | None) -> list[PeerHealth]:
     return [one for one in found if one.peer.did in dids]
 
 
-def _is_over(one: PeerHealth, watch: _Watch, once: bool) -> bool:
+def _is_over(one: PeerHealth, peering: Peering, watch: _Watch, once: bool) -> bool:
     """Whether it is in sync, or waiting any longer would not make it so."""
     if one.in_sync or one.link in ("banned", "stranger"):
         return True
+    if one.link == "connected" and peering.sight.one_sided(one):
+        return all(shared.status.in_sync for shared in one.sets)
     if not once:
         return False
     if one.link == "no-address":
@@ -148,26 +169,28 @@ def _is_stuck(status: Status) -> bool:
     return status.spent or (bool(status.refused or status.missed) and not status.lacking)
 
 
-def _round(one: PeerHealth, watch: _Watch) -> PeerRound:
+def _round(one: PeerHealth, peering: Peering, watch: _Watch) -> PeerRound:
     peer = one.peer
+    in_sync = one.in_sync and not peering.sight.one_sided(one)
     given, bytes_in, bytes_out = watch.moved(peer.did)
     records = next((shared.status for shared in one.sets if shared.set == RECORDS), None)
     return PeerRound(
         peer.did,
         peer.name,
         one.link,
-        one.in_sync,
-        "" if one.in_sync else why_not(one),
+        in_sync,
+        "" if in_sync else _why_not(one, peering.sight),
         watch.received.get(peer.did, 0),
         given,
         bytes_in,
         bytes_out,
         None if records is None else records.count,
         None if records is None else records.their_count,
+        0 if records is None else peering.sight.unheld(),
     )
 
 
-def why_not(one: PeerHealth) -> str:
+def _why_not(one: PeerHealth, sight: Sight) -> str:
     """Why a peer is not in sync, in one line for people."""
     match one.link:
         case "banned":
@@ -177,12 +200,11 @@ def why_not(one: PeerHealth) -> str:
         case "no-address":
             return "where it is, is not known"
         case "dialling":
-            return one.why or "it is being dialled"
+            return one.why or "it is being concerned"
         case "waiting":
-            return one.why or "it was not dialled yet"
+            return one.why or "it was not concerned yet"
         case "connected":
-            reasons = [shared.status.reason for shared in one.sets if not shared.status.in_sync]
-            return "; ".join(dict.fromkeys(filter(None, [*reasons, one.why]))) or "getting ready"
+            return "; ".join(sight.reasons(one))
 
 
 def _moved(talk: Talk) -> tuple[int, int, int]:

@@ -49,15 +49,17 @@ def said(instruction: Instruction, *, asked: bool) -> str:
 
 
 def why_it_waits(entry: Entry, reified: Reified, needs: Container[str], marks: Secrets) -> str:
-    """Why a step that could start waits for consent, or nothing."""
+    """Why a step that could start waits for consent, or nothing. What its inputs link to, at any
+    depth, may go out with it."""
     own, asked = entry.instruction.cid, bool(entry.depth)
-    used = {*reified.instruction.links(), *(receipt.cid for receipt in reified.sources)}
-    found = marks.any_secret({own, *used})
+    sources = {receipt.cid for receipt in reified.sources}
+    found = marks.any_secret({own, *sources})
+    uses = not found.isdisjoint(sources) or marks.any_below(reified.instruction.links())
     waits = needs_consent(
         entry.level,
         needs,
         asked=asked,
         is_secret=entry.private or own in found,
-        uses_secret=not found.isdisjoint(used),
+        uses_secret=uses,
     )
     return said(reified.instruction, asked=asked) if waits else ""

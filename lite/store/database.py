@@ -141,6 +141,17 @@ class Database:
             except faults.SQLITE as fault:
                 raise faults.from_sqlite(fault, self.path) from fault
 
+    def shrink(self) -> None:
+        """Give back what SQLite keeps in memory for later; nothing while somebody uses it."""
+        for lock, found in ((self.lock, self.connection), (self._reader_lock, self._reader)):
+            if found is None or not lock.acquire(blocking=False):
+                continue
+            try:
+                if self._is_open:
+                    found.execute("PRAGMA shrink_memory")
+            finally:
+                lock.release()
+
     def write(self, *, durable: bool = True) -> Transaction:
         """A write transaction, for `with`.
 

@@ -1,8 +1,9 @@
-"""Disk space kept back, so that something can be deleted when the disk is full.
+"""Disk space kept back for what has to work when the disk is full.
 
 Even a deletion writes to the log first, and SQLite cannot open a database without room for its
 shared memory. The file `ipvm.reserve` holds that room; it is given up when there is no other, and
-made again once there is space.
+made again once there is space. Where a daemon meets peers `ipvm.reserve-receipts` holds more of it,
+for their receipts.
 """
 
 from __future__ import annotations
@@ -14,18 +15,46 @@ from pathlib import Path
 from lite.errors import StoreBusy, StoreFull
 from lite.store.database import Database
 
-__all__ = ["RESERVE_BYTES", "Reserve", "give_back"]
+__all__ = ["RECEIPTS", "RESERVE_BYTES", "Reserve", "give_back"]
 
 RESERVE_BYTES = 1024 * 1024
+RECEIPTS = "ipvm.reserve-receipts"
 _NAME = "ipvm.reserve"
 _VACUUM_PAGES = (4_096, 32)  # in one transaction: usually, and when the disk is full
 
 
 class Reserve:
-    """The reserve of one home."""
+    """The reserve of one home.
 
-    def __init__(self, home: Path) -> None:
-        self._path = home / _NAME
+    Args:
+        name: of the file. size_bytes: of it; 0: there is none.
+    """
+
+    def __init__(self, home: Path, name: str = _NAME, size_bytes: int = RESERVE_BYTES) -> None:
+        self._path = home / name
+        self.size_bytes = size_bytes
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it is there, in full."""
+        try:
+            return self._path.stat().st_size == self.size_bytes
+        except OSError:
+            return False
+
+    def keep_with_room(self) -> bool:
+        """Make it, or what is left of it anew, where as much again stays free; whether it is
+        there now."""
+        if self.is_kept or not self.size_bytes:
+            return True
+        self.spend()
+        try:
+            disk = os.statvfs(self._path.parent)
+        except OSError:
+            return False
+        if disk.f_bavail * disk.f_frsize >= 2 * self.size_bytes:
+            self.keep()
+        return self.is_kept
 
     def keep(self) -> None:
         """Make the reserve if it is not there and fits; a home works without one as well."""
@@ -37,9 +66,9 @@ class Reserve:
             return
         try:
             if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(descriptor, 0, RESERVE_BYTES)
+                os.posix_fallocate(descriptor, 0, self.size_bytes)
             else:
-                os.write(descriptor, bytes(RESERVE_BYTES))
+                os.write(descriptor, bytes(self.size_bytes))
         except OSError:
             self.spend()
         finally:

@@ -123,11 +123,16 @@ class Secrets:
 
     def leading_to(self, roots: Iterable[CID]) -> CID | None:
         """The first of the roots that is secret or has something secret below it, or None."""
-        return next((root for root in roots if self.any_secret(self._below(root))), None)
+        return next((root for root in roots if self.any_secret(self._below([root]))), None)
 
-    def _below(self, root: CID) -> Iterator[CID]:
-        """A block and everything below it, as far as it is here."""
-        seen, todo = {root}, [root]
+    def any_below(self, roots: Iterable[CID]) -> bool:
+        """Whether one of the roots is secret or has something secret below it."""
+        return bool(self.any_secret(self._below(roots)))
+
+    def _below(self, roots: Iterable[CID]) -> Iterator[CID]:
+        """Blocks and everything below them, as far as it is here, each once."""
+        todo = list(dict.fromkeys(roots))
+        seen = set(todo)
         while todo:
             cid = todo.pop()
             yield cid

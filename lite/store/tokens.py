@@ -167,8 +167,7 @@ class Tokens:
         any_ = (audience, since, told, told)
         for start in range(0, LOOKED_AT_MAX, _PAGE):
             rows = self._database.rows(query, (*wanted, *one, *any_, _PAGE, start))
-            for raw, data, _ in rows:
-                yield _delegation(raw, data)
+            yield from _sound_delegations(rows)
             if len(rows) < _PAGE:
                 return
 
@@ -189,8 +188,7 @@ class Tokens:
         since = self._since(ended_too=ended_too)
         values = (audience, subject, since, ALL_GIVEN_MAX, _listed(issuers))
         query = sql.DELEGATIONS_TO_ANY if subject is None else sql.DELEGATIONS_TO
-        for raw, data, _ in self._database.rows(query, values):
-            yield _delegation(raw, data)
+        yield from _sound_delegations(self._database.rows(query, values))
 
     def takers(self, issuer: str, subject: str | None, *, ended_too: bool = False) -> list[str]:
         """To whom an issuer gave something about the subject (None: whatever about), or a
@@ -357,8 +355,13 @@ def pages(database: Database, query: str) -> Iterator[Row]:
         last = rows[-1][0]
 
 
-def _delegation(raw: bytes, data: bytes) -> Delegation:
-    return Delegation.of(envelope.parse_trusted(data, stored_cid(raw)))
+def _sound_delegations(rows: Iterable[Row]) -> Iterator[Delegation]:
+    """The delegations in rows of CID, bytes and more; one that the disk changed gives no right, and
+    `each` names it."""
+    for raw, data, *_ in rows:
+        cid = stored_cid(raw)
+        if type(data) is bytes and cid.matches(data):
+            yield Delegation.of(envelope.parse_trusted(data, cid))
 
 
 def _listed(names: Collection[str] | None) -> str | None:

@@ -313,6 +313,19 @@ def test_what_a_folder_leaves_out_is_said(ipvm: Ipvm, here: Path) -> None:
     assert "left out 1" in ipvm("add", "folder").err
 
 
+def test_a_folder_that_other_tools_would_spread_over_blocks_is_said(ipvm: Ipvm, here: Path) -> None:
+    large = here / "top" / "large"
+    large.mkdir(parents=True)
+    for number in range(1000):
+        (large / f"{number:0228d}").touch()
+    (large / "link").symlink_to("0")
+    err = ipvm("add", "top").err
+    assert "ipvm: top/large: kept as one block" in err and "HAMT" in err
+    for number in range(10):
+        (large / f"{number:0228d}").unlink()
+    assert "kept as one block" not in ipvm("add", "top").err
+
+
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="this system has no /dev/zero")
 def test_a_device_is_no_file(ipvm: Ipvm) -> None:
     for words in (("add", "/dev/zero"), ("run", "/dev/zero:f"), ("import", "/dev/zero")):

@@ -27,6 +27,10 @@ def test_trust_gives_read_and_blocks_and_the_rest_by_name(ipvm: Ipvm) -> None:
         "read",
     ]
     assert ipvm("peers", "untrust", "pi", "--json").json["rights"] == []
+    some = ipvm("peers", "trust", "pi", "--answers")
+    assert "it has answers; not given: read, blocks" in some.err and "--read --blocks" in some.err
+    assert "not given" not in ipvm("peers", "trust", "pi").err
+    ipvm("peers", "untrust", "pi")
     shown = ipvm("peers", "list").text
     assert "pi" in shown and "no rights" in shown and PI in shown
 
@@ -86,7 +90,7 @@ def test_sync_says_that_nobody_was_reached_and_why(ipvm: Ipvm) -> None:
     assert ended.status == 3 and ended.json["in_sync"] is False
     phone, pi = sorted(ended.json["peers"], key=lambda one: str(one["name"]))
     assert phone["why"] == "where it is, is not known"
-    assert pi["link"] != "connected" and NOWHERE in pi["why"]
+    assert pi["link"] != "connected" and pi["why"] == f"{NOWHERE}: connection refused"
     assert "not reached" in ipvm("sync", "pi", "--once").text
     assert ipvm("--offline", "sync").status == 3
     assert ipvm("sync", "--within", "soon").status == 2

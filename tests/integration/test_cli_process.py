@@ -38,6 +38,26 @@ def test_closed_streams_change_no_exit_status(
     assert ended.stdout == (b"42\n" if status == 0 and ">&-" not in closed.split() else b"")
 
 
+@pytest.mark.parametrize(
+    "line", ["add -", "import -", "key import -", "receipt verify -", "run typed.wasm:greet -"]
+)
+def test_a_closed_stdin_is_no_empty_file(here: Path, line: str) -> None:
+    command = f'"{sys.executable}" -m lite {line} <&-'
+    ended = subprocess.run(["sh", "-c", command], capture_output=True)
+    assert (ended.returncode, ended.stdout) == (2, b"")
+    assert b"ipvm: standard input is closed\n" in ended.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("line", ["--help", "run --help", "receipt --help", "-h"])
+def test_a_help_that_cannot_be_written_names_stdout(here: Path, line: str) -> None:
+    command = [sys.executable, "-m", "lite", *line.split()]
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE)
+    assert ended.returncode == 6
+    assert b"ipvm: the output could not be written: No space left" in ended.stderr
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize(
     ("line", "status", "out"),

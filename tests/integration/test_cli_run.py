@@ -17,6 +17,7 @@ import pytest
 
 from lite.ipld.cid import CID, RAW
 from tests.integration.conftest import Ended, Ipvm
+from tests.wat_guests import wat
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
 RECEIPT = r"receipt bafy…[a-z2-7]{7}"
@@ -130,6 +131,26 @@ def test_a_failed_task_exits_with_1_and_its_receipt_says_why(ipvm: Ipvm) -> None
     assert again.status == 1
     assert (again.json["ok"], again.json["cached"]) == (False, True)
     assert again.json["error"]["code"] == "integer-divide-by-zero"
+
+
+def test_an_error_of_any_type_is_shown(ipvm: Ipvm, here: Path) -> None:
+    wasm = wat("""(component
+      (core module $m (memory (export "memory") 1) (data (i32.const 0) "\\01\\00\\00\\00\\4d")
+        (func (export "f") (result i32) (i32.const 0)))
+      (core instance $i (instantiate $m))
+      (func (export "f") (result (result u32 (error u32)))
+        (canon lift (core func $i "f") (memory (core memory $i "memory")))))""")
+    (here / "bad.wasm").write_bytes(wasm)
+    ended = ipvm("run", "bad.wasm")
+    assert ended.status == 1
+    assert "guest-error: the function returned an error: 77 " in ended.err
+
+
+def test_a_module_without_functions_asks_for_none(ipvm: Ipvm, here: Path) -> None:
+    (here / "none.wasm").write_bytes(wat("(module)"))
+    ended = ipvm("run", "none.wasm")
+    assert ended.status == 2
+    assert "none.wasm exports no function, so that none can be called" in ended.err
 
 
 def test_an_error_that_the_guest_returns_is_a_failed_task(ipvm: Ipvm) -> None:

@@ -204,7 +204,7 @@ def test_a_workflow_over_the_api_reads_no_file_of_this_machine(
     body = json.dumps({"steps": {"a": step}}).replace("FILE", str(file)).encode()
     reply = here.call("POST", "/v1/workflows", body)
     assert reply.status in (400, 404), reply.body
-    assert str(file) in reply.error["message"]
+    assert str(file)[:30] in reply.error["message"]  # a long path is shortened
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"steps: [", b"\x00\x01"])

@@ -135,6 +135,27 @@ def test_garbage_on_the_port_is_answered_and_harms_nothing(tcp: DaemonProcess) -
     assert tcp.call("GET", "/healthz").status == 200
 
 
+def test_what_is_no_request_is_counted_and_no_traceback_is_told(tmp_path: Path) -> None:
+    with daemon(tmp_path / "home", "--api", "127.0.0.1:0") as here:
+        for path in (b"/x?\xd9\xa3", b"/x"):
+            head = b"GET " + path + b" HTTP/1.1\r\nContent-Length: " + b"9" * 30 + b"\r\n\r\n"
+            with socket.create_connection(("127.0.0.1", port(here)), timeout=10) as raw:
+                raw.sendall(head)
+                assert b" 400 " in raw.recv(100)
+        numbers = here.call("GET", "/metrics").body
+        assert b'ipvm_requests_total{path="",status="400"} 2' in numbers
+        status, err = here.stop()
+    assert status == 0 and "Traceback" not in err and err.count("\n") <= 3, err
+
+
+def test_a_list_of_cids_that_holds_something_else_names_it(tcp: DaemonProcess) -> None:
+    for bad in (None, 7, [], "x"):
+        for path, field in (("/v1/fetch", "cids"), ("/v1/ask", "instructions")):
+            reply = tcp.call("POST", path, {field: [bad]})
+            assert reply.status == 400
+            assert reply.error["message"].startswith(f"{field}[0]: "), reply.error
+
+
 def test_a_header_without_end_is_refused(tcp: DaemonProcess) -> None:
     reply = tcp.call("GET", "/healthz", headers={"X-Long": "x" * 20_000})
     assert reply.status == 400

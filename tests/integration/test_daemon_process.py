@@ -114,7 +114,7 @@ def test_a_home_with_a_long_path_has_its_sockets_elsewhere(tmp_path: Path) -> No
     runtime.mkdir()
     with daemon(home, env={"XDG_RUNTIME_DIR": str(runtime)}) as here:
         assert here.card.api.startswith(f"unix:{runtime}/ipvm-")
-        assert len(here.card.api) < 110
+        assert len(here.card.api) < len(str(home))
         assert here.call("GET", "/healthz").status == 200
         before = here.link.get("/v1/status")["daemon"]["wakeups"]
         # The nudge finds its socket by the link in the home.

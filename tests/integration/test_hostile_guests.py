@@ -139,8 +139,8 @@ def test_a_result_that_is_no_bytes_has_to_fit_into_a_block(run: Run, wasm: bytes
     outcome = run(wasm, "zeros", MIB, limits=wide)
     assert outcome.error == {
         "code": "output-limit",
-        "message": "the result has more than 4194304 bytes (4 MiB, one block) as one value; only "
-        "list<u8> results may have more",
+        "message": "the result counts more than 4194304 bytes (4 MiB, one block), where each value "
+        "but bytes and text counts at least 8; only list<u8> results may have more",
         "limit": BLOCK_BYTES_MAX,
     }
     assert len(run(wasm, "zeros", 1000, limits=wide).ok) == 1000

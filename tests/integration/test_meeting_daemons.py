@@ -176,7 +176,11 @@ def untrust_cuts(ipvm: Ipvm, a: Home, b: Home) -> None:
     until(lambda: ipvm(*at(b, "sync", "--once")).status == 1, MEETING_S)
     half = ipvm(*at(b, "sync", "--once", "--json"))
     assert half.status == 1 and half.json["peers"][0]["link"] == "connected"
-    assert "unauthorised" in half.json["peers"][0]["why"]
+    assert half.json["peers"][0]["why"].endswith("it gives you no right to read")
+    kept = ipvm(*at(a, "sync", "--once"))
+    assert kept.status == 1 and "it has no right to read here" in kept.text
+    told = ipvm(*at(a, "status")).text
+    assert "it has no right to read here" in told and "bob  in sync" not in told
 
 
 def test_a_code_works_once_and_without_any_daemon(
@@ -192,6 +196,13 @@ def test_a_code_works_once_and_without_any_daemon(
     assert inviter.wait(WITHIN_S) == 0
     assert dialling(c, "peers", "add", code).status == 3  # nobody listens any more
     a.start()
+    ipvm(*at(b, "peers", "add", f"{a.did}@{a.address}"))
+    assert dialling(b, "peers", "add", code).status == 0  # as if the answer had been lost
+    ipvm(*at(a, "peers", "untrust", b.did))
+    assert dialling(b, "peers", "add", code).status == 4
+    assert ipvm(*at(a, "peers", "list", "--json")).json["peers"][0]["rights"] == []
+    ipvm(*at(a, "peers", "trust", b.did))
+    assert dialling(b, "peers", "add", code).status == 4  # it was closed for good
     assert ipvm(*at(c, "peers", "add", f"{a.did}@{a.address}")).status == 0
     refused = dialling(c, "peers", "add", code)  # a daemon does, and the code is taken
     assert refused.status == 4 and "does not take this code" in refused.err

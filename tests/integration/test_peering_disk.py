@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from lite.peering.peering import Peering
+from lite.store.reserve import RECEIPTS
 from tests.integration.test_peering_blocks import a_file, content, fetch
 from tests.peering_support import PeerNode, befriend, receipts, signed
 from tests.store_support import instruction
 from tests.sync_net_support import run
 
-DISK_MIB = 20
+DISK_MIB = 32
 MIB = 1024 * 1024
 YEAR_S = 365 * 86_400
 
@@ -40,9 +41,9 @@ def free(disk: Path) -> int:
     return found.f_bavail * found.f_frsize
 
 
-def fill(disk: Path) -> Path:
+def fill(disk: Path, name: str) -> Path:
     """A file of somebody else that takes all space there is."""
-    ballast = disk / "ballast"
+    ballast = disk / name
     with ballast.open("wb") as file:
         file.write(bytes(free(disk)))
     return ballast
@@ -68,16 +69,33 @@ def test_a_full_disk_refuses_files_then_records_says_so_and_recovers(
         await b.until(lambda: b.has(some))
         await b.in_sync_with(a)
 
-        ballast = fill(disk)
-        more = receipts(a.key, 2_000, 300)
+        assert b.peering.problems() == [] and (disk / "b" / RECEIPTS).stat().st_size == 5 * MIB
+        b.store.database.run("PRAGMA wal_checkpoint(TRUNCATE)")  # the log has no room of its own
+        fill(disk, "more")
+        more = receipts(a.key, 1_000, 300)
         a.keep(more)
+        await b.until(lambda: b.has(more))
+        await b.in_sync_with(a)
+        assert not (disk / "b" / RECEIPTS).exists()
+        (told,) = b.peering.problems()
+        assert "the disk is full" in told
+        refused = await fetch(b, a_file(a, MIB, 2)[0])
+        assert "the disk is nearly full" in refused.why
+
+        fill(disk, "most")
+        most = receipts(a.key, 4_000, 1_300)
+        a.keep(most)
         await b.until(lambda: "full" in b.health(a).why)
         assert not b.health(a).in_sync and b.health(a).next_s
 
-        ballast.unlink()
+        for name in ("more", "most"):
+            (disk / name).unlink()
         b.peering.hurry([a.did])  # as `ipvm sync` does; by itself it tries after a minute
-        await b.until(lambda: b.has(more))
+        await b.until(lambda: b.has(most))
         await b.in_sync_with(a)
+        b.peering.tick()
+        await b.until(lambda: b.peering.problems() == [])
+        assert (disk / "b" / RECEIPTS).exists()
         assert b.store.check(deep=True) == []
         for node in (a, b):
             await node.peering.stop()

@@ -74,7 +74,7 @@ def taken_over(giver: Home, taker: Home) -> set[CID]:
 def test_nothing_acknowledged_is_lost_when_it_is_killed_at_any_moment(
     here: Path, tmp_path: Path, scaled: Callable[[int, int], int]
 ) -> None:
-    random, written = Random(9), list[Receipt]()
+    random, written, turns = Random(9), list[Receipt](), scaled(8, 100)
     with homes(tmp_path, wat(NUMBERS), "a", "b") as (a, b):
         a.start()
         b.start()
@@ -82,7 +82,7 @@ def test_nothing_acknowledged_is_lost_when_it_is_killed_at_any_moment(
         key, within = key_of(a), 0
         with closing(Look(b).db) as db:
             look = Look(b)
-            for turn in range(scaled(20, 100)):
+            for turn in range(turns):
                 before = look.count()
                 written += receipts(key, EACH, turn * EACH)
                 write(a, written[-EACH:])
@@ -95,7 +95,7 @@ def test_nothing_acknowledged_is_lost_when_it_is_killed_at_any_moment(
                 assert db.execute("PRAGMA quick_check").fetchone() == ("ok",)
                 within += len(kept) < len(written)
                 b.start()
-        assert within >= 5  # so many times it was in the middle
+        assert within >= turns // 4  # so many times it was in the middle
         assert b.sync()["in_sync"]
         whole = {one.cid for one in written}
         assert look.receipts() == Look(a).receipts() == whole

@@ -9,6 +9,7 @@ import pytest
 from lite.authority import Authority
 from lite.invocations import args_of
 from lite.ipld.cid import CID, RAW
+from lite.keys import Key
 from lite.model.instruction import wasm
 from lite.peering.letters import LetterStore, LetterVerifier, asked
 from lite.peering.names import letters_between
@@ -16,6 +17,7 @@ from lite.store import Store
 from lite.ucan import container
 from lite.ucan.delegation import Delegation
 from lite.ucan.invocation import Invocation
+from lite.ucan.revocation import Revocation
 from sync.base import CONTROL, ITEM_BYTES_MAX, Item
 from sync.errors import ItemInvalid, ItemUnwanted
 from sync.wall import SystemClock
@@ -73,6 +75,49 @@ def test_what_was_signed_before_they_met_arrives_when_they_do(tmp_path: Path) ->
         await a.in_sync_with(b)
 
     meeting(story, tmp_path, "a", "b")
+
+
+def test_what_is_taken_back_is_told_to_a_peer_that_may_not_read(tmp_path: Path) -> None:
+    async def story(a: PeerNode, b: PeerNode) -> None:
+        befriend(a, b, rights=["run"])
+        mine = authority(a).delegate(b.did, RUN, expires_in_s=600).token
+        a.peering.changed()
+        await b.until(lambda: b.store.tokens.delegation(mine.cid) is not None)
+        below = authority(b).delegate(C.did, RUN, expires_in_s=60, subject=a.did).token
+        a.store.tokens.add([below])  # as an invocation of C brings it
+        b.peering.changed()
+        authority(a).revoke(mine.cid)
+        authority(b).revoke(below.cid)
+        a.peering.changed()
+        b.peering.changed()
+        await b.until(lambda: b.store.tokens.revokers(mine.cid) == {a.did})
+        await a.until(lambda: b.did in a.store.tokens.revokers(below.cid))
+        await a.in_sync_with(b)
+        for node in (a, b):
+            names = {one.set for one in node.peering.health().peers[0].sets}
+            assert names == {letters_between(a.did, b.did)}
+
+    meeting(story, tmp_path, "a", "b")
+
+
+def revocation_letter(about: Delegation, key: Key = A) -> bytes:
+    revocation = Revocation.issue(key, revoked=about.cid, subject=key.did)
+    return container.write([revocation.data, about.data], "raw")
+
+
+def test_revocations_that_concern_neither_are_not_wanted(tmp_path: Path) -> None:
+    foreign = Delegation.issue(
+        C, audience=key_of("d").did, subject=C.did, command=RUN, policy=[], expires_at=None
+    )
+    ours = Delegation.issue(
+        C, audience=B.did, subject=C.did, command=RUN, policy=[], expires_at=None
+    )
+    with Store.open(tmp_path / "home") as store:
+        verifier = LetterVerifier(LetterStore(store, A.did, B.did, CLOCK), A.did, B.did)
+        with pytest.raises(ItemUnwanted, match="somebody else"):
+            verifier.verify(bytes(32), revocation_letter(foreign, C), B.did)
+        accepted = verifier.verify(bytes(32), revocation_letter(ours, C), B.did)
+        assert accepted.lane == CONTROL
 
 
 def invocation_letter(subject: str = A.did) -> bytes:

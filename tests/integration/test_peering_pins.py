@@ -6,9 +6,10 @@ from pathlib import Path
 
 from lite.ipld.block import Block
 from lite.ipld.cid import CID
+from lite.power import LOOK_S, Battery, Power
 from tests.integration.test_peering_blocks import a_file, content
 from tests.peering_support import PeerNode, befriend, meeting, receipts
-from tests.store_support import raw_block
+from tests.store_support import FakeClock, raw_block
 
 SIZE = 200_000
 
@@ -76,6 +77,34 @@ def test_a_metered_network_or_the_ceiling_stops_it_and_it_is_said(tmp_path: Path
         assert 0 < b.store.blocks.total_bytes() <= SIZE // 2 + 4_096
 
     meeting(small, tmp_path / "small", "a", "b")
+
+
+def test_a_low_battery_stops_pins_and_not_records_until_it_charges(tmp_path: Path) -> None:
+    async def story(a: PeerNode, b: PeerNode) -> None:
+        found = [Battery(19, True)]
+        clock = FakeClock()
+        b.peering._means._power = Power(20, clock, lambda: found[0])
+        befriend(a, b)
+        cid, data = pin_a_part(a, b)
+        some = receipts(a.key, 20)
+        a.keep(some)
+        b.peering.changed()
+        low = "the battery is low (19 %): blocks come only by name"
+        await b.until(lambda: low in b.peering.problems() and b.has(some))
+        assert "fetched" not in b.kinds()
+        asked = b.peering.fetch([cid], deep=False, bytes_max=None, within_ms=None, by_name=False)
+        assert (await asked).have == (cid,), "what is here needs no battery"
+        found[0] = Battery(20, True)
+        b.peering.tick()
+        assert low in b.peering.problems(), "an answer holds for a while"
+        clock.seconds += int(LOOK_S)
+        assert b.peering._keeper is not None
+        b.peering._keeper.somebody_came()  # a pin is not looked at twice within a minute
+        b.peering.tick()
+        await b.until(lambda: whole(b, cid))
+        assert content(b, cid) == data
+
+    meeting(story, tmp_path, "a", "b")
 
 
 def test_what_no_peer_has_is_said_and_asked_for_again_when_another_comes(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import wasmtime
 from lite import Node, archive, wasm
 from lite.bundle import Wish
 from lite.config import Config
-from lite.errors import IntegrityError
+from lite.errors import IntegrityError, IpvmError
 from lite.ipld import car, dag_cbor, dag_json
 from lite.ipld.block import Block
 from lite.ipld.cid import CID, DAG_CBOR
@@ -131,6 +131,7 @@ def test_a_receipt_of_every_kind_verifies_and_goes_everywhere(
             data = exported(maker, receipt)
             (moved,) = maker.verify(io.BytesIO(data))
             assert (moved.receipt, moved.note) == (receipt, ""), name
+            assert (moved.blocks, moved.bytes) == (here.blocks, here.bytes), name
             assert (moved.invocation is None) == (receipt.invocation is None), name
             assert other.import_(io.BytesIO(data)).receipts == (receipt,)
             assert other.verify(receipt)[0].note == "", name
@@ -246,8 +247,9 @@ def test_an_answer_to_an_invocation_that_nobody_signed_is_refused(
 def test_an_answer_without_its_invocation_verifies_and_says_so(maker: Node, tmp_path: Path) -> None:
     _, receipt, job = answer(maker, tmp_path)
     (found,) = archive.verify(packed(block_of(receipt.data), block_of(job.data)))
-    assert (
-        found.note == f"for the invocation {receipt.invocation}, which is not here: not its Task ID"
+    assert found.note == (
+        "the Task ID was not checked: this is for the invocation "
+        f"{receipt.invocation}, which is not here"
     )
 
 
@@ -264,3 +266,17 @@ def test_an_invocation_becomes_secret_with_what_it_asked_for(maker: Node, tmp_pa
     make_secret(maker.store, [job.cid])
     assert receipt.invocation is not None
     assert maker.store.secrets.is_secret(receipt.invocation)
+
+
+@pytest.mark.parametrize("flip", [1, 0x80])
+def test_any_changed_byte_of_the_archive_of_an_answer_shows(
+    maker: Node, tmp_path: Path, flip: int
+) -> None:
+    _, receipt, _ = answer(maker, tmp_path)
+    data = exported(maker, receipt)
+    assert len(archive.verify(io.BytesIO(data))) == 1
+    for at in range(len(data)):
+        changed = bytearray(data)
+        changed[at] ^= flip
+        with pytest.raises(IpvmError):
+            archive.verify(io.BytesIO(bytes(changed)))

@@ -18,7 +18,7 @@ from lite.parcel import Parcel
 from lite.store import Store
 from lite.ucan import container
 from lite.ucan.checks import unpack
-from lite.ucan.refusals import InvalidField, InvalidSignature, MissingField
+from lite.ucan.refusals import InvalidField, InvalidSignature, MissingField, NoProofs
 from lite.ucan.revocation import Revocation
 from tests.authority_support import add, ask, give, invocation_in
 from tests.integration.conftest import Ipvm
@@ -242,3 +242,21 @@ def test_doctor_remarks_that_all_rights_have_expired_when_the_clock_may_be_ahead
     given(here_pi, here_laptop, "--exp", "never")
     assert "rights" not in [one["name"] for one in here_laptop("doctor", "--json").json["checks"]]
     assert did(here_laptop)
+
+
+@pytest.mark.parametrize("spoiled", [b"\x82", b"", None])
+def test_a_damaged_delegation_gives_no_right_and_stops_no_other(
+    pi: Node, phone: Node, spoiled: bytes | None
+) -> None:
+    """Whether it cannot be read any more, or says something else now."""
+    bad, good = give(pi, phone), give(pi, phone)
+    with phone.store.database.write() as transaction:
+        for cid in (bad, good):
+            data = phone.authority.get(cid) or b""
+            told = data.replace(b"/wasm/run", b"/wasm/rum") if spoiled is None else spoiled
+            transaction.execute("UPDATE delegations SET data = ? WHERE cid = ?", (told, cid.raw))
+            if cid == bad:
+                asked = invocation_in(ask(phone, pi, add(pi)))
+                assert asked.proofs == (good,)
+    with pytest.raises(NoProofs, match="no delegation here"):
+        ask(phone, pi, add(pi))

@@ -8,7 +8,8 @@ import stat
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -69,6 +70,27 @@ def test_a_part_that_fails_is_told_and_started_again(monkeypatch: pytest.MonkeyP
         "watch failed, again in 0.01 s",
         "watch failed, again in 0.02 s",
     ]
+
+
+@pytest.mark.parametrize(
+    ("failures", "problems", "state"),
+    [
+        ([], [], "running"),
+        ([], ["a pin is not whole"], "running"),
+        (["the disk is full"], ["the disk is full", "a pin is not whole"], "waiting"),
+    ],
+)
+def test_a_failure_among_peers_is_one_of_the_daemons_health(
+    failures: list[str], problems: list[str], state: str
+) -> None:
+    from lite.daemon.daemon import Daemon
+
+    meeting = SimpleNamespace(failures=lambda: failures, problems=lambda: problems)
+    daemon = Daemon.__new__(Daemon)
+    daemon._supervisor = Supervisor(lambda _: None)
+    daemon._api = cast(Any, SimpleNamespace(meeting=meeting))
+    (part,) = daemon.parts()
+    assert (part.name, part.state, part.problem) == ("peers", state, "; ".join(problems))
 
 
 def test_parts_end_in_the_opposite_order() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lite.errors import LimitError, UsageError
+from lite.peering.book import open_book
 from lite.peering.pairing import (
     OPEN_MAX,
     SECRET_BYTES,
@@ -18,11 +19,13 @@ from lite.peering.pairing import (
     best_addresses,
 )
 from lite.store import Store
-from sync.peers import RIGHTS
+from sync.keys import nonce
+from sync.peers import RIGHTS, MemoryPeerStore, PeerBook
 from tests.peering_support import key_of
 from tests.store_support import FakeClock
 
 HOST, GUEST, OTHER = (key_of(name).did for name in ("host", "guest", "other"))
+UNUSED = PeerBook(MemoryPeerStore(), HOST, FakeClock(), nonce)
 SECRET = bytes(range(SECRET_BYTES))
 HERE = Invitation(HOST, SECRET, frozenset({"read", "blocks"}), ("192.168.1.20:4747",))
 DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -89,12 +92,19 @@ class Desk:
         self.clock = FakeClock()
         self.store = Store.open(folder / "home", clock=self.clock)
         self.invitations = Invitations(self.store, self.clock)
+        self._book: PeerBook | None = None
+
+    @property
+    def book(self) -> PeerBook:
+        if self._book is None:
+            self._book = open_book(self.store, HOST, self.clock)
+        return self._book
 
     def shows(self, secret: bytes, who: str = GUEST, proof: bytes | None = None) -> set[str] | None:
         made = Invitation(HOST, secret, frozenset())
         _, _, id, right = made.path(who).rsplit("/", 3)
         shown = bytes.fromhex(right) if proof is None else proof
-        taken = self.invitations.take(bytes.fromhex(id), shown, who, HOST)
+        taken = self.invitations.take(bytes.fromhex(id), shown, who, HOST, self.book)
         return None if taken is None else set(taken.rights)
 
 
@@ -109,7 +119,40 @@ def test_a_code_is_good_for_one_node(desk: Desk) -> None:
     assert desk.shows(secret) == {"read", "run"}
     assert desk.invitations.taken_by(secret) == GUEST
     assert desk.shows(secret, OTHER) is None
+    peer = desk.book.peer(GUEST)
+    assert peer is not None and (peer.rights, peer.name) == ({"read", "run"}, "guest")
+    desk.book.rename(GUEST, "pi")
     assert desk.shows(secret) == {"read", "run"}  # it did not hear the answer, and asks again
+    peer = desk.book.peer(GUEST)
+    assert peer is not None and peer.name == "pi"
+
+
+@pytest.mark.parametrize("taken_away", [["run"], None])
+def test_a_used_code_gives_nothing_back_that_was_taken_away(
+    desk: Desk, taken_away: list[str] | None
+) -> None:
+    secret = desk.invitations.make(["read", "run"], 60)
+    assert desk.shows(secret) == {"read", "run"}
+    left = desk.book.untrust(GUEST, taken_away).rights
+    assert desk.shows(secret) is None
+    peer = desk.book.peer(GUEST)
+    assert peer is not None and peer.rights == left
+
+
+def test_a_used_code_does_not_bring_a_forgotten_peer_back(desk: Desk) -> None:
+    secret = desk.invitations.make(["read"], 60)
+    assert desk.shows(secret) == {"read"}
+    desk.book.remove(GUEST)
+    assert desk.shows(secret) is None and desk.book.peer(GUEST) is None
+
+
+def test_a_closed_code_stays_closed_when_its_rights_are_given_again(desk: Desk) -> None:
+    secret, other = desk.invitations.make(["read"], 60), desk.invitations.make(["read"], 60)
+    assert desk.shows(secret) == {"read"}
+    desk.invitations.close(GUEST)
+    assert desk.invitations.taken_by(secret) == ""
+    assert desk.shows(secret) is None
+    assert desk.shows(other, OTHER) == {"read"}
 
 
 def test_a_proof_is_of_one_node_alone(desk: Desk) -> None:
@@ -136,7 +179,8 @@ def test_wrong_proofs_end_a_code_and_no_other(desk: Desk) -> None:
 
 
 def test_a_node_that_never_invited_writes_nothing_for_a_guess(desk: Desk) -> None:
-    assert desk.shows(SECRET) is None
+    desk.invitations.close(GUEST)
+    assert desk.invitations.take(bytes(8), bytes(32), GUEST, HOST, UNUSED) is None
     assert desk.store.database.row("SELECT 1 FROM sqlite_master WHERE name LIKE 'peering%'") is None
 
 

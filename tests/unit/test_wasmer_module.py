@@ -6,7 +6,14 @@ import pytest
 import wasmtime
 
 from lite.engine.base import GuestFailure
-from lite.engine.wasmer_module import MEMORY_IMPORT, MemoryType, memory_of, with_outside_memory
+from lite.engine.wasmer_constants import check_constants
+from lite.engine.wasmer_module import (
+    MEMORY_IMPORT,
+    MemoryType,
+    memory_of,
+    tables_of,
+    with_outside_memory,
+)
 from lite.errors import EngineUnavailable
 from lite.limits import EngineCaps
 from tests.wat_guests import HEADER, section, wat
@@ -77,10 +84,40 @@ def test_tables_get_a_maximum() -> None:
     assert grow(store) == -1
 
 
-def test_a_table_over_the_cap_is_a_memory_limit() -> None:
-    with pytest.raises(GuestFailure) as failure:
-        with_outside_memory(wat("(module (table 1001 funcref))"), CAPS)
-    assert failure.value.code == "memory-limit"
+def test_a_table_over_the_cap_stays_valid_and_is_told() -> None:
+    wasm = wat("(module (table 3 funcref) (table 1001 funcref) (table 1001 2000 funcref))")
+    assert tables_of(wasm) == [3, 1001, 1001]
+    wasmtime.Module(wasmtime.Engine(), with_outside_memory(wasm, CAPS))
+    assert tables_of(wat("(module)")) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(global i32 (i32.const -1)) (global $f (mut f64) (f64.const 1))",
+        '(memory 1) (data (i32.const 1) "x") (data "y") (data (memory 0) (i32.const 1) "z")',
+        """(table 1 funcref) (func $f) (elem (i32.const 0) $f) (elem declare func $f)
+           (elem funcref (ref.func $f)) (elem (table 0) (i32.const 0) funcref (ref.null func))""",
+        "",
+    ],
+)
+def test_plain_constants_are_what_wasmer_may_compute(text: str) -> None:
+    check_constants(wat(f"(module {text})"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(global $a i32 (i32.const 1)) (global i32 (global.get $a))",
+        "(global i64 (i64.mul (i64.const 1) (i64.const 2)))",
+        '(memory 1) (data (i32.add (i32.const 1) (i32.const 1)) "x")',
+        "(table 1 funcref) (elem (i32.sub (i32.const 1) (i32.const 1)))",
+        "(global $a funcref (ref.null func)) (elem funcref (global.get $a))",
+    ],
+)
+def test_computed_constants_need_another_engine(text: str) -> None:
+    with pytest.raises(EngineUnavailable, match="computed"):
+        check_constants(wat(f"(module {text})"))
 
 
 @pytest.mark.parametrize("text", ["(module (memory 1 2 shared))", "(module (memory 1) (memory 1))"])

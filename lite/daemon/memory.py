@@ -1,0 +1,73 @@
+"""Giving memory back after work: what SQLite, Python and the C library keep for later.
+
+A burst of receipts or a large transfer leaves pages in the caches of the connections, and free
+memory in the C library's arenas, which are never given back by themselves.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import sys
+from collections.abc import Callable
+from typing import Final
+
+from lite.http.about import rss_bytes
+from lite.store import Store
+
+__all__ = ["BUDGET_BYTES", "Memory"]
+
+BUDGET_BYTES: Final = 60_000_000  # what an idle daemon should need at most
+_CAREFUL_BYTES: Final = BUDGET_BYTES * 9 // 10
+_ARENAS: Final = 2  # of the C library; by itself it makes eight for each core
+_M_ARENA_MAX: Final = -8  # of <malloc.h>
+
+
+class Memory:
+    """Once after each burst of work, when nothing happens any more and it holds much.
+
+    Args:
+        held: bytes of this process in memory.
+    """
+
+    def __init__(self, held: Callable[[], int] = rss_bytes) -> None:
+        self.given_back = 0  # how often
+        self._held = held
+        self._busy = self._due = False
+        self._library = _library()
+        if self._library is not None:
+            self._library.mallopt(_M_ARENA_MAX, _ARENAS)
+
+    def used(self) -> None:
+        """Something happened."""
+        self._busy = True
+
+    def look(self, *stores: Store) -> None:
+        """Called every now and then; gives back at the first quiet look after something happened.
+
+        Args:
+            stores: whose caches are emptied.
+        """
+        self._busy, was_busy = False, self._busy
+        if was_busy:
+            self._due = True
+        elif self._due:
+            self._due = False
+            if self._held() >= _CAREFUL_BYTES:
+                self._give_back(stores)
+
+    def _give_back(self, stores: tuple[Store, ...]) -> None:
+        self.given_back += 1
+        for store in stores:
+            store.database.shrink()
+        gc.collect()
+        if self._library is not None:
+            self._library.malloc_trim(0)
+
+
+def _library() -> ctypes.CDLL | None:
+    """The C library where it has what this needs: glibc."""
+    if sys.platform != "linux":
+        return None
+    library = ctypes.CDLL(None)
+    return library if hasattr(library, "malloc_trim") and hasattr(library, "mallopt") else None

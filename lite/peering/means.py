@@ -1,0 +1,55 @@
+"""What a node can spend on meeting others: space on its disk, its network, its battery."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from lite.clock import Clock
+from lite.config import Config
+from lite.power import Power
+from lite.store.reserve import RECEIPTS, Reserve
+
+__all__ = ["Means"]
+
+_FULL: Final = "the disk is full: receipts of peers use what was kept back, blocks are refused"
+
+
+class Means:
+    """See the module. `keep` and `why_spare` may wait, for the disk or another program.
+
+    Args:
+        metered: the network costs by the byte.
+    """
+
+    def __init__(self, config: Config, clock: Clock, *, metered: bool) -> None:
+        self._metered = metered
+        self._power = Power(config["peers.battery_min"], clock)
+        self._reserves = (
+            Reserve(config.home),
+            Reserve(config.home, RECEIPTS, config["peers.reserve"]),
+        )
+
+    @property
+    def full(self) -> str:
+        """That there is no space; empty: there is."""
+        return "" if self._reserves[-1].is_kept else _FULL
+
+    def problems(self) -> list[str]:
+        """What is short, a line each."""
+        return [text for text in (self.full, self._power.problem) if text]
+
+    def may_be_better(self, *, waits: bool) -> bool:
+        """Whether it is time to look again. `waits`: something is kept from being fetched."""
+        is_kept = all(reserve.is_kept for reserve in self._reserves)
+        return not is_kept or (waits and self._power.is_due)
+
+    def keep(self) -> None:
+        """Keep space back again, where as much again stays free."""
+        for reserve in self._reserves:
+            reserve.keep_with_room()
+
+    def why_spare(self) -> str:
+        """Why nothing is taken now that nobody asked for by name; empty: it is."""
+        if self._metered:
+            return "the network is metered"
+        return "the battery is low" if self._power.is_low() else ""
