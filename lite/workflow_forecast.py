@@ -174,7 +174,7 @@ class Forecaster:
             return None
         acts = self._graph.levels[label] == "mutation"
         if row.state == "in-doubt" or (row.state == "running" and self._lost and acts):
-            return StepForecast(label, "in-doubt", row.reason)
+            return self._ended_meanwhile(label) or StepForecast(label, "in-doubt", row.reason)
         receipt = None if row.receipt is None else self._store.receipts.get(row.receipt)
         if receipt is None or any(e.label not in self._kept for e in self._graph.needs[label]):
             return None
@@ -183,6 +183,16 @@ class Forecaster:
         if row.state == "failed" and (acts or run.state == "done"):
             return StepForecast(label, "failed", receipt=receipt)
         return None
+
+    def _ended_meanwhile(self, label: str) -> StepForecast | None:
+        """How an act that was in doubt ended, when somebody did it elsewhere since."""
+        step = self._steps[label]
+        if not is_once(step.instruction, self._graph.levels[label]):
+            return None
+        found = self._one(step)
+        if found.receipt is None or self._store.begun.get(found.receipt.instruction) is not None:
+            return None
+        return found
 
     # What known results ask for.
 

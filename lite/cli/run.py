@@ -17,7 +17,12 @@ from lite.cli.arguments import (
 from lite.cli.command import HELP_NAMES, NEGATIVE, REST, Verb, offers
 from lite.cli.engine_options import engine_options
 from lite.cli.guest_lines import GuestLines
-from lite.cli.operation import check_operation, make_operation, refuse_network
+from lite.cli.operation import (
+    check_operation,
+    make_operation,
+    refuse_network,
+    refuse_telling,
+)
 from lite.cli.outfile import check_folder
 from lite.cli.present import visible
 from lite.cli.results import advice, exit_status, show_trace, show_value, summary
@@ -105,6 +110,7 @@ def _unknown_option(token: str, known: dict[str, bool]) -> UsageError:
 @click.option("--out", metavar="FILE", help="Write the value there instead of to stdout.")
 @click.option("--no-cache", is_flag=True, help="Run it even when the answer is known.")
 @click.option("--redo", is_flag=True, help="Do it again although it is in doubt, or was done.")
+@click.option("--force", is_flag=True, help="Let --op send what is secret over the network.")
 @click.option("--dry-run", is_flag=True, help="Only say whether it would run.")
 @click.option("--homestar", is_flag=True, help="Homestar's rules for values.")
 @click.option("--private", is_flag=True, help="It, and all that comes of it, stays on this node.")
@@ -120,6 +126,7 @@ def run(
     out: str | None,
     no_cache: bool,
     redo: bool,
+    force: bool,
     dry_run: bool,
     homestar: bool,
     private: bool,
@@ -153,15 +160,14 @@ def run(
                 instruction = make_instruction(node, sources, target, words[1:], env, stdin)
                 instruction = replace(instruction, nnc=nonce or "")
                 label = target.called(instruction.input.get("func"))
-        if shell.offline and op is not None:
-            refuse_network(node.needs(instruction))
+        if op is not None:
+            shell.done["ins"] = str(instruction.cid)  # to name what is queued or in doubt by
+            _refuse(shell, node, instruction, sources, private=private, force=force)
         if dry_run:
             _forecast(shell, node, instruction, label, homestar)
             return
         if private or sources.secret:
             _make_private(shell, node, instruction, sources)
-        if op is not None:
-            shell.done["ins"] = str(instruction.cid)  # to name what is queued or in doubt by
         act = partial(node.run, instruction, fresh=no_cache, redo=redo, homestar=homestar)
         with GuestLines(shell) as said:
             answer = act(on_trace=said)
@@ -200,6 +206,22 @@ def _check(shell: Shell, words: tuple[str, ...], op: str | None, out: str | None
         check_folder(out)
     if out == "-" and shell.json:
         raise UsageError("--json and --out - both want stdout", hint="Give --out a file.")
+
+
+def _refuse(
+    shell: Shell,
+    node: Node,
+    instruction: Instruction,
+    sources: NodeSources,
+    *,
+    private: bool,
+    force: bool,
+) -> None:
+    """Refuse an operation that may not be done now, before anything is marked or begun."""
+    if shell.offline:
+        refuse_network(node.needs(instruction))
+    if not force:
+        refuse_telling(node, instruction, private=private, given=bool(sources.secret))
 
 
 def end_queued(shell: Shell, label: str, reason: str, hint: str | None) -> NoReturn:

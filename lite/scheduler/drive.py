@@ -270,6 +270,8 @@ class Drive:
         acts = any(entry.mutates for entry in self.book.entries[:first])
         held: list[tuple[int, StepChange]] = []
         for entry in self.book.entries[first:]:
+            if entry.twin is not None:
+                continue  # it does not act: the answer of an equal step is its own
             waits = self.progress.state(entry.position) == "waiting"
             if entry.mutates and entry.cause is not None and acts and waits:
                 self.progress.queue(entry.position, None)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from lite.clock import Clock
 from lite.engine.stop import Stop
-from lite.errors import UsageError
+from lite.errors import NotFoundError, QueuedError, UsageError
 from lite.frozen import field, frozen, replace
 from lite.ipld.cid import CID
 from lite.limits import Limits
@@ -108,6 +108,7 @@ def open_run(
             facts += _adopted(store, book, row)
             with nobody_acts(row.id, store) as alone:
                 states = _go_on(request, book, row, store, alone=alone)
+            _end_doubts(request, book, states, runner, store)
             known = _look_up(request, book, states, runner)
             row = _reopened(request, row, store, clock)
     return _drive(request, row, book, facts, states, known, runner, store, clock, stream, stop)
@@ -304,6 +305,28 @@ def _go_on(
     durable = bool(request.rules.redo)
     store.runs.set_steps(run.id, [(row, change) for row in again], durable=durable)
     return states
+
+
+def _end_doubts(
+    request: Request, book: Book, states: list[StepState], runner: Many, store: Store
+) -> None:
+    """Let acts that were in doubt, and of which it is known by now how they ended, be answered by
+    that. Their rows say that they are in doubt until they are."""
+    if "in-doubt" not in states or request.rules.fresh:
+        return
+    from lite.once import is_once, why_in_doubt
+
+    mode = request.rules.mode
+    for entry, state in zip(book.entries, states, strict=True):
+        if state != "in-doubt" or not is_once(entry.instruction, entry.level):
+            continue
+        try:
+            reified = runner.reify(entry.instruction, entry.limits, mode, book.receipt_of)
+        except (QueuedError, NotFoundError):
+            continue
+        act = reified.instruction.cid
+        if reified.error is None and why_in_doubt(store, act) is None and runner.earlier_end(act):
+            states[entry.position] = "waiting"
 
 
 def _reopened(request: Request, run: RunRow, store: Store, clock: Clock) -> RunRow:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lite import Node
+from lite import Node, wasm
 from lite.config import Config
 from lite.ipld.cid import CID
+from lite.model.instruction import Instruction
 from lite.model.workflow import Workflow
 from lite.model.workflow_read import read_workflow
+from tests.authority_support import add
 from tests.ops_support import HttpServer, SmtpSink, free_port
 
 STEPS = """
@@ -103,3 +106,16 @@ def test_a_mail_in_doubt_is_not_sent_again(node: Node, sink: SmtpSink) -> None:
         sink.fail = ""
         node.workflow_run(workflow, force=True)
         assert len(sink.mails) == 1
+
+
+def test_an_error_that_names_the_receipt_of_its_cause_can_be_sent(node: Node) -> None:
+    """What that receipt is about need not be here: its link goes out, and no content."""
+    with HttpServer() as server:
+        made = add(node)
+        other = wasm(CID.parse(str(made.module)), "add", made.error, 1)
+        put = Instruction(f"{server.url}/why", "http/put", {"json": other.error})
+        ended = node.workflows.begin(Workflow(made=made, other=other, tell=put)).go()
+        cause = ended.step("made").receipt
+        assert cause is not None
+        sent = json.loads(server.kept["/why"])
+        assert (sent["code"], sent["from"]) == ("branch-mismatch", {"/": str(cause.cid)})

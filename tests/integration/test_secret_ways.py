@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from lite import Node
-from lite.settled import Reified
 from lite.ipld import dag_cbor
 from lite.ipld.block import Block
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.model.instruction import Instruction
 from lite.model.workflow import Workflow
+from lite.settled import Reified
 from tests.integration.conftest import Ipvm
 from tests.ops_support import HttpServer
 
@@ -71,3 +71,23 @@ def test_a_value_that_leads_to_a_secret_waits_for_consent(
         assert (ended.state, server.count(verb)) == (state, sent), ended.step("tell").reason
         reified = Reified(tell["tell"].instruction, tell["tell"].instruction)
         assert reified.is_of_secrets(pi.store) is (sent == 0)
+
+
+@pytest.mark.parametrize("how", ["file", "cid", "private"])
+def test_an_operation_of_the_command_line_sends_a_secret_only_when_forced(
+    ipvm: Ipvm, here: Path, server: HttpServer, how: str
+) -> None:
+    (here / "diary.txt").write_bytes(b"dear diary")
+    (here / "open.txt").write_bytes(b"dear all")
+    cid = ipvm("add", "diary.txt", "--private").text.split()[0]
+    body = {"file": "@diary.txt", "cid": cid, "private": "of nobody"}[how]
+    post = ("run", "--op", "http/post", f"{server.url}/", f"body={body}")
+    more = ("--private",) if how == "private" else ()
+    for dry in ((), ("--dry-run",)):
+        refused = ipvm(*post, *more, *dry)
+        assert (refused.status, server.count("POST")) == (4, 0), refused.err
+        assert "would let out what is secret to http" in refused.err
+        assert "--force" in refused.err
+    assert ipvm("run", "--op", "http/post", f"{server.url}/", "body=@open.txt").status == 0
+    assert ipvm(*post, *more, "--force").status == 0
+    assert server.count("POST") == 2

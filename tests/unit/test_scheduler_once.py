@@ -82,8 +82,8 @@ def test_a_doubt_of_a_call_holds_in_workflows(lab: Lab) -> None:
     assert (ended.state, lab.ran["mail"]) == ("in-doubt", 1)
     assert ended.step("act").reason.startswith("an earlier call began it")
     assert lab.executor.run(mail(), Limits(), redo=True).source == "ran"
-    assert (run(lab, workflow()).state, lab.ran["mail"]) == ("in-doubt", 2)
-    assert (run(lab, workflow(), redo=["act"]).state, lab.ran["mail"]) == ("done", 3)
+    again = run(lab, workflow())
+    assert (again.state, again.step("act").source, lab.ran["mail"]) == ("done", "cached", 2)
     assert lab.store.begun.is_empty()
 
 
@@ -233,3 +233,43 @@ def test_a_doubt_holds_for_what_a_result_asked_for(lab: Lab, nonce: str | bytes)
     assert run(lab, workflow(1, act)).state == "in-doubt"
     assert run(lab, Workflow(ask=do("pure", "ask"))).state == "in-doubt"
     assert lab.ran["mail"] == 1
+
+
+def test_a_doubt_ends_in_every_run_when_it_is_known_how_the_act_ended(lab: Lab) -> None:
+    lab.work["send"] = lost
+    to = do("pure", value="to you")
+    first = Workflow(src=to, act=mail(to=to.ok))
+    assert run(lab, first).state == "in-doubt"
+    assert run(lab, first).state == "in-doubt"
+    lab.work["send"] = lambda ready: "sent"
+    assert run(lab, workflow(1, mail(to="to you")), redo=["act"]).state == "done"
+    look = lab.runs.outlook
+    (_, told) = look.forecast(first, look.graph(first))
+    assert told.state == "cached"
+    ended = run(lab, first)
+    assert (ended.state, ended.step("act").source, lab.ran["mail"]) == ("done", "cached", 2)
+
+
+def test_a_doubt_about_doing_it_once_more_is_not_ended_by_the_time_before(lab: Lab) -> None:
+    lab.work["send"] = lambda ready: "sent"
+    assert run(lab, workflow(1)).state == "done"
+    lab.work["send"] = lost
+    assert run(lab, workflow(2), new=True, redo=["act"]).state == "in-doubt"
+    assert run(lab, workflow(2)).state == "in-doubt"
+    assert lab.ran["mail"] == 2
+
+
+@pytest.mark.parametrize("op", ["post", "put"])
+def test_what_a_result_asks_for_a_second_time_needs_no_consent(lab: Lab, op: str) -> None:
+    act = do(op, value=1, **{"as": "act"})
+    lab.work["ask"] = lambda ready: Outcome(ok=1, fx=([act.value()], None))
+    both = Workflow(act=act, ask=do("pure", "ask"))
+    look = lab.runs.outlook
+    assert [one.state for one in look.forecast(both, look.graph(both))] == ["run", "run"]
+    ended = run(lab, both)
+    assert (ended.state, lab.ran["act"]) == ("done", 1), ended.step("ask/1").reason
+    assert ended.step("ask/1").rule == "the same as act"
+    other = do(op, value=2, **{"as": "act"})
+    lab.work["ask"] = lambda ready: Outcome(ok=2, fx=([other.value()], None))
+    held = run(lab, Workflow(act=act, ask=do("pure", "ask", more=1)))
+    assert (held.state, held.step("ask/1").state) == ("queued", "queued")
