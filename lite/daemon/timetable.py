@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from lite.errors import IpvmError
 from lite.http.api import Api
+from lite.http.waiting import set_within
 from lite.schedule_runs import begin, go_on, interrupted, title_of
 
 if TYPE_CHECKING:
@@ -56,10 +57,7 @@ class Timetable:
         while True:
             self._woken.clear()
             pause = await self._begin_due()
-            try:
-                await asyncio.wait_for(self._woken.wait(), pause)
-            except asyncio.TimeoutError:
-                continue
+            await set_within(self._woken, pause)
 
     async def _begin_due(self) -> float | None:
         """Begin everything that is due; seconds until something is due again."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from lite.clock import Clock
+from lite.http.waiting import set_within
 from lite.model.receipt import Receipt
 from lite.nudge import PEERS
 from lite.store import faults, sql
@@ -121,9 +122,7 @@ class Watch:
             self._look(nudged)
 
     async def _wait(self) -> bool:
-        try:
-            await asyncio.wait_for(self._news.wait(), HEARTBEAT_S)
-        except asyncio.TimeoutError:
+        if not await set_within(self._news, HEARTBEAT_S):
             return False
         await asyncio.sleep(TOGETHER_S)
         self._news.clear()

@@ -14,6 +14,7 @@ from typing import Any, Final
 from lite.clock import Clock
 from lite.errors import UsageError
 from lite.frozen import frozen
+from lite.http.waiting import set_within
 
 __all__ = ["GAP", "KINDS", "RING", "Event", "EventLog"]
 
@@ -146,9 +147,7 @@ class EventLog:
                     continue
                 if self._closed or not follow:
                     return
-                try:
-                    await asyncio.wait_for(news.wait(), quiet_s)
-                except asyncio.TimeoutError:
+                if not await set_within(news, quiet_s):
                     yield None
         finally:
             self.followers -= 1

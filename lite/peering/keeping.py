@@ -60,6 +60,7 @@ class Keeper:
         self._taken: dict[Pin, int] = {}
         self._tried_at: dict[Pin, float] = {}
         self._busy = self._due = False
+        self.is_left = False  # something waits until the talks of that moment were idle
 
     def problem(self) -> str:
         """What is lacking, in one line; empty: nothing."""
@@ -81,7 +82,7 @@ class Keeper:
         self._busy = True
         try:
             while self._due:
-                self._due = False
+                self._due = self.is_left = False
                 for pin in await self._lacking():
                     await self._complete(pin)
         finally:
@@ -108,8 +109,11 @@ class Keeper:
 
     async def _complete(self, pin: Pin) -> None:
         talks = self._talks()
-        if self._is_recent(pin) or not talks or not all(talk.session.is_idle for talk in talks):
-            return  # records first; it is looked at again when they are in sync
+        if self._is_recent(pin) or not talks:
+            return
+        if not all(talk.session.is_idle for talk in talks):
+            self.is_left = True  # records first
+            return
         left = self._bytes_max - self._taken.get(pin, 0)
         if left <= 0:
             self._why[pin] = "it has more than peers.fetch_bytes; `ipvm pin add` it to go on"

@@ -6,6 +6,7 @@ from typing import Final
 
 from lite.clock import Clock
 from lite.config import Config
+from lite.peering.keeping import Keeper
 from lite.power import Power
 from lite.store.reserve import RECEIPTS, Reserve
 
@@ -38,10 +39,13 @@ class Means:
         """What is short, a line each."""
         return [text for text in (self.full, self._power.problem) if text]
 
-    def may_be_better(self, *, waits: bool) -> bool:
-        """Whether it is time to look again. `waits`: something is kept from being fetched."""
-        is_kept = all(reserve.is_kept for reserve in self._reserves)
-        return not is_kept or (waits and self._power.is_due)
+    def may_be_better(self, keeper: Keeper | None) -> bool:
+        """Whether it is time to look again at space, or at what `keeper` could not fetch."""
+        if not all(reserve.is_kept for reserve in self._reserves):
+            return True
+        if keeper is None or not keeper.problem():
+            return False
+        return keeper.is_left or self._power.is_due
 
     def keep(self) -> None:
         """Keep space back again, where as much again stays free."""

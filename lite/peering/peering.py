@@ -186,8 +186,7 @@ class Peering:
 
     def tick(self) -> None:
         """Called now and then: see whether there is space again, or power."""
-        waits = self._keeper is not None and bool(self._keeper.problem())
-        if self._means.may_be_better(waits=waits):
+        if self._means.may_be_better(self._keeper):
             self.changed()
 
     def poke(self) -> None:

@@ -126,7 +126,6 @@ class NoCounters:
     """A daemon about which nothing is asked here."""
 
 
-@pytest.mark.full  # it hung twice on a loaded machine, for a cause that is not known yet
 def test_it_sleeps_until_a_schedule_is_due(tmp_path: Path) -> None:
     """A second and a half before the full minute: it begins then, and wakes few times until."""
     clock = MovingClock(START + 58.5)

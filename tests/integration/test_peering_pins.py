@@ -100,10 +100,9 @@ def test_a_low_battery_stops_pins_and_not_records_until_it_charges(tmp_path: Pat
         clock.seconds += int(LOOK_S)
         assert b.peering._keeper is not None
         b.peering._keeper.somebody_came()  # a pin is not looked at twice within a minute
-        b.peering.tick()
 
         def looked_again() -> bool:
-            b.peering.changed()  # a look while a talk is busy leaves it to the next one
+            b.peering.tick()  # a look while a talk is busy leaves it to the next one
             return whole(b, cid)
 
         await b.until(looked_again)
