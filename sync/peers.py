@@ -160,6 +160,7 @@ class PeerBook:
         self._buckets: dict[str, Bucket] = {}
         self.metered = metered
         self.problem = ""  # why what is seen cannot be written down
+        self._unwritten: dict[str, Peer] = {}
 
     # What the owner says
 
@@ -183,11 +184,13 @@ class PeerBook:
     def pardon(self, did: str) -> Peer:
         """Forget its strikes."""
         self._waits.forget(did)
+        self._unwritten.pop(did, None)
         return self._save(replace(self._known(did), strikes=0, banned_until=0))
 
     def remove(self, did: str) -> None:
         """Forget it, with its rights and addresses."""
         self._store.drop(did)
+        self._unwritten.pop(did, None)
         self._waits.forget(did)
 
     def add_static(self, did: str, address: str) -> None:
@@ -374,14 +377,33 @@ class PeerBook:
         self._note(peer)
         return peer
 
+    def write_again(self) -> None:
+        """Write down what could not be written when it was seen. The owner's word in the store
+        stays; addresses are heard again."""
+        if not self.problem:
+            return
+        try:
+            for did, seen in tuple(self._unwritten.items()):
+                kept = self._store.peer(did) or Peer(did, added_at=seen.added_at)
+                self._store.save(replace(seen, name=kept.name, rights=kept.rights))
+                del self._unwritten[did]
+        except StoreError as error:
+            self.problem = str(error)
+        else:
+            self.problem = ""
+
     def _note(self, peer: Peer) -> None:
         """Write down what was seen; where that is impossible, life goes on without it."""
         try:
             self._store.save(peer)
         except StoreError as error:
             self.problem = str(error)
+            self._unwritten[peer.did] = peer
+            if len(self._unwritten) > STRANGERS_MAX:
+                del self._unwritten[next(iter(self._unwritten))]
         else:
-            self.problem = ""
+            self._unwritten.pop(peer.did, None)
+            self.write_again()
 
     def _note_address(self, did: str, address: Address) -> None:
         try:

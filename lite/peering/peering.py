@@ -186,6 +186,7 @@ class Peering:
 
     def tick(self) -> None:
         """Called now and then: see whether there is space again, or power."""
+        self.book.write_again()
         if self._means.may_be_better(self._keeper):
             self.changed()
 

@@ -61,6 +61,7 @@ class Drive:
         self._force = force
         self._last_row = max((entry.row for entry in book.entries), default=-1)
         self.reasons: dict[int, tuple[str, str, str]] = {}  # position: source, rule, reason
+        self._woken: set[int] = set()  # steps that were woken while an attempt at them was on
 
     # Deciding.
 
@@ -71,6 +72,7 @@ class Drive:
     def started(self, position: int) -> None:
         """An attempt at a step begins."""
         self.progress.start(position)
+        self._woken.discard(position)
         self._tell(position, "running")
 
     # Keeping.
@@ -230,6 +232,8 @@ class Drive:
                 self.book.settle(position, one.receipt, by_name=one.by_name)
                 progress.settle(position, one.kind, missed_branch(one.receipt))
                 self._wake(position)
+            case "queued" if position in self._woken:
+                progress.again(position)
             case "queued":
                 later = None if one.pause_ms is None else now_ms + one.pause_ms
                 progress.queue(position, later)
@@ -244,8 +248,11 @@ class Drive:
     def _wake(self, position: int) -> None:
         """Let steps try again that awaited this one when it was no step of the run yet."""
         for waiting in self.book.awaiting(self.book[position].instruction.cid):
-            if self.progress.state(waiting) == "queued":
+            state = self.progress.state(waiting)
+            if state == "queued":
                 self.progress.again(waiting)
+            elif state == "running":
+                self._woken.add(waiting)
 
     def adopt(self, rows: Sequence[StepRow]) -> None:
         """Take in steps that results have asked for, as their rows are."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -300,6 +301,32 @@ def test_a_full_disk_stops_no_one_from_talking(clock: HandClock) -> None:
     assert book.problem == "the disk is full"
     with pytest.raises(StoreError):
         book.trust(A, [READ])
+
+
+def test_what_a_full_disk_kept_from_being_written_is_written_when_there_is_space(
+    clock: HandClock,
+) -> None:
+    class Full(MemoryPeerStore):
+        full = False
+
+        def save(self, peer: Peer) -> None:
+            if self.full:
+                raise StoreError("the disk is full")
+            super().save(peer)
+
+    store = Full()
+    book = PeerBook(store, ME, clock, Random(1).randbytes)
+    book.trust(A, [READ])
+    store.full = True
+    book.strike(A, 3)
+    book.write_again()
+    assert book.problem == "the disk is full"
+    store.full = False
+    MemoryPeerStore.save(store, replace(store.peer(A), rights=frozenset([BLOCKS]), name="b"))
+    book.write_again()
+    kept = store.peer(A)
+    assert (book.problem, kept.rights, kept.name) == ("", {BLOCKS}, "b")
+    assert kept.banned_until > clock.now()
 
 
 def test_a_database_that_cannot_be_read_is_said_so() -> None:
