@@ -155,7 +155,7 @@ def test_invocations_are_kept_and_listed_and_not_done(tmp_path: Path) -> None:
         invocation_letter()[1:],
         b"B" + invocation_letter()[1:],
         invocation_letter() + b"\0",
-        invocation_letter()[:-1] + b"\0",
+        (letter := invocation_letter())[:-1] + bytes([letter[-1] ^ 1]),
     ],
 )
 def test_what_is_no_letter_is_the_fault_of_its_sender(tmp_path: Path, raw: bytes) -> None:
