@@ -17,7 +17,9 @@ from lite.limits import DESCENDANTS_MAX, PROVENANCE_DEPTH_MAX, PROVENANCE_NODES_
 from lite.model.instruction import Instruction
 from lite.model.receipt import Receipt
 from lite.origins import Best, Origin, Origins
+from lite.settled import way_to_module
 from lite.store import Store
+from lite.store.holders import Holders
 
 Kind = Literal["receipt", "instruction", "module", "input", "await", "value"]
 Cut = Literal["", "shown", "deep", "many"]
@@ -232,9 +234,9 @@ class _Ancestry:
 def descend(store: Store, cid: CID, best: Best, limit: int = DESCENDANTS_MAX) -> Provenance:
     """Everything that was computed from a module, a file, a value, an instruction or a receipt.
 
-    Below each node stand the receipts (or instructions without one) that name it: as code, as
-    input, or as what they await; and those that it asked for. Each stands there once, where it is
-    nearest to `cid`.
+    Below each node stand the receipts (or instructions without one) that name it, or a folder or a
+    value that leads to it: as code, as input, or as what they await; and those that it asked for.
+    Each stands there once, where it is nearest to `cid`.
 
     Args:
         best: of several receipts of one instruction, the one to show.
@@ -257,20 +259,36 @@ class _Descent:
     def __init__(self, store: Store, best: Best) -> None:
         self._store = store
         self._best = best
+        self._holders = Holders(store.database)
 
     def below(self, draft: _Draft) -> Iterator[_Draft]:
-        """Who names it, its instruction or its result; and what that asked for."""
+        """Who names it, its instruction or its result, or what leads to one of these; and what
+        that asked for."""
         names, receipt = [draft.subject], draft.receipt
         if receipt is not None:
             names += [receipt.instruction, *dag_cbor.links(receipt.out.value())]
         for name in dict.fromkeys(names):
             for instruction in self._store.instructions.using(name):
                 yield self._user(self._use(instruction, name), instruction)
+            for holder in self._holders.above(name):
+                yield from self._by_way_of(holder, name)
         if receipt is not None:
             for instruction in receipt.fork:
                 yield self._user("fork", instruction)
             if receipt.join is not None:
                 yield self._user("join", receipt.join)
+
+    def _by_way_of(self, holder: CID, name: CID) -> Iterator[_Draft]:
+        """Who reads a value that leads to it, or runs it by the path of a folder. What lies in a
+        folder beside the code that runs was not used."""
+        for user in self._store.instructions.using(holder):
+            instruction = self._store.instructions.get(user)
+            if instruction is None:
+                continue
+            if holder in instruction.links():
+                yield self._user("reads", user)
+            elif instruction.module == holder and name in way_to_module(self._store, instruction):
+                yield self._user("runs", user)
 
     def _user(self, role: str, instruction: CID) -> _Draft:
         found = self._best(instruction)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from lite.errors import QueuedError
 from lite.executor import Executor
@@ -22,10 +22,16 @@ from lite.model.trust import said_pure
 from lite.model.workflow import Step, Workflow
 from lite.once import is_once
 from lite.scheduler.before import Before
-from lite.scheduler.drive import INHERITED, NEEDS_FORCE
+from lite.scheduler.book import is_private
+from lite.scheduler.drive import INHERITED
 from lite.scheduler.effects import beyond, labels
+from lite.scheduler.ended import NEEDS_FORCE
 from lite.store import Store
 from lite.store.runs_rows import RunRow, StepRow
+
+if TYPE_CHECKING:
+    from lite.needs.fit import Whereabouts
+    from lite.workflow_places import Places
 
 __all__ = ["NO_NETWORK", "Forecaster", "Rules", "StepForecast"]
 
@@ -47,6 +53,7 @@ class StepForecast:
             nobody knows whether it happened; "waiting": for a step that is queued or in doubt.
         receipt: its answer, where there is one. rule: the trust rule that let it in.
         step: of the workflow, or one that a known result asks for.
+        where: it can run, when it has no answer and there is anything to say.
     """
 
     label: str
@@ -55,6 +62,7 @@ class StepForecast:
     receipt: Receipt | None = None
     rule: str = ""
     step: Step | None = None
+    where: Whereabouts | None = None
 
 
 @frozen
@@ -114,8 +122,11 @@ class Forecaster:
         rules: Rules,
         run: RunRow | None,
         others: Sequence[str],
+        places: Places | None = None,
     ) -> None:
         self._look = look
+        self._places = places
+        self._where: dict[str, Whereabouts | None] = {}
         self._executor = executor
         self._store = store
         self._workflow = workflow
@@ -142,7 +153,10 @@ class Forecaster:
         while self._follow():
             self._graph = self._look.graph(self._workflow, self._added)
             self._judge()
-        return [replace(self._found[label], step=step) for label, step in self._steps.items()]
+        return [
+            replace(self._found[label], step=step, where=self._where.get(label))
+            for label, step in self._steps.items()
+        ]
 
     def _judge(self) -> None:
         """All that has not been judged yet."""
@@ -161,7 +175,7 @@ class Forecaster:
             elif label in self._graph.duplicates:
                 forecast = self._as_first(label)
             else:
-                forecast = self._held_back(label) or self._one(step)
+                forecast = self._one(step)
             self._found[label] = forecast
             if forecast.receipt is not None:
                 self._receipts[step.instruction.cid] = forecast.receipt
@@ -225,15 +239,26 @@ class Forecaster:
         named = zip(labels(label, effects), effects.all, strict=True)
         return [Step(name, Task(one, kept, cause=receipt.cid)) for name, one in named]
 
-    def _held_back(self, label: str) -> StepForecast | None:
-        """A mutation that a result asks for beside another one waits for consent."""
+    def _is_second(self, label: str) -> bool:
+        """Whether a result asks for a mutation beside another one, so that it waits for consent.
+        One that is answered by what was done elsewhere is none of this run."""
         levels = self._graph.levels
         if label not in self._depth or not is_mutation(levels[label]) or self._rules.force:
-            return None
+            return False
         before = list(self._steps)[: list(self._steps).index(label)]
-        if not any(is_mutation(levels[one]) for one in before):
-            return None
-        return StepForecast(label, "queued", NEEDS_FORCE)
+        return any(
+            is_mutation(levels[one])
+            and one not in self._graph.duplicates
+            and not self._is_elsewhere(one)
+            for one in before
+        )
+
+    def _is_elsewhere(self, label: str) -> bool:
+        """Whether what was done before, by another run or call, answers a step of this one."""
+        row, found = self._rows.get(label), self._found.get(label)
+        if label in self._kept:
+            return row is not None and row.state == "cached"
+        return found is not None and found.state == "cached"
 
     # One step.
 
@@ -272,13 +297,18 @@ class Forecaster:
     def _later(self, step: Step, level: str, needs: Sequence[StepForecast]) -> StepForecast:
         """A step that awaits what would have to run before."""
         label, instruction = step.label, step.instruction
+        if self._is_second(label):
+            return StepForecast(label, "queued", NEEDS_FORCE)
         if self._is_off(instruction):
             return StepForecast(label, "queued", NO_NETWORK)
+        self._place(step, instruction)
         missing = self._look.missing(instruction)
         if missing:
             return StepForecast(label, "queued", "; ".join(missing))
         if label in self._telling:
             return StepForecast(label, "queued", self._telling[label])
+        if unfit := self._unfit(label):
+            return StepForecast(label, "queued", unfit)
         after = ", ".join(one.label for one in needs if one.receipt is None)
         again = AS_BEFORE if level == "pure" and label in self._graph.volatile else ""
         return self._runs(label, f"after {after}{again}")
@@ -309,14 +339,34 @@ class Forecaster:
             acted = self._acted(_Asked(label, level, step.instruction), ready)
             if acted is not None:
                 return acted
+        if self._is_second(label):
+            return StepForecast(label, "queued", NEEDS_FORCE)
         if self._is_off(step.instruction):
             return StepForecast(label, "queued", NO_NETWORK)
+        self._place(step, ready)
         if label in self._telling:
             return StepForecast(label, "queued", self._telling[label])
-        blocker = self._executor.blocker(ready, limits, mode)
-        if blocker is not None:
+        blocker = self._executor.blocker(ready, limits, mode) or self._unfit(label)
+        if blocker:
             return StepForecast(label, "queued", blocker)
         return self._runs(label)
+
+    def _place(self, step: Step, ready: Instruction) -> None:
+        """Find out where a step that has no answer can run."""
+        if self._places is None:
+            return
+        private = self._rules.private or is_private(self._workflow.meta)
+        secret = private or is_private(self._workflow.defaults or {}) or is_private(step.meta)
+        has_op = self._executor.level_of(ready) is not None
+        limits = self._limits_of(step)
+        self._where[step.label] = self._places.of(
+            ready, step.meta, limits, has_op=has_op, secret=secret
+        )
+
+    def _unfit(self, label: str) -> str:
+        """Why a step that could start here does not fit here; empty: it does."""
+        where = self._where.get(label)
+        return "" if where is None else str(where.here)
 
     def _acted(self, step: _Asked, ready: Instruction) -> StepForecast | None:
         """A mutation that was done before, or may have been."""

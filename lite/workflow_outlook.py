@@ -10,15 +10,20 @@ from lite.ipld.cid import CID
 from lite.limits import Limits
 from lite.model.graph import Graph, analyse
 from lite.model.instruction import Instruction
+from lite.model.limits_map import limits_from_meta
 from lite.model.safety import Level
 from lite.model.workflow import Step, Workflow
 from lite.scheduler.book import is_private
-from lite.scheduler.opening import counting, goes_on
+from lite.scheduler.opening import counting, goes_on, why_refused
 from lite.settled import way_to_module
 from lite.store import Store
 
 if TYPE_CHECKING:
+    from lite.errors import UsageError
+    from lite.needs.fit import Whereabouts
+    from lite.scheduler.rules import Place
     from lite.workflow_forecast import StepForecast
+    from lite.workflow_places import Known, Places
 
 __all__ = ["Outlook"]
 
@@ -28,12 +33,23 @@ class Outlook:
 
     Args:
         limits: where neither a step nor its workflow names any.
+        place: what decides whether a step runs here; None: all do that can.
+        known: what other nodes say that they have.
     """
 
-    def __init__(self, executor: Executor, store: Store, limits: Limits) -> None:
+    def __init__(
+        self,
+        executor: Executor,
+        store: Store,
+        limits: Limits,
+        place: Place | None = None,
+        known: Known | None = None,
+    ) -> None:
         self._executor = executor
         self._store = store
         self._limits = limits
+        self._place = place
+        self._known = known
 
     def graph(self, workflow: Workflow, added: Sequence[Step] = ()) -> Graph:
         """What depends on what.
@@ -81,6 +97,36 @@ class Outlook:
             if not here(cid) and not self._store.receipts.has(cid)
         ]
         return absent
+
+    def where(self, workflow: Workflow) -> dict[str, Whereabouts]:
+        """Where steps can run, by label; those of which there is nothing to say run here.
+
+        Raises:
+            UsageError: what a step declares is wrong.
+        """
+        places = self._places(workflow)
+        found: dict[str, Whereabouts] = {}
+        if places is None:
+            return found
+        private = is_private(workflow.meta) or is_private(workflow.defaults or {})
+        for step in workflow:
+            where = places.of(
+                step.instruction,
+                step.meta,
+                limits_from_meta(step.meta, workflow.defaults, self._limits),
+                has_op=self.level_of(step.instruction) is not None,
+                secret=private or is_private(step.meta),
+            )
+            if where is not None:
+                found[step.label] = where
+        return found
+
+    def _places(self, workflow: Workflow) -> Places | None:
+        if self._place is None:
+            return None
+        from lite.workflow_places import Places, nobody
+
+        return Places(self._place, self._known or nobody, workflow.defaults)
 
     def telling(
         self,
@@ -142,6 +188,25 @@ class Outlook:
                 found.add(cid)
         return found
 
+    def refused(
+        self,
+        workflow: Workflow,
+        graph: Graph,
+        *,
+        homestar: bool = False,
+        new: bool = False,
+        force: bool = False,
+    ) -> UsageError | None:
+        """What `Workflows.begin` would raise because nobody consented to its mutations, or None.
+
+        Args:
+            new: as in `Workflows.begin`, as are the others.
+        """
+        if force or workflow.meta.get("force") is True:
+            return None
+        run = None if new else goes_on(self._store, workflow.cid, HOMESTAR if homestar else "")
+        return why_refused(graph.force, run)
+
     def forecast(
         self,
         workflow: Workflow,
@@ -173,8 +238,8 @@ class Outlook:
             private=private,
         )
         store, cid = self._store, workflow.cid
-        run = None if new or fresh else goes_on(store, cid, mode)
+        run = None if new else goes_on(store, cid, mode)
         others = [] if new else counting(store, run, cid, mode)
         limits = limits or self._limits
         of = (self, self._executor, store, workflow, graph, limits, rules, run, others)
-        return Forecaster(*of).all()
+        return Forecaster(*of, self._places(workflow)).all()

@@ -21,13 +21,13 @@ from lite.limits import Limits
 from lite.model.instruction import Instruction
 from lite.model.receipt import Receipt
 from lite.model.workflow import Workflow
-from lite.scheduler.attempt import Rules
 from lite.scheduler.book import Book, NewEntry
 from lite.scheduler.drive import Drive
 from lite.scheduler.ended import ORPHAN
 from lite.scheduler.events import Listener, RunEvent, Stream
 from lite.scheduler.failures import Failure, counted, missed_branch
 from lite.scheduler.opening import Request, open_run
+from lite.scheduler.rules import Place, Rules
 from lite.scheduler.runner import Runner
 from lite.scheduler.state import Progress
 from lite.scheduler.turn import nobody_acts
@@ -37,8 +37,9 @@ from lite.store.runs_rows import RunRow, RunState, StepChange, StepRow
 if TYPE_CHECKING:
     from lite.store.schedules import Due
     from lite.workflow_outlook import Outlook
+    from lite.workflow_places import Known
 
-__all__ = ["Run", "RunEvent", "StepView", "Workflows"]
+__all__ = ["Place", "Run", "RunEvent", "StepView", "Workflows"]
 
 _KEPT: Final = ("force", "private", "homestar")
 
@@ -168,20 +169,35 @@ class Workflows:
     """The runs of one node."""
 
     def __init__(
-        self, executor: Executor, store: Store, clock: Clock, limits: Limits, workers: int
+        self,
+        executor: Executor,
+        store: Store,
+        clock: Clock,
+        limits: Limits,
+        workers: int,
+        place: Place | None = None,
     ) -> None:
         self._executor = executor
         self._store = store
         self._clock = clock
         self._limits = limits
         self._workers = workers
+        self._place = place
 
     @property
     def outlook(self) -> Outlook:
         """What a workflow is, and what running it would do. What it needs is loaded now."""
+        return self.outlook_among(None)
+
+    def outlook_among(self, known: Known | None) -> Outlook:
+        """The same among other nodes.
+
+        Args:
+            known: what they say that they have, by DID; this node is not among them.
+        """
         from lite.workflow_outlook import Outlook
 
-        return Outlook(self._executor, self._store, self._limits)
+        return Outlook(self._executor, self._store, self._limits, self._place, known)
 
     def begin(
         self,
@@ -199,6 +215,7 @@ class Workflows:
         homestar: bool = False,
         redo: Iterable[str] = (),
         deadline_ms: int | None = None,
+        confirm: int = 1,
         name: str = "",
         due: Due | None = None,
         on_event: Listener | None = None,
@@ -216,6 +233,7 @@ class Workflows:
                 one, and letting out what is secret; `meta.force` is the former alone.
             wait: try queued steps again until they are done. offline: leave what needs the network.
             private: all that comes of it is secret. homestar: Homestar's value rules.
+            confirm: how many other nodes have to say the same of a step that they run.
             redo: labels of steps that may be done again: in doubt, failed, or done by another run.
             due: what it is the run of, for a new one. on_event: called by any thread.
             deadline_ms: from now; then "expired". name: of a new run whose workflow has none.
@@ -233,9 +251,12 @@ class Workflows:
             force=force or workflow.meta.get("force") is True,
             tell=force,
             redo=frozenset(redo),
+            confirm=confirm,
+            place=self._place,
         )
         limits = limits or self._limits
         kept = _options(limits, force=force, private=private, homestar=homestar, new=new)
+        kept |= {} if confirm == 1 else {"confirm": confirm}
         of = (workflow, rules, limits, resume, new, private, deadline_ms, kept, name, due)
         request = Request(*of)
         return self._open(request, workers or self._workers, Stream(on_event))
@@ -261,6 +282,7 @@ class Workflows:
         workflow = Workflow.parse(self._store.blocks.get(row.workflow))
         kept: dict[str, Any] = {name: True for name in _KEPT if row.options.get(name)}
         kept["limits"] = _kept_limits(row)
+        kept["confirm"] = row.options.get("confirm", 1)
         given = {name: value for name, value in asked.items() if value is not None}
         return self.begin(workflow, **{**kept, **given, "resume": row.id})
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lite.cli.arguments import parse_inputs
-from lite.errors import AuthorityError, QueuedError, UsageError
+from lite.errors import QueuedError, UsageError
 from lite.model.instruction import WASM_RUN
 
 if TYPE_CHECKING:
     from lite.cli.arguments import Sources
     from lite.model.instruction import Instruction
-    from lite.node import Node
 
 
 def check_operation(op: str, *, for_modules: dict[str, bool]) -> str:
@@ -44,32 +43,6 @@ def refuse_network(needs: frozenset[str]) -> None:
         from lite.workflow_forecast import NO_NETWORK
 
         raise QueuedError(NO_NETWORK, hint="Leave out --offline when the host can be reached.")
-
-
-def refuse_telling(node: Node, instruction: Instruction, *, private: bool, given: bool) -> None:
-    """Stop what would let a secret out, as a step of a workflow waits for consent.
-
-    Args:
-        private: it is to be secret itself. given: it holds the content of a secret file.
-
-    Raises:
-        AuthorityError: it would.
-    """
-    needs, store = node.needs(instruction), node.store
-    if "network" not in needs or (store.secrets.is_empty() and not (private or given)):
-        return
-    from lite.scheduler.telling import needs_consent
-
-    awaited = [store.instructions.canonical(wait.instruction) for wait in instruction.awaits()]
-    known = [receipt.cid for cid in awaited for receipt in store.receipts.by_instruction(cid)]
-    uses = given or store.secrets.any_below([*instruction.links(), *awaited, *known])
-    own = private or store.secrets.is_secret(instruction.cid)
-    level = node.workflows.outlook.level_of(instruction) or "mutation"
-    if needs_consent(level, needs, asked=False, is_secret=own, uses_secret=uses):
-        raise AuthorityError(
-            f"{instruction.op} would let out what is secret to {instruction.rsc}",
-            hint="Ask for it with --force if whoever gets it may know.",
-        )
 
 
 def make_operation(

@@ -10,6 +10,8 @@ from lite.cli.shell import Shell, TaskEnded
 from lite.cli.workflow_files import Named
 from lite.cli.workflow_results import STATUS_QUEUED
 from lite.cli.workflow_table import MARKS, pad, width
+from lite.cli.workflow_where import outlook_of, where_fields, where_words
+from lite.errors import UsageError
 
 if TYPE_CHECKING:
     from lite.model.graph import Graph
@@ -33,9 +35,10 @@ def forecast(
     force: bool,
     private: bool,
 ) -> None:
-    """Print one line a step; ends with exit status 1 when a step is in doubt, else with 3 when one
-    would be queued."""
-    found = node.workflows.outlook.forecast(
+    """Print one line a step; ends with exit status 2 when consent is missing, so that none would
+    run, else with 1 when a step is in doubt, else with 3 when one would be queued."""
+    outlook = outlook_of(node)
+    found = outlook.forecast(
         named.workflow,
         graph,
         limits=node.config.limits,
@@ -46,6 +49,8 @@ def forecast(
         force=force,
         private=private,
     )
+    of = (named.workflow, graph)
+    refused = outlook.refused(*of, homestar=homestar, new=new, force=force)
     counts: Counter[str] = Counter(one.state for one in found)
     if shell.json:
         shell.emit(
@@ -54,6 +59,7 @@ def forecast(
                 "name": named.workflow.name,
                 "safety": graph.safety,
                 "force": list(graph.force),
+                "refused": None if refused is None else str(refused),
                 "counts": dict(counts),
                 "steps": [_fields(one) for one in found],
             }
@@ -62,28 +68,34 @@ def forecast(
         columns = max(width(one.label) for one in found)
         for one in found:
             shell.line(_line(node, one, columns))
-        _sum_up(shell, graph, counts, len(found))
+        _sum_up(shell, counts, len(found))
+        if refused is not None:
+            shell.note(f"ipvm: it would be refused: {refused}")
+            shell.note(f"  → {refused.hint}")
+    if refused is not None:
+        raise TaskEnded(UsageError.exit_code)
     if counts["in-doubt"]:
         raise TaskEnded(1)
     if counts["queued"] or counts["waiting"]:
         raise TaskEnded(STATUS_QUEUED)
 
 
-def _sum_up(shell: Shell, graph: Graph, counts: Counter[str], total: int) -> None:
+def _sum_up(shell: Shell, counts: Counter[str], total: int) -> None:
     known = counts["done"] + counts["cached"] + counts["failed"]
     parts = [f"{known} of {total} without work", f"{counts['run']} would run"]
     parts += [f"{counts[state]} {state}" for state in _STUCK if counts[state]]
     shell.note(" · ".join(parts))
-    if graph.force:
-        shell.note(f"ipvm: it {graph.safety}")
 
 
 def _line(node: Node, one: StepForecast, columns: int) -> str:
     mark = "▸" if one.state == "run" else MARKS[one.state][0]
     word = _WORDS.get(one.state, one.state)
     parts = [f"{mark} {pad(one.label, columns)}", f"{word:<{_WORD_COLUMNS}}"]
-    if one.reason:
+    where = where_words(node, one.where)
+    if one.reason and not where.startswith(one.reason):
         parts.append(one_line(one.reason))
+    if where:
+        parts.append(one_line(where))
     receipt = one.receipt
     if receipt is not None:
         said = age(receipt.issued_at, node.clock.now())
@@ -100,4 +112,5 @@ def _fields(one: StepForecast) -> dict[str, Any]:
         "reason": one.reason,
         "rule": one.rule,
         "receipt": None if one.receipt is None else str(one.receipt.cid),
+        "where": where_fields(one.where),
     }

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from lite.errors import CidError, CodecError, NotFoundError, UsageError
 from lite.files import open_file
-from lite.frozen import frozen, replace
+from lite.frozen import field, frozen, replace
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.model.workflow import Workflow
 from lite.store.names import may_be_name
@@ -29,14 +29,14 @@ class Named:
     Attributes:
         title: its name, else that of its file.
         source: where it came from, as the user wrote it.
-        hashed: local files that were hashed and not kept.
+        hashed: local files that were hashed and not kept, by CID.
         called: what to call its runs when it has no name; "" when that would be a CID.
     """
 
     workflow: Workflow
     title: str
     source: str
-    hashed: frozenset[CID] = frozenset()
+    hashed: Mapping[CID, Path] = field(default_factory=dict)
     called: str = ""
 
 
@@ -166,7 +166,7 @@ def _read(
 
     content = LocalContent(folder, add, node.store.names.get, node.store.instructions.get)
     workflow = read_workflow(data, source=source, content=content)
-    hashed = frozenset() if keep else frozenset(content.files.values())
+    hashed = {} if keep else {cid: folder / path for path, cid in content.files.items()}
     return Named(workflow, workflow.name or Path(source).stem, source, hashed)
 
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from lite.cli.command import offers, verb
+from lite.cli.deadline_option import deadline_option
 from lite.cli.engine_options import engine_options
 from lite.cli.shell import Shell, TaskEnded
 from lite.cli.trust_option import trust_option
 from lite.cli.workflow_equal import shared, words
 from lite.cli.workflow_files import Named, read_named, run_title, short_id, workflow_of
-from lite.errors import ConfigError, Interrupted, UsageError
+from lite.errors import Interrupted, UsageError
 from lite.frozen import frozen
 from lite.model.workflow import Workflow
 
@@ -28,15 +29,6 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 Begin = Callable[["Listener"], "Run"]
 
 
-def _duration(_ctx: click.Context, _param: click.Parameter, text: str | None) -> int | None:
-    from lite.quantities import parse_duration_ms
-
-    try:
-        return None if text is None else parse_duration_ms(text)
-    except ConfigError as error:
-        raise UsageError(f"--deadline: {error}", hint=error.hint) from None
-
-
 _GOING: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--workers",
@@ -44,11 +36,12 @@ _GOING: tuple[Callable[[Any], Any], ...] = (
         type=click.IntRange(1, 1024),
         help="Steps at the same time; default: the setting engine.workers, the processors.",
     ),
+    deadline_option("End it after so long: 90s, 10m. What is not done then is expired."),
     click.option(
-        "--deadline",
-        metavar="TIME",
-        callback=_duration,
-        help="End it after so long: 90s, 10m. What is not done then is expired.",
+        "--confirm",
+        metavar="N",
+        type=click.IntRange(1, 16),
+        help="Of a step that other nodes run, so many have to say the same.",
     ),
     click.option("--wait", is_flag=True, help="Try queued steps again until they are done."),
     click.option(
@@ -97,7 +90,9 @@ def _going(function: _F) -> _F:
 )
 @click.option("--private", is_flag=True, help="All that comes of it stays on this node.")
 @click.option("--homestar", is_flag=True, help="Homestar's rules for values.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be skipped, run or queued.")
+@click.option(
+    "--dry-run", is_flag=True, help="Only say what would be skipped, run, queued or refused."
+)
 @_going
 @engine_options
 @trust_option
@@ -211,6 +206,7 @@ def _options(shell: Shell, workflow: Workflow, asked: dict[str, Any]) -> dict[st
         "workers": asked["workers"],
         "deadline_ms": asked["deadline"],
         "wait": asked["wait"],
+        **({} if asked["confirm"] is None else {"confirm": asked["confirm"]}),
         "force": asked["force"],
         "redo": asked["redo"],
         "fresh": asked["no_cache"],
@@ -283,7 +279,7 @@ def _carry_out(
     if node.note:
         shell.note(f"ipvm: {node.note}")
     _say_results(shell, node, graph, started, rows, outs)
-    if status := run_status(node, rows, started.failures):
+    if status := run_status(node, rows, started.failures, expired=started.state == "expired"):
         raise TaskEnded(status)
 
 
@@ -332,6 +328,8 @@ def _hints(shell: Shell, run: Run, rows: Sequence[StepRow]) -> None:
     for said in dict.fromkeys(advice(receipt) for receipt in open_ if receipt is not None):
         if said is not None:
             shell.note(f"  → {said}")
+    if run.state == "expired" and not any(row.state == "expired" for row in rows):
+        shell.note("  → The deadline passed; another process goes on with the run")
     if run.state != "done":
         from lite.cli.workflow_ways_on import ways_on
 

@@ -13,12 +13,15 @@ from lite.cli.present import one_line, short, visible
 from lite.cli.shell import Shell
 from lite.cli.workflow_equal import fields, shared, words
 from lite.cli.workflow_files import Named, read_named, run_or_named, workflow_of
+from lite.cli.workflow_functions import lacking
 from lite.cli.workflow_table import cut, pad, width
+from lite.cli.workflow_where import outlook_of, where_fields, where_words
 from lite.errors import UsageError
 
 if TYPE_CHECKING:
     from lite.model.graph import Graph
     from lite.model.workflow import Step
+    from lite.needs.fit import Whereabouts
     from lite.node import Node
     from lite.store.runs_rows import RunRow
 
@@ -44,16 +47,16 @@ def check(shell: Shell, file: str) -> None:
     """Read a workflow and say what is in it, without running or keeping anything.
 
     FILE is YAML, JSON or DAG-CBOR, - for standard input, or the CID or name of a stored workflow.
-    Shown are the steps, what each awaits, how safe it is to run them, what is not here, which may
-    ask for more work by their results, and which would let out what is secret, and to whom. A file
-    that is no workflow ends with exit status 2.
+    Shown are the steps, what each awaits, how safe it is to run them, what is not here or not in
+    its module, which may ask for more work by their results, and which would let out what is
+    secret, and to whom. A file that is no workflow ends with exit status 2.
     """
     node = shell.node()
     named = read_named(node, file, keep=False)
     graph = node.workflows.outlook.graph(named.workflow)
-    missing = _missing(node, named)
+    missing, where = _missing(node, named), outlook_of(node).where(named.workflow)
     if shell.json:
-        shell.emit(_as_json(node, named, graph, missing))
+        shell.emit(_as_json(node, named, graph, missing, where))
         return
     count = len(named.workflow)
     steps = "1 step" if count == 1 else f"{count} steps"
@@ -64,10 +67,15 @@ def check(shell: Shell, file: str) -> None:
     for step in named.workflow:
         label = pad(cut(step.label, columns), columns)
         level = f"{levels[step.label]:<{level_columns}}"
-        shell.line(f"  {label}  {level}  {_what(step)}{_awaits(step, graph)}")
+        here = where.get(step.label)
+        runs = f"  {where_words(node, here)}" if here is not None and here.here.ok else ""
+        shell.line(f"  {label}  {level}  {_what(step)}{_awaits(step, graph)}{runs}")
     for label, texts in missing.items():
         for text in texts:
             shell.line(f"! {label}: {visible(text)}")
+    for label, found in where.items():
+        if not found.here.ok:
+            shell.line(f"! {label}: {visible(where_words(node, found))}")
     for label, waits in graph.waiting.items():
         for wait in waits:
             shell.line(f"! {label}: it awaits {wait.instruction}, of which no receipt is here")
@@ -110,6 +118,8 @@ def _missing(node: Node, named: Named) -> dict[str, list[str]]:
         step.label: outlook.missing(step.instruction, lambda cid: cid in named.hashed or has(cid))
         for step in named.workflow
     }
+    for label, text in lacking(node, named).items():
+        found[label].append(text)
     return {label: texts for label, texts in found.items() if texts}
 
 
@@ -120,7 +130,11 @@ def _suspicious(named: Named) -> list[tuple[str, str]]:
 
 
 def _as_json(
-    node: Node, named: Named, graph: Graph, missing: dict[str, list[str]]
+    node: Node,
+    named: Named,
+    graph: Graph,
+    missing: dict[str, list[str]],
+    where: dict[str, Whereabouts],
 ) -> dict[str, Any]:
     workflow, levels = named.workflow, _levels(node, named)
     telling = node.workflows.outlook.telling(workflow, graph)
@@ -134,6 +148,7 @@ def _as_json(
             {
                 **_step_json(step, graph, levels[step.label], missing.get(step.label, [])),
                 "telling": telling.get(step.label),
+                "where": where_fields(where.get(step.label)),
             }
             for step in workflow
         ],

@@ -23,7 +23,9 @@ _FINISHED: Final = ("done", "cached")
 _FOLLOWS: Final = "branch-mismatch"  # of a step whose awaited one failed
 
 
-def run_status(node: Node, rows: Iterable[StepRow], failures: Mapping[str, str]) -> int:
+def run_status(
+    node: Node, rows: Iterable[StepRow], failures: Mapping[str, str], *, expired: bool = False
+) -> int:
     """The exit status of a run: 1 before 8 before 3.
 
     1: a step failed, is in doubt, or was cancelled. 8: a limit or the deadline ended one. 3: one is
@@ -31,8 +33,9 @@ def run_status(node: Node, rows: Iterable[StepRow], failures: Mapping[str, str])
 
     Args:
         failures: by label; those that are handled or not taken count as nothing.
+        expired: the deadline ended this process's part of it.
     """
-    statuses: set[int] = set()
+    statuses: set[int] = {STATUS_LIMIT} if expired else set()
     followed = False
     for row in rows:
         if row.state == "failed":

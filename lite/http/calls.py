@@ -15,6 +15,7 @@ from lite.json_fields import answer_fields
 from lite.limits import Limits
 from lite.model.instruction import Instruction, wasm
 from lite.model.limits_map import limits_from_meta
+from lite.privacy import refuse_telling
 from lite.workflow_forecast import NO_NETWORK
 
 if TYPE_CHECKING:
@@ -39,6 +40,10 @@ _TAKES: Final = shape(
         "limits": {"type": "object", "description": "fuel, memory, time and output"},
         "fresh": BOOL,
         "homestar": BOOL,
+        "force": {
+            "type": "boolean",
+            "description": "let it send what is secret over the network, which is refused else",
+        },
     },
 )
 
@@ -55,6 +60,8 @@ def _answer(node: Node, asked: dict[str, Any], offline: bool) -> dict[str, Any]:
     instruction = _instruction(node, asked)
     if offline and "network" in node.needs(instruction):
         raise QueuedError(NO_NETWORK, hint="Start the daemon without --offline.")
+    if not _flag(asked, "force"):
+        refuse_telling(node.workflows.outlook, node.store, instruction, consent="`force`")
     answer = node.run(
         instruction,
         limits=_limits(asked.get("limits"), node.config.limits),

@@ -12,30 +12,29 @@ lease knows that the one who ran it is dead.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from threading import Lock
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from lite.clock import Clock
 from lite.engine.base import Outcome
 from lite.engine.stop import Stop
 from lite.errors import Interrupted, NotFoundError, QueuedError, UsageError
-from lite.frozen import frozen, replace
-from lite.ipld.cid import CID
-from lite.limits import Limits
+from lite.frozen import replace
 from lite.model.effects import BAD_EFFECTS, Effects
-from lite.model.instruction import Instruction
 from lite.model.receipt import Receipt
 from lite.model.trust import said_pure
 from lite.ops.base import InDoubt
 from lite.scheduler.book import Book, Entry
 from lite.scheduler.effects import beyond
-from lite.scheduler.ended import ORPHAN, Claimed, Ended, Kind
+from lite.scheduler.ended import NEEDS_FORCE, ORPHAN, Claimed, Ended, Kind
 from lite.scheduler.events import Stream
 from lite.scheduler.output import StepOutput
+from lite.scheduler.placing import Placing
+from lite.scheduler.rules import Rules, Runner
 from lite.scheduler.state import END_STATES
 from lite.scheduler.turn import turn_of
-from lite.settled import Reified, Results, Settled, Watch
+from lite.settled import Reified, Settled, Watch
 from lite.store import Store
 from lite.store.finished import Finished
 from lite.store.leases import Lease
@@ -47,58 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Attempts", "Claimed", "Ended", "Rules", "Runner"]
 
-
 _UNTOUCHED: Final = frozenset({"waiting", "queued"})  # whose rows say nothing of what was done
-
-
-class Runner(Protocol):
-    """What runs a single instruction: the executor, in parts."""
-
-    def lookup(self, cid: CID, limits: Limits, mode: str = "") -> Settled | None: ...
-    def blocker(self, instruction: Instruction, limits: Limits, mode: str = "") -> str | None: ...
-    def needs_of(self, instruction: Instruction) -> frozenset[str]: ...
-    def reify(
-        self, instruction: Instruction, limits: Limits, mode: str, results: Results | None = None
-    ) -> Reified: ...
-    def compute(
-        self, instruction: Instruction, limits: Limits, mode: str = "", watch: Watch = ...
-    ) -> Outcome: ...
-    def earlier_end(self, cid: CID) -> Settled | None: ...
-    def ask(self, wanted: Sequence[tuple[CID, Limits]], mode: str = "") -> bool: ...
-    def sign(
-        self,
-        reified: Reified,
-        outcome: Outcome,
-        limits: Limits,
-        mode: str = "",
-        *,
-        lasting: bool = True,
-        private: bool = False,
-        kept: bool = False,
-    ) -> Finished: ...
-
-
-@frozen
-class Rules:
-    """What one go at a run may do.
-
-    Attributes:
-        mode: value rules, "" or "homestar".
-        fresh: take no known receipt for an answer.
-        wait: try again what is queued, until it is done.
-        offline: leave what needs the network queued.
-        force: several mutations, or one that others await.
-        tell: letting out what is secret, which only a person may allow, never a file.
-        redo: labels of steps in doubt, or that failed, that may be done again.
-    """
-
-    mode: str = ""
-    fresh: bool = False
-    wait: bool = False
-    offline: bool = False
-    force: bool = False
-    tell: bool = False
-    redo: frozenset[str] = frozenset()
 
 
 class Attempts:
@@ -118,12 +66,14 @@ class Attempts:
         log: RunLog,
         deadline: float | None = None,
         others: Sequence[str] = (),
+        deadline_at: int | None = None,
     ) -> None:
         """
         Args:
             others: runs of the same workflow under other value rules, whose acts count for this
                 one as well.
-            deadline: when all has to have ended, on the clock that only grows.
+            deadline: when all has to have ended, on the clock that only grows; deadline_at: the
+                same in seconds since 1970.
         """
         self._run = run
         self._book = book
@@ -136,6 +86,7 @@ class Attempts:
         self._log = log
         self.deadline = deadline
         self._others = others
+        self.placing = Placing(run, book, runner, store, clock, rules, deadline_at)
         self._asked_for = 0  # steps that results of this process have asked for
         self._lock = Lock()
 
@@ -163,6 +114,8 @@ class Attempts:
         entry, mode = self._book[position], self._rules.mode
         if entry.twin is not None:
             return self._as_twin(entry, self._book[entry.twin])
+        if (told := self.placing.known(entry)) is not None and self._may_count(told):
+            return told
         try:
             reified = self._runner.reify(
                 entry.instruction, entry.limits, mode, self._book.receipt_of
@@ -176,6 +129,8 @@ class Attempts:
             known = self._known(entry, reified)
             if known is None and entry.mutates:
                 known = self._done_before(entry, reified)
+            if known is None and entry.held:
+                known = Ended(position, "queued", reason=NEEDS_FORCE)
             if known is not None:
                 return known
         if self._rules.offline and "network" in needs:
@@ -184,9 +139,10 @@ class Attempts:
             return Ended(position, "queued", reason=reason)
         if not entry.level or entry.mutates:
             # Before anything is written down as begun.
-            blocker = self._runner.blocker(reified.instruction, entry.limits, mode)
-            if blocker is not None:
-                return self._later(entry, blocker)
+            why = self._runner.hindrance(reified.instruction, entry.limits, mode)
+            if why is not None:
+                elsewhere = self.placing.absent(entry, reified, why)
+                return elsewhere or self._later(entry, str(why))
         return reified
 
     def _would_tell(self, entry: Entry, reified: Reified, needs: frozenset[str]) -> str:
@@ -270,6 +226,9 @@ class Attempts:
             finished=finished,
         )
 
+    def _may_count(self, told: Ended) -> bool:
+        return told.receipt is None or self.has_effects_here(told.receipt)
+
     def has_effects_here(self, receipt: Receipt) -> bool:
         """Whether all instructions that a receipt asks for are here; else it is no answer."""
         joins = [receipt.join] if receipt.join is not None else []
@@ -290,6 +249,8 @@ class Attempts:
             leases.append(lease)
         try:
             ended = self._look_again(entry, reified)
+            if ended is None and acts:
+                ended = self.placing.unfit(entry, reified)
             if ended is None:
                 started_at = self._clock.now()
                 entry.attempts += 1
@@ -396,37 +357,35 @@ class Attempts:
         return ended
 
     def _finish(self, entry: Entry, claimed: Claimed) -> Ended:
-        ready = claimed.reified.instruction
+        ready, leases = claimed.reified.instruction, claimed.leases
         if (error := claimed.reified.error) is not None:
             told = Outcome(error=error)
-            return self._signed(entry, claimed.reified, told, claimed.started_at, claimed.leases)
+            return self._signed(entry, claimed.reified, told, claimed.started_at, leases)
         output = StepOutput(self._run, entry, self._stream, self._log)
-        watch = Watch(self.deadline, output, self._stop)
+        watch = Watch(self.deadline, output, self._stop, needs=_demanded(entry.meta))
         try:
             outcome = self._runner.compute(ready, entry.limits, self._rules.mode, watch)
         except QueuedError as fault:
-            return self._later(entry, str(fault), claimed.leases)
+            elsewhere = self.placing.absent(entry, claimed.reified, fault, leases)
+            return elsewhere or self._later(entry, str(fault), leases)
         except InDoubt as doubt:
-            return self._doubtful(entry, str(doubt), claimed.leases)
+            return self._doubtful(entry, str(doubt), leases)
         except Interrupted as fault:
             if entry.level == "mutation":
-                return self._doubtful(entry, str(fault), claimed.leases)
-            return Ended(entry.position, "waiting", leases=claimed.leases)
+                return self._doubtful(entry, str(fault), leases)
+            return Ended(entry.position, "waiting", leases=leases)
         finally:
             output.close()
         if outcome.error is not None:
+            elsewhere = self.placing.too_large(entry, claimed.reified, outcome.error, leases)
+            if elsewhere is not None:
+                return elsewhere
             pause = entry.retry.after(outcome.error, entry.level, entry.attempts)
             if pause is not None:
                 reason = f"{outcome.error['code']}: {outcome.error['message']}"
-                return Ended(
-                    entry.position,
-                    "queued",
-                    reason=reason,
-                    pause_ms=pause,
-                    leases=claimed.leases,
-                )
+                return Ended(entry.position, "queued", reason=reason, pause_ms=pause, leases=leases)
         outcome = self._within_bounds(entry, outcome)
-        return self._signed(entry, claimed.reified, outcome, claimed.started_at, claimed.leases)
+        return self._signed(entry, claimed.reified, outcome, claimed.started_at, leases)
 
     def _doubtful(self, entry: Entry, reason: str, leases: Sequence[Lease]) -> Ended:
         """A mutation that may have happened: tried again where that does no harm."""
@@ -498,3 +457,12 @@ def _said(receipt: Receipt, outcome: Outcome) -> str:
     body = receipt.out.body  # what `sign` made of effects that cannot be read
     error = outcome.error or (body if type(body) is dict else {})
     return f"{error.get('code', 'error')}: {error.get('message', '')}"[:500]
+
+
+def _demanded(meta: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a task declares that it needs, in the form in which operations are told."""
+    if not ("requires" in meta or "needs" in meta):
+        return {}
+    from lite.needs.requirements import Requirements
+
+    return Requirements.declared(meta).value()

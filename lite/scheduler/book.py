@@ -57,6 +57,7 @@ class Entry:
         row: its position in the store, which differs from `position` for steps that effects added.
         looked_up: the memo was asked under the name with the awaits.
         kept: the run keeps its instruction in the store since it began.
+        held: a mutation that waits for consent, unless it was done before.
     """
 
     __slots__ = (
@@ -65,6 +66,7 @@ class Entry:
         "cause",
         "depth",
         "earlier",
+        "held",
         "instruction",
         "kept",
         "label",
@@ -105,6 +107,7 @@ class Entry:
         self.row = position
         self.looked_up = False
         self.kept = False
+        self.held = False
 
     @property
     def mutates(self) -> bool:
@@ -140,7 +143,7 @@ class Book:
         self.added = 0  # steps that effects brought
         self._levels = levels
         self._base = base
-        self._defaults = defaults
+        self.defaults = defaults
         self._private = private
         self._by_cid: dict[bytes, int] = {}
         self._codes = {SHA2_256}
@@ -201,8 +204,8 @@ class Book:
     def _add(self, new: NewEntry) -> None:
         level = self.level_of(new.instruction)
         entry = Entry(len(self.entries), new, level)
-        if new.meta or self._defaults is not None:
-            entry.limits = limits_from_meta(new.meta, self._defaults, self._base)
+        if new.meta or self.defaults is not None:
+            entry.limits = limits_from_meta(new.meta, self.defaults, self._base)
         else:
             entry.limits = self._base
         entry.retry = Retry.of(new.meta, level)

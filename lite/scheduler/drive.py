@@ -17,6 +17,7 @@ from lite.ipld.cid import CID
 from lite.model.effects import Effects
 from lite.model.instruction import Instruction
 from lite.model.receipt import Receipt
+from lite.nudge import RECORDS, nudge
 from lite.scheduler.attempt import Attempts, Ended
 from lite.scheduler.book import Book, Entry, NewEntry
 from lite.scheduler.effects import beyond, labels
@@ -30,9 +31,7 @@ from lite.store.database import Transaction
 from lite.store.finished import Finished
 from lite.store.runs_rows import NewStep, RunRow, RunState, StepChange, StepRow, StepState
 
-__all__ = ["INHERITED", "NEEDS_FORCE", "Drive"]
-
-NEEDS_FORCE: Final = "a result asked for it, and a second mutation needs --force"
+__all__ = ["INHERITED", "Drive"]
 
 
 class Drive:
@@ -72,8 +71,21 @@ class Drive:
     def started(self, position: int) -> None:
         """An attempt at a step begins."""
         self.progress.start(position)
+        self.book[position].held = self._is_second(position)
         self._woken.discard(position)
         self._tell(position, "running")
+
+    def _is_second(self, position: int) -> bool:
+        """Whether a result asked for a mutation beside another one, and nobody consented to
+        several. What was done already, in whatever run, and answers a step is no act of this run;
+        nor is a step that repeats another."""
+        entry = self.book[position]
+        if self._force or entry.cause is None or not entry.mutates:
+            return False
+        return any(
+            other.mutates and other.twin is None and self.progress.state(other.position) != "cached"
+            for other in self.book.entries[:position]
+        )
 
     # Keeping.
 
@@ -122,26 +134,39 @@ class Drive:
         runs, changed = self._store.runs, [0]
         undone = [one.undone for one in ended if one.undone is not None]
 
-        def erase(transaction: Transaction) -> None:
+        wished = any(one.wish is not None for one in ended)
+
+        def also(transaction: Transaction) -> None:
             for cid in undone:
                 self._store.begun.erase(transaction, cid)
+            if self.attempts.placing.waits:
+                self._write_outbox(transaction, ended)
 
         if batch:
 
             def write(transaction: Transaction) -> None:
                 changed[0] = runs.write_steps(transaction, self.run.id, rows)
-                erase(transaction)
+                also(transaction)
                 if new:
                     runs.write_new_steps(transaction, self.run.id, new)
 
             batch[-1] = replace(batch[-1], step=write)
-            self._store.commit_runs(batch, durable=durable)
+            self._store.commit_runs(batch, durable=durable or wished)
         else:
-            doubtful = any(one.kind == "in-doubt" for one in ended)
-            changed[0] = runs.set_steps(self.run.id, rows, durable=doubtful, also=erase)
+            lasting = wished or any(one.kind == "in-doubt" for one in ended)
+            changed[0] = runs.set_steps(self.run.id, rows, durable=lasting, also=also)
         if changed[0] < len(rows):
             for one in ended:
                 self._yield_to_row(one)
+
+    def _write_outbox(self, transaction: Transaction, ended: Sequence[Ended]) -> None:
+        """Put steps into the outbox, and take those out that have ended."""
+        outbox = self._store.outbox
+        for one in ended:
+            if one.wish is not None:
+                outbox.put(transaction, one.wish)
+            elif one.kind in END_STATES or one.kind == "in-doubt":
+                outbox.take(transaction, self.run.id, self.book[one.position].row)
 
     def _yield_to_row(self, one: Ended) -> None:
         """Where another process came to an end with a step first, that end counts."""
@@ -267,32 +292,33 @@ class Drive:
         self.progress.extend(self.book.add([entry for entry, _ in new]))
         for position, (_, row) in enumerate(new, first):
             self.book[position].row = row.position
-        self.hold(first)
 
-    def hold(self, first: int = 0) -> None:
-        """Keep back mutations that results have asked for, from position `first` on, when there is
-        another mutation and nobody consented to several."""
-        if self._force:
-            return
-        acts = any(entry.mutates for entry in self.book.entries[:first])
-        held: list[tuple[int, StepChange]] = []
-        for entry in self.book.entries[first:]:
-            if entry.twin is not None:
-                continue  # it does not act: the answer of an equal step is its own
-            waits = self.progress.state(entry.position) == "waiting"
-            if entry.mutates and entry.cause is not None and acts and waits:
-                self.progress.queue(entry.position, None)
-                self.reasons[entry.position] = ("", "", NEEDS_FORCE)
-                held.append((entry.row, StepChange("queued", reason=NEEDS_FORCE)))
-            acts = acts or entry.mutates
-        self._store.runs.set_steps(self.run.id, held, durable=False)
+    def hear(self) -> bool:
+        """Take in what came of steps that other nodes have; whether any can go on."""
+        rows = set(self.attempts.placing.hear())
+        queued = [
+            entry.position
+            for entry in self.book.entries
+            if entry.row in rows and self.progress.state(entry.position) == "queued"
+        ]
+        for position in queued:
+            self.progress.again(position)
+        return bool(queued)
 
     # Ending.
 
     def finish(self, state: RunState) -> RunState:
         """Write how it ended, and give it back; steps that were stopped are marked so. What is
-        found to be in doubt is on the disk before it returns."""
+        found to be in doubt is on the disk before it returns.
+
+        A deadline ends only what this process does at the run: while another one works on it, what
+        is left is for that one to do, and to say.
+        """
         runs = self._store.runs
+        if self.progress.stop == "expired" and runs.is_active(self.run.id):
+            state = self.progress.end()
+            self._stream.tell(RunEvent("run", self.run.id, state))
+            return state
         if self.progress.stop is not None:
             change = StepChange(self.progress.stop)
             # The store leaves alone what others do, or have left in doubt, as far as it mutates.
@@ -304,6 +330,8 @@ class Drive:
             self._learn_doubts()
             state = self.progress.end()
         runs.set_state(self.run.id, state, durable=False)
+        if self.attempts.placing.waits:
+            nudge(self._store.home, RECORDS)  # an answer may have come just now
         self._stream.tell(RunEvent("run", self.run.id, state))
         return state
 

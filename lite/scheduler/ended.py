@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from lite.frozen import frozen
 from lite.ipld.cid import CID
@@ -12,8 +12,12 @@ from lite.settled import Reified
 from lite.store.finished import Finished
 from lite.store.leases import Lease
 
-__all__ = ["ORPHAN", "Claimed", "Ended", "Kind"]
+if TYPE_CHECKING:
+    from lite.store.outbox_rows import Wish
 
+__all__ = ["NEEDS_FORCE", "ORPHAN", "Claimed", "Ended", "Kind"]
+
+NEEDS_FORCE: Final = "a result asked for it, and a second mutation needs --force"
 ORPHAN: Final = "the process that ran it ended; it may or may not have happened"
 
 Kind = Literal["done", "cached", "failed", "queued", "in-doubt", "elsewhere", "waiting"]
@@ -30,6 +34,7 @@ class Ended:
         pause_ms: after which it may be tried again; None: not by this run.
         written: its row says so already.
         undone: what was written down as begun, and was not done after all.
+        wish: what is put into the outbox with its row.
         leases: to be given back once it is kept.
     """
 
@@ -46,6 +51,7 @@ class Ended:
         "source",
         "started_at",
         "undone",
+        "wish",
         "written",
     )
 
@@ -77,6 +83,7 @@ class Ended:
         self.written = written
         self.started_at = started_at
         self.undone: CID | None = None
+        self.wish: Wish | None = None
         self.leases = list(leases)
 
     def release(self) -> None:

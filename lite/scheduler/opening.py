@@ -25,12 +25,13 @@ from lite.model.instruction import Instruction
 from lite.model.safety import LEVELS, is_mutation
 from lite.model.workflow import Workflow
 from lite.ops.base import is_transient
-from lite.scheduler.attempt import Attempts, Ended, Rules
-from lite.scheduler.attempt import Runner as OneByOne
+from lite.scheduler.attempt import Attempts, Ended
 from lite.scheduler.book import Book, Entry, NewEntry, is_private
 from lite.scheduler.drive import Drive
 from lite.scheduler.events import RunEvent, Stream
 from lite.scheduler.failures import MISMATCH, missed_branch
+from lite.scheduler.rules import Rules
+from lite.scheduler.rules import Runner as OneByOne
 from lite.scheduler.state import END_STATES, Facts, Progress
 from lite.scheduler.turn import nobody_acts
 from lite.settled import Settled
@@ -40,7 +41,7 @@ from lite.store.runs_rows import RunRow, StepChange, StepRow, StepState
 if TYPE_CHECKING:
     from lite.store.schedules import Due
 
-__all__ = ["Many", "Request", "counting", "goes_on", "open_run"]
+__all__ = ["Many", "Request", "counting", "goes_on", "open_run", "why_refused"]
 
 
 class Many(OneByOne, Protocol):
@@ -93,13 +94,14 @@ def open_run(
     book = Book(runner, base=request.limits, defaults=workflow.defaults, private=private)
     steps = [NewEntry(step.label, step.instruction, step.meta) for step in workflow.steps]
     facts = book.add(steps)
-    _check_consent(request, book)
+    _check_consent(request, book, store)
     secret = [entry.instruction for entry in book.entries if entry.private]
     if secret:
         # Its block holds what their instructions hold.
         store.secrets.mark([workflow.cid, *store.secrets.own_inputs(secret)])
     with store.lease(workflow.cid):  # two processes that begin at once share one run
         row = _earlier(request, store)
+        old = row is not None
         if row is None:
             states: list[StepState] = ["waiting"] * len(facts)
             known = _look_up(request, book, states, runner)
@@ -111,7 +113,8 @@ def open_run(
             _end_doubts(request, book, states, runner, store)
             known = _look_up(request, book, states, runner)
             row = _reopened(request, row, store, clock)
-    return _drive(request, row, book, facts, states, known, runner, store, clock, stream, stop)
+    of = (request, row, book, facts, states, known, runner, store, clock, stream, stop)
+    return _drive(*of, old=old)
 
 
 def _drive(
@@ -126,11 +129,16 @@ def _drive(
     clock: Clock,
     stream: Stream,
     stop: Stop,
+    *,
+    old: bool,
 ) -> Drive:
     rules, log = request.rules, store.run_log(row.id)
     until = _deadline(request, row, clock)
     others = counting(store, row, request.workflow.cid, rules.mode)
-    attempts = Attempts(row.id, book, runner, store, clock, rules, stream, stop, log, until, others)
+    of = (row.id, book, runner, store, clock, rules, stream, stop, log, until, others)
+    attempts = Attempts(*of, row.deadline_at)
+    if old:
+        attempts.placing.open()
     progress = Progress()
     progress.extend(facts, states, _missed(book))
     drive = Drive(row, book, progress, attempts, store, clock, stream, force=rules.force)
@@ -139,10 +147,10 @@ def _drive(
         _cached(book[position], settled)
         for position, settled in known.items()
         if attempts.has_effects_here(settled.receipt)
+        and book[position].row not in attempts.placing.answers  # which say more of it
     ]
     drive.keep(ended)
     drive.apply(ended, now_ms=0)
-    drive.hold()
     return drive
 
 
@@ -153,16 +161,32 @@ def _missed(book: Book) -> dict[int, str]:
     return {at: branch for at, branch in found if branch}
 
 
-def _check_consent(request: Request, book: Book) -> None:
-    if request.rules.force:
+def _check_consent(request: Request, book: Book, store: Store) -> None:
+    if request.rules.force or not (forbidden := book.forbidden()):
         return
-    forbidden = book.forbidden()
-    if forbidden:
-        raise UsageError(
-            f"this workflow changes the world in more than one place, or before its end: "
-            f"{', '.join(forbidden)}",
-            hint="It cannot be taken back half-way. --force (or meta.force) runs it all the same.",
-        )
+    refused = why_refused(forbidden, _earlier(request, store), redo=bool(request.rules.redo))
+    if refused is not None:
+        raise refused
+
+
+def why_refused(
+    forbidden: Sequence[str], run: RunRow | None, *, redo: bool = False
+) -> UsageError | None:
+    """What is raised about mutations to which nobody consented; None where none of them is to act:
+    they were done by the run that is the answer.
+
+    Args:
+        forbidden: their labels.
+        run: that goes on, or is the answer.
+        redo: some of its steps are to be done again.
+    """
+    if not forbidden or (run is not None and run.state == "done" and not redo):
+        return None
+    return UsageError(
+        f"this workflow changes the world in more than one place, or before its end: "
+        f"{', '.join(forbidden)}",
+        hint="It cannot be taken back half-way. --force (or meta.force) runs it all the same.",
+    )
 
 
 def _earlier(request: Request, store: Store) -> RunRow | None:
@@ -330,15 +354,19 @@ def _end_doubts(
 
 
 def _reopened(request: Request, run: RunRow, store: Store, clock: Clock) -> RunRow:
-    """The row as it holds from now on. A run that somebody works on stays cancelled when it is; the
-    deadline of one that was interrupted still holds."""
+    """The row as it holds from now on. The deadline of a run that was interrupted still holds. One
+    that somebody works on stays cancelled when it is, and has the latest deadline of all who do."""
     if run.state == "done" and not request.rules.redo:
         return run
-    stopped = run.cancelled and not store.runs.is_active(run.id)
     deadline_at = _deadline_at(request, clock)
+    if run.state == "running" and store.runs.is_active(run.id):
+        if deadline_at is None or run.deadline_at is None or deadline_at <= run.deadline_at:
+            return run
+        store.runs.set_deadline(run.id, deadline_at)
+        return replace(run, deadline_at=deadline_at)
     if run.state == "running" and deadline_at is None:
         deadline_at = run.deadline_at
-    if run.state == "running" and not stopped and deadline_at == run.deadline_at:
+    if run.state == "running" and not run.cancelled and deadline_at == run.deadline_at:
         return run
     store.runs.reopen(run.id, deadline_at=deadline_at)
     return replace(run, state="running", deadline_at=deadline_at)

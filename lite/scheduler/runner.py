@@ -163,7 +163,10 @@ class Runner:
         return max(0.0, min(times) - now)
 
     def _poll(self) -> None:
-        """Whether another process asked for the end."""
+        """Whether another process asked for the end, or answers came from other nodes."""
+        if self._drive.hear():
+            self._hire()
+            self._work_came.notify_all()
         if self._store.runs.is_cancelled(self._drive.run.id):
             self._stop_all("cancelled")
 

@@ -46,6 +46,40 @@ def test_the_file_cannot_let_out_a_secret_and_all_say_so(
     assert server.count("POST") == 1
 
 
+def test_what_would_be_refused_is_said_before_and_what_was_done_is_no_more(
+    ipvm: Ipvm, server: HttpServer
+) -> None:
+    puts = {
+        name: {"op": "http/put", "rsc": f"{server.url}/{name}", "input": {"body": name}}
+        for name in ("one", "two")
+    }
+    Path("w.json").write_text(json.dumps({"steps": puts}))
+    run = ("workflow", "run", "w.json")
+    said = "changes the world in more than one place, or before its end: one, two"
+    dry = ipvm(*run, "--dry-run")
+    assert (dry.status, said in dry.err, "--force" in dry.err) == (2, True, True)
+    assert "▸ one  would run" in dry.text
+    told = ipvm(*run, "--dry-run", "--json")
+    assert (told.status, said in told.json["refused"]) == (2, True)
+    refused = ipvm(*run)
+    assert (refused.status, said in refused.err, server.count("PUT")) == (2, True, 0)
+    allowed = ipvm(*run, "--dry-run", "--force", "--json")
+    assert (allowed.status, allowed.json["refused"]) == (0, None)
+    assert ipvm(*run, "--force").status == 0
+    assert server.count("PUT") == 2
+    for more in ((), ("--force",), ("--no-cache",)):
+        done = ipvm(*run, "--dry-run", "--json", *more)
+        assert (done.status, done.json["refused"], done.json["counts"]) == (0, None, {"done": 2})
+        again = ipvm(*run, *more)
+        assert (again.status, "was done before; --new" in again.err) == (0, True)
+    for more in ((), ("--dry-run",)):
+        anew = ipvm(*run, "--new", *more)
+        assert (anew.status, said in anew.err) == (2, True)
+    redone = ipvm(*run, "--redo", "one")
+    assert (redone.status, said in redone.err) == (2, True)
+    assert server.count("PUT") == 2
+
+
 def test_a_graph_is_drawn_as_the_name_of_the_file_says_or_not_at_all(
     ipvm: Ipvm, here: Path
 ) -> None:

@@ -160,6 +160,11 @@ def test_dry_run_says_what_would_be_skipped_run_or_queued(ipvm: Ipvm) -> None:
     assert (states["e"], states["b"], states["send"]) == ("queued", "waiting", "waiting")
 
 
+def known(ipvm: Ipvm) -> set[str]:
+    """The receipts here."""
+    return {one["cid"] for one in ipvm("receipt", "list", "--json").json["receipts"]}
+
+
 def test_dry_run_agrees_with_what_happens(ipvm: Ipvm, here: Path) -> None:
     text = """
 steps:
@@ -178,8 +183,14 @@ steps:
     assert ipvm("workflow", "run", "w.yaml").status == 1
     told = steps(ipvm("workflow", "run", "w.yaml", "--dry-run", "--new", "--json").json)
     assert [told[label]["state"] for label in told] == ["cached", "cached", "failed", "failed"]
-    fresh = steps(ipvm("workflow", "run", "w.yaml", "--dry-run", "--no-cache", "--json").json)
-    assert {step["state"] for step in fresh.values()} == {"run"}
+    for more, kept in ((), ["done", "done"]), (("--new",), ["run", "run"]):
+        asked = ("workflow", "run", "w.yaml", "--no-cache", "--json", *more)
+        fresh = steps(ipvm(*asked, "--dry-run").json)
+        assert [fresh[label]["state"] for label in fresh] == [*kept, "run", "run"]
+        before = known(ipvm)
+        ended = steps(ipvm(*asked).json)
+        ran = [step["receipt"] not in before for step in ended.values()]
+        assert ran == [state == "run" for state in (*kept, "run", "run")]
 
 
 def test_logs_show_what_guests_wrote(ipvm: Ipvm) -> None:

@@ -12,9 +12,10 @@ from lite.executor import Executor
 from lite.limits import EngineCaps, Limits
 from lite.model.trust import TrustPolicy
 from lite.model.workflow import Workflow
-from lite.scheduler.attempt import Claimed, Ended, Rules
+from lite.scheduler.attempt import Claimed, Ended
 from lite.scheduler.events import Stream
 from lite.scheduler.opening import Request, open_run
+from lite.scheduler.rules import Rules
 from lite.scheduler.state import Stop as StopState
 from lite.settled import Reified
 from lite.store import Store
@@ -65,6 +66,8 @@ class SimProcess:
         except BaseException:
             self.store.close()
             raise
+        self._presence = self.store.runs.presence(self.drive.run.id)
+        self._presence.__enter__()
 
     @property
     def claimed(self) -> list[int]:
@@ -97,6 +100,7 @@ class SimProcess:
 
     def die(self) -> None:
         """What the kernel does with a process that is gone."""
+        self._presence.__exit__()
         for part in self.slots.values():
             if isinstance(part, Claimed):
                 for lease in part.leases:
@@ -126,6 +130,7 @@ class SimProcess:
             self.drive.started(position)
             self.slots[position] = position
         if plan.end is not None and not self.pending and self.kept is None:
+            self._presence.__exit__()
             self.end = self.drive.finish(plan.end)
         elif plan.wait_ms is not None and not self.slots:
             self._clock.grown += plan.wait_ms / 1000

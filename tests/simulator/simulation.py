@@ -13,6 +13,8 @@ all the while.
 8. A run fails by open failures alone; which those are follows from the rows, whoever asks and when.
 9. Between the rounds others come: another workflow with the same mutations that have a nonce, or
    this one under other value rules. No plain mutation happens by them that happened, or may have.
+10. A deadline ends what its process does at the run. While another one works on it, the run and its
+    rows do not say that it is expired; the last one to end says how it did.
 """
 
 from __future__ import annotations
@@ -54,6 +56,7 @@ class Simulation:
         self.wait = self.random.random() < 0.5 and not outside  # it would wait for ever
         self.redone: set[str] = set()
         self.hurry = False  # processes have deadlines
+        self.left = 0  # how often one ended at its deadline beside another
         self.consents: Counter[str] = Counter()  # how often a person said that it may happen again
         self.settled: dict[str, tuple[str, object]] = {}
         self.visits = self.random.random() < 0.4
@@ -141,6 +144,7 @@ class Simulation:
     def _all_end(self, first: SimProcess) -> str:
         """The others come to their end as well; what the last one says counts."""
         end = first.end
+        self._check_expired(first)
         self._check_stopped(first)
         self._check_failures(first)
         self._gone(first)
@@ -151,12 +155,15 @@ class Simulation:
                 self._move(process)
             if process in self.processes:
                 assert process.end is not None, "one of two processes does not end"
+                self._check_expired(process)
                 self._check_stopped(process)
                 self._check_failures(process)
                 end = process.end
                 self._gone(process)
         self._check_rows()
         assert end is not None
+        latest = self.watcher.runs.latest(self.workflow.cid, "")
+        assert latest is not None and latest.state in (end, "running")  # running: the last one died
         return end
 
     def _come(self) -> None:
@@ -252,6 +259,18 @@ class Simulation:
                 assert acted <= said, f"{entry.label} is {row.state}, and happened"
         if any(row.state == "in-doubt" for row in rows.values()):
             assert process.end == "in-doubt", f"something is in doubt, and it ended {process.end}"
+
+    def _check_expired(self, process: SimProcess) -> None:
+        """What a process that came to its deadline leaves to those who go on."""
+        run = process.drive.run.id
+        others = [one for one in self.processes if one.end is None and one.drive.run.id == run]
+        if process.drive.progress.stop != "expired" or not others:
+            return
+        row = self.watcher.runs.get(run)
+        assert row is not None and row.state != "expired", "expired beside another process"
+        stopped = {"expired"} & {step.state for step in self.watcher.runs.steps(run)}
+        assert not stopped, "steps are expired that another process is at"
+        self.left += 1
 
     def _check_failures(self, process: SimProcess) -> None:
         """What the process says of failures is what the plain definition says of its states."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,19 +13,8 @@ from lite.errors import QueuedError
 from lite.limits import EFFECTS_DEPTH_MAX
 from lite.model.instruction import Instruction
 from lite.ops.base import Ready
-from lite.workflow_run import Run, RunEvent
-from tests.scheduler_support import Lab, do
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    made = Lab(tmp_path / "home")
-    yield made
-    made.close()
-
-
-def run(lab: Lab, workflow: Workflow, **asked: Any) -> Run:
-    return lab.runs.begin(workflow, **asked).go()
+from lite.workflow_run import RunEvent
+from tests.scheduler_support import Lab, do, run
 
 
 def asks(*fork: Instruction, join: Instruction | None = None) -> Outcome:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +16,8 @@ from lite.model.instruction import Instruction
 from lite.ops.base import InDoubt, Ready
 from lite.scheduler.turn import turn_of
 from lite.store.runs_rows import StepChange
-from lite.workflow_run import Run
-from tests.scheduler_support import Lab, do
+from tests.scheduler_support import Lab, do, run
 from tests.store_support import FakeClock
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    made = Lab(tmp_path / "home")
-    yield made
-    made.close()
-
-
-def run(lab: Lab, workflow: Workflow, **asked: Any) -> Run:
-    return lab.runs.begin(workflow, **asked).go()
 
 
 def test_a_mutation_with_a_nonce_is_done_once_for_ever_and_without_one_in_every_new_run(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,23 +13,11 @@ from lite.model.instruction import Instruction
 from lite.model.workflow import Workflow
 from lite.ops.base import InDoubt, Ready
 from lite.store.runs_rows import Beginning, StepChange
-from lite.workflow_run import Run
-from tests.scheduler_support import Lab, do
+from tests.scheduler_support import Lab, do, run
 
 
 class Killed(BaseException):
     """The process is gone."""
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    made = Lab(tmp_path / "home")
-    yield made
-    made.close()
-
-
-def run(lab: Lab, workflow: Workflow, **asked: Any) -> Run:
-    return lab.runs.begin(workflow, **asked).go()
 
 
 def mail(**given: Any) -> Instruction:

@@ -4,8 +4,6 @@ secrets."""
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,20 +16,9 @@ from lite.model.instruction import Instruction
 from lite.model.task import Task
 from lite.model.workflow import Step
 from lite.ops.base import InDoubt, Ready
-from lite.workflow_run import Run, RunEvent
-from tests.scheduler_support import Lab, do
+from lite.workflow_run import RunEvent
+from tests.scheduler_support import Lab, do, run
 from tests.store_support import traced
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    made = Lab(tmp_path / "home")
-    yield made
-    made.close()
-
-
-def run(lab: Lab, workflow: Workflow, **asked: Any) -> Run:
-    return lab.runs.begin(workflow, **asked).go()
 
 
 def fan(count: int, **given: Any) -> Workflow:
@@ -412,7 +399,7 @@ def test_a_deadline_ends_the_run_as_expired(lab: Lab) -> None:
         raise QueuedError("nobody is there")
 
     lab.work["ask"] = never
-    ended = run(lab, Workflow(ask=do("query", "ask")), wait=True, deadline_ms=1_000)
+    ended = run(lab, Workflow(ask=do("query", "ask")), wait=True, deadline_ms=200)
     assert (ended.state, ended.counts) == ("expired", {"expired": 1})
 
 

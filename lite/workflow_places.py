@@ -1,0 +1,81 @@
+"""Where the steps of a workflow can run: on this node, or on which of those that are known here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from lite.limits import Limits
+from lite.model.instruction import Instruction
+from lite.model.requires import declares
+from lite.scheduler.rules import Place
+
+if TYPE_CHECKING:
+    from lite.needs.capabilities import Capabilities
+    from lite.needs.fit import Whereabouts
+
+__all__ = ["Known", "Places", "nobody"]
+
+Known = Callable[[], "Mapping[str, Capabilities]"]
+"""What other nodes say that they have, by DID; asked when it first matters."""
+
+
+def nobody() -> Mapping[str, Capabilities]:
+    """No other node is known."""
+    return {}
+
+
+class Places:
+    """Judges the steps of one workflow. One that declares nothing and whose operation is known
+    costs nothing.
+
+    Args:
+        place: of this node, as its runs have it.
+        defaults: of the workflow, for the limits of steps that name none.
+    """
+
+    def __init__(
+        self, place: Place, known: Known, defaults: Mapping[str, Any] | None = None
+    ) -> None:
+        self._place = place
+        self._ask = known
+        self._defaults = defaults
+        self._known: Mapping[str, Capabilities] | None = None
+
+    def of(
+        self,
+        instruction: Instruction,
+        meta: Mapping[str, Any],
+        limits: Limits,
+        *,
+        has_op: bool,
+        secret: bool = False,
+    ) -> Whereabouts | None:
+        """Where a step can run; None: here, as far as there is anything to say.
+
+        Args:
+            limits: that it has here.
+            has_op: its operation is known here.
+            secret: no other node is asked, unless it is one that holds a key which is named.
+
+        Raises:
+            FieldError: what it declares is wrong.
+        """
+        cap = self._place.fuel_cap
+        plain = not declares(meta) and (cap is None or limits.fuel <= cap)
+        if plain and has_op:
+            return None
+        from lite.needs.fit import Fit, Reason, Whereabouts, elsewhere
+
+        here = self._place.here()
+        needs = here.needs_of(instruction, meta, self._defaults)
+        if plain:  # what this machine has makes no difference
+            told = f"needs the operation {instruction.op}; this node does not run it"
+            own = Fit((Reason("op", told),))
+        else:
+            own = here.fit(needs)
+        if secret and not needs.key:
+            return Whereabouts(own, ())
+        if self._known is None:
+            self._known = self._ask()
+        return Whereabouts(own, elsewhere(needs, self._known))
