@@ -2,17 +2,24 @@
 
 `pytest --full` runs the seeded and long tests with their full numbers. Everything is
 deterministic: hypothesis derives its examples from the test itself, so that a failure on one
-machine is a failure on all.
+machine is a failure on all. Bytecode is kept whatever the environment says: without it each of
+the hundreds of processes that tests start would compile all that it imports.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.disk_support import small_disk
+
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -89,3 +96,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "home"
     monkeypatch.setenv("IPVM_HOME", str(path))
     return path
+
+
+@pytest.fixture
+def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A small file system of its own; `DISK` of the test's module are the options of its mount."""
+    with small_disk(tmp_path / "disk", request.module.DISK) as made:
+        yield made

@@ -8,8 +8,7 @@ import select
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -19,9 +18,9 @@ from typing import Any
 from lite.config import Config
 from lite.link import Card, Link
 from lite.node import Node
+from tests.waiting_support import WITHIN_S
 
 ROOT = Path(__file__).resolve().parent.parent
-WITHIN_S = 30.0
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -159,15 +158,6 @@ def prepare(home: Path, **modules: bytes) -> str:
         for name, wasm in modules.items():
             node.add(wasm, name=name)
         return node.did
-
-
-def until(what: Callable[[], Any], within_s: float = WITHIN_S) -> Any:
-    """What a function gives as soon as that is true."""
-    ends = time.monotonic() + within_s
-    while not (found := what()):
-        assert time.monotonic() < ends, "it did not happen in time"
-        time.sleep(0.01)
-    return found
 
 
 TYPES: dict[str, tuple[type, ...]] = {

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from lite.keys import Key
 from lite.model.instruction import Instruction
 from lite.model.receipt import Receipt
 from lite.model.result import Result
+from lite.needs.capabilities import Capabilities
 from lite.peering.peering import Peering
 from lite.peering.values import PeerEvent
 from lite.store import Store
@@ -23,8 +24,8 @@ from sync.peers import ANSWERS, BLOCKS, READ
 from sync.wall import SystemClock
 from tests.store_support import instruction
 from tests.sync_net_support import run
+from tests.waiting_support import Watched
 
-WITHIN_S = 20.0
 FRIEND = (READ, BLOCKS, ANSWERS)
 
 
@@ -51,13 +52,14 @@ def receipts(key: Key, count: int, start: int = 0) -> list[Receipt]:
     ]
 
 
-class PeerNode:
+class PeerNode(Watched):
     """A node with its peering, on a free port of 127.0.0.1.
 
     `store` is a handle of its own, as another process would have.
     """
 
     def __init__(self, folder: Path, name: str, **options: Any) -> None:
+        super().__init__()
         self.home = folder / name
         self.key = key_of(name)
         self.did = self.key.did
@@ -67,17 +69,17 @@ class PeerNode:
         self.config = Config.defaults(self.home)
         self.options = {"listen": [("127.0.0.1", 0)], "mdns": False, "metered": False, **options}
         self.events: list[PeerEvent] = []
-        self._happened = asyncio.Event()
+        self.offer: Capabilities | None = None
         self._own = Store.open(self.home, durability="normal")
         self.peering = self._made()
 
     def _made(self) -> Peering:
-        clock = SystemClock()
-        return Peering(self.config, self.key, self._own, clock, on_event=self._note, **self.options)
+        options = {"offered": lambda: self.offer, "on_event": self._note, **self.options}
+        return Peering(self.config, self.key, self._own, SystemClock(), **options)
 
     def _note(self, event: PeerEvent) -> None:
         self.events.append(event)
-        self._happened.set()
+        self.happened()
 
     @property
     def address(self) -> str:
@@ -102,21 +104,11 @@ class PeerNode:
     def kinds(self) -> list[str]:
         return [event.kind for event in self.events]
 
+    def seen(self) -> object:
+        return [(event.kind, event.peer, event.data) for event in self.events[-12:]]
+
     def health(self, other: PeerNode) -> PeerHealth:
         return next(one for one in self.peering.health().peers if one.peer.did == other.did)
-
-    async def until(self, holds: Callable[[], bool], within_s: float = WITHIN_S) -> None:
-        """Return when it holds; looked at after every event, and now and then."""
-
-        async def wait() -> None:
-            while not holds():
-                self._happened.clear()
-                try:
-                    await asyncio.wait_for(self._happened.wait(), 0.05)
-                except asyncio.TimeoutError:
-                    continue
-
-        await asyncio.wait_for(wait(), within_s)
 
     async def in_sync_with(self, other: PeerNode) -> None:
         await self.until(lambda: self.health(other).in_sync and other.health(self).in_sync)
@@ -141,16 +133,23 @@ def meeting(
 
     async def whole() -> None:
         nodes = [PeerNode(folder, name, **options) for name in names]
-        try:
-            for node in nodes:
-                await node.peering.start()
+        async with started(*nodes):
             await story(*nodes)
-        finally:
-            for node in nodes:
-                await node.peering.stop()
-                node.close()
 
     run(whole)
+
+
+@asynccontextmanager
+async def started(*nodes: PeerNode) -> AsyncIterator[None]:
+    """Nodes that are stopped afterwards, whatever happens."""
+    try:
+        for node in nodes:
+            await node.peering.start()
+        yield
+    finally:
+        for node in nodes:
+            await node.peering.stop()
+            node.close()
 
 
 def befriend(*nodes: PeerNode, rights: Iterable[str] = FRIEND) -> None:

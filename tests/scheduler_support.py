@@ -13,9 +13,10 @@ from lite.executor import Executor
 from lite.limits import EngineCaps, Limits
 from lite.model.instruction import Instruction
 from lite.model.trust import TrustPolicy
+from lite.model.workflow import Workflow
 from lite.ops.base import Level, Ready
 from lite.store import Store
-from lite.workflow_run import Workflows
+from lite.workflow_run import Run, Workflows
 from tests.store_support import KEY
 
 Work = Callable[[Ready], Any]
@@ -71,6 +72,11 @@ class Lab:
 
     def close(self) -> None:
         self.store.close()
+
+
+def run(lab: Lab, workflow: Workflow, **asked: Any) -> Run:
+    """Begin a run, and work on it until nothing is left to do."""
+    return lab.runs.begin(workflow, **asked).go()
 
 
 def do(op: str, what: str = "give", /, nnc: str = "", **given: Any) -> Instruction:

@@ -22,8 +22,7 @@ from sync.runner import Runner, SyncSet
 from sync.wall import SystemClock
 from tests.memory_database import Closing
 from tests.sync_support import SET, SealVerifier, make_item
-
-WITHIN_S = 20.0
+from tests.waiting_support import Watched
 
 
 class HandClock:
@@ -56,17 +55,17 @@ def notes(author: str, count: int, start: int = 0) -> list[Item]:
     ]
 
 
-class NetNode:
+class NetNode(Watched):
     """A runner with a set of items, on a free port of 127.0.0.1."""
 
     def __init__(self, name: str, path: Path | None = None, **options: Any) -> None:
+        super().__init__()
         self.key = key_of(name)
         db = sqlite3.connect(path or ":memory:", isolation_level=None, factory=Closing)
         self.store = SqliteItems(db, SET, Random(name).randbytes)
         self.book = PeerBook(MemoryPeerStore(), self.key.did, SystemClock(), Random(name).randbytes)
         self.verifier = SealVerifier()
         self.notices: list[Notice] = []
-        self._happened = asyncio.Event()
         self.runner = Runner(
             self.key,
             self.book,
@@ -81,7 +80,7 @@ class NetNode:
 
     def _note(self, notice: Notice) -> None:
         self.notices.append(notice)
-        self._happened.set()
+        self.happened()
 
     @property
     def address(self) -> str:
@@ -104,22 +103,12 @@ class NetNode:
     def kinds(self) -> list[str]:
         return [notice.kind for notice in self.notices]
 
+    def seen(self) -> object:
+        return self.notices[-12:]
+
     def peer(self, other: NetNode) -> PeerHealth:
         peers = self.runner.health().peers
         return next(one for one in peers if one.peer.did == other.key.did)
-
-    async def until(self, holds: Callable[[], bool], within_s: float = WITHIN_S) -> None:
-        """Return when it holds; looked at after every notice, and now and then."""
-
-        async def wait() -> None:
-            while not holds():
-                self._happened.clear()
-                try:
-                    await asyncio.wait_for(self._happened.wait(), 0.05)
-                except asyncio.TimeoutError:
-                    continue
-
-        await asyncio.wait_for(wait(), within_s)
 
 
 async def started(*nodes: NetNode) -> None:

@@ -1,6 +1,8 @@
 """A node of `sync` as a process, for tests that put it into a network namespace or kill it.
 
-    python -m tests.sync_node_program NAME DATABASE IP[:PORT] [mdns]
+    python -m tests.sync_node_program NAME DATABASE IP[:PORT] [mdns] [calm]
+
+`calm` waits as long for a silent peer as a real node does; else one is given up after 0.75 s.
 
 Commands come as lines on the standard input: `knows NAME ADDRESS` (or `-` for no address), `add
 AUTHOR COUNT`, `fetch NAME BYTES` (a blob of so many bytes, beside the session). After each thing
@@ -29,8 +31,12 @@ HEARTBEAT_S = 0.5
 
 
 class Program(NetNode):
-    def __init__(self, name: str, path: Path, host: str, port: int, *, mdns: bool) -> None:
-        options: dict[str, Any] = {"listen": [(host, port)], "heartbeat_s": HEARTBEAT_S}
+    def __init__(
+        self, name: str, path: Path, host: str, port: int, *, mdns: bool, calm: bool
+    ) -> None:
+        options: dict[str, Any] = {"listen": [(host, port)]}
+        if not calm:
+            options["heartbeat_s"] = HEARTBEAT_S
         options["routes"] = [("/blob/{size}", blob)]
         self._fetching: asyncio.Task[None] | None = None
         if mdns:
@@ -96,7 +102,7 @@ async def blob(request: web.Request, did: str) -> web.Response:
 
 async def main(name: str, path: str, address: str, *more: str) -> None:
     host, _, port = address.partition(":")
-    node = Program(name, Path(path), host, int(port or 0), mdns="mdns" in more)
+    node = Program(name, Path(path), host, int(port or 0), mdns="mdns" in more, calm="calm" in more)
     await node.runner.start()
     node.tell("listening", node.address)
     loop = asyncio.get_running_loop()

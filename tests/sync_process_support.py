@@ -94,7 +94,7 @@ class Runner:
         self.states: list[State] = []
         self._lines: queue.Queue[str] = queue.Queue()
         within = [] if space is None else ["ip", "netns", "exec", space.name]
-        where = f"{'0.0.0.0' if more else self._host}:{port}"
+        where = f"{'0.0.0.0' if 'mdns' in more else self._host}:{port}"
         program = [sys.executable, "-m", "tests.sync_node_program", name]
         self._log = (folder / f"{name}.log").open("a")
         self.process = subprocess.Popen(

@@ -148,6 +148,18 @@ def flood(fd: int) -> bytes:
     )
 
 
+def wordy(mebibytes: int, status: int = 0) -> bytes:
+    """A command that fills its output with so much, then exits with `status`."""
+    return command(
+        f"""(local $left i32) (local.set $left (i32.const {mebibytes * 16}))
+        (i32.store (i32.const 0) (i32.const 1024)) (i32.store (i32.const 4) (i32.const 65536))
+        (loop $more
+          (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+          (br_if $more (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))
+        (call $exit (i32.const {status}))"""
+    )
+
+
 SLEEP = """
   ;; one clock subscription of an hour
   (i64.store (i32.const 1048) (i64.const 3600000000000))

@@ -3,6 +3,7 @@
     secret    of a task, of the workflow, of its `defaults`; also under "ipvm/config"   a boolean
     retry     of a task            {attempts, backoff_ms}
     force     of the workflow      a boolean
+    requires, needs   of a task    what `lite.model.requires` reads
 
 Anything else in `meta` is the author's own and stays as it is. But a word that keeps something
 secret must not be lost by how it is written: `yes` is text in YAML 1.2, and `Secret` another key.
@@ -27,6 +28,10 @@ _MEANT: Final = {
     "private": "secret",
     "force": "force",
     "retry": "retry",
+    "requires": "requires",
+    "require": "requires",
+    "requirements": "requires",
+    "needs": "needs",
     CONFIG: CONFIG,
     "ipvm/confg": CONFIG,  # as the text of IPVM 0.1 has it once
     "ipvm.config": CONFIG,
@@ -47,6 +52,10 @@ def check_meta(meta: Mapping[str, Any], path: Path = ("meta",)) -> None:
     _boolean(meta, "force", path)
     if meta.get("retry") is not None:
         _check_retry(meta["retry"], (*path, "retry"))
+    if meta.get("requires") is not None or meta.get("needs") is not None:
+        from lite.model.requires import check_declared
+
+        check_declared(meta, path)
 
 
 def check_defaults(defaults: Mapping[str, Any] | None) -> None:

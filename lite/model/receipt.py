@@ -17,7 +17,6 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, Literal
 
-from lite import keys
 from lite.errors import LimitError
 from lite.frozen import frozen
 from lite.ipld import dag_cbor
@@ -27,7 +26,7 @@ from lite.limits import INLINE_BYTES_MAX
 from lite.model import receipt_shape
 from lite.model.instruction import Instruction
 from lite.model.result import Result
-from lite.ucan import envelope
+from lite.ucan import envelope, self_issued
 from lite.ucan.envelope import Token
 
 Linked = Literal["file", "dag-cbor"]
@@ -84,17 +83,10 @@ class Receipt:
             "fx": _given(fork=sorted(set(fork), key=str), join=join),
             **_given(outl=linked, mode=mode or None, inv=invocation),
         }
-        payload: dict[str, Any] = {
-            "iss": key.did,
-            "sub": key.did,
-            "cmd": COMMAND,
-            "args": args,
-            "prf": [],
-            "nonce": keys.random_nonce() if nonce is None else nonce,
-            "exp": expires_at,
-            "iat": now,
-            "meta": dict(meta or {}),
-        }
+        payload = self_issued.payload(
+            key, COMMAND, args, now=now, expires_at=expires_at, nonce=nonce
+        )
+        payload["meta"] = dict(meta or {})
         receipt_shape.check(payload)
         token = envelope.sign(envelope.TAG_INVOCATION, payload, key)
         if len(token.data) > INLINE_BYTES_MAX:
@@ -113,12 +105,7 @@ class Receipt:
             IntegrityError: a token, but not one of the form above.
             SignatureError: not signed by its issuer.
         """
-        token = envelope.parse(data)
-        receipt_shape.check_tag(token.tag)
-        receipt_shape.check(token.payload)
-        if verify:
-            envelope.verify(token)
-        return Receipt(token)
+        return Receipt(self_issued.read(data, receipt_shape.check_token, verify=verify))
 
     @staticmethod
     def from_store(data: bytes, cid: CID | None = None) -> Receipt:

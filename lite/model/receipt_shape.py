@@ -11,10 +11,9 @@ from typing import Any, Final
 
 from lite.errors import CodecError, IntegrityError
 from lite.ipld.cid import CID
-from lite.limits import TIME_MAX_S
 from lite.model.result import Result
-from lite.ucan.envelope import INVOCATION_TAGS
-from lite.ucan.show import printable
+from lite.ucan.envelope import INVOCATION_TAGS, Token
+from lite.ucan.self_issued import Form, is_time
 
 COMMAND: Final = "/ucan/assert/receipt"
 MODE_CHARS_MAX: Final = 32
@@ -24,12 +23,19 @@ _PAYLOAD_KNOWN = frozenset({*_PAYLOAD_NEEDED, "meta", "cause"})
 _ARGS_NEEDED = ("ran", "ins", "out")
 _ARGS_KNOWN = frozenset({*_ARGS_NEEDED, "fx", "outl", "mode", "inv"})
 _FX_KNOWN = frozenset({"fork", "join"})
+_FORM = Form("receipt")
+_need, _bad = _FORM.need, _FORM.bad
 
 
-def check_tag(tag: str) -> None:
-    """Raises IntegrityError when a token of this tag cannot be a receipt."""
-    if tag not in INVOCATION_TAGS:
-        raise IntegrityError(f"not a receipt: a token tagged {tag}")
+def check_token(token: Token) -> None:
+    """Check a token that is to be a receipt, by its tag and its payload.
+
+    Raises:
+        IntegrityError: it says what is wrong.
+    """
+    if token.tag not in INVOCATION_TAGS:
+        raise IntegrityError(f"not a receipt: a token tagged {token.tag}")
+    check(token.payload)
 
 
 def check(payload: Mapping[str, Any]) -> None:
@@ -47,9 +53,9 @@ def check(payload: Mapping[str, Any]) -> None:
     _check_issuer(payload)
     _need(_is_links(payload["prf"]), "prf", "a list of links is needed")
     _need(type(payload["nonce"]) is bytes, "nonce", "bytes are needed")
-    _need(_is_time(payload["iat"]), "iat", "whole seconds since 1970 are needed")
+    _need(is_time(payload["iat"]), "iat", "whole seconds since 1970 are needed")
     _need(
-        payload["exp"] is None or _is_time(payload["exp"]),
+        payload["exp"] is None or is_time(payload["exp"]),
         "exp",
         "null or whole seconds since 1970 are needed",
     )
@@ -127,16 +133,3 @@ def _is_link(value: Any) -> bool:
 
 def _is_links(value: Any) -> bool:
     return type(value) is list and all(map(_is_link, value))
-
-
-def _is_time(value: Any) -> bool:
-    return type(value) is int and 0 <= value <= TIME_MAX_S
-
-
-def _need(holds: bool, name: str, problem: str) -> None:
-    if not holds:
-        raise _bad(name, problem)
-
-
-def _bad(name: str, problem: str) -> IntegrityError:
-    return IntegrityError(printable(f"not a valid receipt: {name}: {problem}"))

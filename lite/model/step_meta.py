@@ -1,8 +1,8 @@
-"""What a step of the friendly form says beside its instruction: limits, retry, needs, secret.
+"""What a step of the friendly form says beside its instruction: limits, retry, requires, secret.
 
 All of it goes into the task's `meta`: `limits` as in the talk on IPVM (`fuel` in units, `memory`
-and `output` in bytes, `time` in milliseconds), `retry` as `{attempts, backoff_ms}`, `needs` as a
-list of texts, `secret` as a boolean. None of it is part of the memo key.
+and `output` in bytes, `time` in milliseconds), `retry` as `{attempts, backoff_ms}`, `requires` and
+`needs` as they are written, `secret` as a boolean. None of it is part of the memo key.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from lite.errors import ConfigError
+from lite.errors import ConfigError, UsageError
 from lite.limits import INTEGER_MAX, RETRY_ATTEMPTS_MAX, RETRY_BACKOFF_MS_MAX
 from lite.model.place import Path, Place, did_you_mean, shown
 from lite.model.workflow_values import Values
 from lite.quantities import parse_duration_ms, parse_fuel, parse_size
 
-NEEDS_MAX: Final = 100
+SAID: Final = ("limits", "retry", "requires", "needs", "secret")
 LIMIT_KEYS: Final = ("fuel", "memory", "time", "output")
 RETRY_KEYS: Final = ("attempts", "backoff")
 
@@ -53,7 +53,8 @@ class MetaReader:
         readers: dict[str, Callable[[Any, Path], Any]] = {
             "limits": self.limits,
             "retry": self._retry,
-            "needs": self._needs,
+            "requires": self._requires,
+            "needs": self._requires,
             "secret": self._secret,
         }
         for key, reader in readers.items():
@@ -128,19 +129,16 @@ class MetaReader:
             )
         return value
 
-    def _needs(self, value: Any, path: Path) -> list[str]:
-        if type(value) is not list or len(value) > NEEDS_MAX:
-            raise self._place.error(
-                path,
-                f"a list of texts is needed, at most {NEEDS_MAX}",
-                "Write [gpu], also for one.",
-            )
-        for position, item in enumerate(value):
-            if type(item) is not str or not item:
-                raise self._place.error(
-                    (*path, position), "text is needed", "Such as gpu; other words in quotes."
-                )
-        return list(value)
+    def _requires(self, value: Any, path: Path) -> Any:
+        """`requires` or `needs`, as `lite.model.requires` reads them."""
+        from lite.model.requires import check_declared
+
+        plain = self._values.plain(value, path)
+        try:
+            check_declared({str(path[-1]): plain}, path[:-1])
+        except UsageError as error:
+            raise self._place.of(error) from None
+        return plain
 
     def _secret(self, value: Any, path: Path) -> bool:
         if type(value) is not bool:

@@ -23,7 +23,7 @@ from lite.model.graph import Circle, ordered
 from lite.model.instruction import WASM_RUN, Instruction
 from lite.model.place import FieldError, Path, Place, did_you_mean, shown
 from lite.model.promise import Await
-from lite.model.step_meta import MetaReader
+from lite.model.step_meta import SAID, MetaReader
 from lite.model.task import Task
 from lite.model.workflow import Step, Workflow, check_count, check_label
 from lite.model.workflow_values import (
@@ -41,7 +41,7 @@ OP_KEYS: Final = ("op", "rsc", "input", "after")
 STEP_KEYS: Final = (
     *RUN_KEYS,
     *OP_KEYS,
-    *("nonce", "limits", "retry", "needs", "secret", "meta", "prf"),
+    *("nonce", *SAID, "meta", "prf"),
 )
 
 _UNDER_META: Final = ("secret", "force")

@@ -11,8 +11,9 @@ from typing import Any
 
 from lite.limits import RETRY_ATTEMPTS_MAX
 from lite.model.instruction import NONCE_CHARS_MAX
-from lite.model.step_meta import NEEDS_MAX
+from lite.model.step_meta import SAID
 from lite.model.workflow import LABEL_CHARS_MAX, NAME_CHARS_MAX, STEPS_MAX
+from lite.model.workflow_schema_needs import requires_parts
 from lite.model.workflow_schema_parts import (
     END,
     LABEL,
@@ -60,6 +61,7 @@ def workflow_schema() -> dict[str, Any]:
             "limits": written_limits(),
             "retry": _retry(),
             "meta": task_meta(),
+            **requires_parts(),
             **friendly_values(),
             **parts(),
         },
@@ -102,7 +104,7 @@ def _step(fields: dict[str, Schema], required: list[str]) -> Schema:
             "if": {"required": [key], "properties": {key: {"not": {"type": "null"}}}},
             "then": {"properties": {"meta": {"properties": {key: False}}}},
         }
-        for key in ("limits", "retry", "needs", "secret")
+        for key in SAID
     ]
     made = _closed("A step.", {**fields, **_common_fields()}, required)
     return {**made, "allOf": said}
@@ -165,11 +167,8 @@ def _common_fields() -> dict[str, Schema]:
         },
         "limits": ref("limits"),
         "retry": ref("retry"),
-        "needs": {
-            "type": ["array", "null"],
-            "maxItems": NEEDS_MAX,
-            "items": {"type": "string", "minLength": 1},
-        },
+        "requires": or_null(ref("requires")),
+        "needs": or_null(ref("words")),
         "secret": {"type": ["boolean", "null"]},
         "meta": or_null(ref("meta")),
         "prf": or_null({"type": "array", "items": {"anyOf": [ref("cid"), ref("link")]}}),

@@ -135,11 +135,14 @@ def task_meta() -> Schema:
         "limits": or_null(_limits_map(TALK)),
         "ipvm/config": or_null(_config(_limits_map(CONFIG))),
         **_words(),
+        "requires": or_null(ref("requires")),
+        "needs": or_null(ref("words")),
     }
     return {
         "description": "Free. Limits in it: fuel, memory (bytes), time (ms), as Homestar writes "
         'them; the same and output under limits; gas, memory, time under "ipvm/config". secret '
-        "keeps all that comes of it on this node; retry says how often, how soon.",
+        "keeps all that comes of it on this node; retry says how often, how soon; requires, what "
+        "the node must have.",
         **flat,
         "properties": {**flat["properties"], **others},
     }

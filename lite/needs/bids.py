@@ -15,8 +15,8 @@ from lite.frozen import frozen
 from lite.ipld import dag_cbor
 from lite.ipld.cid import CID
 from lite.limits import TIME_MAX_S
+from lite.model import fields
 from lite.model.place import FieldError, Path
-from lite.needs import fields
 
 HOLDS_MAX: Final = 10_000
 NUMBER_MAX: Final = 2**53 - 1

@@ -16,9 +16,9 @@ from lite.errors import CodecError, UsageError
 from lite.frozen import frozen, replace
 from lite.ipld import dag_cbor
 from lite.limits import INTEGER_MAX, MIB, Limits
+from lite.model import fields
 from lite.model.place import FieldError, Path, shown
-from lite.needs import fields
-from lite.needs.requirements import CORES_MAX, GPUS_MAX, LIST_MAX
+from lite.model.requires import CORES_MAX, GPUS_MAX, LIST_MAX
 from lite.quantities import SIZE_MAX
 
 OPS_MAX: Final = 256

@@ -24,11 +24,12 @@ from typing import Final
 from lite.frozen import field, frozen
 from lite.ipld.cid import CID
 from lite.limits import MIB
+from lite.model.requires import Term
 from lite.needs import wording
 from lite.needs.bids import Bid
 from lite.needs.capabilities import Capabilities
 from lite.needs.fit import Fit, fit, matches, term_text
-from lite.needs.requirements import Requirements, Term
+from lite.needs.requirements import Requirements
 
 SPEED: Final = 1_250_000  # bytes a second of a link of which nothing is known: 10 Mbit/s
 SPEED_CLAIMED_MAX: Final = 125_000_000  # 1 Gbit/s: the most that a provider's own word counts for

@@ -22,9 +22,10 @@ from typing import Final, Literal
 
 from lite.frozen import frozen
 from lite.ipld.cid import CID
+from lite.model.requires import GpuNeed, Term
 from lite.needs import wording
 from lite.needs.capabilities import Capabilities
-from lite.needs.requirements import GpuNeed, Requirements, Term
+from lite.needs.requirements import Requirements
 from lite.quantities import render_fuel
 
 Code = Literal[
@@ -141,13 +142,22 @@ def whereabouts(
         known: what others have, by DID.
         held: what of the inputs others are known to have, by DID.
     """
+    others = {did: has for did, has in known.items() if did != own.did}
+    return Whereabouts(fit(needs, own, holds), elsewhere(needs, others, held))
+
+
+def elsewhere(
+    needs: Requirements,
+    known: Mapping[str, Capabilities],
+    held: Mapping[str, Collection[CID]] | None = None,
+) -> tuple[str, ...]:
+    """Those of other nodes that can run a step, in order; arguments as for `whereabouts`."""
     others = held or {}
-    fitting = [
+    return tuple(
         did
         for did, has in sorted(known.items())
-        if did != own.did and fit(needs, has, frozenset(others.get(did, ())).__contains__).ok
-    ]
-    return Whereabouts(fit(needs, own, holds), tuple(fitting))
+        if fit(needs, has, frozenset(others.get(did, ())).__contains__).ok
+    )
 
 
 def matches(term: Term, has: Capabilities, holds: Holds) -> bool:

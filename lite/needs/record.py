@@ -14,16 +14,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from lite import keys
 from lite.errors import IntegrityError, UsageError
 from lite.frozen import frozen
 from lite.ipld.cid import CID
 from lite.keys import Key
-from lite.limits import TIME_MAX_S
 from lite.needs.capabilities import Capabilities
-from lite.ucan import envelope
+from lite.ucan import envelope, self_issued
 from lite.ucan.envelope import INVOCATION_TAGS, Token
-from lite.ucan.show import printable
 
 COMMAND: Final = "/ipvm/capabilities"
 LIFETIME_S: Final = 24 * 3600
@@ -31,6 +28,8 @@ LIFETIME_MAX_S: Final = 30 * 24 * 3600
 AHEAD_MAX_S: Final = 600  # how far the clock of its issuer may be ahead of the reader's
 
 _KEYS: Final = frozenset({"iss", "sub", "cmd", "args", "prf", "nonce", "iat", "exp"})
+_FORM: Final = self_issued.Form("record of capabilities")
+_need, _bad = _FORM.need, _FORM.bad
 
 
 @frozen
@@ -61,16 +60,8 @@ class CapabilityRecord:
         """
         assert capabilities.did == key.did, "a node speaks for itself only"
         assert 0 < lifetime_s <= LIFETIME_MAX_S, lifetime_s
-        payload: dict[str, Any] = {
-            "iss": key.did,
-            "sub": key.did,
-            "cmd": COMMAND,
-            "args": capabilities.value(),
-            "prf": [],
-            "nonce": keys.random_nonce() if nonce is None else nonce,
-            "iat": now,
-            "exp": now + lifetime_s,
-        }
+        args, ends = capabilities.value(), now + lifetime_s
+        payload = self_issued.payload(key, COMMAND, args, now=now, expires_at=ends, nonce=nonce)
         return CapabilityRecord(envelope.sign(envelope.TAG_INVOCATION, payload, key))
 
     @staticmethod
@@ -85,11 +76,7 @@ class CapabilityRecord:
             IntegrityError: a token, but not one of the form above; it names the field.
             SignatureError: not signed by its issuer.
         """
-        token = envelope.parse(data)
-        _check(token)
-        if verify:
-            envelope.verify(token)
-        return CapabilityRecord(token)
+        return CapabilityRecord(self_issued.read(data, _check, verify=verify))
 
     @property
     def cid(self) -> CID:
@@ -175,26 +162,12 @@ def _check(token: Token) -> None:
     try:
         Capabilities.from_value(issuer, payload["args"], ("args",))
     except UsageError as error:
-        raise _bad_part(error) from None
+        raise _FORM.invalid(error) from None
 
 
 def _check_times(payload: Mapping[str, Any]) -> None:
     for name in ("iat", "exp"):
-        at = payload[name]
-        good = type(at) is int and 0 <= at <= TIME_MAX_S
+        good = self_issued.is_time(payload[name])
         _need(good, name, "whole seconds since 1970 are needed")
     lasts = payload["exp"] - payload["iat"]
     _need(0 < lasts <= LIFETIME_MAX_S, "exp", f"1 to {LIFETIME_MAX_S} s after iat is needed")
-
-
-def _need(holds: bool, name: str, problem: str) -> None:
-    if not holds:
-        raise _bad(name, problem)
-
-
-def _bad(name: str, problem: str) -> IntegrityError:
-    return IntegrityError(printable(f"not a valid record of capabilities: {name}: {problem}"))
-
-
-def _bad_part(error: UsageError) -> IntegrityError:
-    return IntegrityError(printable(f"not a valid record of capabilities: {error}"))

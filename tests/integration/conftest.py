@@ -18,6 +18,7 @@ import wasmtime
 from lite import Node
 from lite.cli.main import main
 from tests.authority_support import Opener
+from tests.flow_support import Servers, settings
 from tests.store_support import FakeClock
 from tests.wat_guests import TYPED
 
@@ -168,3 +169,20 @@ def laptop(opened: Opener) -> Node:
 @pytest.fixture
 def phone(opened: Opener) -> Node:
     return opened("phone")
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[Servers]:
+    """Those that the workflow of sixty steps talks to."""
+    with Servers(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def place(
+    home: Path, tmp_path: Path, servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """The folder of that workflow's files, of the home and of what its steps write (`top`)."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    with settings(home, servers, tmp_path / "top"):
+        yield tmp_path

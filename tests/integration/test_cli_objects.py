@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -313,17 +314,25 @@ def test_what_a_folder_leaves_out_is_said(ipvm: Ipvm, here: Path) -> None:
     assert "left out 1" in ipvm("add", "folder").err
 
 
-def test_a_folder_that_other_tools_would_spread_over_blocks_is_said(ipvm: Ipvm, here: Path) -> None:
+def test_a_large_folder_is_spread_over_blocks_and_used_like_any_other(
+    ipvm: Ipvm, here: Path
+) -> None:
     large = here / "top" / "large"
     large.mkdir(parents=True)
     for number in range(1000):
-        (large / f"{number:0228d}").touch()
-    (large / "link").symlink_to("0")
-    err = ipvm("add", "top").err
-    assert "ipvm: top/large: kept as one block" in err and "HAMT" in err
-    for number in range(10):
-        (large / f"{number:0228d}").unlink()
-    assert "kept as one block" not in ipvm("add", "top").err
+        (large / f"{number:0228d}").write_text(str(number))
+    cid = ipvm("add", "top").out.decode().split()[0]
+    name = f"{777:0228d}"
+    assert ipvm("cat", f"{cid}/large/{name}").out == b"777"
+    assert ipvm("ls", f"{cid}/large").out.count(b"\n") == 1000
+    assert ipvm("cat", f"{cid}/large/missing").status == 5
+    ipvm("pin", "add", cid)
+    ipvm("gc")
+    assert ipvm("ls", f"{cid}/large").out.count(b"\n") == 1000
+    assert ipvm("export", cid, "--out", "folder.car").status == 0
+    shutil.rmtree(here / "top")
+    assert ipvm("--home", "other", "import", "folder.car").status == 0
+    assert ipvm("--home", "other", "cat", f"{cid}/large/{name}").out == b"777"
 
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="this system has no /dev/zero")

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.daemon_support import until
 from tests.integration.conftest import Ipvm
 from tests.ops_support import HttpServer, SmtpSink, free_port
+from tests.waiting_support import until
 
 
 @pytest.fixture

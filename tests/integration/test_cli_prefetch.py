@@ -103,3 +103,34 @@ def test_a_file_that_is_not_there_or_no_workflow_is_an_error(ipvm: Ipvm, here: P
     assert ipvm("workflow", "prefetch", "w.json").status in (2, 5)
     (here / "w.json").write_text("[]")
     assert ipvm("workflow", "prefetch", "w.json").status == 2
+
+
+def test_what_a_known_result_asks_for_is_looked_for_as_well(ipvm: Ipvm, here: Path) -> None:
+    numbers = ipvm("add", "numbers.wasm").text.split()[0]
+
+    def call(module: object, *args: object) -> dict[str, Any]:
+        given = {"func": "add", "args": list(args)}
+        return {"op": "wasm/run", "rsc": f"ipfs://{module}", "input": given, "nnc": ""}
+
+    get = {"op": "http/get", "rsc": "https://example.org/", "input": {}, "nnc": ""}
+    fork = [call(ABSENT, 1, 2), call(numbers, 3, 4), get]
+    wanted = json.dumps({"out": 1, "fx": {"fork": fork, "join": call(numbers, 5, 6)}})
+    asks = {"run": "typed.wasm:greet", "args": [wanted], "fx": True}
+    file = write(here, asks=asks)
+    before = ipvm("workflow", "prefetch", file, "--json")  # nobody knows yet what it asks for
+    assert [step["label"] for step in before.json["steps"]] == ["asks"]
+    assert ipvm("--offline", "workflow", "run", file).status == 3
+    ended = ipvm("workflow", "prefetch", file, "--json")
+    assert ended.status == 3
+    steps = {step["label"]: step for step in ended.json["steps"]}
+    assert list(steps) == ["asks", "asks/1", "asks/2", "asks/3", "asks/join"]
+    assert (steps["asks"]["state"], steps["asks/join"]["state"]) == ("known", "known")
+    forks = [steps[f"asks/{number}"] for number in (1, 2, 3)]
+    assert sorted((one["state"], tuple(one["missing"])) for one in forks) == [
+        ("known", ()),
+        ("wait", ()),
+        ("wait", (str(ABSENT),)),
+    ]
+    shown = ipvm("workflow", "prefetch", file)
+    assert f"! {ABSENT} is missing" in shown.text
+    assert "3 known · 2 will wait" in shown.err

@@ -16,9 +16,9 @@ from lite import Node
 from lite.cli.schedule_run import worst
 from lite.model.workflow import Workflow
 from lite.store.schedules import Due, Schedules
-from tests.daemon_support import until
 from tests.integration.conftest import Ipvm
 from tests.ops_support import HttpServer
+from tests.waiting_support import until
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
 MINUTELY = "* * * * *"

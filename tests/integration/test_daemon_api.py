@@ -15,9 +15,10 @@ from lite.http.table import ROUTES
 from lite.ipld import dag_json
 from lite.ipld.cid import CID, RAW
 from lite.link import DaemonNeighbours
-from tests.daemon_support import DaemonProcess, Reply, daemon, ipvm, misfits, prepare, until
+from tests.daemon_support import DaemonProcess, Reply, daemon, ipvm, misfits, prepare
 from tests.guests import ADD
 from tests.prometheus_support import parse_metrics
+from tests.waiting_support import until
 
 PUBLIC = {(route.method, route.path): route for route in ROUTES}
 
@@ -327,6 +328,7 @@ def test_status_is_as_described_and_true(here: DaemonProcess, fits: Fits) -> Non
     states = {part["name"]: part["state"] for part in status["daemon"]["parts"]}
     assert states == {
         "peers": "off", "api": "running", "watch": "running", "schedules": "running",
+        "outbox": "running",
     }  # fmt: skip
     assert status["node"]["did"].startswith("did:key:z6Mk")
     assert 10_000_000 < status["daemon"]["rss_bytes"] < 200_000_000

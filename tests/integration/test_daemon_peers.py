@@ -16,8 +16,9 @@ from lite.nudge import PEERS, nudge
 from lite.peering.book import ANSWERS, BLOCKS, READ, open_book
 from lite.store import Store
 from sync.wall import SystemClock
-from tests.daemon_support import DaemonProcess, daemon, ipvm, prepare, until
+from tests.daemon_support import DaemonProcess, daemon, ipvm, prepare
 from tests.guests import ADD
+from tests.waiting_support import until
 
 ALONE = ("--listen", "127.0.0.1:0", "--no-mdns")
 
@@ -75,7 +76,10 @@ def test_what_one_computes_the_other_has_at_once(
     there = right.call("POST", "/v1/run", asked).json
     assert (there["cached"], there["receipt"]) == (True, made["receipt"])
     assert right.link.post("/v1/sync", {"within_ms": 20_000}, timeout_s=30)["in_sync"] is True
-    assert right.link.get("/v1/status")["peers"] == {"known": 1, "connected": 1, "in_sync": 1}
+    told = right.link.get("/v1/status")["peers"]
+    age_s = told.pop("last_in_sync_age_s")
+    assert told == {"known": 1, "connected": 1, "last_in_sync": 1}
+    assert 0 <= age_s <= time.monotonic() - began + 1
 
 
 def test_questions_and_blocks_go_through_the_api(
@@ -95,6 +99,8 @@ def test_questions_and_blocks_go_through_the_api(
     assert told["absent"] == [str(unknown)] and told["why"]
     metrics = right.call("GET", "/metrics").body.decode()
     assert 'ipvm_peers{state="connected"} 1' in metrics
+    assert 'ipvm_peers{state="last_in_sync"} 1' in metrics
+    assert "ipvm_peers_last_in_sync_age_seconds " in metrics
     for one in (left, right):
         assert one.stop()[0] == 0
 

@@ -8,8 +8,6 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +18,14 @@ from lite.ipld.cid import CID, RAW
 from lite.link import CARD, Card, Link
 from lite.nudge import RECORDS, nudge
 from lite.store import Store
-from tests.daemon_support import (
-    WITHIN_S,
-    DaemonProcess,
-    daemon,
-    ipvm,
-    prepare,
-    ready_of,
-    spawn,
-    until,
-)
+from tests.daemon_support import DaemonProcess, daemon, ipvm, prepare, ready_of, spawn
+from tests.disk_support import fill
 from tests.integration.conftest import NUMBERS
+from tests.waiting_support import WITHIN_S, until
 from tests.wat_guests import wat
 
 LONG = {"fuel": 10**15, "time": "600s"}
+DISK = "size=4m"
 SOCKETS = ("daemon.json", "daemon.lock", "daemon.sock", "nudge.sock")
 
 
@@ -183,65 +175,38 @@ def test_a_file_in_the_place_of_the_home_is_refused(place: Path) -> None:
     assert status == 6 and str(place) in err
 
 
-@contextmanager
-def small_disk(folder: Path) -> Iterator[None]:
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(folder)]
-    try:
-        subprocess.run(command, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as fault:
-        pytest.skip(f"needs the right to mount: {fault}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
+def test_a_home_on_a_disk_that_is_read_only_is_refused(disk: Path) -> None:
+    prepare(disk / "home")
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    status, err = refused(disk / "home")
+    assert status == 6 and "cannot be written" in err, err
 
 
-def test_a_home_on_a_disk_that_is_read_only_is_refused(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    with small_disk(disk):
-        prepare(disk / "home")
-        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-        status, err = refused(disk / "home")
-        assert status == 6 and "cannot be written" in err, err
-
-
-def fill(disk: Path) -> None:
-    with (disk / f"ballast{len(list(disk.iterdir()))}").open("wb") as file:
-        free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
-        file.write(bytes(free))
-
-
-def test_on_a_full_disk_it_starts_and_serves_what_is_there(tmp_path: Path) -> None:
+def test_on_a_full_disk_it_starts_and_serves_what_is_there(disk: Path) -> None:
     """A home keeps some space in reserve for just that."""
-    disk = tmp_path / "disk"
-    with small_disk(disk):
-        prepare(disk / "home")
+    prepare(disk / "home")
+    fill(disk)
+    with daemon(disk / "home") as here:
         fill(disk)
-        with daemon(disk / "home") as here:
-            fill(disk)
-            assert here.call("GET", "/v1/status").status == 200
-            data = bytes(1_000_000)
-            put = here.call("PUT", f"/v1/blocks/{CID.of(data, RAW)}", data)
-            assert (put.status, put.error["code"]) == (507, "store-full")
-            assert here.stop()[0] == 0
+        assert here.call("GET", "/v1/status").status == 200
+        data = bytes(1_000_000)
+        put = here.call("PUT", f"/v1/blocks/{CID.of(data, RAW)}", data)
+        assert (put.status, put.error["code"]) == (507, "store-full")
+        assert here.stop()[0] == 0
 
 
-def test_without_any_space_it_says_so_and_leaves_nothing(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    with small_disk(disk):
-        home = disk / "home"
-        prepare(home)
-        (home / "ipvm.reserve").unlink()
-        fill(disk)
-        status, err = refused(home)
-        assert status == 6 and "is full" in err, err
-        assert [name for name in SOCKETS if (home / name).exists()] == []
-        for ballast in disk.glob("ballast*"):
-            ballast.unlink()
-        with daemon(home) as here:
-            assert here.call("GET", "/healthz").status == 200
-            assert here.stop()[0] == 0
+def test_without_any_space_it_says_so_and_leaves_nothing(disk: Path) -> None:
+    home = disk / "home"
+    prepare(home)
+    (home / "ipvm.reserve").unlink()
+    ballast = fill(disk)
+    status, err = refused(home)
+    assert status == 6 and "is full" in err, err
+    assert [name for name in SOCKETS if (home / name).exists()] == []
+    ballast.unlink()
+    with daemon(home) as here:
+        assert here.call("GET", "/healthz").status == 200
+        assert here.stop()[0] == 0
 
 
 def test_systemd_is_told_of_the_start_and_the_end(place: Path, tmp_path: Path) -> None:

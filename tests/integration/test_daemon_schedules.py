@@ -20,9 +20,10 @@ from lite.ipld.cid import CID, RAW
 from lite.nudge import RECORDS, nudge
 from lite.schedule_times import Missed
 from lite.store import Store
-from tests.daemon_support import DaemonProcess, daemon, prepare, until
+from tests.daemon_support import DaemonProcess, daemon, prepare
 from tests.integration.conftest import NUMBERS
 from tests.store_support import START, FakeClock
+from tests.waiting_support import until
 from tests.wat_guests import wat
 
 HOUR_S = 3_600

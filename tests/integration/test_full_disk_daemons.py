@@ -3,49 +3,22 @@ when there is space again."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable
 from pathlib import Path
-
-import pytest
 
 from lite.cli.doctor import _disk
 from lite.keys import Key
 from lite.model.receipt import Receipt
 from lite.store import Store
 from lite.store.reserve import RECEIPTS
-from tests.daemon_support import until
+from tests.disk_support import fill
 from tests.integration.conftest import NUMBERS
 from tests.meeting_support import Home, befriend, homes, start
 from tests.peering_support import receipts
+from tests.waiting_support import until
 from tests.wat_guests import wat
 
-DISK_MIB = 24
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A small file system of its own."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "none", str(folder)]
-    try:
-        subprocess.run(command, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as fault:
-        pytest.skip(f"needs the right to mount: {fault}")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
-
-
-def fill(disk: Path) -> Path:
-    ballast = disk / "ballast"
-    found = os.statvfs(disk)
-    # The daemon may write at the same time, so that the last of it does not fit.
-    with suppress(OSError), ballast.open("ab", buffering=0) as file:
-        file.write(bytes(found.f_bavail * found.f_frsize))
-    return ballast
+DISK = "size=24m"
 
 
 def make(home: Home, start: int, count: int) -> list[Receipt]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +14,12 @@ import pytest
 from lite.engine.base import Outcome
 from lite.engine.job import Job
 from lite.engine.pool import Workers
+from lite.engine.spool import Spooled
+from lite.frozen import replace
 from lite.ipld.cid import CID, RAW
 from lite.limits import MIB, Limits
 from tests.guests import ADD
-from tests.wat_guests import wat
+from tests.wat_guests import wat, wordy
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/status").exists(), reason="the peak of a process is read in /proc"
@@ -33,7 +37,9 @@ class Peak:
     def __init__(self, folder: Path) -> None:
         self.pool = Workers(cache_dir=folder, engine="wasmtime", size=1)
 
-    def run(self, wasm: bytes) -> tuple[Outcome, int]:
+    def run(
+        self, wasm: bytes, func: str | None = "f", limits: Limits = LIMITS
+    ) -> tuple[Outcome, int]:
         """The outcome, and the largest resident size of the worker, in bytes."""
         self.pool.run(Job(CID.of(ADD, RAW), "add", (1, 2)), lambda: ADD)
         (pid,) = self.pool.pids
@@ -47,7 +53,7 @@ class Peak:
         watch = threading.Thread(target=look)
         watch.start()
         try:
-            outcome = self.pool.run(Job(CID.of(wasm, RAW), "f", limits=LIMITS), lambda: wasm)
+            outcome = self.pool.run(Job(CID.of(wasm, RAW), func, limits=limits), lambda: wasm)
         finally:
             ended.set()
             watch.join()
@@ -117,3 +123,80 @@ def test_the_same_result_is_given_where_the_guest_leaves_room(peak: Peak) -> Non
     outcome, peak_bytes = peak.run(component("(list u8)", 1_000_000, path="B", fill=2 * MIB))
     assert outcome.ok == b"\1" * 1_000_000
     assert peak_bytes < LIMITS.memory_bytes + AROUND_BYTES
+
+
+# What is not bounded by the guest's memory: standard output, and copies of large results.
+
+WORDY_MIB = 200
+SMALL = Limits(memory_bytes=16 * MIB, time_ms=30_000)
+AROUND = """
+import resource, subprocess, sys
+ended = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
+print(ended.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
+"""
+
+
+def test_a_flood_on_stdout_is_not_held_in_memory(peak: Peak) -> None:
+    outcome, peak_bytes = peak.run(wordy(WORDY_MIB), None, SMALL)
+    assert isinstance(outcome.ok, Spooled) and len(outcome.ok) == WORDY_MIB * MIB
+    assert not any(map(any, outcome.ok.pieces()))
+    assert peak_bytes < SMALL.memory_bytes + AROUND_BYTES
+
+
+def test_what_a_failed_command_wrote_is_left_out_when_it_is_large(peak: Peak) -> None:
+    outcome, peak_bytes = peak.run(wordy(WORDY_MIB, 3), None, SMALL)
+    assert outcome.error == {
+        "code": "exit",
+        "message": "ended with exit code 3",
+        "truncated": True,
+    }
+    assert peak_bytes < SMALL.memory_bytes + AROUND_BYTES
+
+
+def test_a_long_line_of_the_log_is_not_copied(peak: Peak) -> None:
+    wasm = wat(
+        f"""(module
+          (import "wasi:logging/logging" "log" (func $log (param i32 i32 i32 i32 i32)))
+          (memory (export "memory") {FILLED // 65536})
+          (func (export "f")
+            (memory.fill (i32.const 0) (i32.const 120) (i32.const {FILLED}))
+            (call $log (i32.const 2) (i32.const 0) (i32.const 3)
+              (i32.const 0) (i32.const {FILLED}))))"""
+    )
+    outcome, peak_bytes = peak.run(wasm)
+    assert outcome.error is None
+    assert outcome.trace.startswith(b"info xxx: xxx") and outcome.trace.endswith(b"[truncated]\n")
+    assert peak_bytes < LIMITS.memory_bytes + AROUND_BYTES
+
+
+@pytest.mark.parametrize("kind", ["component", "core"])
+def test_a_large_result_is_copied_into_a_file(peak: Peak, kind: str) -> None:
+    count, memory = 150 * MIB, 160 * MIB
+    wasm = component("(list u8)", count, path="A", fill=memory)
+    if kind == "core":
+        wasm = wat(
+            f"""(module (memory (export "memory") {memory // 65536})
+              (func (export "f") (result i32)
+                (memory.fill (i32.const 0) (i32.const 1) (i32.const {memory}))
+                (i32.store (i32.const 0) (i32.const 64))
+                (i32.store (i32.const 4) (i32.const {count}))
+                (i32.const 0))
+              (func (export "cabi_post_f") (param i32)))"""
+        )
+    outcome, peak_bytes = peak.run(wasm, "f", replace(LIMITS, memory_bytes=memory))
+    assert isinstance(outcome.ok, Spooled) and len(outcome.ok) == count
+    assert outcome.ok.part(count - 3, 3) == b"\1\1\1"
+    assert peak_bytes < memory + AROUND_BYTES
+
+
+def test_no_process_of_a_run_holds_what_a_command_wrote(tmp_path: Path) -> None:
+    (tmp_path / "wordy.wasm").write_bytes(wordy(WORDY_MIB))
+    words = [sys.executable, "-m", "lite", "--home", str(tmp_path / "home"), "run", "--json"]
+    words += [str(tmp_path / "wordy.wasm"), "--memory", "16M", "--out", str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-c", AROUND, *words], capture_output=True, text=True, check=True
+    )
+    status, peak_bytes = map(int, done.stdout.split())
+    assert status == 0
+    assert peak_bytes < SMALL.memory_bytes + AROUND_BYTES
+    assert (tmp_path / "out").stat().st_size == WORDY_MIB * MIB

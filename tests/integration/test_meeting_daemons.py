@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from lite.store import Store
-from tests.daemon_support import until
 from tests.integration.conftest import NUMBERS, Ended, Ipvm
 from tests.meeting_support import WITHIN_S, Home, befriend, homes, start
+from tests.waiting_support import until
 from tests.wat_guests import wat
 
 STEPS = 12

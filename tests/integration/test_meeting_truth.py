@@ -18,7 +18,7 @@ from tests.peering_support import PeerNode, key_of, meeting, receipts
 from tests.peering_support import befriend as make_friends
 from tests.wat_guests import wat
 
-SHORT = ("--within", "1s")
+SHORT = ("--within", "300ms")
 
 
 @contextmanager
@@ -31,9 +31,9 @@ def frozen(home: Home) -> Iterator[None]:
         home.running.child.send_signal(signal.SIGCONT)
 
 
-@pytest.fixture
-def two(here: Path, tmp_path: Path) -> Iterator[list[Home]]:
-    with homes(tmp_path, wat(NUMBERS), "a", "b") as made:
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Home]]:
+    with homes(tmp_path_factory.mktemp("two"), wat(NUMBERS), "a", "b") as made:
         start(made)
         befriend(made)
         assert made[0].sync()["in_sync"] and made[1].sync()["in_sync"]
@@ -84,6 +84,8 @@ def test_what_is_of_others_is_known_by_name(tmp_path: Path) -> None:
         b.trusts(PeerNode(tmp_path, "c"), ["answers"], dial=False)
         foreign = receipts(key_of("c"), 3)
         b.keep([*foreign, *receipts(b.key, 2)])
+        # Both were in sync before the index of b had them, and are again.
+        await a.until(lambda: a.peering.sight.unheld() == 3)
         await a.in_sync_with(b)
         assert (a.peering.sight.unheld(), b.peering.sight.unheld()) == (3, 0)
         (one,) = (await bring_together(a.peering, None, 10)).peers

@@ -225,9 +225,16 @@ def test_a_connection_that_breaks_on_the_way_is_made_anew(
     meeting(story, tmp_path, "a", "b")
 
 
-def test_each_peer_is_tried_until_all_is_here(tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", ["a", "c"])
+def test_each_peer_is_tried_until_all_is_here(first: str, tmp_path: Path) -> None:
+    """Also when the one that has only what is below was asked before anybody had named it."""
+
     async def story(a: PeerNode, b: PeerNode, c: PeerNode) -> None:
         befriend(a, b, c)
+        fetcher = b.peering._fetcher
+        assert fetcher is not None
+        order = [a.did, c.did] if first == "a" else [c.did, a.did]
+        fetcher._sources = lambda *_: order  # type: ignore[method-assign]
         cid, data = a_file(a, 60_000)
         leaf = next(one for one in unixfs.block_links(cid, a.store.blocks.get(cid)))
         keep(c.store, raw_block("other"))

@@ -20,10 +20,10 @@ from lite.peering.records import CID_HEAD
 from lite.store import Store
 from lite.store.receipts import write_receipt
 from sync.index import SetIndex
-from tests.daemon_support import until
 from tests.integration.conftest import NUMBERS
 from tests.meeting_support import Home, befriend, homes
 from tests.peering_support import receipts
+from tests.waiting_support import until
 from tests.wat_guests import wat
 
 EACH = 700  # receipts between two kills
@@ -74,7 +74,7 @@ def taken_over(giver: Home, taker: Home) -> set[CID]:
 def test_nothing_acknowledged_is_lost_when_it_is_killed_at_any_moment(
     here: Path, tmp_path: Path, scaled: Callable[[int, int], int]
 ) -> None:
-    random, written, turns = Random(9), list[Receipt](), scaled(8, 100)
+    random, written, turns = Random(9), list[Receipt](), scaled(6, 200)
     with homes(tmp_path, wat(NUMBERS), "a", "b") as (a, b):
         a.start()
         b.start()

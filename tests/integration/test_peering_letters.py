@@ -12,7 +12,7 @@ from lite.ipld.cid import CID, RAW
 from lite.keys import Key
 from lite.model.instruction import wasm
 from lite.peering.letters import LetterStore, LetterVerifier, asked
-from lite.peering.names import letters_between
+from lite.peering.names import CAPABILITIES, letters_between
 from lite.store import Store
 from lite.ucan import container
 from lite.ucan.delegation import Delegation
@@ -95,7 +95,7 @@ def test_what_is_taken_back_is_told_to_a_peer_that_may_not_read(tmp_path: Path) 
         await a.in_sync_with(b)
         for node in (a, b):
             names = {one.set for one in node.peering.health().peers[0].sets}
-            assert names == {letters_between(a.did, b.did)}
+            assert names == {letters_between(a.did, b.did), CAPABILITIES}
 
     meeting(story, tmp_path, "a", "b")
 

@@ -63,7 +63,7 @@ def test_in_sync_is_said_only_when_it_was_seen(tmp_path: Path) -> None:
         befriend(a, b)
         await a.in_sync_with(b)
         found = a.health(b)
-        assert found.link == "connected" and len(found.sets) == 2
+        assert found.link == "connected" and len(found.sets) == 3
         assert all(one.synced_at for one in found.sets)
         assert a.peering.health().listening == a.peering.listening
         assert a.peering.problems() == []

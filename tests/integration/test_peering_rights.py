@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 
 from lite.model.receipt import Receipt
-from lite.peering.names import RECORDS, letters_between
+from lite.peering.names import CAPABILITIES, RECORDS, letters_between
 from sync.base import Accepted, Item
 from sync.health import Notice
 from sync.items import SqliteItems
@@ -25,7 +25,9 @@ from tests.store_support import instruction, keep, raw_block
 class Intruder:
     """A node that speaks the protocol and shares whatever bytes it likes, under any set."""
 
-    def __init__(self, name: str, raws: Sequence[bytes]) -> None:
+    def __init__(self, name: str, raws: Sequence[bytes], *, letters: bool = True) -> None:
+        """`letters`: the bytes are among what it writes to the other as well."""
+        self.letters = letters
         self.key = SeedKey(hashlib.sha256(name.encode()).digest())
         self.did = self.key.did
         self.db = in_memory()
@@ -41,7 +43,7 @@ class Intruder:
         return Accepted(1_800_000_000)
 
     def _sets_for(self, did: str) -> list[SyncSet]:
-        names = [RECORDS, letters_between(self.did, did)]
+        names = [RECORDS, letters_between(self.did, did)] if self.letters else [RECORDS]
         return [SyncSet(name, self.items, self) for name in names]
 
     async def stop(self) -> None:
@@ -86,13 +88,14 @@ def test_a_stranger_gets_nothing_and_is_noticed(tmp_path: Path) -> None:
     meeting(story, tmp_path, "a")
 
 
-def test_a_peer_that_may_not_read_gets_letters_alone(tmp_path: Path) -> None:
+def test_a_peer_that_may_not_read_gets_letters_and_what_nodes_have(tmp_path: Path) -> None:
     async def story(a: PeerNode, b: PeerNode) -> None:
         a.keep(receipts(a.key, 5))
         a.trusts(b, ["answers"])
         b.trusts(a)
         await a.until(lambda: a.health(b).in_sync)
-        assert {one.set for one in a.health(b).sets} == {letters_between(a.did, b.did)}
+        shared = {letters_between(a.did, b.did), CAPABILITIES}
+        assert {one.set for one in a.health(b).sets} == shared
         assert b.store.receipts.count() == 0
 
     meeting(story, tmp_path, "a", "b")
@@ -166,7 +169,7 @@ def test_receipts_in_the_name_of_others_pass_only_with_their_signature(tmp_path:
     async def story(a: PeerNode) -> None:
         own, lost = receipts(a.key, 2)
         stranger = signed(key_of("stranger"), instruction(9))
-        courier = Intruder("courier", [lost.data, stranger.data])
+        courier = Intruder("courier", [lost.data, stranger.data], letters=False)
         a.keep([own])
         a.peering.book.trust(courier.did, ["read"])
         await courier.runner.start()

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,12 +19,14 @@ from lite.engine import module as module_reader
 from lite.engine.base import GuestFailure, Outcome
 from lite.engine.job import Content, Job
 from lite.engine.pool import Workers
+from lite.engine.spool import SPOOL_BYTES_MIN, Spooled
 from lite.errors import BugError, EngineUnavailable, Interrupted
 from lite.frozen import replace
 from lite.ipld import dag_cbor
 from lite.ipld.cid import CID, DAG_CBOR, RAW
 from lite.limits import MIB, Limits
 from tests.guests import ADD
+from tests.waiting_support import until
 from tests.wat_guests import SPIN, TYPED, wat
 
 ADD_CID = CID.of(ADD, RAW)
@@ -62,15 +63,6 @@ def watch(pid: int) -> Callable[[], None]:
         assert ended, f"process {pid} still runs"
 
     return wait
-
-
-def until(condition: Callable[[], Any]) -> None:
-    """Wait for what another process or thread does, which tells nobody."""
-    deadline = time.monotonic() + PATIENCE_MS / 1000
-    never = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline
-        never.wait(0.005)
 
 
 def cpu_ticks(pid: int) -> int:
@@ -148,7 +140,9 @@ def test_large_bytes_go_in_and_come_out(workers: Workers, tmp_path: Path) -> Non
             place = tmp_path / "content"
             place.write_bytes(data)
         job = Job(CID.of(wasm, RAW), "echo", (link,), content={link: Content("file", place)})
-        assert workers.run(job, lambda: wasm).ok == data
+        given = workers.run(job, lambda: wasm).ok
+        assert isinstance(given, Spooled) == (size > SPOOL_BYTES_MIN)
+        assert (given.bytes() if isinstance(given, Spooled) else given) == data
 
 
 def test_links_are_what_the_parameter_asks_for(workers: Workers) -> None:

@@ -1,6 +1,7 @@
 """A node as a process, hostile peers that have the right to talk to it, and an honest one.
 
-The hostile acts of PROTOCOL.md, each over a real channel: the process does not grow, stores nothing
+The hostile acts of PROTOCOL.md, each over a real channel, with the heartbeat of a real node (a
+machine with much to do keeps everybody waiting): the process does not grow, stores nothing
 that is forged, bans who did it, and an honest peer gets everything meanwhile.
 """
 
@@ -8,11 +9,12 @@ from __future__ import annotations
 
 import gc
 import socket
+import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -36,7 +38,7 @@ from sync.messages import (
 )
 from sync.reconcile import varint
 from tests.sync_net_support import key_of, run
-from tests.sync_process_support import Runner
+from tests.sync_process_support import ROOT, Runner
 from tests.sync_support import SET, digest, make_raw
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
@@ -57,7 +59,8 @@ async def say(channel: WebChannel, *messages: Message) -> None:
 
 async def forged(channel: WebChannel, random: Random) -> None:
     for number in range(1_000):
-        raw = make_raw("x", number, random.randbytes(40))[:-1] + b"\0"
+        raw = make_raw("x", number, random.randbytes(40))
+        raw = raw[:-1] + bytes((raw[-1] ^ 1,))  # its time, by one second
         await say(channel, Offer((digest(raw),), (len(raw),)), Give((raw,)))
 
 
@@ -110,7 +113,7 @@ def nodes(tmp_path: Path) -> Iterator[Callable[[str], Runner]]:
     made: list[Runner] = []
 
     def one(name: str) -> Runner:
-        made.append(Runner(None, name, tmp_path))
+        made.append(Runner(None, name, tmp_path, "calm"))
         return made[-1]
 
     yield one
@@ -154,9 +157,51 @@ def test_every_hostile_act_leaves_memory_the_set_and_an_honest_peer_as_they_were
     wanted = ITEMS // len(ATTACKS) * len(ATTACKS)
     last = honest.until(lambda state: state["in_sync"] and state["count"] == wanted)
     assert last["count"] == wanted, "not even one item of the attackers"
-    assert not any(state["kind"] == "ended" for state in honest.states)
+    assert [state["text"] for state in honest.states if state["kind"] == "ended"] == []
     banned = {state["kind"] for state in victim.states}
     assert "banned" in banned
+
+
+ATTACKERS = ("comparer1", "comparer2", "comparer3", "comparer4")
+ROUNDS = 3
+
+
+@contextmanager
+def comparers(victim: Runner) -> Iterator[None]:
+    """All attackers compare without end meanwhile."""
+    program = [sys.executable, "-m", "tests.sync_attack_program", victim.address, *ATTACKERS]
+    with subprocess.Popen(
+        program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as process:
+        assert process.stdout is not None and process.stdin is not None
+        assert process.stdout.readline() == "all at it\n"
+        yield
+        process.stdin.close()
+
+
+def test_an_honest_peer_is_at_most_half_as_fast_while_all_others_attack(
+    nodes: Callable[[str], Runner],
+) -> None:
+    """The latency of bringing new items over: the best of some, with and without attackers."""
+    victim, honest = nodes("victim"), nodes("honest")
+    for name in ("honest", *ATTACKERS):
+        victim.tell("knows", name, "-")
+    honest.tell("knows", "victim", victim.address)
+    honest.until(lambda state: state["in_sync"] is True)
+    total, numbers = 0, count(1)
+
+    def seconds() -> float:
+        nonlocal total
+        total += 2_000
+        began = time.monotonic()
+        honest.tell("add", f"author{next(numbers)}", 2_000)
+        honest.until(lambda state: state["in_sync"] and state["count"] == total)
+        return time.monotonic() - began
+
+    alone = min(seconds() for _ in range(ROUNDS))
+    with comparers(victim):
+        attacked = min(seconds() for _ in range(ROUNDS))
+    assert attacked <= 2 * alone, f"{attacked:.2f} s instead of {alone:.2f} s"
 
 
 @pytest.mark.full

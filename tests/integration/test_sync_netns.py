@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lossy_switch import LossySwitch
 from tests.sync_net_support import notes
 from tests.sync_process_support import Runner, Space, State, ip, why_not
 
@@ -206,3 +207,27 @@ def test_found_by_multicast_after_an_outage_and_at_another_address(net: Net) -> 
     a.until(ended)
     b.tell("add", "b", 2)
     a.until(equal_with(2))
+
+
+MANY, LOSS, ALL_SEEN_S = 20, 0.3, 40.0
+
+
+@pytest.mark.full
+def test_twenty_nodes_see_each_other_although_three_frames_of_ten_are_lost(net: Net) -> None:
+    spaces = [net.space() for _ in range(MANY)]
+    with LossySwitch(spaces, LOSS, seed=9):
+        runners = [net.runner(space, f"n{at}", "mdns") for at, space in enumerate(spaces)]
+        everybody = {runner.address for runner in runners}
+        ends_at = time.monotonic() + ALL_SEEN_S
+        for runner in runners:
+            missing = everybody - {runner.address} - seen(runner)
+            while missing:
+                runner.until(lambda state: state["kind"] == "found", ends_at - time.monotonic())
+                missing -= seen(runner)
+        print("SEEN", time.monotonic() - ends_at + ALL_SEEN_S)
+
+
+def seen(runner: Runner) -> set[str]:
+    """Addresses that it was told of on the local network."""
+    told = (state["text"].split() for state in runner.states if state["kind"] == "found")
+    return {address for addresses in told for address in addresses}

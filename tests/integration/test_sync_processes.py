@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
+
+from tests.waiting_support import until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SCRIPT = ROOT / "examples" / "sync" / "notes.py"
@@ -32,13 +33,6 @@ def load() -> ModuleType:
 
 
 notes = load()
-
-
-def until(holds: Callable[[], Any], within_s: float = WITHIN_S) -> None:
-    end = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
 
 
 class Folder:

@@ -168,12 +168,15 @@ def test_several_receipts_in_one_file_are_all_checked(check: Check) -> None:
     refused(check, car([*SMALL, forged[0]], [PLAIN.cid, forged[0].cid]), "forged")
 
 
-def test_any_changed_byte_of_the_header_is_noticed(check: Check) -> None:
+def test_any_changed_byte_of_the_header_is_noticed(
+    check: Check, scaled: Callable[[int, int], int]
+) -> None:
     other = Receipt.issue(KEY, CROP, Result.of_ok(7), now=NOW)
     data = car([*SMALL, token(other)], [PLAIN.cid, other.cid])
     check(data)
+    rng = random.Random(3)
     for at in range(102):
-        for flip in range(1, 256):
+        for flip in rng.sample(range(1, 256), scaled(64, 255)):
             refused(check, data[:at] + bytes([data[at] ^ flip]) + data[at + 1 :])
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +19,7 @@ from lite.model.task import Task
 from lite.model.workflow import Step, Workflow
 from lite.scheduler import effects
 from lite.scheduler.events import RunEvent
+from tests.disk_support import fill
 from tests.flow_support import bomb
 from tests.guests import ADD
 from tests.ops_support import HttpServer, Log
@@ -156,19 +155,7 @@ def test_a_clock_that_jumps_changes_nothing_but_times(
 
 # A full disk.
 
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 32 mebibytes."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=32m", "none", str(folder)]
-    try:
-        subprocess.run(command, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as fault:
-        pytest.skip(f"needs the right to mount: {fault}")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
+DISK = "size=32m"
 
 
 def test_a_disk_that_fills_stops_the_run_which_then_goes_on(
@@ -178,12 +165,10 @@ def test_a_disk_that_fills_stops_the_run_which_then_goes_on(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     module = wat(ODD_RESULTS_A)
     sizes = [200_000 + n for n in range(30)]
-    ballast = disk / "ballast"
     with Node.open(in_process=True) as node:
         cid = node.add(module)
         workflow = flow([wasm(cid, "give", size) for size in sizes])
-        free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
-        ballast.write_bytes(bytes(free - 3_500_000))
+        ballast = fill(disk, leave=3_500_000)
         with pytest.raises(StoreFull, match="full"):
             node.workflow_run(workflow)
     ballast.unlink()
@@ -202,27 +187,26 @@ def test_a_disk_that_fills_stops_the_run_which_then_goes_on(
 class Filling(Log):
     """Fills the disk with each request."""
 
-    def __init__(self, ballast: Path) -> None:
+    def __init__(self, disk: Path) -> None:
         super().__init__()
-        self._ballast = ballast
+        self._disk = disk
 
     def add(self, **entry: Any) -> None:
         super().add(**entry)
-        folder = os.statvfs(self._ballast.parent)
-        self._ballast.write_bytes(bytes(folder.f_bavail * folder.f_frsize))
+        self.ballast = fill(self._disk)
 
 
 def test_a_disk_that_is_full_when_a_mutation_has_happened_leaves_it_in_doubt(
     disk: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("IPVM_HOME", str(disk / "home"))
-    ballast = disk / "ballast"
-    with HttpServer(Filling(ballast)) as server:
+    log = Filling(disk)
+    with HttpServer(log) as server:
         # Its answer is larger than what is left in the pages of the database.
         post = Instruction(f"{server.url}/gzip?2000000", "http/post", {"only": "body"})
         with Node.open(in_process=True) as node, pytest.raises(StoreFull):
             node.workflow_run(flow([post]))
-        ballast.unlink()
+        log.ballast.unlink()
         with Node.open(in_process=True) as node:
             for _ in range(2):
                 run = node.workflow_run(flow([post]))

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from lite.store import Store
 from tests import wat_guests as hostile
 from tests.flow_support import WAIT_S, Launch
 from tests.integration.conftest import Ipvm
+from tests.waiting_support import until
 from tests.wat_guests import wat
 
 Steps = Mapping[str, Mapping[str, Any]]
@@ -222,10 +222,9 @@ def test_a_step_whose_worker_crashes_fails_and_the_others_go_on(
         "next": {**GOOD, "args": ["${good}"]},
     }
     with Launch(flow(steps)) as launch:
-        until = time.monotonic() + WAIT_S
-        while not (spinning := [pid for pid in launch.workers() if used_s(pid) > SPINNING_S]):
-            assert time.monotonic() < until
-            time.sleep(0.01)
+        spinning = until(
+            lambda: [pid for pid in launch.workers() if used_s(pid) > SPINNING_S], WAIT_S
+        )
         os.kill(spinning[0], signal.SIGABRT)  # as an engine with a fault does
         assert launch.ended() == 1, launch.said
     assert launch.result is not None

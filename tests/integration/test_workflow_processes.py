@@ -6,7 +6,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Event
@@ -22,7 +22,6 @@ from tests.flow_support import (
     Launch,
     Servers,
     Told,
-    settings,
     sixty,
     write_workflow,
 )
@@ -30,22 +29,6 @@ from tests.flow_support import (
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs named pipes and kill -9")
 
 CANCEL_WITHIN_S = 2.5  # seen within one second, plus the time a busy machine takes
-
-
-@pytest.fixture
-def servers(tmp_path: Path) -> Iterator[Servers]:
-    with Servers(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def place(
-    home: Path, tmp_path: Path, servers: Servers, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Path]:
-    """The folder of workflow files, of the home and of the files that steps write."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    with settings(home, servers, tmp_path / "top"):
-        yield tmp_path
 
 
 def check_all_done_once(place: Path, servers: Servers, run: str, steps: list[Told]) -> None:

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from lite.limits import Limits
 from lite.model.instruction import Instruction
 from lite.model.task import Task
 from lite.model.workflow import Step
+from tests.waiting_support import until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -84,13 +84,6 @@ def start(tmp_path: Path):
     for child in started:
         child.kill()
         child.communicate()
-
-
-def wait_for(what: Callable[[], bool], within_s: float = 30.0) -> None:
-    until = time.monotonic() + within_s
-    while not what():
-        assert time.monotonic() < until, "it did not come to pass"
-        time.sleep(0.005)
 
 
 def test_the_example_of_the_design_runs_and_the_second_time_starts_no_worker(
@@ -172,7 +165,7 @@ def test_a_run_that_was_killed_goes_on_and_repeats_nothing_finished(
     module(node)
     workflow = slow_workflow()
     child = start()
-    wait_for(lambda: node.store.receipts.count() >= 5)
+    until(lambda: node.store.receipts.count() >= 5)
     child.send_signal(how)
     child.communicate(timeout=30)
     row = node.store.runs.latest(workflow.cid)
@@ -206,7 +199,7 @@ def test_a_spinning_guest_is_killed_when_the_run_is_cancelled(node: Node) -> Non
     opened = node.workflows.begin(workflow, limits=limits)
     thread = threading.Thread(target=opened.go)
     thread.start()
-    wait_for(lambda: node.workers_started == 1)
+    until(lambda: node.workers_started == 1)
     opened.cancel()
     thread.join(20)
     assert not thread.is_alive()
@@ -219,7 +212,7 @@ def test_another_process_can_cancel_a_run(node: Node) -> None:
     opened = node.workflows.begin(Workflow(spin=spin), limits=Limits(fuel=10**15, time_ms=60_000))
     thread = threading.Thread(target=opened.go)
     thread.start()
-    wait_for(lambda: node.workers_started == 1)
+    until(lambda: node.workers_started == 1)
     assert node.store.runs.cancel(opened.id)
     thread.join(20)
     assert not thread.is_alive()

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from lite.errors import Interrupted
 from lite.ipld.cid import CID
 from lite.limits import Limits
 from lite.workflow_run import Run
+from tests.waiting_support import until
 
 SPIN = '(module (func (export "spin") (param i32) (loop br 0)))'
 LONG = Limits(fuel=10**15, time_ms=60_000)
@@ -26,13 +26,6 @@ SOON_S = 10.0  # of the sixty seconds that the guests would take
 def spins(node: Node, count: int = 3, first: int = 0) -> Workflow:
     code: CID = node.add(bytes(wasmtime.wat2wasm(SPIN)))
     return Workflow(**{f"s{n}": wasm(code, "spin", n) for n in range(first, first + count)})
-
-
-def wait_for(what: Callable[[], bool]) -> None:
-    until = time.monotonic() + 30
-    while not what():
-        assert time.monotonic() < until, "it did not come to pass"
-        time.sleep(0.005)
 
 
 @pytest.fixture(params=[False, True], ids=["workers", "in-process"])
@@ -110,7 +103,7 @@ def test_a_run_that_waits_for_the_workers_of_another_one_ends_at_once(tmp_path: 
     config = Config.load(tmp_path / "home", {"engine.workers": "1"})
     with Node.open(config=config) as node:
         first, holds = begun(node, spins(node, 1))
-        wait_for(lambda: node.workers_started == 1)
+        until(lambda: node.workers_started == 1)
         second, waits = begun(node, spins(node, 1, first=1))
         second.cancel()
         waits.join(SOON_S)

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -34,7 +34,6 @@ from tests.flow_support import (
     Servers,
     Told,
     bomb,
-    settings,
     sixty,
     write_workflow,
 )
@@ -44,22 +43,6 @@ ENDED = ("done", "cached", "failed")
 PARTS = range(1, 10)  # with --full; each of 30 kills, so of 300 in all
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs named pipes and kill -9")
-
-
-@pytest.fixture
-def servers(tmp_path: Path) -> Iterator[Servers]:
-    with Servers(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def place(
-    home: Path, tmp_path: Path, servers: Servers, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Path]:
-    """The folder of workflow files, of the home and of the files that steps write (`top`)."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    with settings(home, servers, tmp_path / "top"):
-        yield tmp_path
 
 
 class Story:

@@ -47,7 +47,13 @@ def pin(entry: str) -> Requirement:
     return Requirement(entry.split("\\\n")[0])
 
 
-@pytest.mark.parametrize("requirement", requirements(), ids=lambda one: one.name)
+def extras() -> list[Requirement]:
+    """What examples want besides; nothing of it is in the lock."""
+    listed = PYPROJECT["project"]["optional-dependencies"].values()
+    return [Requirement(text) for texts in listed for text in texts]
+
+
+@pytest.mark.parametrize("requirement", [*requirements(), *extras()], ids=lambda one: one.name)
 def test_a_dependency_has_a_lower_bound(requirement: Requirement) -> None:
     assert any(one.operator in (">=", "==") for one in requirement.specifier)
 

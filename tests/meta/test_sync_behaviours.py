@@ -26,7 +26,11 @@ SETBACKS, KILL, BIG, DISK, BLOCKS = (
 )
 
 BEHAVIOURS: dict[str, tuple[str, ...]] = {
-    "1 runs with no network at all": (NETNS + "nodes_on_loopback_alone_need_no_network",),
+    "1 runs with no network at all": (
+        "integration/test_no_network.py::"
+        "test_tasks_open_no_socket_beyond_this_machine_where_there_is_only_lo",
+        NETNS + "nodes_on_loopback_alone_need_no_network",
+    ),
     "2 acknowledged means durable": (
         PROCESSES + "killed_in_the_middle_of_a_transfer_it_goes_on_where_it_was",
         KILL + "nothing_acknowledged_is_lost_when_it_is_killed_at_any_moment",
@@ -61,6 +65,7 @@ BEHAVIOURS: dict[str, tuple[str, ...]] = {
         SESSION + "nothing_that_arrived_is_sent_again_after_a_cut",
     ),
     "9 is found, and found again": (
+        NETNS + "twenty_nodes_see_each_other_although_three_frames_of_ten_are_lost",
         NETNS + "found_by_multicast_after_an_outage_and_at_another_address",
         NETNS + "a_dialling_node_with_another_address_comes_back_by_itself",
         DISCOVERY + "two_nodes_find_each_other_by_multicast_and_meet",
@@ -83,6 +88,7 @@ BEHAVIOURS: dict[str, tuple[str, ...]] = {
     "12 bounds hostile peers": (
         HOSTILE_PROCESSES
         + "every_hostile_act_leaves_memory_the_set_and_an_honest_peer_as_they_were",
+        HOSTILE_PROCESSES + "an_honest_peer_is_at_most_half_as_fast_while_all_others_attack",
         HOSTILE_UNIT + "sessions_full_of_flipped_bytes_store_nothing_forged",
     ),
     "13 small before big": (
@@ -128,9 +134,17 @@ HOSTILE: dict[str, tuple[str, ...]] = {
     "wants": (_ALL_ACTS, HOSTILE_UNIT + "wants_beyond_the_window_or_the_set_end_it"),
     "questions": (HOSTILE_UNIT + "questions_are_bounded",),
     "frames that bring nothing": (HOSTILE_UNIT + "traffic_that_brings_nothing_is_bounded",),
+    "whatever costs time and brings nothing": (
+        "unit/test_sync_allowance.py::test_all_who_take_much_get_one_share_together",
+        "unit/test_sync_allowance.py::"
+        "test_who_takes_little_is_never_held_up_whatever_others_do",
+        HOSTILE_PROCESSES + "an_honest_peer_is_at_most_half_as_fast_while_all_others_attack",
+    ),
     "comparing without end, as initiator": (
         _ALL_ACTS,
         HOSTILE_UNIT + "comparing_without_end_uses_up_the_time_for_it",
+        "unit/test_sync_allowance.py::test_a_new_connection_brings_no_new_time_to_compare",
+        HOSTILE_PROCESSES + "an_honest_peer_is_at_most_half_as_fast_while_all_others_attack",
     ),
     "comparison messages that do not wait for the answer": (
         HOSTILE_UNIT + "comparisons_that_do_not_wait_for_an_answer_are_not_answered",

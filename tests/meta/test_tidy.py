@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,11 @@ UNWANTED = re.compile(
 
 def python_files(*folders: str) -> list[Path]:
     return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
 
 
 def name(path: Path) -> str:
@@ -116,7 +122,7 @@ def test_no_function_is_longer_than_the_limit(folder: str) -> None:
     found = {
         name(path): long
         for path in python_files(folder)
-        if (long := list(long_functions(ast.parse(path.read_text()))))
+        if (long := list(long_functions(parsed(path))))
     }
     assert found == {}
 
@@ -125,7 +131,7 @@ def test_time_of_day_randomness_and_environment_are_read_in_known_places() -> No
     found = {
         f"{name(path)}: {world}"
         for path in python_files("lite", "sync")
-        for world in world_names(ast.parse(path.read_text()))
+        for world in world_names(parsed(path))
         if world not in ALLOWED.get(name(path), {})
     }
     assert found == set()
@@ -133,7 +139,7 @@ def test_time_of_day_randomness_and_environment_are_read_in_known_places() -> No
 
 def test_what_is_allowed_somewhere_is_used_there() -> None:
     for file, names in ALLOWED.items():
-        assert set(names) <= set(world_names(ast.parse((ROOT / file).read_text())))
+        assert set(names) <= set(world_names(parsed(ROOT / file)))
 
 
 def test_no_unwanted_words() -> None:
@@ -160,6 +166,6 @@ def test_every_test_file_has_a_docstring() -> None:
     bare = [
         name(path)
         for path in python_files("lite", "sync", "tests", "scripts")
-        if path.read_text().strip() and not ast.get_docstring(ast.parse(path.read_text()))
+        if (text := path.read_text().strip()) and not text.startswith('"""')
     ]
     assert bare == []

@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from lite.frozen import replace
 from lite.ipld.cid import CID, RAW
 from lite.keys import Key
+from lite.model.requires import Term
 from lite.needs.bids import Bid
 from lite.needs.capabilities import Capabilities
 from lite.needs.choice import Choice, Wish, bytes_to_move, choose
 from lite.needs.fit import fit
-from lite.needs.requirements import Requirements, Term
+from lite.needs.requirements import Requirements
 
 STEP, ELSEWHERE = CID.of(b"step", RAW), CID.of(b"elsewhere", RAW)
 INPUTS = [CID.of(bytes([n]), RAW) for n in range(5)]

@@ -23,6 +23,7 @@ Way = tuple["str | int", ...]
 
 SCHEMA = workflow_schema()
 LINK = {"/": str(PHOTO)}
+NODE = "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK"
 FRIENDLY: dict[str, Any] = {
     "name": "w",
     "defaults": {"fuel": "1M", "time": "5s"},
@@ -37,6 +38,18 @@ FRIENDLY: dict[str, Any] = {
             "nonce": {"/": {"bytes": "aGk"}},
             "limits": {"fuel": 5, "memory": "64M", "time": "1s", "output": 1e6},
             "retry": {"attempts": 2, "backoff": "1s"},
+            "requires": {
+                "gpu": {"count": 2, "memory": "8G", "kind": "h200"},
+                "cpu": 4.0,
+                "memory": "16G",
+                "disk": 10,
+                "engine": ["fuel"],
+                "arch": "x86_64",
+                "op": "lab/post",
+                "key": NODE,
+                "affinity": [{"tag": ["a", "b"]}, {"holds": [LINK, str(PHOTO)], "soft": "5s"}],
+                "anti_affinity": {"did": NODE, "soft": True},
+            },
             "needs": ["gpu"],
             "secret": False,
             "meta": {"ipvm/config": {"time": [5, "minutes"]}},
@@ -60,6 +73,7 @@ RUN = {
     "input": {"func": "f", "args": [{"await/ok": LINK}, 1, "${x}", {"/": {"bytes": "aGk"}}]},
 }
 META = {"fuel": 18446744073709552000, "memory": [4, "giga", "bytes"], "limits": {"output": 5}}
+META |= {"requires": {"gpu": True, "affinity": {"holds": LINK}}, "needs": "lab"}
 TASKS: dict[str, Any] = {
     "tasks": [
         {"run": RUN, "meta": META, "prf": [LINK], "cause": None},

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import pytest
 
@@ -17,19 +16,13 @@ from lite.ipld.cid import CID, DAG_CBOR, IDENTITY, RAW
 from lite.model.instruction import Instruction, wasm
 from lite.model.receipt import Receipt
 from lite.store import Store
-from tests.store_support import FakeClock, receipt
+from tests.store_support import receipt
 
 CODE, INPUT = Block.make(b"\0asm\1\0\0\0", RAW), Block.make(b"a photo", RAW)
 INLINE = CID.of(b"held in the CID", RAW, IDENTITY)
 ASKED = wasm(CODE.cid, "crop", INPUT.cid)
 LEAF = Block.make(b"leaf", RAW)
 NODE = Block.make(dag_cbor.encode([LEAF.cid, LEAF.cid, INLINE]), DAG_CBOR)
-
-
-@pytest.fixture
-def store(home: Path) -> Iterator[Store]:
-    with Store.open(home, clock=FakeClock()) as opened:
-        yield opened
 
 
 def parts(answer: Receipt, asked: Instruction = ASKED) -> list[Block]:

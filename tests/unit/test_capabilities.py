@@ -68,9 +68,9 @@ BY_DEVICES = Found(
 
 
 def test_this_machine_is_measured(home: Path) -> None:
-    config = Config.load(home, {"ops.off": "http/post"})
+    config = Config.load(home, {"ops.off": "http/post", "node.tags": "b, a b"})
     workers = Workers(cache_dir=home / "cache")
-    found = measure(DID, config, Ops(config, workers), tags=("b", "a"))
+    found = measure(DID, config, Ops(config, workers))
     assert found.arch == os.uname().machine and found.system == sys.platform
     assert 1 <= found.cores <= (os.cpu_count() or 1)
     assert 64 * MIB < found.memory_bytes <= machine.memory_bytes()
@@ -83,6 +83,17 @@ def test_this_machine_is_measured(home: Path) -> None:
     assert Capabilities.decode(DID, found.encode()) == found
     full = measure(DID, Config.load(home, {"store.quota": "10"}), {}, stored_bytes=11)
     assert full.disk_bytes == 0
+
+
+def test_gpus_that_the_owner_wrote_down_are_not_looked_for(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpus, "find", lambda: pytest.fail("looked for"))
+    told = {"node.gpus": "NVIDIA A100:80G, Radeon"}
+    found = measure(DID, Config.load(home, told), {})
+    assert found.gpus == (Gpu("nvidia", "NVIDIA A100", 80 * 2**30), Gpu("radeon", "Radeon"))
+    assert Capabilities.decode(DID, found.encode()) == found
+    assert measure(DID, Config.load(home, {"node.gpus": "none"}), {}).gpus == ()
 
 
 def test_an_operation_without_its_setting_is_not_offered(home: Path) -> None:

@@ -298,3 +298,29 @@ def test_the_home_is_the_flag_then_the_variable_then_the_platforms(
     for base in ("", str(tmp_path / "data")):
         monkeypatch.setenv("XDG_DATA_HOME", base)
         assert find_home() == platformdirs.user_data_path("ipvm", appauthor=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("auto", None),
+        ("none", ()),
+        ("NVIDIA A100:80G", (("NVIDIA A100", 80 * 2**30),)),
+        ("a:1, B 2", (("a", 1), ("B 2", None))),
+    ],
+)
+def test_gpus_are_written_as_names_with_their_memory(
+    tmp_path: Path, text: str, value: object
+) -> None:
+    config = Config.load(tmp_path, {"node.gpus": text})
+    assert config["node.gpus"] == value
+    assert Config.load(tmp_path, {"node.gpus": config.text("node.gpus")})["node.gpus"] == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("node.gpus", "a,,b"), ("node.gpus", "a:lots"), ("node.gpus", ":8G"), ("node.tags", "a b, ü")],
+)
+def test_what_is_neither_a_gpu_nor_a_tag_is_refused(tmp_path: Path, name: str, text: str) -> None:
+    with pytest.raises(ConfigError, match="is not a"):
+        Config.load(tmp_path, {name: text})

@@ -8,6 +8,7 @@ import pytest
 
 from lite.engine.base import GuestFailure, Host
 from lite.engine.hostfuncs import HELPERS, LEVELS, World, core_import, interface
+from lite.engine.streams import TRUNCATED
 from lite.frozen import replace
 from lite.limits import TRACE_BYTES_MAX
 from tests.engine_support import HOST, LIMITS, Ran, run
@@ -156,4 +157,22 @@ def test_a_world_without_a_command_sends_output_to_the_trace() -> None:
     assert world.trace.bytes() == b"x"
     command = World(Host(), output_bytes=10)
     command.stdout.write(b"y")
-    assert (command.trace.bytes(), command.stdout.bytes()) == (b"", b"y")
+    assert command.output is not None
+    assert (command.trace.bytes(), command.output.end()) == (b"", b"y")
+
+
+def test_a_long_text_is_checked_to_its_end_and_kept_as_far_as_a_trace_goes() -> None:
+    log = core_import("wasi:logging/logging", "log", homestar=False)
+    assert log is not None
+    good = ("é" * 200_000).encode()
+    for data, is_text in ((good, True), (good + b"\xc3", False), (b"x" * 99_999 + b"\xff", False)):
+        world = World(Host())
+        memory = memoryview(bytearray(data))
+        if is_text:
+            log.call(world, memory, (2, 0, 4, 0, len(data)))
+            whole = b"info \xc3\xa9\xc3\xa9: " + data
+            room = TRACE_BYTES_MAX - len(TRUNCATED)
+            assert world.trace.bytes() == whole[:room] + TRUNCATED
+        else:
+            with pytest.raises(GuestFailure, match="not valid UTF-8"):
+                log.call(world, memory, (2, 0, 4, 0, len(data)))

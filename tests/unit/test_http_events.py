@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from lite.errors import UsageError
-from lite.http.events import Event, EventLog
+from lite.http.events import RING, Event, EventLog
 from tests.store_support import START, FakeClock
 
 Story = Callable[[EventLog], Awaitable[Any]]
@@ -130,3 +131,37 @@ def test_whoever_waits_is_let_go_at_the_end() -> None:
         return [event.kind async for event in log.follow(0) if event is not None]
 
     assert with_log(story) == []
+
+
+def test_the_ring_is_bounded_in_bytes_too() -> None:
+    async def story() -> list[Event]:
+        log = EventLog("abcd", FakeClock(), ring=100, ring_bytes=1_000)
+        for number in range(50):
+            log.tell("receipt.added", n=number, text="x" * 200)
+        log.tell("receipt.added", n=50, text="x" * 5_000)  # the newest is kept whatever its size
+        assert len(await all_after(log, "abcd-50")) == 1
+        log.tell("receipt.added", n=51)
+        return await all_after(log, "oldest")
+
+    assert [event.data["n"] for event in asyncio.run(story())] == [51]
+
+
+def test_thousands_of_events_take_little_memory() -> None:
+    """Half a kilobyte each, with two CIDs and a name in it: four times that as objects."""
+
+    async def story() -> int:
+        log = EventLog("5f0c2a91", FakeClock())
+        tracemalloc.start()
+        for number in range(RING):
+            log.tell(
+                "receipt.added",
+                receipt=f"bafyrei{number:052}",
+                ins=f"bafyrei{number + RING:052}",
+                iss=f"did:key:z6Mk{number:044}",
+                ok=True,
+            )
+        held, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return held
+
+    assert asyncio.run(story()) <= 512 * RING

@@ -132,3 +132,32 @@ def test_a_circle_is_found_at_one_of_its_awaits() -> None:
         read(text)
     assert str(caught.value).startswith("w.yaml: steps.a.input.of[0]: ")
     assert str(caught.value).endswith("(line 9)")
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        (f"{STEP}    requires: {{gpu: {{memory: lots}}}}\n", "steps.a.requires.gpu.memory"),
+        (f"{STEP}    needs: [gpu, two words]\n", "steps.a.needs[1]"),
+        (f"{STEP}    meta: {{requires: {{gpus: 2}}}}\n", "steps.a.meta.requires.gpus"),
+        (f"{STEP}    meta: {{needs: 5}}\n", "steps.a.meta.needs"),
+        (f"{STEP}    meta: {{Requires: gpu}}\n", "steps.a.meta.Requires"),
+        ("tasks: [{run: {rsc: 'x:y', op: a/b}, meta: {requires: [no, 5]}}]", "tasks[0].meta."),
+    ],
+)
+def test_requirements_are_checked_when_a_file_is_read_with_their_place(
+    text: str, where: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        read(text)
+    assert f"w.yaml: {where}" in str(caught.value)
+    assert "(line " in str(caught.value)
+
+
+def test_requirements_are_checked_in_python_and_kept_as_written() -> None:
+    with pytest.raises(UsageError, match=r"^steps\.a\.meta\.requires\.cpu: 0 is not a whole"):
+        Workflow(a=Task(instruction(1), {"requires": {"cpu": 0}}))
+    asked = {"gpu": {"memory": "8G"}, "affinity": {"tag": "lab", "soft": "30s"}}
+    made = Workflow(a=Task(instruction(1), {"requires": asked}))
+    assert Workflow.parse(made.data)["a"].meta == {"requires": asked}
+    assert read(f"{STEP}    requires: {json.dumps(asked)}\n")["a"].meta == {"requires": asked}

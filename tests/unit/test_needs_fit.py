@@ -10,9 +10,10 @@ from lite.frozen import replace
 from lite.ipld.cid import CID, RAW
 from lite.keys import Key
 from lite.limits import Limits
+from lite.model.requires import Term
 from lite.needs.capabilities import UNBOUNDED, Capabilities, Gpu
 from lite.needs.fit import fit, whereabouts
-from lite.needs.requirements import NOTHING, Requirements, Term
+from lite.needs.requirements import NOTHING, Requirements
 
 MODULE, FILE, OTHER = (CID.of(text, RAW) for text in (b"module", b"file", b"other"))
 NODE, PEER, THIRD = (Key.from_seed(bytes([n]) * 32).did for n in (1, 2, 3))

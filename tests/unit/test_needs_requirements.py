@@ -11,7 +11,8 @@ from lite.keys import Key
 from lite.limits import INTEGER_MAX, Limits
 from lite.model.instruction import Instruction, wasm
 from lite.model.place import FieldError
-from lite.needs.requirements import NOTHING, SOFT_MS, GpuNeed, Requirements, Term
+from lite.model.requires import SOFT_MS, GpuNeed, Term
+from lite.needs.requirements import NOTHING, Requirements
 
 MODULE, FILE, OTHER = (CID.of(text, RAW) for text in (b"module", b"file", b"other"))
 NODE, PEER = (Key.from_seed(bytes([n]) * 32).did for n in (1, 2))
@@ -98,7 +99,9 @@ def test_needs_are_words_for_the_same() -> None:
 @pytest.mark.parametrize(
     ("requires", "message", "hint"),
     [
-        ([], "meta.requires: a map is needed", "It may have gpu, cpu"),
+        (True, "meta.requires: a map or a list of words is needed", "Write gpu, [gpu, lab], or"),
+        ([{"gpu": 1}], "meta.requires[0]: {'gpu': 1} is not a word", "Letters"),
+        ("a gpu", "meta.requires: 'a gpu' is not a word", "Letters"),
         ({"gpus": 1}, "meta.requires.gpus: is not a field here", "Did you mean gpu?"),
         ({"gpu": "yes"}, "meta.requires.gpu: 'yes' says nothing of GPUs", "Write true, a number"),
         ({"gpu": -1}, "meta.requires.gpu: -1 is not a whole number from 0", None),
@@ -145,7 +148,12 @@ def test_what_is_wrong_is_named_with_what_is_right(
     assert (caught.value.hint or "").startswith(hint or "")
 
 
-@pytest.mark.parametrize("needs", ["gpu", {"gpu": 1}, ["gpu", 1], ["two words"]])
+def test_words_are_short_for_a_map() -> None:
+    assert declared("gpu") == declared(["gpu"]) == declared({"gpu": 1})
+    assert Requirements.declared({"needs": "lab"}) == declared(["lab"])
+
+
+@pytest.mark.parametrize("needs", [5, {"gpu": 1}, ["gpu", 1], ["two words"], ["a"] * 101])
 def test_needs_that_are_no_words_are_refused(needs: Any) -> None:
     with pytest.raises(FieldError, match=r"^meta\.needs"):
         Requirements.declared({"needs": needs})

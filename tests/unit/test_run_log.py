@@ -5,26 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from lite.store import Store, restore, run_log
 from lite.store.run_log import RunLog
 from tests.runs_support import chain
 from tests.store_support import START, FakeClock
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def store(home: Path, clock: FakeClock) -> Iterator[Store]:
-    with Store.open(home, clock=clock) as opened:
-        yield opened
 
 
 def test_a_log_is_read_while_it_is_written_and_from_where_one_was(store: Store) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -178,12 +177,6 @@ def test_times_only_grow_and_fit_the_line(expr: str, zone: str, after: int) -> N
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock(at("2026-11-21 12:00"))
-
-
-@pytest.fixture
-def store(home: Path, clock: FakeClock) -> Iterator[Store]:
-    with Store.open(home, clock=clock) as opened:
-        yield opened
 
 
 def times(store: Store) -> list[str]:

@@ -18,17 +18,6 @@ from tests.store_support import FakeClock, bulk, instruction, keep, node_block, 
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def store(home: Path, clock: FakeClock) -> Iterator[Store]:
-    with Store.open(home, durability="normal", clock=clock) as store:
-        yield store
-
-
-@pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make adds of a few kilobytes take several transactions."""
     monkeypatch.setattr(adding, "BATCH_BYTES", 4_000)

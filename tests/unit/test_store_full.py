@@ -2,41 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from lite.errors import StoreFull
 from lite.store import Store, adding, locks
+from tests.disk_support import fill
 from tests.store_support import bulk, instruction, keep, node_block, raw_block, receipt
 
-DISK_KIB = 3_072
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of three mebibytes."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_KIB}k,nr_inodes=200", "none", str(folder)]
-    try:
-        subprocess.run(command, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as fault:
-        pytest.skip(f"needs the right to mount: {fault}")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
-
-
-def fill(disk: Path, leave: int = 0) -> Path:
-    """A file that takes all space but `leave` bytes."""
-    ballast = disk / "ballast"
-    with ballast.open("wb") as file:
-        free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
-        file.write(bytes(max(0, free - leave)))
-    return ballast
+DISK = "size=3072k,nr_inodes=200"
 
 
 def limit_pages(store: Store, more: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,17 +25,6 @@ from tests.store_support import (
 )
 
 A, B, C = raw_block("a"), raw_block("bb"), raw_block("ccc")
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def store(home: Path, clock: FakeClock) -> Iterator[Store]:
-    with Store.open(home, durability="normal", clock=clock) as store:
-        yield store
 
 
 def collect(store: Store, grace_s: int = 0) -> GcReport:

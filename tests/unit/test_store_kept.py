@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,12 +20,6 @@ from lite.store.finished import Finished
 MODULE = CID.of(b"module", RAW)
 KEY = Key.from_seed(bytes(32))
 NOW = 1_800_000_000
-
-
-@pytest.fixture
-def store(home: Path) -> Iterator[Store]:
-    with Store.open(home) as opened:
-        yield opened
 
 
 def calls(count: int) -> list[Instruction]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from lite.errors import UsageError
@@ -13,17 +10,6 @@ from lite.store.names import Pin
 from tests.store_support import MODULE, START, FakeClock, raw_block
 
 A, B = raw_block("a").cid, raw_block("b").cid
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def store(home: Path, clock: FakeClock) -> Iterator[Store]:
-    with Store.open(home, durability="normal", clock=clock) as store:
-        yield store
 
 
 def test_a_name_means_what_it_was_last_set_to(store: Store) -> None:

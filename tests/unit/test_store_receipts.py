@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -35,12 +34,6 @@ from tests.store_support import (
 
 def issue(key: Key, asked: Instruction, value: object) -> Receipt:
     return Receipt.issue(key, asked, Result.of_ok(value), now=START, nonce=bytes(12))
-
-
-@pytest.fixture
-def store(home: Path) -> Iterator[Store]:
-    with Store.open(home, durability="normal") as store:
-        yield store
 
 
 def test_a_receipt_is_found_by_its_cid_and_its_instruction(store: Store) -> None:

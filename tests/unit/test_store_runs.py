@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,17 +28,6 @@ from tests.store_support import (
     receipt,
     traced,
 )
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def store(home: Path, clock: FakeClock) -> Iterator[Store]:
-    with Store.open(home, clock=clock) as opened:
-        yield opened
 
 
 def transactions(seen: list[str]) -> int:

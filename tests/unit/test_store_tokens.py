@@ -22,17 +22,6 @@ DAY = 86_400
 NEVER = TIME_MAX_S
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def store(home: Path, clock: FakeClock):
-    with Store.open(home, clock=clock) as opened:
-        yield opened
-
-
 def lasting(seconds: int | None, **fields: object) -> Delegation:
     ends = None if seconds is None else START + seconds
     return delegation(PI, LAPTOP, expires_at=ends, **fields)

@@ -29,12 +29,6 @@ from tests.store_support import (
 )
 
 
-@pytest.fixture
-def store(home: Path) -> Iterator[Store]:
-    with Store.open(home, clock=FakeClock()) as opened:
-        yield opened
-
-
 def using(store: Store, cid: CID) -> set[CID]:
     return set(store.instructions.using(cid))
 

@@ -9,7 +9,7 @@ import pytest
 
 from sync.base import CONTROL, START, Cursor, Item, Position
 from sync.errors import StoreError, StoreFull
-from sync.index import SetIndex, create, renew_epoch
+from sync.index import SetIndex, create, parts, renew_epoch
 from sync.items import SqliteItems
 from sync.reconcile import Vector
 from tests.memory_database import in_memory
@@ -164,3 +164,13 @@ def test_answers_come_from_the_application() -> None:
     store = SqliteItems(db, SET, bytes, lambda _, question, limit: [question] * limit)
     assert store.answers(b"q", 2) == [b"q", b"q"]
     assert memory_store().answers(b"q", 2) == ()
+
+
+def test_ids_are_looked_up_by_a_few_statements_whatever_their_number() -> None:
+    ids = [number.to_bytes(32, "big") for number in range(1_100)]
+    lengths = set()
+    for count in range(len(ids)):
+        cut = list(parts(ids[:count]))
+        lengths |= {len(part) for part in cut}
+        assert list(dict.fromkeys(id for part in cut for id in part)) == ids[:count]
+    assert len(lengths) <= 4

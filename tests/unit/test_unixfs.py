@@ -11,7 +11,7 @@ from lite.ipld import dag_cbor, dag_json, dag_pb, unixfs
 from lite.ipld.block import Block
 from lite.ipld.cid import CID, DAG_CBOR, DAG_JSON, DAG_PB, IDENTITY, RAW
 from lite.ipld.dag_pb import PbLink, PbNode
-from lite.ipld.unixfs import Profile
+from lite.ipld.unixfs import Profile, hamt
 
 TINY = Profile("tiny", chunk_bytes=4, links_per_node=3)
 TEXT = bytes(range(65, 91)) * 3  # 78 bytes: 20 leaves under 7, 3 and 1 nodes
@@ -270,11 +270,10 @@ def test_the_same_name_twice_is_neither_written_nor_read(blocks: Blocks) -> None
         unixfs.list_directory(cid, blocks.get_block)
 
 
-def test_a_directory_too_large_for_a_block_is_refused(blocks: Blocks) -> None:
+def test_a_directory_whose_shards_are_too_large_for_a_block_is_refused(blocks: Blocks) -> None:
     leaf = blocks.add(b"leaf")
-    with pytest.raises(LimitError, match="30000 entries") as caught:
-        unixfs.write_directory(((f"{n:0100}", leaf, 4) for n in range(30_000)), blocks.put)
-    assert caught.value.hint is not None
+    with pytest.raises(LimitError, match="one block of a large folder"):
+        unixfs.write_directory(((f"{n:060000}", leaf, 4) for n in range(110)), blocks.put)
 
 
 def test_a_file_is_not_a_directory(blocks: Blocks) -> None:
@@ -291,7 +290,44 @@ def test_shards_are_walked_and_their_slot_numbers_dropped(blocks: Blocks) -> Non
     cid = blocks.add_node(SHARD, (below, "3", 9), (leaf, "Aalpha", 4))
     names = [entry.name for entry in unixfs.list_directory(cid, blocks.get_block)]
     assert names == ["alpha", "beta", "gamma"]
-    assert unixfs.resolve_path(cid, "gamma", blocks.get_block) == leaf
+
+
+def test_a_name_is_found_in_a_sharded_directory_with_one_block_a_level(blocks: Blocks) -> None:
+    leaves = {f"file {n}": blocks.add(b"%d" % n) for n in range(7_000)}
+    cid = unixfs.write_directory(((n, leaf, 4) for n, leaf in leaves.items()), blocks.put)
+    assert {e.name: e.cid for e in unixfs.list_directory(cid, blocks.get_block)} == leaves
+    blocks.fetched.clear()
+    assert unixfs.resolve_path(cid, "file 5", blocks.get_block) == leaves["file 5"]
+    assert len(blocks.fetched) == 2
+    with pytest.raises(NotFoundError, match="no entry"):
+        unixfs.resolve_path(cid, "file 7000", blocks.get_block)
+
+
+def test_names_in_the_same_slots_go_down_together_and_equal_hashes_are_refused(
+    blocks: Blocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaf = blocks.add(b"leaf")
+    links = {name: PbLink(leaf, name.decode(), 4) for name in (b"a", b"b")}
+    hashes = {b"a": 0xFF00_0000_0000_0000, b"b": 0xFF00_0000_0000_0001}
+    monkeypatch.setattr(hamt, "name_hash", hashes.__getitem__)
+    cid = hamt.write_shards(links, blocks.put)
+    assert [e.name for e in unixfs.list_directory(cid, blocks.get_block)] == ["a", "b"]
+    assert len(blocks) == 1 + 8
+    hashes[b"b"] = hashes[b"a"]
+    with pytest.raises(LimitError, match="the same hash"):
+        hamt.write_shards(links, blocks.put)
+
+
+@pytest.mark.parametrize("fanout", [2, 8, 16, 256, 1024])
+def test_shards_of_any_width_read_back(blocks: Blocks, fanout: int) -> None:
+    leaf = blocks.add(b"leaf")
+    names = [f"{n}" for n in range(300)]
+    links = {name.encode(): PbLink(leaf, name, 4) for name in names}
+    cid = hamt.write_shards(links, blocks.put, fanout)
+    assert {e.name for e in unixfs.list_directory(cid, blocks.get_block)} == set(names)
+    assert all(unixfs.resolve_path(cid, name, blocks.get_block) == leaf for name in names)
+    whole = sum(len(data) for data in blocks.values()) - len(b"leaf")
+    assert unixfs.cumulative_size(cid, blocks.get_block) == whole + 4 * len(names)
 
 
 def test_malformed_shards_are_refused(blocks: Blocks) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from types import FrameType
 from typing import Any
 
@@ -17,6 +16,7 @@ from lite.errors import EngineUnavailable
 from lite.frozen import replace
 from lite.limits import Limits
 from tests.engine_support import CAPS, HOST, LIMITS, NUMBERS, engine, run, wat
+from tests.waiting_support import until
 from tests.wat_guests import ODD_RESULTS_A, ODD_RESULTS_B, command
 
 TRAPS = """(module
@@ -140,10 +140,7 @@ def test_the_ticker_thread_lives_only_while_guests_run() -> None:
     assert not own.ticker.alive
     opened.call("none", [])
     opened.close()
-    deadline = time.monotonic() + 20
-    while own.ticker.alive:
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.01)
+    until(lambda: not own.ticker.alive, 20)
     assert "ipvm-ticker" not in {thread.name for thread in threading.enumerate()} or (
         engine().ticker.alive
     )

@@ -324,8 +324,8 @@ def test_ten_thousand_steps_are_read_and_more_refused() -> None:
         return json.dumps({"steps": steps})
 
     assert len(read(chain(10_000), "w.json")) == 10_000
-    with pytest.raises(UsageError, match="at most 10000 steps, this one 100000"):
-        read(chain(100_000), "w.json")
+    with pytest.raises(UsageError, match="at most 10000 steps, this one 10001"):
+        read(chain(10_001), "w.json")
 
 
 def test_references_inside_of_longer_text_are_found_for_a_warning() -> None:

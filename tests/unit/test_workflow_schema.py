@@ -25,7 +25,7 @@ RUN = {"rsc": "ipfs://bafkqaaa", "op": "wasm/run", "input": {"args": [], "func":
 # What no schema can say: whether labels, files and CIDs exist, amounts, and fields of both kinds.
 BEYOND = (
     "no step", "awaits itself", "there is no file", "outside of -2^64", "a link or bytes",
-    "no link", "at most 60s", "'nope' is not a CID", "with a link is no await",
+    "no link", "at most 60s", "'nope' is not a CID", "with a link is no await", "is not a DID",
 )  # fmt: skip
 
 
@@ -51,7 +51,8 @@ def test_it_has_the_fields_that_the_readers_have() -> None:
     assert set(PARTS["limits"]["properties"]) == set(LIMIT_KEYS)
     assert set(PARTS["retry"]["anyOf"][2]["properties"]) == set(RETRY_KEYS)
     meta = PARTS["meta"]["properties"]
-    assert set(meta) == {*FLAT, "limits", "ipvm/config", "secret", "force", "retry"}
+    said = {"secret", "force", "retry", "requires", "needs"}
+    assert set(meta) == {*FLAT, "limits", "ipvm/config", *said}
     assert set(meta["limits"]["anyOf"][1]["properties"]) == set(TALK)
     assert set(meta["ipvm/config"]["anyOf"][1]["properties"]) == {*CONFIG, "secret"}
     defaults = PARTS["tasks"]["properties"]["defaults"]["anyOf"][1]
@@ -65,7 +66,8 @@ def test_a_file_with_every_field_is_valid() -> None:
         "env": {"A": "1", "B": {"await/ok": LINK}}, "stdin": "@photo.png", "fx": True,
         "nonce": {"/": {"bytes": "aGk"}},
         "limits": {"fuel": 1e6, "memory": "1.5 MiB", "time": "5s", "output": 5},
-        "retry": 3, "needs": ["gpu"], "secret": False, "meta": {"x": 1, "fuel": 5.0},
+        "retry": 3, "requires": "gpu", "needs": ["gpu"], "secret": False,
+        "meta": {"x": 1, "fuel": 5.0},
         "prf": [str(PHOTO), LINK],
     }  # fmt: skip
     value = {"steps": {"größe-2": every}}

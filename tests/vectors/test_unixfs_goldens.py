@@ -12,12 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 
 from lite.ipld import unixfs
 from lite.ipld.block import Block
 from lite.ipld.car import read_car
-from lite.ipld.cid import CID
+from lite.ipld.cid import CID, RAW
+from lite.ipld.dag_pb import PbLink
 from lite.ipld.unixfs import Profile
+from lite.ipld.unixfs.hamt import write_shards
 
 FOLDER = Path(__file__).parent / "unixfs"
 GOLDENS: dict[str, Any] = json.loads((FOLDER / "goldens.json").read_text(encoding="utf-8"))
@@ -102,6 +106,44 @@ def test_sharded_directories_list_all_their_files(shapes: dict[CID, bytes], slot
     assert [entry.name for entry in entries] == names
     for entry in entries:  # each file holds its own name
         assert b"".join(unixfs.read_file(entry.cid, shapes.__getitem__)).decode() == entry.name
+    links = {e.name.encode(): PbLink(e.cid, e.name, e.tsize) for e in reversed(entries)}
+    assert write_shards(links, lambda block: None, slots) == cid
+
+
+def kubo_names(last: int) -> list[str]:
+    """4,766 names of 11 letters, the last of other length, as Kubo's test of profiles makes them:
+    letters by the ChaCha20 stream under the hash of a text."""
+    letters = "abcdefghijklmnopqrstuvwxyz01234567890-_"
+    cipher = Cipher(ChaCha20(hashlib.sha256(b"hamt-unixfs-v1-2025").digest(), bytes(16)), None)
+    stream = cipher.encryptor().update(bytes(1 << 20))
+    text = "".join(letters[byte % len(letters)] for byte in stream[: 4_765 * 11 + last])
+    return [*(text[at : at + 11] for at in range(0, 4_765 * 11, 11)), text[-last:]]
+
+
+@pytest.mark.parametrize(
+    ("last", "golden"),
+    [
+        (21, "bafybeic3h7rwruealwxkacabdy45jivq2crwz6bufb5ljwupn36gicplx4"),  # 262,144 bytes
+        (22, "bafybeiegvuterwurhdtkikfhbxcldohmxp566vpjdofhzmnhv6o4freidu"),  # one more: sharded
+    ],
+)
+def test_large_directories_get_the_cids_of_kubo(last: int, golden: str) -> None:
+    """Source: Kubo 0.40, test/cli/cid_profiles_test.go, profile unixfs-v1-2025."""
+    leaf = CID.of(b"x", RAW)
+    entries = [(name, leaf, 1) for name in kubo_names(last)]
+    assert str(unixfs.write_directory(entries, lambda block: None)) == golden
+
+
+def test_the_older_profile_measures_names_and_cids() -> None:
+    leaf, legacy = CID.of(b"x", RAW), unixfs.LEGACY_256K
+    names = [f"{n:028d}" for n in range(4_096)]  # of 28 + 36 bytes each: 256 KiB
+    counts = []
+    for last in ("", "+"):
+        blocks: list[Block] = []
+        entries = [(name, leaf, 1) for name in (*names[:-1], names[-1] + last)]
+        unixfs.write_directory(entries, blocks.append, legacy)
+        counts.append(len(blocks))
+    assert counts[0] == 1 < counts[1]
 
 
 def test_a_directory_is_written_to_the_cid_of_the_other_importer(

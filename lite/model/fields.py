@@ -1,4 +1,4 @@
-"""Fields of requirements, capabilities and bids, read strictly: each error names the field.
+"""Fields of small maps, such as requirements and bids, read strictly: each error names the field.
 
 All functions raise `FieldError` with the path of the field and what would be right.
 """

@@ -1,0 +1,159 @@
+"""Where steps can run: said before a run, with the reason why not here, and what nodes have."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lite import Node
+from lite.capabilities.here import Here
+from lite.needs.capabilities import Capabilities, Gpu
+from lite.needs.record import LIFETIME_S, CapabilityRecord
+from lite.peering.book import open_book
+from lite.peering.capability_set import CapabilitySet, publish
+from lite.store import Store
+from sync.wall import SystemClock
+from tests.integration.conftest import Ipvm
+from tests.peering_support import key_of
+from tests.store_support import FakeClock
+
+BOX = key_of("gpubox")
+HAS = Capabilities(
+    BOX.did,
+    arch="x86_64",
+    system="linux",
+    cores=64,
+    memory_bytes=2**41,
+    gpus=(Gpu("nvidia", "NVIDIA H200", 141 * 2**30),),
+    engine=("core", "wasmtime"),
+    ops=("lab/train", "wasm/run"),
+    tags=("lab",),
+)
+STEPS = {
+    "plain": {"op": "http/get", "rsc": "https://example.org/"},
+    "fits": {"op": "http/get", "rsc": "https://example.org/a", "requires": {"cpu": 1}},
+    "train": {"op": "lab/train", "rsc": "x:y", "requires": ["gpu", "lab"]},
+    "other": {"op": "lab/train", "rsc": "x:z"},
+    "after": {"op": "lab/train", "rsc": "x:z", "input": {"a": "${train}"}, "requires": "moon"},
+}
+LACKS = (
+    "needs a GPU; this node has none; needs the operation lab/train; this node does not run it; "
+    "has to run at a node tagged lab; this node is another"
+)
+
+
+@pytest.fixture
+def workflow(monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("IPVM_NODE_GPUS", "none")
+    Path("w.json").write_text(json.dumps({"steps": STEPS}))
+    return "w.json"
+
+
+def meet_box(home: Path, *, name: str = "gpubox") -> CapabilityRecord:
+    """The home has the record of another node, and a name for it."""
+    clock = SystemClock()
+    with Node.open(home) as node, Store.open(home) as store:
+        open_book(store, node.did, clock).trust(BOX.did, ["run"], name)
+        record = publish(CapabilitySet(store, clock), BOX, clock, HAS)
+        assert record is not None
+        return record
+
+
+def test_check_says_for_each_step_where_it_can_run_and_why_not_here(
+    ipvm: Ipvm, home: Path, workflow: str
+) -> None:
+    alone = ipvm("workflow", "check", workflow)
+    assert f"! train: {LACKS}; no node that is known here can run it" in alone.text
+    meet_box(home)
+    told = ipvm("workflow", "check", workflow)
+    assert f"! train: {LACKS}; gpubox can run it" in told.text
+    assert (
+        "! other: needs the operation lab/train; this node does not run it; gpubox can run it"
+        in told.text
+    )
+    assert "a node tagged moon; this node is another; no node that is known" in told.text
+    lines = {line.split()[0]: line for line in told.text.splitlines() if line.startswith("  ")}
+    assert lines["fits"].endswith("runs here")
+    assert "runs here" not in lines["plain"]
+    as_json = ipvm("workflow", "check", workflow, "--json").json
+    steps = {one["label"]: one["where"] for one in as_json["steps"]}
+    assert steps["plain"] == steps["fits"] == {"here": True, "why_not": [], "elsewhere": []}
+    assert steps["train"]["elsewhere"] == [BOX.did]
+    assert [one["code"] for one in steps["train"]["why_not"]] == ["gpu", "op", "affinity"]
+    assert (steps["after"]["here"], steps["after"]["elsewhere"]) == (False, [])
+
+
+def test_a_dry_run_says_the_same(ipvm: Ipvm, home: Path, workflow: str) -> None:
+    meet_box(home, name="")
+    dry = ipvm("workflow", "run", workflow, "--dry-run")
+    assert dry.status == 3
+    assert f"{LACKS}; …{BOX.did[-8:]} can run it" in dry.text
+    told = ipvm("workflow", "run", workflow, "--dry-run", "--json").json["steps"]
+    found = {one["label"]: (one["state"], one["where"]["elsewhere"]) for one in told}
+    assert found == {
+        "plain": ("run", []),
+        "fits": ("run", []),
+        "train": ("queued", [BOX.did]),
+        "other": ("queued", [BOX.did]),
+        "after": ("waiting", []),
+    }
+
+
+def test_a_step_that_could_start_but_does_not_fit_would_be_queued(ipvm: Ipvm) -> None:
+    step = {"op": "http/get", "rsc": "https://example.org/", "requires": {"memory": "900T"}}
+    Path("w.json").write_text(json.dumps({"steps": {"big": step}}))
+    dry = ipvm("workflow", "run", "w.json", "--dry-run")
+    assert dry.status == 3
+    assert "⇢ big  queued      needs 900 TiB of memory; this node has " in dry.text
+    assert "no node that is known here can run it" in dry.text
+
+
+def test_what_is_secret_goes_nowhere_but_to_the_key_that_is_named(ipvm: Ipvm, home: Path) -> None:
+    meet_box(home)
+    train = {"op": "lab/train", "rsc": "x:y", "secret": True}
+    steps = {"kept": train, "sent": {**train, "rsc": "x:z", "requires": {"key": BOX.did}}}
+    Path("w.json").write_text(json.dumps({"steps": steps}))
+    told = ipvm("workflow", "check", "w.json", "--json").json["steps"]
+    assert [one["where"]["elsewhere"] for one in told] == [[], [BOX.did]]
+
+
+def test_nothing_is_measured_for_steps_that_ask_for_nothing(
+    ipvm: Ipvm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Here, "capabilities", lambda _: pytest.fail("measured"))
+    Path("w.json").write_text(json.dumps({"steps": {"a": STEPS["plain"], "b": STEPS["other"]}}))
+    assert ipvm("workflow", "check", "w.json").status == 0
+    assert ipvm("workflow", "run", "w.json", "--dry-run").status == 3
+
+
+def test_capabilities_shows_this_node_and_those_that_are_known(
+    ipvm: Ipvm, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IPVM_NODE_GPUS", "NVIDIA A100:80G")
+    monkeypatch.setenv("IPVM_NODE_TAGS", "desk")
+    own = ipvm("capabilities")
+    assert "GPU     NVIDIA A100, 80 GiB" in own.text
+    assert "nothing is held for others" in own.text
+    record = meet_box(home)
+    both = ipvm("capabilities", "--json").json
+    assert both["own"]["tags"] == ["desk"]
+    a100 = {"vendor": "nvidia", "name": "NVIDIA A100", "memory": 80 * 2**30}
+    assert both["own"]["gpus"] == [a100]
+    (box,) = both["nodes"]
+    assert (box["did"], box["name"], box["self"]) == (BOX.did, "gpubox", False)
+    assert (box["record"], box["gpus"][0]["name"]) == (str(record.cid), "NVIDIA H200")
+    one = ipvm("capabilities", "gpubox")
+    assert BOX.did in one.text and "this node" not in one.text
+    assert ipvm("capabilities", BOX.did, "--json").json["own"] is None
+    assert ipvm("capabilities", "nobody").status == 5
+
+
+def test_a_record_that_has_expired_says_nothing(ipvm: Ipvm, home: Path, workflow: str) -> None:
+    ipvm("id")
+    past = FakeClock(SystemClock().now() - LIFETIME_S - 10)
+    with Store.open(home) as store:
+        assert publish(CapabilitySet(store, past), BOX, past, HAS) is not None
+    assert "no node that is known here can run it" in ipvm("workflow", "check", workflow).text
+    assert ipvm("capabilities", "--json").json["nodes"] == []

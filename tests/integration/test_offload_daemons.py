@@ -1,0 +1,180 @@
+"""Two and three daemons as processes: what one cannot run another one does."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from lite.clock import SystemClock
+from lite.peering.book import open_book
+from lite.store import Store
+from sync.peers import BLOCKS
+from tests.daemon_support import ipvm
+from tests.meeting_support import Home, homes, start
+from tests.offload_support import (
+    WORK,
+    begin,
+    done,
+    enable,
+    far_step,
+    jobs,
+    own_receipts,
+    queue,
+    values,
+    write,
+)
+from tests.ops_support import HttpServer
+from tests.waiting_support import until
+from tests.wat_guests import wat
+from tests.wire_support import Wire
+
+ROUNDS = 600_000_000  # a second or two
+RECEIPT_S = 5.0
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Iterator[Callable[..., list[Home]]]:
+    """Homes by their names, with daemons."""
+    opened: list[Any] = []
+
+    def make(*names: str, run: bool = True) -> list[Home]:
+        context = homes(tmp_path, wat(WORK), *names)
+        made = context.__enter__()
+        opened.append(context)
+        if run:
+            start(made)
+        return made
+
+    yield make
+    for context in opened:
+        context.__exit__(None, None, None)
+
+
+def test_a_chain_goes_out_whole_and_comes_back_by_itself(
+    room: Callable[..., list[Home]], tmp_path: Path
+) -> None:
+    phone, gpu = room("phone", "gpu")
+    enable(gpu, phone)
+    steps = {
+        "one": far_step(gpu, "add", 1, 2),
+        "two": {"run": "numbers:add", "args": ["${one}", 10]},
+        "three": {"run": "numbers:add", "args": ["${two}", 100]},
+    }
+    run = begin(phone, write(tmp_path, "chain", steps))
+    ended = done(phone, run)
+    assert (ended["state"], values(ended, ["three"])) == ("done", [113])
+    sent = jobs(phone)
+    assert [job.state for job in sent] == ["done"] * 3
+    assert len({job.cargo for job in sent}) == 1
+    assert [job.final for job in sent] == [False, False, True]
+    assert {job.provider for job in sent} == {gpu.did}
+    assert [(item.label, item.state) for item in queue(phone)] == [
+        *(("one", "done"), ("two", "done"), ("three", "done"))
+    ]
+
+
+def test_a_partition_costs_nothing_but_time(
+    room: Callable[..., list[Home]], tmp_path: Path
+) -> None:
+    phone, gpu = room("phone", "gpu")
+    with Wire(lambda: gpu.address) as wire:
+        enable(gpu, phone, "--fuel", "100G", "--time", "60s", address=wire.address)
+        phone.sync()
+        gpu.end()
+        path = write(tmp_path, "heavy", {"heavy": far_step(gpu, "work", ROUNDS, 7)})
+        run = begin(phone, path)
+        until(lambda: "not connected" in queue(phone)[0].note)
+        told = phone.running.link.get("/v1/status")["queue"]
+        assert [one["label"] for one in told["pending"]] == ["heavy"]
+        assert told["pending"][0]["code"] == "affinity"
+        gpu.start()
+        phone.sync()  # so that nobody waits for the next time that it is dialled
+        until(lambda: [item.state for item in queue(phone)] == ["accepted"])
+        wire.cut()
+        until(lambda: len(own_receipts(gpu)) == 1)
+        assert [item.state for item in queue(phone)] == ["accepted"]
+        began = time.monotonic()
+        wire.mend()
+        ended = done(phone, run)
+        assert time.monotonic() - began < RECEIPT_S
+        assert (ended["state"], values(ended, ["heavy"])) == ("done", [7])
+    assert len(own_receipts(gpu)) == 1
+    assert [job.state for job in jobs(phone)] == ["done"]
+
+
+def test_work_goes_to_the_data(
+    room: Callable[..., list[Home]], tmp_path: Path, scaled: Callable[[int, int], int]
+) -> None:
+    phone, store = room("phone", "store")
+    size = scaled(8, 200) * 1024 * 1024
+    data = tmp_path / "data"
+    with data.open("wb") as file:
+        file.truncate(size)
+    cid = ipvm(store.path, "-q", "add", data).decode().split()[0]
+    with Wire(lambda: store.address) as wire:
+        enable(store, phone, "--memory", "512M", "--time", "60s", address=wire.address)
+        steps = {"count": {"run": "numbers:count", "args": [{"/": cid}]}}
+        path = write(tmp_path, "count", steps)
+        phone.sync()
+        before = wire.bytes
+        run = begin(phone, path)
+        ended = done(phone, run)
+        crossed = wire.bytes - before
+    assert (ended["state"], values(ended, ["count"])) == ("done", [size])
+    assert crossed < 64 * 1024, crossed
+    assert {job.provider for job in jobs(phone)} == {store.did}
+
+
+def test_an_input_that_the_provider_lacks_is_read_with_the_right_to_it_alone(
+    room: Callable[..., list[Home]], tmp_path: Path
+) -> None:
+    phone, gpu = room("phone", "gpu")
+    enable(gpu, phone)
+    words = tmp_path / "words"
+    words.write_bytes(b"w" * 3_000_000)
+    cid = ipvm(phone.path, "-q", "add", words).decode().split()[0]
+    steps = {"count": far_step(gpu, "count", {"/": cid})}
+    ended = done(phone, begin(phone, write(tmp_path, "count", steps)))
+    assert values(ended, ["count"]) == [3_000_000]
+    (job,) = jobs(phone)
+    assert job.grant is not None
+    with Store.open(phone.path, durability="normal") as store:
+        book = open_book(store, phone.did, SystemClock())
+        assert not book.may(gpu.did, BLOCKS)
+
+
+def test_a_mutation_happens_once_whoever_is_killed(
+    room: Callable[..., list[Home]], tmp_path: Path, scaled: Callable[[int, int], int]
+) -> None:
+    phone, gpu = room("phone", "gpu")
+    random = Random(15)
+    with HttpServer() as server, Wire(lambda: gpu.address) as wire:
+        enable(gpu, phone, address=wire.address, op="http/post")
+        for number in range(scaled(4, 100)):
+            before = server.posts
+            step = {
+                "op": "http/post",
+                "rsc": f"{server.url}/slow?ms=40&n={number}",
+                "requires": {"affinity": {"did": gpu.did}},
+            }
+            run = begin(phone, write(tmp_path, f"act{number}", {"act": step}))
+            pause = random.random() / 4
+            victim = random.choice([phone, gpu, None])
+            threading.Event().wait(pause)
+            if victim is None:
+                wire.cut()
+                wire.mend()
+            else:
+                victim.end()
+                victim.start()
+            phone.sync()
+            ended = done(phone, run)
+            assert ended["state"] in ("done", "in-doubt"), ended
+            assert server.posts - before <= 1
+            assert ended["state"] == "in-doubt" or server.posts - before == 1

@@ -1,0 +1,269 @@
+"""A provider does jobs for its customers, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from lite.ipld.cid import CID, RAW
+from lite.model.instruction import Instruction, wasm
+from lite.model.promise import Await
+from lite.model.receipt import Receipt
+from lite.needs.bids import Bid
+from lite.needs.requirements import GpuNeed, Requirements
+from lite.offload.wire import Ask, Job, NoBid, Output
+from tests.guests import ADD
+from tests.peering_support import PeerNode
+from tests.provider_support import (
+    HELD,
+    ProviderNode,
+    add_job,
+    asking,
+    client,
+    dealing,
+    ended,
+    first_cid,
+    held,
+    held_job,
+    value_of,
+)
+
+
+def test_a_job_is_done_and_its_receipt_names_the_invocation(tmp_path: Path) -> None:
+    async def story(pi: ProviderNode, phone: PeerNode) -> None:
+        pi.enable(phone)
+        job = add_job(pi, 2, 40)
+        tokens = asking(phone, pi, job)
+        async with client(phone, pi) as wire:
+            (state,) = await wire.send(tokens)
+            assert state.invocation == first_cid(tokens)
+            (over,) = await ended(wire, first_cid(tokens))
+            account = await wire.account()
+        assert (over.state, over.begun, value_of(over)) == ("done", True, 42)
+        receipt = Receipt.parse(over.receipt or b"")
+        assert (receipt.issuer, receipt.invocation) == (pi.did, first_cid(tokens))
+        assert receipt.instruction == job.cid == over.instruction
+        assert (account.jobs, account.waiting, account.running) == (1, 0, 0)
+        assert account.fuel == receipt.meta["fuel"] > 0
+        assert pi.changed == ["queued", "done"]
+
+    dealing(story, tmp_path, "phone")
+
+
+def test_the_same_invocation_is_the_same_job_and_a_known_answer_comes_at_once(
+    tmp_path: Path,
+) -> None:
+    async def story(pi: ProviderNode, phone: PeerNode) -> None:
+        pi.enable(phone)
+        job = add_job(pi, 2, 40)
+        first, second = asking(phone, pi, job), asking(phone, pi, job, nonce=bytes(12))
+        async with client(phone, pi) as wire:
+            await wire.send(first)
+            (over,) = await ended(wire, first_cid(first))
+            assert await wire.send(first) == [over]
+            other = asking(phone, pi, job, expires_in_s=250)
+            (at_once,) = await wire.send(other)
+            assert (at_once.state, value_of(at_once)) == ("done", 42)
+            assert Receipt.parse(at_once.receipt or b"").invocation == first_cid(other)
+            (another,) = await wire.send(second)  # another nonce: another instruction
+            assert another.instruction != over.instruction
+            assert (await wire.account()).jobs == 1 + (another.state == "done")
+
+    dealing(story, tmp_path, "phone")
+
+
+def test_awaits_between_jobs_of_one_container_are_filled_in_here(tmp_path: Path) -> None:
+    async def story(pi: ProviderNode, phone: PeerNode) -> None:
+        pi.enable(phone)
+        first = add_job(pi, 1, 2)
+        second = wasm(pi.node.add(ADD), "add", Await("ok", first.cid), 4)
+        third = wasm(pi.node.add(ADD), "add", Await("ok", second.cid), Await("ok", first.cid))
+        asked = [asking(phone, pi, job) for job in (third, first, second)]
+        async with client(phone, pi) as wire:
+            await wire.send([token for tokens in asked for token in tokens])
+            over = await ended(wire, *map(first_cid, asked))
+        assert [value_of(job) for job in over] == [10, 3, 7]
+
+    dealing(story, tmp_path, "phone")
+
+
+def test_an_await_that_nobody_answers_and_one_of_a_refused_job_are_refused(
+    tmp_path: Path,
+) -> None:
+    async def story(pi: ProviderNode, phone: PeerNode) -> None:
+        pi.enable(phone, op=held(pi).name)
+        pi.enable(phone)
+        alone = wasm(pi.node.add(ADD), "add", Await("ok", add_job(pi, 5, 6).cid), 4)
+        blocked = held_job(pi, "a", data=CID.of(b"nowhere", RAW))
+        after = held_job(pi, "b", data=Await("ok", blocked.cid))
+        pi.peering.book.add_static(phone.did, phone.address)  # who gives this node nothing
+        async with client(phone, pi) as wire:
+            asked = [asking(phone, pi, job) for job in (alone, blocked, after)]
+            await wire.send([token for tokens in asked for token in tokens])
+            over = await ended(wire, *map(first_cid, asked))
+        assert [(job.state, job.code, job.begun) for job in over] == [
+            ("refused", "await-unknown", False),
+            ("refused", "input-missing", False),
+            ("refused", "await-refused", False),
+        ]
+
+    dealing(story, tmp_path, "phone", **HELD)
+
+
+def test_missing_inputs_come_from_the_customer(tmp_path: Path) -> None:
+    async def story(pi: ProviderNode, phone: PeerNode) -> None:
+        pi.enable(phone)
+        pi.peering.book.trust(phone.did, ("read",))
+        phone.trusts(pi, ("blocks",))
+        from lite import Node
+
+        module: CID
+        with Node.open(phone.home, in_process=True) as own:
+            module = own.add(ADD)
+        assert not pi.node.store.blocks.has(module)
+        tokens = asking(phone, pi, wasm(module, "add", 20, 22))
+        async with client(phone, pi) as wire:
+            pi.peering.book.add_static(phone.did, phone.address)
+            await wire.send(tokens)
+            (over,) = await ended(wire, first_cid(tokens))
+        assert value_of(over) == 42
+
+    dealing(story, tmp_path, "phone")
+
+
+def test_customers_take_turns_whoever_came_first(tmp_path: Path) -> None:
+    async def story(pi: ProviderNode, phone: PeerNode, tablet: PeerNode) -> None:
+        op = held(pi)
+        for one in (phone, tablet):
+            pi.enable(one, op=op.name)
+        async with client(phone, pi) as a, client(tablet, pi) as b:
+            many = [asking(phone, pi, held_job(pi, f"a{number}")) for number in range(5)]
+            for tokens in many:  # one by one, so that their order is known
+                await a.send(tokens)
+            few = [asking(tablet, pi, held_job(pi, f"b{number}")) for number in range(2)]
+            for tokens in few:
+                await b.send(tokens)
+            op.go.set()
+            await ended(a, *map(first_cid, many))
+            await ended(b, *map(first_cid, few))
+        assert op.begun == ["a0", "a1", "b0", "a2", "b1", "a3", "a4"]
+
+    dealing(story, tmp_path, "phone", "tablet", slots=1, **HELD)
+
+
+def test_what_waits_is_called_off_and_what_runs_is_stopped(tmp_path: Path) -> None:
+    async def story(pi: ProviderNode, phone: PeerNode) -> None:
+        op = held(pi)
+        pi.enable(phone, op=op.name)
+        running, waiting = (asking(phone, pi, held_job(pi, name)) for name in "ab")
+        async with client(phone, pi) as wire:
+            await wire.send(running)
+            await wire.send(waiting)
+            heard: list[Job | Output] = []
+            async for told in wire.events(first_cid(running)):
+                heard.append(told)
+                if isinstance(told, Output):
+                    break
+            assert heard[-1] == Output(0, b"begun a\n")
+            for tokens in (waiting, running):
+                over = await wire.cancel(first_cid(tokens))
+                assert over is not None
+                assert (over.state, over.code, over.begun) == ("cancelled", "cancelled", False)
+            assert await wire.cancel(CID.of(b"another", RAW)) is None
+        assert op.begun == ["a"]
+
+    dealing(story, tmp_path, "phone", slots=1, **HELD)
+
+
+def test_a_job_that_could_not_begin_before_its_end_is_expired(tmp_path: Path) -> None:
+    async def story(pi: ProviderNode, phone: PeerNode) -> None:
+        op = held(pi)
+        pi.enable(phone, op=op.name)
+        async with client(phone, pi) as wire:
+            await wire.send(asking(phone, pi, held_job(pi, "a")))
+            late = asking(phone, pi, held_job(pi, "b"), expires_in_s=1)
+            await wire.send(late)
+            (over,) = await ended(wire, first_cid(late))
+            assert (over.state, over.code, over.begun) == ("expired", "expired", False)
+        op.go.set()
+        assert op.begun == ["a"]
+
+    dealing(story, tmp_path, "phone", slots=1, **HELD)
+
+
+def test_jobs_go_on_after_a_restart_and_changes_are_told_from_any_number_on(
+    tmp_path: Path,
+) -> None:
+    async def story(pi: ProviderNode, phone: PeerNode) -> None:
+        op = held(pi)
+        pi.enable(phone, op=op.name)
+        asked = [asking(phone, pi, held_job(pi, name)) for name in "abc"]
+        async with client(phone, pi) as wire:
+            for tokens in asked:
+                await wire.send(tokens)
+            known = [job async for job in _until_live(wire.changes())]
+        assert [job.state for job in known][1:] == ["queued", "queued"]
+        await pi.again()
+        op.go = type(op.go)()
+        op.go.set()
+        async with client(phone, pi) as wire:
+            over = await ended(wire, *map(first_cid, asked))
+            assert [value_of(job) for job in over] == ["a", "b", "c"]
+            last = max(job.seq for job in over)
+            after = [job async for job in _until_live(wire.changes(last - 1))]
+            assert [job.seq for job in after] == [last]
+        assert (await _account(phone, pi)).jobs == 3
+
+    dealing(story, tmp_path, "phone", slots=1, **HELD)
+
+
+def test_bids_say_what_is_here_and_why_not(tmp_path: Path) -> None:
+    async def story(pi: ProviderNode, phone: PeerNode) -> None:
+        pi.enable(phone)
+        job = add_job(pi, 2, 40)
+        absent = CID.of(b"not here", RAW)
+        needs = Requirements(ops=("wasm/run",), inputs=((job.module or absent, None), (absent, 9)))
+        asks = [
+            Ask(job.cid, needs),
+            Ask(job.cid, Requirements(gpu=GpuNeed(memory_bytes=1 << 50))),
+            Ask(job.cid, Requirements(ops=("exec/run",))),
+        ]
+        async with client(phone, pi) as wire:
+            bid, *others = await wire.bids(asks)
+        assert isinstance(bid, Bid)
+        assert (bid.provider, bid.holds, bid.wait_ms) == (pi.did, (job.module,), 0)
+        assert (bid.price, bid.unit) == (3, "cent")
+        assert [isinstance(one, NoBid) and one.code for one in others] == ["gpu", "op"]
+
+    dealing(story, tmp_path, "phone", **{"provider.price": 3, "provider.unit": "cent"})
+
+
+def test_a_customer_may_read_what_came_of_its_own_jobs_alone(tmp_path: Path) -> None:
+    async def story(pi: ProviderNode, phone: PeerNode, tablet: PeerNode) -> None:
+        op = held(pi)
+        op.go.set()
+        pi.enable(phone, op=op.name)
+        inside = pi.node.add(b"the result")
+        job = Instruction(f"ipfs://{pi.node.add(ADD)}", op.name, {"name": inside})
+        tokens = asking(phone, pi, job)
+        async with client(phone, pi) as wire:
+            await wire.send(tokens)
+            await ended(wire, first_cid(tokens))
+        may = pi.provider.results.may_read
+        assert may(phone.did, inside)
+        assert not may(tablet.did, inside)
+        assert not may(phone.did, pi.node.add(b"another"))
+
+    dealing(story, tmp_path, "phone", "tablet", **HELD)
+
+
+async def _until_live(changes):  # type: ignore[no-untyped-def]
+    async for job in changes:
+        if job is None:
+            return
+        yield job
+
+
+async def _account(customer: PeerNode, pi: ProviderNode):  # type: ignore[no-untyped-def]
+    async with client(customer, pi) as wire:
+        return await asyncio.wait_for(wire.account(), 10)

@@ -1,0 +1,72 @@
+"""A provider that lacks something passes the job on, where its owner and the delegation say so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lite.model.receipt import Receipt
+from lite.store import Store
+from tests.daemon_support import ipvm
+from tests.meeting_support import Home, homes, start
+from tests.offload_support import WORK, begin, done, enable, jobs, values, write
+from tests.waiting_support import until
+from tests.wat_guests import wat
+
+FAST: dict[str, Any] = {"affinity": {"tag": "fast"}}
+
+
+def of_run(home: Home, run: dict[str, Any]) -> Receipt:
+    (step,) = run["steps"]
+    with Store.open(home.path, durability="normal") as store:
+        from lite.ipld.cid import CID
+
+        found = store.receipts.get(CID.parse(step["receipt"]))
+    assert found is not None
+    return found
+
+
+def test_a_job_is_passed_on_and_the_receipt_names_who_did_it(tmp_path: Path) -> None:
+    with homes(tmp_path, wat(WORK), "phone", "laptop", "gpu") as (phone, laptop, gpu):
+        ipvm(gpu.path, "config", "set", "node.tags", "fast")
+        ipvm(laptop.path, "config", "set", "provider.subcontract", "true")
+        start([phone, laptop, gpu])
+        enable(gpu, laptop)
+        enable(laptop, phone, "--subcontract")
+        laptop.sync()
+        phone.sync()
+        step = {"run": "numbers:add", "args": [2, 40], "requires": FAST}
+        run = done(phone, begin(phone, write(tmp_path, "far", {"far": step})), 40.0)
+        assert (run["state"], values(run, ["far"])) == ("done", [42])
+        ours = of_run(phone, run)
+        assert ours.issuer == laptop.did
+        by = ours.meta["by"]
+        assert by["iss"] == gpu.did and by["inv"] == jobs(laptop)[0].invocation
+        with Store.open(gpu.path, durability="normal") as store:
+            theirs = store.receipts.get(by["receipt"])
+            assert theirs is not None and theirs.issuer == gpu.did
+            assert all(store.tokens.delegation(cid) is not None for cid in by["prf"])
+            assert len(by["prf"]) == 1
+        (sent,) = jobs(phone)
+        assert sent.provider == laptop.did
+
+
+def test_without_leave_nothing_is_passed_on(tmp_path: Path) -> None:
+    with homes(tmp_path, wat(WORK), "phone", "laptop", "gpu") as (phone, laptop, gpu):
+        ipvm(gpu.path, "config", "set", "node.tags", "fast")
+        ipvm(laptop.path, "config", "set", "provider.subcontract", "true")
+        start([phone, laptop, gpu])
+        enable(gpu, laptop)
+        enable(laptop, phone)
+        laptop.sync()
+        phone.sync()
+        step = {"run": "numbers:add", "args": [2, 40], "requires": FAST}
+        begin(phone, write(tmp_path, "far", {"far": step}))
+
+        def noted() -> bool:
+            with Store.open(phone.path, durability="normal") as store:
+                (item,) = store.outbox.newest()
+            return item.attempts > 0 and "fast" in item.note
+
+        until(noted)
+        assert jobs(laptop) == []
