@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain as joined
 from typing import Any, Literal, TypeVar
 
 from lite.clock import Clock, ClockState
@@ -15,19 +14,21 @@ from lite.errors import IpvmError, NotFoundError, UsageError
 from lite.frozen import frozen, replace
 from lite.gate import Along, Gate, Heeded, Kind, Verdict, check_few, clock_wrong
 from lite.ipld.cid import CID, DAG_CBOR
-from lite.keys import Key
+from lite.keys import Key, random_nonce
 from lite.limits import TIME_MAX_S
 from lite.model.receipt import Receipt
 from lite.parcel import Parcel, read_invocation, read_receipt
+from lite.revoking import revocation_of
 from lite.store import Store
-from lite.ucan import chains, container, twins
+from lite.ucan import chains, container, envelope, twins
 from lite.ucan import command as commands
 from lite.ucan.authorised import Authorised, first_revoked
-from lite.ucan.between import between
+from lite.ucan.chains import Found
 from lite.ucan.delegation import Delegation
 from lite.ucan.invocation import Invocation
+from lite.ucan.items import Beside, fit, items_in
 from lite.ucan.proofs import Claim
-from lite.ucan.refusals import MalformedToken, NoProofs, Revoked
+from lite.ucan.refusals import MalformedToken, NoProofs, Revoked, TooManyItems
 from lite.ucan.revocation import Revocation, Revocations
 from lite.ucan.show import moment, short
 
@@ -122,6 +123,8 @@ class Authority:
             UsageError: a DID, command, policy or time is not of the form that the spec asks for.
             Refusal: what this node holds gives no such right: NoProofs, or why the nearest fails.
             TooManyProofs: the chain that it holds is as long as chains may be.
+            TooManyItems: with that chain there is more in it than is read for one check.
+            LimitError: it is larger than tokens may be.
             ClockWrong: it is to expire, and the clock cannot be right.
         """
         _check_command(command)
@@ -130,15 +133,17 @@ class Authority:
         if subject is not None and subject != self._key.did:
             if powerline:
                 raise UsageError("a powerline is about any subject; leave the subject out")
-            chain = self._own_chain(subject, command, expires_at)
+            draft = Delegation.issue(
+                self._key, audience=to, subject=subject, command=command, policy=list(policy),
+                expires_at=TIME_MAX_S,
+            )  # fmt: skip
+            beside = Beside.least(subject, to, command, last=items_in(draft.data))
+            chain = self._own_chain(subject, command, expires_at, None, beside)
             token = chains.extend(
-                chain,
-                self._key,
-                audience=to,
-                command=command,
-                policy=list(policy),
+                chain, self._key, audience=to, command=command, policy=draft.policy,
                 expires_at=expires_at,
-            )
+            )  # fmt: skip
+            _check_fit(Beside.least(subject, to, command), [*chain, token])
         else:
             token = Delegation.issue(
                 self._key,
@@ -174,54 +179,56 @@ class Authority:
             The invocation and its proofs, for `lite.ucan.container.write`.
 
         Raises:
-            UsageError, Refusal: as `delegate` does; also PolicyNotMet.
+            UsageError, Refusal, LimitError: as `delegate` does; also PolicyNotMet.
         """
         _check_command(command)
         expires_at = self._expiry(expires_in_s)
-        chain = self._own_chain(subject, command, expires_at, dict(args))
-        invocation = Invocation.issue(
-            self._key,
-            subject=subject,
-            command=command,
-            args=args,
-            expires_at=expires_at,
-            proofs=[link.cid for link in chain],
-            issued_at=self._clock.now(),
-            nonce=nonce,
-        )
+        asked: dict[str, Any] = {
+            "subject": subject,
+            "command": command,
+            "args": args,
+            "expires_at": expires_at,
+            "issued_at": self._clock.now(),
+            "nonce": random_nonce() if nonce is None else nonce,
+        }
+        draft = Invocation.issue(self._key, **asked).token.payload
+        beside = Beside.of(draft)
+        chain = self._own_chain(subject, command, expires_at, dict(args), beside)
+        _check_fit(beside, chain)
+        invocation = Invocation.issue(self._key, **asked, proofs=[link.cid for link in chain])
         return [invocation.data, *(link.data for link in chain)]
 
-    def revoke(self, cid: CID) -> Revocation:
-        """Take back a delegation that this node issued, or one below it, for good.
+    def revoke(self, cid: CID, along: Parcel | None = None) -> Revocation:
+        """Take back a delegation that this node issued, or one below it, for good. One that is here
+        can be taken back whatever it holds, also when no check reads it any more.
+
+        Args:
+            along: where the delegation, and those above it, are as well; what shows that this node
+                may revoke it is kept.
 
         Returns:
             The signed revocation, to be handed to all who may meet the delegation.
 
         Raises:
-            NotFoundError: there is no such delegation here.
-            NoProofs: this node issued neither it nor one above it.
+            NotFoundError: there is no such delegation.
+            NoProofs: this node issued neither it nor one above it; then nothing is kept.
+            Refusal: it came along, and is none.
         """
-        data = self._tokens.delegation(cid)
-        if data is None:
+        beside = {} if along is None else along.delegations
+        kept = self._tokens.delegation(cid)
+        if kept is not None:
+            delegation = Delegation.of(envelope.parse_trusted(kept, cid))
+        elif cid in beside:
+            delegation = read_delegation(beside[cid])
+        else:
             raise NotFoundError(
                 f"there is no delegation {cid} here",
                 hint="import it first; `ipvm ucan list` shows those that are here",
             )
-        delegation = Delegation.parse(data)
-        path, subject = self._path_to(delegation)
-        if path is None:
-            raise NoProofs(
-                f"{short(cid)} was issued by {short(delegation.issuer)}, and this node issued "
-                "nothing above it, so it cannot take it back",
-                token=cid,
-            )
-        revocation = Revocation.issue(
-            self._key,
-            revoked=cid,
-            subject=subject or self._key.did,
-            path=[link.cid for link in path],  # empty when the links between are not here
-        )
-        self._tokens.add(revocations=[(revocation, [self._key.did])])
+        source = Source(self.searches(), beside, bad_too=True)
+        revocation, path = revocation_of(delegation, self._key, source)
+        new = [one for one in dict.fromkeys([*path, delegation]) if one.cid in beside]
+        self._tokens.add(new, [(revocation, [self._key.did])])
         self._gate.memo.forget(cid)
         return revocation
 
@@ -418,11 +425,18 @@ class Authority:
         subject: str,
         command: str,
         expires_at: int | None,
-        args: dict[str, Any] | None = None,
+        args: dict[str, Any] | None,
+        beside: Beside,
     ) -> tuple[Delegation, ...]:
-        """The best chain for what is to end at a time (None: never)."""
+        """The best chain for what is to end at a time (None: never), rather one that is not too
+        much for one check together with what is read beside it."""
         until = TIME_MAX_S if expires_at is None else expires_at
-        found = self._gate.search(subject, self._key.did, command, args, {}, until=until)
+        found = Found(None)
+        for one in (beside, None):
+            if found.chain is None:
+                found = self._gate.search(
+                    subject, self._key.did, command, args, {}, until=until, beside=one
+                )
         if found.chain is not None:
             return found.chain
         what = f"gives this node the right to {command} about {short(subject)} now"
@@ -444,31 +458,6 @@ class Authority:
         nearest.details.update(details)
         raise nearest.before(f"no delegation here {what}; the nearest chain")
 
-    def _path_to(self, delegation: Delegation) -> tuple[list[Delegation] | None, str | None]:
-        """Links from one that this node issued down to a delegation, or None; and whom they are
-        about, None when all are powerlines. What has expired counts: it may not have elsewhere."""
-        source = Source(self.searches(), {}).with_ended()
-        own = self._key.did
-        known = between(source, own, delegation.issuer, about=delegation.subject)
-        paths = [([delegation], delegation.subject)]
-        seen = {(delegation.issuer, delegation.subject)}
-        for path, subject in paths:
-            top = path[0]
-            if top.issuer == own:
-                return path, subject
-            if len(path) >= chains.LINKS_MAX:
-                continue
-            for above in joined(
-                source.all_given_to(top.issuer, subject, (own,)),
-                source.all_given_to(top.issuer, subject, known),
-            ):
-                about = subject or above.subject
-                if (above.issuer, about) not in seen:
-                    seen.add((above.issuer, about))
-                    paths.append(([above, *path], about))
-        # Of a chain about this node the beginning is its own, wherever that is kept.
-        return ([], own) if delegation.subject == own else (None, None)
-
     def _note(self, delegation: Delegation) -> str:
         """What to know of a delegation that was just taken in."""
         revoked = first_revoked([delegation], self._tokens.revoked_by)
@@ -486,6 +475,18 @@ def _receipt(data: bytes) -> Receipt:
     """A receipt that answers an instruction. Raises Refusal; IntegrityError: it answers none."""
     _, receipt = read_receipt(data)
     return receipt if isinstance(receipt, Receipt) else Receipt.parse(data)
+
+
+def _check_fit(beside: Beside, chain: Sequence[Delegation]) -> None:
+    """Raises TooManyItems when what was found is more than is read for one check."""
+    if not fit(beside, [link.data for link in chain]):
+        raise TooManyItems(
+            f"together with the {len(chain)} delegations that it rests on it has more values than "
+            "are read for one check",
+            step="7b",
+            hint="make its policy or its arguments smaller, or ask for delegations with smaller "
+            "policies",
+        )
 
 
 def _check_command(command: str) -> None:

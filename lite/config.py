@@ -31,11 +31,18 @@ from lite.setting_texts import (
     parse_bool,
     parse_count,
     parse_dids,
+    parse_fuel_cap,
+    parse_gpus,
+    parse_listen,
     parse_ops,
     parse_path,
     parse_quota,
     parse_smtp,
+    parse_unit,
+    parse_words,
     render_bool,
+    render_fuel_cap,
+    render_gpus,
     render_optional,
     render_quota,
 )
@@ -95,6 +102,10 @@ def _ops(name: str, default: tuple[str, ...], text: str) -> Setting:
     return Setting(name, "list of operations", default, text, parse_ops, ",".join)
 
 
+def _words(name: str, text: str) -> Setting:
+    return Setting(name, "list of words", (), text, parse_words, ",".join)
+
+
 def _size(name: str, default: int, text: str) -> Setting:
     return Setting(name, "size", default, text, _positive(parse_size), render_size)
 
@@ -105,6 +116,10 @@ def _time(name: str, default: int, text: str) -> Setting:
 
 def _count(name: str, default: int, text: str) -> Setting:
     return Setting(name, "number", default, text, _positive(parse_count))
+
+
+def _flag(name: str, default: bool, text: str) -> Setting:
+    return Setting(name, "true|false", default, text, parse_bool, render_bool)
 
 
 def _choice(name: str, choices: Sequence[str], text: str) -> Setting:
@@ -121,6 +136,14 @@ SETTINGS: dict[str, Setting] = {
             "fuel of one run, about one unit an instruction",
             _positive(parse_fuel),
             render_fuel,
+        ),
+        Setting(
+            "limits.fuel_cap",
+            "fuel or none",
+            None,
+            "the most that a step may name; one that names more goes to another node",
+            parse_fuel_cap,
+            render_fuel_cap,
         ),
         _size("limits.memory", _OWNER.memory_bytes, "memory of one run"),
         _time("limits.time", _OWNER.time_ms, "wall time of one run"),
@@ -139,13 +162,10 @@ SETTINGS: dict[str, Setting] = {
             render_quota,
         ),
         _choice("engine.name", ("auto", "wasmtime", "wasmer"), "the WebAssembly engine"),
-        Setting(
+        _flag(
             "engine.in_process",
-            "true|false",
             False,
             "run guests inside the node's own process (only for guests that you trust)",
-            parse_bool,
-            render_bool,
         ),
         _count("engine.workers", min(os.cpu_count() or 1, 8), "guests that run at the same time"),
         _size("cache.size", CACHE_BYTES, "disk space for compiled modules"),
@@ -158,13 +178,10 @@ SETTINGS: dict[str, Setting] = {
             ",".join,
         ),
         _count("trust.confirmations", 1, "how many trusted issuers must agree on an answer"),
-        Setting(
+        _flag(
             "trust.peers",
-            "true|false",
             True,
             "whether receipts of peers with the right `answers` count as answers",
-            parse_bool,
-            render_bool,
         ),
         _time("peers.ask_ms", 300, "how long peers are asked for an answer before computing"),
         _size("peers.fetch_bytes", 256 * MIB, "largest download from peers for one run"),
@@ -176,12 +193,47 @@ SETTINGS: dict[str, Setting] = {
             "charge of the battery below which blocks come only by name; 0: never",
             parse_count,
         ),
+        _words("node.tags", "what this node is, for steps that ask for it"),
+        Setting(
+            "node.gpus",
+            "auto, none or list",
+            None,
+            "its GPUs, when they are not to be looked for: NVIDIA A100:80G, …",
+            parse_gpus,
+            render_gpus,
+        ),
+        _time("queue.ttl", 7 * 86_400_000, "how long a step waits for a node that can run it"),
+        _time("queue.lease", 300_000, "how long a provider may be late before another is asked"),
+        Setting(
+            "provider.price",
+            "number",
+            0,
+            "what a job of others costs, in whole units; a bid says it",
+            parse_count,
+        ),
+        Setting("provider.unit", "word", "unit", "the unit of the price", parse_unit),
+        Setting(
+            "provider.http",
+            "IP:PORT or none",
+            None,
+            "where jobs come in by plain HTTP, for clients of UCAN that are no peers",
+            parse_listen,
+            render_optional,
+        ),
+        _file("provider.http_cert", "certificate chain (PEM) that makes it HTTPS"),
+        _file("provider.http_key", "private key (PEM) of that certificate"),
+        _flag(
+            "provider.subcontract",
+            False,
+            "whether jobs of others that lack something here may be passed on, where they allow it",
+        ),
         _choice(
             "unixfs.profile",
             ("unixfs-v1-2025", "legacy-256k"),
             "how files are cut into blocks; decides their CIDs",
         ),
         _ops("ops.off", (), "operations that are switched off"),
+        _words("ops.through", "installed clusters that operations are handed to, such as ray"),
         _ops("ops.allowed_for_others", ("wasm/run",), "operations that others may have done here"),
         _file("ops.crud_root", "folder whose files crud/* may read and change"),
         _file("ops.http_netrc", "netrc file with names and passwords for http/*"),

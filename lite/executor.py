@@ -24,26 +24,36 @@ from lite.ipld.block import Block
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.keys import Key
 from lite.limits import ANCESTORS_MAX, INLINE_BYTES_MAX, EngineCaps, Limits
+from lite.memo import Memo
 from lite.model.instruction import WASM_RUN, Instruction
 from lite.model.promise import Await, BranchMismatch
 from lite.model.receipt import Receipt
-from lite.model.trust import TrustPolicy, choose_answer, said_pure
+from lite.model.trust import TrustPolicy, said_pure
 from lite.ops.base import Level, Op, Ready
 from lite.outputs import effects_of, link_bytes, link_large, receipt_meta
-from lite.settled import Reified, Results, Settled, Warrant, Watch, finished_of, said_again
+from lite.settled import (
+    NotHere,
+    Reified,
+    Results,
+    Settled,
+    Warrant,
+    Watch,
+    finished_of,
+    said_again,
+)
 from lite.store import Store
 from lite.store.finished import Finished
 
 if TYPE_CHECKING:
     from lite.nearby import Nearby
 
-__all__ = ["HOMESTAR", "Executor", "Reified", "Settled", "Warrant", "Watch"]
+__all__ = ["FOR_OTHERS", "HOMESTAR", "Executor", "Reified", "Settled", "Warrant", "Watch"]
 
 HOMESTAR = "homestar"
 _AWAIT = b"await/"  # in the bytes of every instruction that awaits something
 Act = Callable[[], Outcome]
 _UNWATCHED = Watch()
-_FOR_OTHERS = Watch(for_others=True)
+FOR_OTHERS = Watch(for_others=True)
 
 
 class Executor:
@@ -62,7 +72,7 @@ class Executor:
         self._store = store
         self._key = key
         self._ops = ops
-        self._policy = policy
+        self._memo = Memo(store, policy, clock, nearby)
         self._own = TrustPolicy(key.did)
         self._caps = caps
         self._clock = clock
@@ -73,72 +83,17 @@ class Executor:
         self, cid: CID, limits: Limits, mode: str = "", policy: TrustPolicy | None = None
     ) -> Settled | None:
         """The receipt that answers an instruction under the trust policy, without running."""
-        known = self._store.receipts.by_instruction(cid, (policy or self._policy).named)
-        policy = policy or self._policy_for(known)
-        return self._choose(known, limits, mode, policy) if known else None
+        return self._memo.lookup(cid, limits, mode, policy)
 
     def lookup_many(
         self, wanted: Sequence[tuple[CID, Limits]], mode: str = ""
     ) -> list[Settled | None]:
-        """What `lookup` says to each, in the same order; few queries for many instructions, and
-        one question to the neighbours about all that are not known here."""
-        found = self._look_up(wanted, mode)
-        lacking = [one for one, known in zip(wanted, found, strict=True) if known is None]
-        return self._look_up(wanted, mode) if self.ask(lacking, mode) else found
-
-    def _look_up(self, wanted: Sequence[tuple[CID, Limits]], mode: str) -> list[Settled | None]:
-        known = self._store.receipts.by_instructions([cid for cid, _ in wanted], self._policy.named)
-        return [
-            self._choose(known[cid], limits, mode, self._policy_for(known[cid]))
-            if cid in known
-            else None
-            for cid, limits in wanted
-        ]
-
-    def _policy_for(self, known: Sequence[Receipt]) -> TrustPolicy:
-        """The trust policy; with the peers that answer, where receipts of others are here."""
-        if not self._policy.peers or all(one.issuer in self._policy.named for one in known):
-            return self._policy
-        return self._policy.also(self._store.answering())
+        """As `Memo.lookup_many`."""
+        return self._memo.lookup_many(wanted, mode)
 
     def ask(self, wanted: Sequence[tuple[CID, Limits]], mode: str = "") -> bool:
-        """Ask neighbours, if there are any, about instructions without an answer here, all at
-        once, and fetch results that are lacking; whether `lookup` may find more now."""
-        if self._nearby is None or not wanted:
-            return False
-        asked = self._nearby.ask([cid for cid, _ in wanted])
-        bodies = [body for cid, limits in wanted for body in self._unfetched(cid, limits, mode)]
-        return bool(bodies and self._nearby.fetch(bodies)) or asked
-
-    def _unfetched(self, cid: CID, limits: Limits, mode: str) -> list[CID]:
-        """The result of the receipt that would be the answer, if only it were here."""
-        known = self._store.receipts.by_instruction(cid, self._policy.named)
-        if not known or self.lookup(cid, limits, mode) is not None:
-            return []
-        best = self._choose(known, limits, mode, self._policy_for(known), with_output=False)
-        return [] if best is None else [best.receipt.out.body]
-
-    def _choose(
-        self,
-        known: Sequence[Receipt],
-        limits: Limits,
-        mode: str,
-        policy: TrustPolicy,
-        *,
-        with_output: bool = True,
-    ) -> Settled | None:
-        answer = choose_answer(
-            [receipt for receipt in known if not with_output or self._has_output(receipt)],
-            policy,
-            fuel=limits.fuel,
-            memory_bytes=limits.memory_bytes,
-            mode=mode,
-            now=self._clock.now(),
-        )
-        return None if answer is None else Settled(answer.receipt, "cached", answer.rule)
-
-    def _has_output(self, receipt: Receipt) -> bool:
-        return receipt.linked is None or self._store.blocks.has(receipt.out.body)
+        """As `Memo.ask`."""
+        return self._memo.ask(wanted, mode)
 
     def known(self, instruction: Instruction, limits: Limits, mode: str = "") -> Settled | None:
         """What is here that would answer an instruction instead of running it."""
@@ -150,13 +105,20 @@ class Executor:
 
     def blocker(self, instruction: Instruction, limits: Limits, mode: str = "") -> str | None:
         """Why it would be queued now, or None when it would run. Runs nothing."""
+        fault = self.hindrance(instruction, limits, mode)
+        return None if fault is None else str(fault)
+
+    def hindrance(
+        self, instruction: Instruction, limits: Limits, mode: str = ""
+    ) -> QueuedError | None:
+        """The same, as the error that running it would raise."""
         try:
             op = self._op(instruction)
             reified = self.reify(instruction, limits, mode)
             if reified.error is None:
                 self._ready(op, reified.instruction, limits, mode, _UNWATCHED).close()
         except QueuedError as queued:
-            return str(queued)
+            return queued
         return None
 
     def run(
@@ -227,28 +189,39 @@ class Executor:
             known = self.lookup(cid, limits, mode)
         return known
 
-    def run_for(self, warrant: Warrant, instruction: Instruction, limits: Limits) -> Settled:
+    def run_for(
+        self,
+        warrant: Warrant,
+        instruction: Instruction,
+        limits: Limits,
+        *,
+        watch: Watch = FOR_OTHERS,
+        results: Results | None = None,
+    ) -> Settled:
         """Answer an instruction for somebody else, with a receipt that names the invocation.
 
         Only what this node ran itself answers instead of running it: its name is on the receipt.
+
+        Args:
+            watch: one for others.
+            results: as `reify` takes it.
 
         Raises:
             Refusal: a policy does not allow what an await became.
             QueuedError, StoreError: as `run` does.
         """
         self._op(instruction)
-        reified = self._filled(instruction, limits, "", None)
+        reified = self._filled(instruction, limits, "", results)
         if reified.error is not None:
             return self._settle(reified, Outcome(error=reified.error), limits, "", warrant)
         ready = reified.instruction
-        if ready.cid != instruction.cid:
-            warrant.permit(ready)
+        warrant.permit(ready)
         lasting = _AWAIT not in instruction.data or not self.is_volatile(instruction)
         with self._store.lease(ready.cid):
             known = None
             if self.level_of(ready) == "pure":
                 known = self.lookup(ready.cid, limits, policy=self._own)
-            act = partial(self.compute, ready, limits, watch=_FOR_OTHERS)
+            act = partial(self.compute, ready, limits, watch=watch)
             done = known or self._perform(ready, act)
             if isinstance(done, Outcome):
                 return self._settle(reified, done, limits, "", warrant, lasting=lasting)
@@ -297,8 +270,9 @@ class Executor:
     def _op(self, instruction: Instruction) -> Op:
         op = self._ops.get(instruction.op)
         if op is None:
-            raise QueuedError(
+            raise NotHere(
                 f"the operation {instruction.op!r} is not known here",
+                "op",
                 hint=f"This node runs {', '.join(sorted(self._ops))}.",
             )
         return op
@@ -329,9 +303,9 @@ class Executor:
             try:
                 outcome = op.run(links.ready)
             except NotFoundError as absent:
-                raise _queued(f"a part of the module is not here: {absent}") from absent
+                raise _queued(f"a part of the module is not here: {absent}", "module") from absent
         if outcome.error is not None and outcome.error["code"] == UNRESOLVED:
-            raise _queued(f"an input is not here: {outcome.error['message']}")
+            raise _queued(f"an input is not here: {outcome.error['message']}", "input")
         return outcome
 
     def _ready(
@@ -352,12 +326,13 @@ class Executor:
                 on_trace=watch.on_trace,
                 stop=watch.stop,
                 for_others=watch.for_others,
+                needs=watch.needs,
             )
-            if missing := op.missing(links.ready):
-                raise _queued(missing)
+            if missing := _missing(op, links.ready):
+                raise _queued(missing, "module")
         except NotFoundError as absent:
             links.close()
-            raise _queued(f"an input is not here: {absent}") from absent
+            raise _queued(f"an input is not here: {absent}", "input") from absent
         except BaseException:
             links.close()
             raise
@@ -463,9 +438,10 @@ class Executor:
         asked_for = [Block.make(one.data, DAG_CBOR) for one in effects.all]
         blocks = [*linked.blocks, *asked_for] if asked_for else linked.blocks
         secret = private or self.is_secret(reified)
-        return finished_of(
+        finished = finished_of(
             reified, receipt, blocks, warrant, lasting=lasting, secret=secret, kept=kept
         )
+        return replace(finished, more=linked.more) if linked.more else finished
 
     def is_secret(self, reified: Reified) -> bool:
         """Whether anything that it was made from has to stay on this node."""
@@ -493,7 +469,15 @@ class Executor:
         return said
 
 
-def _queued(reason: str) -> QueuedError:
-    return QueuedError(
-        reason, hint="Add the file or import an archive that holds it, then run this again."
+def _missing(op: Op, ready: Ready) -> str | None:
+    """What of the code or the data is not here. Raises `NotHere` where it is a setting."""
+    try:
+        return op.missing(ready)
+    except QueuedError as unset:
+        raise NotHere(str(unset), "op", hint=unset.hint) from unset
+
+
+def _queued(reason: str, lacks: str) -> NotHere:
+    return NotHere(
+        reason, lacks, hint="Add the file or import an archive that holds it, then run this again."
     )

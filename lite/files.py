@@ -13,12 +13,9 @@ from lite.errors import LimitError, NotFoundError, UsageError
 from lite.ipld import unixfs
 from lite.ipld.block import Block
 from lite.ipld.cid import CID
-from lite.limits import KIB, STREAM_BYTES_MAX
+from lite.limits import STREAM_BYTES_MAX
 
 Put = Callable[[Block], None]
-LINK_BYTES = 36  # of a CID, in binary
-FLAT_BYTES_MAX = 256 * KIB
-"""Of names and CIDs in a directory: Kubo and others spread one with more (UnixFS, HAMTShard)."""
 _MODULE = "limits.module"
 
 
@@ -143,7 +140,7 @@ def _add_folder(folder: Path, put: Put, profile: unixfs.Profile) -> tuple[CID, i
             size = counted.bytes
         entries.append((path.name, cid, size))
     counted = _Counted(put)
-    cid = unixfs.write_directory(entries, counted)
+    cid = unixfs.write_directory(entries, counted, profile)
     return cid, counted.bytes + sum(size for _, _, size in entries)
 
 
@@ -154,17 +151,6 @@ def _is_left_out(path: Path) -> bool:
 def left_out(folder: Path) -> int:
     """How many symbolic links and special files adding a folder leaves out."""
     return sum(_is_left_out(path) for path in folder.rglob("*"))
-
-
-def flat_folders(folder: Path) -> list[Path]:
-    """Which folders, this one and those in it, are so large that other tools spread them over
-    several blocks (a HAMT), so that they give them other CIDs."""
-    found = []
-    for name, folders, files in os.walk(folder):
-        entries = [entry for entry in (*folders, *files) if not _is_left_out(Path(name, entry))]
-        if sum(len(os.fsencode(entry)) + LINK_BYTES for entry in entries) > FLAT_BYTES_MAX:
-            found.append(Path(name))
-    return found
 
 
 class _Counted:

@@ -25,6 +25,7 @@ from lite.ucan.between import between
 from lite.ucan.chains import Found, Wanted
 from lite.ucan.checks import Place, check_time
 from lite.ucan.delegation import Delegation
+from lite.ucan.items import Beside, items_in
 from lite.ucan.memo import Memo
 from lite.ucan.proofs import Claim
 from lite.ucan.refusals import (
@@ -343,14 +344,14 @@ class Gate:
         subjects = [leaf.subject] if leaf.subject else source.subjects()
         nearest: chains.Chain | None = None
         for subject in subjects:
-            above = self._find(subject, leaf.issuer, leaf.command, source, heed=True)
+            above = self._find(subject, leaf, leaf.command, source, heed=True)
             if above is not None:
                 return [*above, leaf]
             upward = Upward.of(leaf, subject, source)
             # Without asking who has revoked what, the second time: then the link can be named.
             for heed in (True, False):
                 for command in upward.commands:
-                    above = self._find(subject, leaf.issuer, command, source, heed=heed)
+                    above = self._find(subject, leaf, command, source, heed=heed)
                     if above is not None:
                         return [*above, leaf]
             nearest = nearest or upward.chain
@@ -432,29 +433,28 @@ class Gate:
         with_it: Mapping[CID, bytes],
         *,
         until: int | None = None,
+        beside: Beside | None = None,
     ) -> Found:
         """The best chain that authorises something; see `lite.ucan.chains.find`.
 
         Args:
             with_it: delegations that count beside those in the store.
             until: until when it is to last, if that is wished.
+            beside: see `Wanted`.
         """
-        wanted = Wanted(subject, audience, command, self.clock_state().sure_now, args, until)
+        now = self.clock_state().sure_now
+        wanted = Wanted(subject, audience, command, now, args, until, beside)
         source = Source(self.searches(), with_it)
         found = chains.search(source, wanted, revoked_by=source.revoked_by)
         return Found(found.chain, found.cut_off or source.searches.exhausted)
 
     def _find(
-        self,
-        subject: str,
-        audience: str,
-        command: str,
-        source: Source,
-        *,
-        heed: bool,
+        self, subject: str, leaf: Delegation, command: str, source: Source, *, heed: bool
     ) -> list[Delegation] | None:
-        """`chains.find`; `heed` revocations or not."""
-        wanted = Wanted(subject, audience, command, self.clock_state().sure_now)
+        """The chain to a delegation, without itself; `heed` revocations or not."""
+        beside = Beside.least(subject, leaf.audience, command, last=items_in(leaf.data))
+        now = self.clock_state().sure_now
+        wanted = Wanted(subject, leaf.issuer, command, now, beside=beside)
         revoked_by = source.revoked_by if heed else _nobody
         found = chains.find(source, wanted, revoked_by=revoked_by)
         return None if found is None else list(found)

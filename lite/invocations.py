@@ -3,7 +3,8 @@
     check     `proofs.check` lets it in, and claims it so that it counts once
     rebuild   args {rsc, input, nnc?} and the nonce give back the instruction that was meant
     bound     args.limits, within what guests may use here
-    promises  awaits are filled in; the policies are asked again about what they became
+    promises  awaits are filled in; the policies are asked again about what they became, and about
+              the function that is meant
     answer    a receipt of ours with the Task ID and the CID of the invocation
 
 The nonce of the invocation is the instruction's `nnc`, unless that is text (args.nnc), or the nonce
@@ -15,29 +16,43 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from lite.authority import Authority
-from lite.errors import AuthorityError, CidError, QueuedError, UsageError
-from lite.executor import Executor, Settled, Warrant
+from lite.content import StoreFiles
+from lite.engine.base import GuestFailure
+from lite.errors import AuthorityError, ModuleError, NotFoundError, QueuedError, UsageError
+from lite.executor import FOR_OTHERS, Executor, Settled, Warrant, Watch
 from lite.ipld.block import Block
 from lite.ipld.cid import CID
 from lite.limits import Limits
-from lite.model.instruction import Instruction
+from lite.model import spelling
+from lite.model.instruction import WASM_RUN, Instruction
 from lite.model.limits_map import limits_from_meta
 from lite.model.promise import Await
 from lite.model.receipt import Receipt
 from lite.ops import base as ops
 from lite.parcel import Parcel
+from lite.settled import NotHere, Results
 from lite.store import Store
 from lite.ucan import proofs
 from lite.ucan.authorised import Authorised
 from lite.ucan.checks import Place
 from lite.ucan.invocation import Invocation
+from lite.ucan.proofs import Claim
 from lite.ucan.refusals import InDoubt, Refusal, Replayed, Revoked
 
+if TYPE_CHECKING:
+    from lite.engine.module import ModuleInfo
+
 NONCE_BYTES: Final = 12
-IPFS = "ipfs://"
+Bounds = Callable[[Authorised], Limits]
+"""What one that was let in may use at most."""
+Act = Callable[[Warrant, Instruction, Limits], Settled]
+"""Answers an instruction for somebody else, and keeps the receipt with the claim."""
+Info = Callable[[CID], "ModuleInfo"]
+"""What a module is (`Node.info`), for policies that ask which function is called."""
 _ARGS: Final = frozenset({"rsc", "input", "nnc", "limits"})
 
 
@@ -48,8 +63,13 @@ def serve(
     executor: Executor,
     store: Store,
     did: str,
-    guest: Limits,
+    guest: Limits | Bounds,
     ops_allowed: Collection[str],
+    info: Info,
+    watch: Watch = FOR_OTHERS,
+    results: Results | None = None,
+    begins: Callable[[], object] | None = None,
+    act: Act | None = None,
 ) -> Settled:
     """Do what an invocation asks for; see `Node.run_invocation`.
 
@@ -58,19 +78,25 @@ def serve(
         did: of this node.
         guest: what it may use at most.
         ops_allowed: the operations that others may have done here at all, whatever they can prove.
+        info: see `Info`.
+        results: asked first for the receipts of awaited instructions; then what is known here is.
+        begins: called when it was let in, before anything is done for it.
+        act: answers it, in place of running it here. It has to ask `Warrant.permit` first.
     """
     parcel = Parcel.read(data)
     if len(parcel.invocations) != 1:
         raise _not_one(parcel)
     with _Claim(store) as claim:
         try:
-            allowed = _check(authority, parcel, did, claim)
+            allowed = admit(authority, parcel, parcel.invocations[0], did, claim.take)
         except Replayed as refusal:
             earlier = claim.earlier()
             if earlier is None:
                 raise
             raise _answered(refusal, earlier) from None
-        return _do(allowed, claim, store, executor, guest, ops_allowed)
+        bounds = guest if isinstance(guest, Limits) else guest(allowed)
+        act = act or partial(executor.run_for, watch=watch, results=results)
+        return _do(allowed, claim, store, executor, bounds, ops_allowed, act, info, begins)
 
 
 def _not_one(parcel: Parcel) -> UsageError:
@@ -91,15 +117,26 @@ def _not_one(parcel: Parcel) -> UsageError:
     )
 
 
-def _check(authority: Authority, parcel: Parcel, did: str, claim: _Claim) -> Authorised:
-    """Let it in or not. The revocations that came with it are heeded, and kept when they matter."""
+def admit(
+    authority: Authority, parcel: Parcel, data: bytes, did: str, claim: Claim | None
+) -> Authorised:
+    """Let one of the invocations of a parcel in, or not. The revocations that came with it are
+    heeded, and kept when they matter.
+
+    Args:
+        did: of this node.
+        claim: None: only look whether it would be let in.
+
+    Raises:
+        Refusal: why not. UsageError: too many revocations came with it.
+    """
     heeded = authority.heeded(parcel) if parcel.revocations else []
     try:
         allowed = authority.authorise(
-            parcel.invocations[0],
+            data,
             executor=did,
             proofs_with_it=parcel.delegations,
-            claim=claim.take,
+            claim=claim,
             heeded=heeded,
         )
     except Revoked as refusal:
@@ -134,6 +171,9 @@ def _do(
     executor: Executor,
     guest: Limits,
     ops_allowed: Collection[str],
+    act: Act,
+    info: Info,
+    begins: Callable[[], object] | None,
 ) -> Settled:
     invocation = allowed.invocation
     with claim.undone_by(Exception):
@@ -146,20 +186,27 @@ def _do(
             f"whether {instruction.op} had its effect is not known",
         )
     with claim.undone_by(BaseException):
-        _check_op(instruction.op, ops_allowed)
-        store.secrets.refuse_reading(instruction)
-        _refuse_secret_answers(instruction, store)
+        check_open(instruction, store, ops_allowed)
         store.tokens.add(allowed.chain, durable=False)
     asked = Block.trusted(invocation.cid, invocation.data)
-    permit = _permit(allowed, store)
+    permit = _permit(allowed, store, info)
     warrant = Warrant(invocation.task, invocation.cid, claim.cid, asked, permit)
     # What acts on the world may have begun to, unless the error says that it could not.
     errors = BaseException if harmless else (QueuedError, UsageError, AuthorityError)
     try:
         with claim.undone_by(errors):
-            return executor.run_for(warrant, instruction, limits)
+            if begins is not None:
+                begins()
+            return act(warrant, instruction, limits)
     except ops.InDoubt as doubt:
         raise _in_doubt(invocation, str(doubt)) from doubt
+
+
+def check_open(instruction: Instruction, store: Store, ops_allowed: Collection[str]) -> None:
+    """Whether this node does such a thing for others at all. Raises AuthorityError."""
+    _check_op(instruction.op, ops_allowed)
+    store.secrets.refuse_reading(instruction)
+    _refuse_secret_answers(instruction, store)
 
 
 def _refuse_secret_answers(instruction: Instruction, store: Store) -> None:
@@ -266,34 +313,30 @@ def instruction_of(invocation: Invocation) -> Instruction:
     if "rsc" not in args:
         raise UsageError("args: rsc is missing")
     rsc: Any = args["rsc"]
-    _check_spelling(rsc)
     fields = (Await.from_value(rsc) or rsc, invocation.command[1:], args.get("input", {}))
     told = args.get("nnc")
     if told is not None:
         if type(told) is not str:
             raise UsageError("args: nnc must be text; bytes are in the nonce")
-        return Instruction(*fields, told)
+        return _spelt(Instruction(*fields, told))
     nonce = invocation.nonce
     plain = Instruction(*fields)
     if not nonce or nonce == nonce_for(plain):
-        return plain
-    return Instruction(*fields, nonce)
+        return _spelt(plain)
+    return _spelt(Instruction(*fields, nonce))
 
 
-def _check_spelling(rsc: Any) -> None:
-    """One module, one spelling: policies compare `rsc` as text."""
-    if type(rsc) is not str or not rsc.startswith(IPFS):
-        return
-    root, slash, path = rsc.removeprefix(IPFS).partition("/")
-    whole = all(part not in ("", ".", "..") for part in path.split("/")) and "%" not in path
-    try:
-        usual = str(CID.parse(root)) == root
-    except CidError:
-        return  # the instruction will say what is wrong with it
-    if not usual or (slash and not whole):
+def _spelt(instruction: Instruction) -> Instruction:
+    """The same. Raises UsageError when its resource, which policies compare as text, is spelled in
+    another way than the usual one."""
+    rsc = instruction.rsc
+    found = spelling.fault(rsc) if type(rsc) is str else None
+    if found is not None:
         raise UsageError(
-            "args: rsc has to be written as ipfs://CID[/path] with the CID in its usual form"
+            f"args: rsc has to be in its usual form, because policies compare it as text: {found}",
+            hint="Name a module as ipfs://CID[/path], with the CID in base32.",
         )
+    return instruction
 
 
 def nonce_for(instruction: Instruction) -> bytes:
@@ -331,18 +374,53 @@ def limits_of(invocation: Invocation, guest: Limits) -> Limits:
     return asked.clamp(guest)
 
 
-def _permit(allowed: Authorised, store: Store) -> Callable[[Instruction], None]:
-    """Ask the policies again, about arguments whose awaits were filled in."""
+def _permit(allowed: Authorised, store: Store, info: Info) -> Callable[[Instruction], None]:
+    """Ask the policies again, about what is going to be done: with awaits filled in, and with the
+    function that is meant where the arguments leave it open or spell it in another way."""
 
     def permit(reified: Instruction) -> None:
-        store.secrets.refuse_reading(reified)
+        _spelt(reified)
+        asked = allowed.invocation.args
         value = reified.value()
-        args = {**allowed.invocation.args, "rsc": value["rsc"], "input": value["input"]}
-        failed = allowed.failure(args)
-        if failed is None:
+        args = {**asked, "rsc": value["rsc"], "input": value["input"]}
+        if reified.cid != instruction_of(allowed.invocation).cid:
+            store.secrets.refuse_reading(reified)
+            _ask_policies(allowed, args)
+        if not any(link.policy.may_see("input", "func") for link in allowed.chain):
             return
-        position, failure = failed
-        place = Place(allowed.chain[position].cid, position, len(allowed.chain))
-        raise place.refused(proofs.policy_refusal(failure), "7i")
+        func = _function(reified, store, info)
+        if func is not None and func != reified.input.get("func"):
+            _ask_policies(allowed, {**args, "input": {**value["input"], "func": func}})
 
     return permit
+
+
+def _ask_policies(allowed: Authorised, args: dict[str, Any]) -> None:
+    failed = allowed.failure(args)
+    if failed is None:
+        return
+    position, failure = failed
+    place = Place(allowed.chain[position].cid, position, len(allowed.chain))
+    raise place.refused(proofs.policy_refusal(failure), "7i")
+
+
+def _function(instruction: Instruction, store: Store, info: Info) -> str | None:
+    """The full name of the export that a call of WebAssembly means; None when it is no such call,
+    or one that calls nothing.
+
+    Raises:
+        NotHere: the module is not here, so that nobody knows.
+    """
+    func = instruction.input.get("func")
+    module = instruction.module
+    if instruction.op != WASM_RUN or module is None or type(func) not in (str, type(None)):
+        return None
+    try:
+        found = info(StoreFiles(store).resolve(module, instruction.module_path))
+        return found.find(func)
+    except NotFoundError as absent:
+        raise NotHere(
+            f"the module is not here: {absent}, and policies ask which function is meant", "module"
+        ) from absent
+    except (ModuleError, GuestFailure):
+        return None

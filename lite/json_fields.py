@@ -14,11 +14,14 @@ if TYPE_CHECKING:
     from lite.model.graph import Graph
     from lite.model.receipt import Receipt
     from lite.node import Node
+    from lite.store.outbox_rows import Item, Job
     from lite.store.runs_rows import RunRow, StepRow
 
 __all__ = [
     "answer_fields",
     "answer_of",
+    "item_fields",
+    "job_fields",
     "receipt_fields",
     "result_fields",
     "result_labels",
@@ -109,6 +112,52 @@ def step_fields(row: StepRow, failures: Mapping[str, str]) -> dict[str, Any]:
         "ended_at": row.ended_at,
         "cause": _text(row.cause),
         "depth": row.depth,
+    }
+
+
+def item_fields(item: Item, jobs: Sequence[Job]) -> dict[str, Any]:
+    """What JSON says of a step in the outbox.
+
+    Args:
+        jobs: what was sent for it, the oldest first.
+    """
+    return {
+        "item": item.id,
+        "run": item.run,
+        "label": item.label,
+        "ins": str(item.instruction),
+        "level": item.level,
+        "state": item.state,
+        "code": item.code,
+        "reason": item.reason,
+        "note": item.note,
+        "attempts": item.attempts,
+        "next_try_at": item.next_try_at,
+        "deadline_at": item.deadline_at,
+        "priority": item.priority,
+        "confirm": item.confirm,
+        "providers": [job.provider for job in jobs if job.state in ("sent", "accepted", "done")],
+        "receipt": _text(item.receipt),
+        "created_at": item.created_at,
+        "changed_at": item.changed_at,
+    }
+
+
+def job_fields(job: Job) -> dict[str, Any]:
+    """What JSON says of one that was sent to a provider."""
+    return {
+        "inv": str(job.invocation),
+        "ins": str(job.instruction),
+        "provider": job.provider,
+        "state": job.state,
+        "choice": job.choice,
+        "begun": job.begun,
+        "lease_until": job.lease_until,
+        "code": job.code,
+        "message": job.message,
+        "receipt": _text(job.receipt),
+        "sent_at": job.sent_at,
+        "ended_at": job.ended_at,
     }
 
 

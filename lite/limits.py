@@ -22,6 +22,7 @@ CHUNK_BYTES = MIB  # UnixFS leaf under the unixfs-v1-2025 profile
 LINKS_PER_NODE = 1024  # UnixFS fan-out under the same profile
 LEGACY_CHUNK_BYTES = 256 * KIB  # the older profile, by option
 LEGACY_LINKS_PER_NODE = 174
+DIRECTORY_BYTES_MAX = 256 * KIB  # in one block; a larger one is sharded, under both
 
 # Bounds on what is read from outside.
 BLOCK_BYTES_MAX = 4 * MIB

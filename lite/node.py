@@ -6,6 +6,7 @@ Synchronous, opens no socket, works alone. Being offline is the normal case, not
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, overload
 
@@ -22,9 +23,9 @@ from lite.ipld import unixfs
 from lite.ipld.cid import CID
 from lite.keys import Key
 from lite.limits import Limits
+from lite.memo import policy_of
 from lite.model.instruction import Instruction
 from lite.model.receipt import Receipt
-from lite.model.trust import TrustPolicy
 from lite.ops.registry import Ops
 from lite.settled import Watch
 from lite.store import Store
@@ -32,6 +33,7 @@ from lite.store import Store
 if TYPE_CHECKING:
     from lite.archive import ImportReport, Verified
     from lite.authority import Authority
+    from lite.capabilities.here import Here
     from lite.engine.module import ModuleInfo
     from lite.model.workflow import Workflow
     from lite.nearby import Nearby
@@ -77,11 +79,12 @@ class Node:
         self.first_use = False
         self._workers = workers
         self._authority: Authority | None = None
-        self._executor = Executor(
+        self._ops = Ops(config, workers)
+        self.executor = self._executor = Executor(
             store,
             key,
-            Ops(config, workers),
-            _policy(key.did, config),
+            self._ops,
+            policy_of(key.did, config),
             config.engine_caps,
             clock,
             _nearby(store, neighbours, config),
@@ -267,10 +270,17 @@ class Node:
     @property
     def workflows(self) -> Workflows:
         """Runs of workflows: begin, go on, resume. What they need is loaded now."""
-        from lite.workflow_run import Workflows
+        from lite.workflow_run import Place, Workflows
 
-        workers = self.config.workers or default_size()
-        return Workflows(self._executor, self.store, self.clock, self.config.limits, workers)
+        workers, limits = self.config.workers or default_size(), self.config.limits
+        place = Place.of(self.config, lambda: self.here)
+        return Workflows(self._executor, self.store, self.clock, limits, workers, place)
+
+    @cached_property
+    def here(self) -> Here:  # what this node has for steps, measured when it is asked
+        from lite.capabilities.here import Here
+
+        return Here(self.did, self.config, self._ops, self.store)
 
     def run_invocation(self, data: bytes, *, limits: Limits | None = None) -> Answer:
         """Do what somebody else asks for, if their proofs allow it; the receipt names the
@@ -297,6 +307,7 @@ class Node:
             did=self.did,
             guest=limits or Limits.guest().clamp(self.config.limits),
             ops_allowed=self.config["ops.allowed_for_others"],
+            info=self.info,
         )
         return self._answer(settled)
 
@@ -322,8 +333,7 @@ class Node:
         """What `run` would do now. Runs nothing and starts nothing."""
         bounds = limits or self.config.limits
         mode = HOMESTAR if homestar else ""
-        settled = self._executor.known(instruction, bounds, mode)
-        if settled is not None:
+        if (settled := self._executor.known(instruction, bounds, mode)) is not None:
             return Forecast("cached", self._answer(settled))
         reason = self._executor.blocker(instruction, bounds, mode)
         return Forecast("run") if reason is None else Forecast("queued", reason=reason)
@@ -378,12 +388,9 @@ class Node:
     def receipt(self, ref: str | CID) -> Receipt:
         """A receipt by its CID, a unique part of it, or the CID of its instruction."""
         cid = ref if isinstance(ref, CID) else self.resolve(ref)
-        found = self.store.receipts.get(cid)
+        found = self.store.receipts.get(cid) or self.best_receipt(cid)
         if found is not None:
             return found
-        best = self.best_receipt(cid)
-        if best is not None:
-            return best
         raise NotFoundError(
             f"{cid} is neither a receipt nor an instruction with one here",
             hint="`ipvm receipt list` shows the receipts of this home.",
@@ -482,11 +489,6 @@ class Node:
         from lite import references
 
         return references.resolve(self.store, ref)
-
-
-def _policy(did: str, config: Config) -> TrustPolicy:
-    issuers, peers = frozenset(config.trust_issuers), config["trust.peers"]
-    return TrustPolicy(did, issuers, config.trust_confirmations, peers)
 
 
 def _nearby(store: Store, neighbours: Neighbours | None, config: Config) -> Nearby | None:

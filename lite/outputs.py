@@ -8,14 +8,16 @@ that the guest itself returned.
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 from lite.engine.base import Outcome
+from lite.engine.spool import Spooled
 from lite.errors import LimitError, UsageError
 from lite.frozen import field, frozen, replace
 from lite.ipld import dag_cbor, unixfs
 from lite.ipld.block import Block
-from lite.ipld.cid import DAG_CBOR
+from lite.ipld.cid import CID, DAG_CBOR
 from lite.limits import BLOCK_BYTES_MAX, INLINE_BYTES_MAX, Limits
 from lite.model.effects import BAD_EFFECTS, Effects
 from lite.model.instruction import WASM_RUN, Instruction
@@ -36,6 +38,7 @@ class Linked:
         code: the error's code, or "".
         trace: bytes, or a link to a file, or None.
         blocks: what `out` and `trace` link to.
+        more: the rest of it, made while it is written, anew each time: a large file.
     """
 
     out: Result
@@ -43,6 +46,22 @@ class Linked:
     code: str = ""
     trace: Any = None
     blocks: list[Block] = field(default_factory=list)
+    more: Iterable[Block] = ()
+
+
+class FileBlocks:
+    """The blocks of a file that is too large for memory."""
+
+    def __init__(self, spooled: Spooled) -> None:
+        self._spooled = spooled
+
+    def __iter__(self) -> Iterator[Block]:
+        return unixfs.file_blocks(self._spooled.open())
+
+    def root(self) -> CID:
+        for block in self:
+            cid = block.cid
+        return cid
 
 
 def link_large(outcome: Outcome) -> Linked:
@@ -51,6 +70,9 @@ def link_large(outcome: Outcome) -> Linked:
     trace: Any = outcome.trace or None
     if len(outcome.trace) > TRACE_INLINE_BYTES_MAX:
         trace = unixfs.write_file(io.BytesIO(outcome.trace), blocks.append)
+    if isinstance(outcome.ok, Spooled):
+        file = FileBlocks(outcome.ok)
+        return Linked(Result.of_ok(file.root()), "file", "", trace, blocks, file)
     if outcome.error is None:
         try:
             value, kind = link_value(_without_large_bytes(outcome, blocks), blocks)

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from lite.errors import CodecError, ConfigError
-from lite.quantities import parse_size, render_size
+from lite.quantities import parse_fuel, parse_size, render_fuel, render_size
 
 
 def parse_bool(text: str) -> bool:
@@ -33,6 +33,11 @@ def parse_count(text: str) -> int:
 def parse_quota(text: str) -> int | None:
     """A size in bytes, or None for “none”."""
     return None if text.strip().lower() == "none" else parse_size(text)
+
+
+def parse_fuel_cap(text: str) -> int | None:
+    """An amount of fuel, or None for “none”."""
+    return None if text.strip().lower() == "none" else parse_fuel(text)
 
 
 def parse_dids(text: str) -> tuple[str, ...]:
@@ -72,6 +77,44 @@ def parse_ops(text: str) -> tuple[str, ...]:
     return names
 
 
+def parse_words(text: str) -> tuple[str, ...]:
+    """Words such as tags, with blanks or commas between them."""
+    words = tuple(part for part in re.split(r"[\s,]+", text) if part)
+    for word in words:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:+/-]{0,63}", word):
+            raise ConfigError(f"“{word}” is not a word", hint="Write for example lab, eu-west.")
+    return words
+
+
+Gpus = tuple[tuple[str, "int | None"], ...]
+"""Name and bytes of memory each; None: it is not said."""
+
+
+def parse_gpus(text: str) -> Gpus | None:
+    """“auto” (None), “none” (nothing), or GPUs by name and memory with commas between them."""
+    if text.strip().lower() == "auto":
+        return None
+    if text.strip().lower() == "none":
+        return ()
+    return tuple(_gpu(part.strip()) for part in text.split(","))
+
+
+def _gpu(text: str) -> tuple[str, int | None]:
+    name, colon, size = text.partition(":")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._()+/-]{0,99}", name):
+        hint = "Write auto, none, or NAME:MEMORY each, for example NVIDIA A100:80G."
+        raise ConfigError(f"“{text}” is not a GPU", hint=hint)
+    return name.strip(), parse_size(size) if colon else None
+
+
+def render_gpus(gpus: Gpus | None) -> str:
+    """What `parse_gpus` reads back."""
+    if gpus is None:
+        return "auto"
+    told = (name if size is None else f"{name}:{render_size(size)}" for name, size in gpus)
+    return ", ".join(told) or "none"
+
+
 def parse_smtp(text: str) -> str | None:
     """The URL of a mail server, or None for “none”."""
     if text.strip().lower() == "none":
@@ -105,6 +148,38 @@ def render_quota(value: int | None) -> str:
     return "none" if value is None else render_size(value)
 
 
+def render_fuel_cap(value: int | None) -> str:
+    """What `parse_fuel_cap` reads back."""
+    return "none" if value is None else render_fuel(value)
+
+
 def render_optional(value: Path | str | None) -> str:
     """What `parse_path` and the like read back."""
     return "none" if value is None else str(value)
+
+
+def parse_listen(text: str) -> str | None:
+    """`IP:PORT`, or None for “none”."""
+    from ipaddress import ip_address
+
+    told = text.strip()
+    if told.lower() == "none":
+        return None
+    host, _, port = told.rpartition(":")
+    try:
+        ip_address(host.strip("[]"))
+    except ValueError:
+        port = ""
+    if not (port.isascii() and port.isdigit() and int(port) < 65_536):
+        raise ConfigError(
+            f"“{text}” is not an address with a port", hint="Write for example 127.0.0.1:8080."
+        )
+    return told
+
+
+def parse_unit(text: str) -> str:
+    """The name of a unit: a word."""
+    told = text.strip()
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:+/-]{0,63}", told):
+        raise ConfigError(f"“{text}” is not a word", hint="Write for example cent.")
+    return told

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from lite.engine.stop import Stop
-from lite.errors import CodecError, IntegrityError, NotFoundError, UsageError
-from lite.frozen import frozen
+from lite.errors import CodecError, IntegrityError, NotFoundError, QueuedError, UsageError
+from lite.frozen import field, frozen
 from lite.ipld import unixfs
 from lite.ipld.block import Block
 from lite.ipld.cid import CID, DAG_CBOR
@@ -18,6 +18,7 @@ from lite.store import Store
 from lite.store.finished import Finished
 
 __all__ = [
+    "NotHere",
     "Reified",
     "Results",
     "Settled",
@@ -27,6 +28,18 @@ __all__ = [
     "said_again",
     "way_to_module",
 ]
+
+
+class NotHere(QueuedError):
+    """Another node may have what this one lacks for an instruction.
+
+    Attributes:
+        lacks: "op", "input" or "module".
+    """
+
+    def __init__(self, message: str, lacks: str, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.lacks = lacks
 
 
 @frozen
@@ -52,7 +65,8 @@ class Warrant:
         invocation: its CID.
         claim: the name under which it was claimed.
         block: the invocation itself, which is kept with its receipt.
-        permit: raises the refusal when the instruction, awaits filled in, is not allowed.
+        permit: raises the refusal when the instruction, awaits filled in, is not allowed. To be
+            asked always: more than awaits may be left open.
     """
 
     ran: CID
@@ -118,12 +132,14 @@ class Watch:
         on_trace: gets what the guest writes, from the thread that runs it.
         stop: ends it.
         for_others: it runs for somebody else than the owner (see `Ready.for_others`).
+        needs: of the machine, see `Ready.needs`.
     """
 
     deadline: float | None = None
     on_trace: Callable[[bytes], None] | None = None
     stop: Stop | None = None
     for_others: bool = False
+    needs: Mapping[str, Any] = field(default_factory=dict)
 
 
 Results = Callable[[CID], Receipt | None]

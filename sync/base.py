@@ -113,6 +113,10 @@ class Accepted:
 class RangeSource(Protocol):
     """A set in the order of (time, id), by position."""
 
+    @property
+    def reads(self) -> int:
+        """Rows that had to be read until now; 0 where all is in memory."""
+
     def __len__(self) -> int: ...
 
     def item(self, at: int) -> Bound: ...

@@ -16,7 +16,7 @@ from sync.meter import Meter
 from sync.reconcile import FINE, Outcome, Reconciler
 from sync.rules import CURSOR_GAP_MAX
 
-CPU_S_MAX: Final = 2.0  # for one peer's comparisons in a minute
+READS_MAX: Final = 50_000  # rows that one message may make the responder read
 _ROUND_FRAMES: Final = 8  # beyond two for each level of the tree
 
 
@@ -37,15 +37,18 @@ class Round:
 class Comparison:
     """Both roles. What the responder keeps is only how much time its answers took.
 
+    Args:
+        spent: seconds for answers to this peer, in this session and others.
+
     Attributes:
         round: under way at the initiator.
         bytes_max: of a message that the peer reads.
     """
 
-    def __init__(self, store: ItemStore, clock: Clock) -> None:
+    def __init__(self, store: ItemStore, clock: Clock, spent: Meter) -> None:
         self._store = store
         self._clock = clock
-        self._cpu = Meter(CPU_S_MAX, CPU_S_MAX / 60)
+        self._spent = spent
         self.bytes_max = COMPARE_BYTES_MAX
         self.round: Round | None = None
 
@@ -77,10 +80,13 @@ class Comparison:
             ReconcileError: the message cannot be read.
         """
         began = self._clock.monotonic()
+        if self._spent.full_s(began):
+            return None
         with self._store.ranges() as source:
-            outcome = Reconciler(source, self.bytes_max, split=FINE).reconcile(message)
+            how = Reconciler(source, self.bytes_max, split=FINE, reads_max=READS_MAX)
+            outcome = how.reconcile(message)
         ended = self._clock.monotonic()
-        return outcome.reply if self._cpu.add(ended - began, ended) else None
+        return outcome.reply if self._spent.add(ended - began, ended) else None
 
 
 def way_on(hello: Hello, mine: Summary, store: ItemStore, *, audit: bool) -> int:

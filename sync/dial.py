@@ -9,6 +9,7 @@ import asyncio
 import os
 import ssl
 from contextlib import AsyncExitStack, suppress
+from io import BytesIO
 from socket import SHUT_RDWR
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +21,7 @@ from sync.channel import checked_frame
 from sync.errors import AuthError, ChannelClosed, ChannelError, FrameError, Unreachable, WrongPeer
 from sync.keys import ChannelKey, nonce
 from sync.messages import FRAME_BYTES_MAX
+from sync.within import within
 
 PATH_SETS: Final = "/sync/1/set/"  # and the set's name in hexadecimal
 PATH_BLOCKS: Final = "/sync/1/blocks"
@@ -54,7 +56,7 @@ class WebChannel:
         checked_frame(frame)
         try:
             async with self._sending:
-                await asyncio.wait_for(self._socket.send_bytes(frame), SEND_S_MAX)
+                await within(self._socket.send_bytes(frame), SEND_S_MAX)
         except asyncio.TimeoutError:
             abort(self._socket)
             raise ChannelClosed(f"{self.peer} read nothing for {SEND_S_MAX:.0f} s") from None
@@ -80,9 +82,16 @@ class WebChannel:
         Raises:
             ChannelError: the other end dialled this channel.
         """
+        return self._http("GET").ask("GET", f"https://{self.address}{path}", headers or {}, None)
+
+    def post(self, path: str, body: bytes, headers: dict[str, str] | None = None) -> Any:
+        """POST a body to a path of the server, in the same way as `get`."""
+        return self._http("POST").ask("POST", f"https://{self.address}{path}", headers or {}, body)
+
+    def _http(self, verb: str) -> _Gateway:
         if self._gateway is None:
-            raise ChannelError(f"{self.peer} dialled: only the end that dialled can GET")
-        return self._gateway.get(f"https://{self.address}{path}", headers or {})
+            raise ChannelError(f"{self.peer} dialled: only the end that dialled can {verb}")
+        return self._gateway
 
 
 class _Gateway:
@@ -93,9 +102,11 @@ class _Gateway:
         self._tls = tls
         self._token = token
 
-    def get(self, url: str, headers: dict[str, str]) -> Any:
-        return self.http.get(
+    def ask(self, verb: str, url: str, headers: dict[str, str], body: bytes | None) -> Any:
+        return self.http.request(
+            verb,
             url,
+            data=None if body is None else BytesIO(body),
             headers={"Authorization": f"Bearer {self._token.hex()}", **headers},
             ssl=self._tls,
             allow_redirects=False,
@@ -151,7 +162,7 @@ async def dial(
         undo.push_async_callback(http.close)
         try:
             opening = _open(undo, http, pin, key, (address, set), heartbeat_s)
-            channel = await asyncio.wait_for(opening, DIAL_S_MAX)
+            channel = await within(opening, DIAL_S_MAX)
         except asyncio.TimeoutError:
             raise Unreachable(f"{address} did not answer in {DIAL_S_MAX:.0f} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -237,7 +248,7 @@ async def close_socket(socket: Socket, code: int, reason: str) -> None:
     """Say goodbye; a peer that does not listen is cut off after `CLOSE_S_MAX`."""
     try:
         text = reason.encode()[:120]
-        await asyncio.wait_for(socket.close(code=code, message=text), CLOSE_S_MAX)
+        await within(socket.close(code=code, message=text), CLOSE_S_MAX)
     except (asyncio.TimeoutError, OSError, RuntimeError, aiohttp.ClientError):
         abort(socket)
 

@@ -63,7 +63,7 @@ CREATE TABLE IF NOT EXISTS sync_cursor (
 
 _BUCKET_BITS: Final = 12
 _OPEN_ROWS_MAX: Final = 100_000  # rows kept in memory, unless one bucket alone has more
-_VARIABLES_MAX: Final = 500
+_VARIABLES: Final = (1, 16, 128, 512)
 _HERE: Final = 0  # the number of this node itself, whose row has the epoch
 _ENTRY: Final = (
     "SELECT e.seq, e.id, e.time, e.size, e.lane, n.did FROM sync_entry AS e"
@@ -164,6 +164,10 @@ class SetIndex:
         if self._ranges is None or self._ranges.content != content:
             self._ranges = SqlRanges(self._db, self._no, content)
         return self._ranges
+
+    def relax(self) -> None:
+        """Drop the rows that comparisons have read: they are read again when they are needed."""
+        self._ranges = None
 
     def held(self, ids: Collection[bytes]) -> set[bytes]:
         """Those that are in the set."""
@@ -286,6 +290,7 @@ class SqlRanges:
             self._sums.append((self._sums[-1] + int.from_bytes(total, "little")) % MODULUS)
         self._open: dict[int, tuple[list[Bound], list[int]]] = {}
         self._open_rows = 0
+        self.reads = 0
 
     def __len__(self) -> int:
         return self._starts[-1]
@@ -335,6 +340,7 @@ class SqlRanges:
             sums = list(accumulate((int.from_bytes(id, "little") for _, id in rows), initial=0))
             found = rows, sums
             self._open_rows += len(rows)
+            self.reads += len(rows)
             while self._open and self._open_rows > _OPEN_ROWS_MAX:
                 self._open_rows -= len(self._open.pop(next(iter(self._open)))[0])
         self._open[place] = found
@@ -360,7 +366,9 @@ def marks(values: Collection[bytes]) -> str:
 
 
 def parts(ids: Collection[bytes]) -> Iterator[list[bytes]]:
-    """As many at a time as one statement takes."""
+    """As many at a time as one statement takes, the last repeated up to one of a few lengths: each
+    length is a statement of its own, which every connection keeps, with kilobytes for each."""
     left = iter(ids)
-    while part := list(islice(left, _VARIABLES_MAX)):
-        yield part
+    while part := list(islice(left, _VARIABLES[-1])):
+        length = next(length for length in _VARIABLES if length >= len(part))
+        yield part + part[-1:] * (length - len(part))

@@ -23,3 +23,8 @@ class Meter:
         self._at = now
         self._level = max(0.0, self._level - gone + amount)
         return self._level <= self._burst
+
+    def full_s(self, now: float) -> float:
+        """Seconds until it holds again; 0: it does."""
+        self.add(0.0, now)
+        return max(0.0, self._level - self._burst) / self._per_second

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from sync.within import within
+
 Asked = tuple[bytes, bytes]  # a set and a question
 
 
@@ -29,7 +31,7 @@ class Questions:
         question = self._open[asked]
         question.users += 1
         try:
-            return await asyncio.wait_for(asyncio.shield(question.answer), within_s)
+            return await within(asyncio.shield(question.answer), within_s)
         except asyncio.TimeoutError:
             return ()
         finally:

@@ -51,6 +51,7 @@ class Vector:
         self._items = sorted(items)
         numbers = (int.from_bytes(id, "little") for _, id in self._items)
         self._sums = list(accumulate(numbers, initial=0))
+        self.reads = 0
 
     def __len__(self) -> int:
         return len(self._items)
@@ -188,6 +189,8 @@ class Reconciler:
     Args:
         source: this side's set; it may be another one, or have grown, for each message.
         limit: bytes of a message; 0: no limit.
+        reads_max: rows of the source to read for one message. What it says beyond that is answered
+            with one fingerprint of the rest, as where there is no room; 0: no limit.
     """
 
     def __init__(
@@ -197,6 +200,7 @@ class Reconciler:
         *,
         initiator: bool = False,
         split: Split = REFERENCE,
+        reads_max: int = 0,
     ) -> None:
         if limit and limit < FRAME_BYTES_MIN:
             raise ValueError(f"a limit below {FRAME_BYTES_MIN} bytes leaves no room for a range")
@@ -204,6 +208,7 @@ class Reconciler:
         self._limit = limit
         self._initiator = initiator
         self._how = split
+        self._reads_max = reads_max
 
     def initiate(self) -> bytes:
         """The first message. From here on this side is the initiator."""
@@ -265,7 +270,11 @@ class Reconciler:
 
     def _ranges(self, reader: _Reader) -> list[_Range]:
         source, start, ranges = self._source, 0, list[_Range]()
-        while reader.more():
+        before, bound = source.reads, (0, b"")
+        while reader.more() and bound[0] != INFINITY:  # nothing is behind the end
+            if self._reads_max and source.reads - before > self._reads_max:
+                ranges.append(_Range(start, len(source), _END, _FINGERPRINT, b"", True))
+                break
             bound, mode = reader.bound(), reader.varint()
             end = len(source) if bound[0] == INFINITY else source.lower(start, bound)
             content, differs = b"", False

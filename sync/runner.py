@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from sync.allowance import Allowances
 from sync.base import BlockSource, ItemStore, Verifier
 from sync.channel import Channel
 from sync.discovery import Discovery, Sighting
@@ -33,7 +34,7 @@ from sync.wall import WallClock
 
 if TYPE_CHECKING:
     from sync.dial import WebChannel
-    from sync.transport import Listener, PeerHandler
+    from sync.transport import Listener, PeerHandler, Post
 
 TALKS_MAX: Final = 128
 DIALS_MAX: Final = 8
@@ -54,12 +55,15 @@ class SyncSet:
 
     Attributes:
         name: 32 bytes; both sides give a set the same name.
+        features: words for the peer's application, said with the hello; a session ends at `poke`
+            when they are others.
     """
 
     name: bytes
     store: ItemStore
     verifier: Verifier
     blocks: BlockSource | None = None
+    features: tuple[str, ...] = ()
 
 
 class Runner:
@@ -69,7 +73,7 @@ class Runner:
         sets_for: the sets that are shared with a peer at this moment; none for a stranger. It is
             asked for every channel, so a right that is taken away ends what it allowed at `poke`.
         listen: (IP, port) to listen on; port 0 picks a free one.
-        routes: GET paths for peers with an open channel, as for `transport.Listener`.
+        routes, posts: paths for peers with an open channel, as for `transport.Listener`.
         discovery: makes the discovery for the port that this node listens on.
         on_notice: told what happens, on the event loop; it must not wait.
     """
@@ -83,6 +87,7 @@ class Runner:
         *,
         listen: Sequence[tuple[str, int]] = (),
         routes: Iterable[tuple[str, PeerHandler]] = (),
+        posts: Iterable[Post] = (),
         discovery: Callable[[int], Discovery] | None = None,
         heartbeat_s: float = HEARTBEAT_S,
         on_notice: Callable[[Notice], None] | None = None,
@@ -95,12 +100,14 @@ class Runner:
         self._clock = clock
         self._listen = tuple(listen)
         self._routes = tuple(routes)
+        self._posts = tuple(posts)
         self._make_discovery = discovery
         self._discovery: Discovery | None = None
         self._heartbeat_s = heartbeat_s
         self._notice = on_notice or _nobody
         self._listener: Listener | None = None
         self._claims: dict[bytes, Claims] = {}
+        self._allowances = Allowances(clock)
         self._talks: dict[Key, Talk] = {}
         self._dialling: set[str] = set()
         self._why: dict[str, str] = {}
@@ -124,7 +131,11 @@ class Runner:
             from sync.transport import Listener
 
             self._listener = Listener(
-                self._key, self._incoming, routes=self._routes, heartbeat_s=self._heartbeat_s
+                self._key,
+                self._incoming,
+                routes=self._routes,
+                posts=self._posts,
+                heartbeat_s=self._heartbeat_s,
             )
             self.listening = tuple(await self._listener.start(self._listen))
             port = self.listening[0][1]
@@ -141,9 +152,10 @@ class Runner:
         await asyncio.gather(*(talk.close(DONE, "stopping") for talk in self.talks()))
         if self._listener is not None:
             await self._listener.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._tasks:  # one that ends may begin another, such as a goodbye
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def talks(self) -> list[Talk]:
         """The conversations of this moment."""
@@ -158,8 +170,11 @@ class Runner:
     def poke(self) -> None:
         """Peers, rights or addresses changed: end what is not allowed any more, dial who is due."""
         for (did, name), talk in list(self._talks.items()):
-            if not any(one.name == name for one in self._sets_for(did)):
+            shared = next((one for one in self._sets_for(did) if one.name == name), None)
+            if shared is None:
                 self._spawn(talk.close(UNAUTHORISED, "not allowed any more", STRANGER_RETRY_S))
+            elif shared.features != talk.session.features:
+                self._spawn(talk.close(DONE, "what is shared has changed"))
         self._poked.set()
 
     async def ask(self, name: bytes, question: bytes, within_s: float) -> tuple[bytes, ...]:
@@ -249,7 +264,7 @@ class Runner:
                 channel = await self._reach(did, addresses, shared.name)
                 self._book.met(did, channel.address)
                 addresses = (channel.address,)
-                if self._takes_over(channel):
+                if self._takes_over(channel) and not self._stopping:
                     self._spawn(self._converse(channel, shared))
                 else:
                     await channel.close("there is another channel")
@@ -316,7 +331,8 @@ class Runner:
             self._book.missed(channel.peer)
             await _refuse(channel, BUSY, FULL_RETRY_S)
             return
-        talk = Talk(session, channel, self._clock.monotonic(), self._heard)
+        spent = partial(self._allowances.spent, channel.peer)
+        talk = Talk(session, channel, self._clock.monotonic(), self._heard, spent)
         old = self._talks.get(key)
         self._talks[key] = talk
         if old is not None:
@@ -337,6 +353,7 @@ class Runner:
         rules = Rules(
             budget=self._book.budget(did),
             audit=audit,
+            features=shared.features,
             hints=hints_for(did, self._key.did, port, self._book),
         )
         return Session(
@@ -348,6 +365,7 @@ class Runner:
             self._clock,
             blocks=shared.blocks,
             claims=self._claims.setdefault(shared.name, Claims()),
+            allowance=self._allowances.of(did),
             rules=rules,
         )
 

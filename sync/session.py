@@ -21,12 +21,12 @@ from sync import messages as msg
 from sync import rules as bounds
 from sync import standing
 from sync.agreement import Agreement
+from sync.allowance import Allowance
 from sync.base import START, BlockSource, Clock, ItemStore, Phase, Position, Verifier
 from sync.comparison import Comparison, way_on
 from sync.errors import FrameError, OrderError, ProtocolError, StoreError, StoreFull
 from sync.events import Closed, Differs, Event, Greeted, Status, Stored, Synced
 from sync.intake import PUSH_BYTES_MAX, Claims, Intake, Taken
-from sync.meter import Meter
 from sync.outlet import FRAME_BYTES_MIN, Outlet
 from sync.rules import Rules
 
@@ -38,6 +38,7 @@ class Session:
         me, peer: DIDs; the channel has proved the peer's. The lower one starts comparisons.
         set_name: 32 bytes; a peer that may not see the set never gets here.
         claims: shared by all sessions of this node about this set.
+        allowance: shared by all sessions of this node with this peer.
 
     Raises:
         StoreError: the set cannot be read; `status` raises it too, everything else ends with it.
@@ -54,6 +55,7 @@ class Session:
         *,
         blocks: BlockSource | None = None,
         claims: Claims | None = None,
+        allowance: Allowance | None = None,
         rules: Rules | None = None,
     ) -> None:
         if me == peer:
@@ -62,13 +64,15 @@ class Session:
         self.peer = peer
         self.phase: Phase = "hello"
         self.ignored = self.bytes_in = self.bytes_out = 0
+        self.brings = False  # the last frame taken, or made by `to_send`, holds items
         self._rules = rules or Rules()
+        self.features = self._rules.features
         self._store = store
         self._clock = clock
         self._intake = Intake(store, verifier, peer, claims or Claims(), self._rules.budget)
         self._outlet = Outlet(store, blocks, peer)
-        self._comparison = Comparison(store, clock)
-        self._control = Meter(bounds.CONTROL_BYTES_MAX, bounds.CONTROL_BYTES_PER_S)
+        self._allowed = allowance or Allowance()
+        self._comparison = Comparison(store, clock, self._allowed.comparing)
         self._events: list[Event] = []
         self._ack: msg.Ack | None = None
         self._state: msg.State | None = None
@@ -94,6 +98,7 @@ class Session:
 
     def receive(self, frame: bytes) -> list[Event]:
         """Take one frame of the peer. Errors of the peer end the session; none is raised."""
+        self.brings = False
         if self.phase != "closed":
             self.bytes_in += len(frame)
             self._active = True
@@ -108,6 +113,7 @@ class Session:
             message = self._next()
             if message is not None:
                 self._active = True
+                self.brings = isinstance(message, msg.Give)
                 made.append(msg.encode(message))
 
         self._guarded(make)
@@ -183,7 +189,8 @@ class Session:
             raise FrameError(f"a frame of {len(frame)} bytes: this side told how much it reads")
         message = msg.parse(frame)
         now = self._clock.monotonic()
-        if not isinstance(message, msg.Give) and not self._control.add(len(frame), now):
+        self.brings = isinstance(message, msg.Give)
+        if not self.brings and not self._allowed.control.add(len(frame) + bounds.FRAME_COST, now):
             self._end(
                 msg.BUSY, "too much traffic that brings nothing", blame=True, retry_s=bounds.RETRY_S
             )
@@ -271,7 +278,7 @@ class Session:
 
     def _on_want(self, want: msg.Want) -> None:
         known = self._outlet.want(want.ids)
-        self._control.add(-known * bounds.WANT_CREDIT, self._clock.monotonic())
+        self._allowed.control.add(-known * bounds.WANT_CREDIT, self._clock.monotonic())
 
     def _on_ack(self, ack: msg.Ack) -> None:
         self._outlet.ack(ack)
@@ -280,6 +287,7 @@ class Session:
         self._apply(self._intake.miss(miss.ids))
 
     def _on_ask(self, ask: msg.Ask) -> None:
+        self._allowed.control.add(len(ask.questions) * bounds.ASK_COST, self._clock.monotonic())
         self._outlet.ask(ask.questions)
 
     def _on_state(self, state: msg.State) -> None:
@@ -434,7 +442,7 @@ class Session:
         if taken.events:
             self._owed_at = now
         if stored := sum(len(one.ids) for one in taken.events if isinstance(one, Stored)):
-            self._control.add(-stored * bounds.CONTROL_CREDIT, now)
+            self._allowed.control.add(-stored * bounds.CONTROL_CREDIT, now)
             self.notify()
         if self._intake.has_elsewhere and self._claims_at is None:
             self._claims_at = now + bounds.CLAIMS_POLL_S

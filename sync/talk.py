@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from time import thread_time
 from typing import Final
 
 from sync.channel import Channel
 from sync.errors import ChannelError, FrameError
 from sync.events import Closed, Event
 from sync.session import Session
+from sync.within import within
 
 _WAIT_S_MIN: Final = 0.01
 _GOODBYE_S_MAX: Final = 2.0
 
 OnEvents = Callable[["Talk", Sequence[Event]], None]
+Spent = Callable[[float], float]
 
 
 class Talk:
@@ -22,10 +25,17 @@ class Talk:
 
     Args:
         on_events: told what the session says, on the event loop, in order; it must not wait.
+        spent: told the seconds of the processor that went into what brought no items; for how many
+            seconds the peer is not to be listened to now.
     """
 
     def __init__(
-        self, session: Session, channel: Channel, began_at: float, on_events: OnEvents
+        self,
+        session: Session,
+        channel: Channel,
+        began_at: float,
+        on_events: OnEvents,
+        spent: Spent = lambda _: 0.0,
     ) -> None:
         self.session = session
         self.channel = channel
@@ -33,6 +43,8 @@ class Talk:
         self.closed: Closed | None = None
         self.done = asyncio.Event()
         self._on_events = on_events
+        self._spent = spent
+        self._unheard_s = 0.0
         self._moved = asyncio.Event()
 
     async def run(self) -> None:
@@ -64,7 +76,7 @@ class Talk:
         self._tell(self.session.close(code, reason, retry_s))
         self._moved.set()
         try:
-            await asyncio.wait_for(self.done.wait(), _GOODBYE_S_MAX)
+            await within(self.done.wait(), _GOODBYE_S_MAX)
         except asyncio.TimeoutError:
             await self.channel.close(reason)
             await self.done.wait()
@@ -79,9 +91,13 @@ class Talk:
                 self._tell(self.session.lost())
                 self._moved.set()
                 return
+            began = thread_time()
             self._tell(self.session.receive(frame))
+            self._count(began)
             self._moved.set()
-            await asyncio.sleep(0)  # a peer with much to say does not keep others from talking
+            # A peer with much to say does not keep others from talking.
+            unheard_s, self._unheard_s = self._unheard_s, 0.0
+            await asyncio.sleep(unheard_s)
 
     async def _write(self, reading: asyncio.Task[None]) -> None:
         loop = asyncio.get_running_loop()
@@ -90,7 +106,7 @@ class Talk:
             if reading.done():
                 reading.result()  # a fault of this program ends the talk, and is seen
             self._tell(self.session.tick())  # what is due now may be something to send
-            while (frame := self.session.to_send()) is not None:
+            while (frame := self._made()) is not None:
                 await self.channel.send(frame)
             if self.closed is not None:
                 return
@@ -101,6 +117,17 @@ class Talk:
             await self._moved.wait()
             if alarm is not None:
                 alarm.cancel()
+
+    def _made(self) -> bytes | None:
+        began = thread_time()
+        frame = self.session.to_send()
+        if frame is not None:
+            self._count(began)
+        return frame
+
+    def _count(self, began: float) -> None:
+        if not self.session.brings:
+            self._unheard_s = max(self._unheard_s, self._spent(thread_time() - began))
 
     def _tell(self, events: Sequence[Event]) -> None:
         for event in events:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from hashlib import sha256
 from typing import Any, Final
@@ -32,8 +33,11 @@ from sync.door import Door, Guest
 from sync.errors import ChannelError, FrameError, IdentityError
 from sync.keys import ChannelKey, nonce
 from sync.noise import counting
+from sync.within import within
 
 PROOF_S_MAX: Final = 5.0
+BODY_S_MAX: Final = 60.0  # for the body of a POST to come whole
+BODIES_MAX: Final = 4  # of one peer that are on their way at once
 _BACKLOG: Final = 128
 _IDLE_S_MAX: Final = 60.0
 _NO_SOCKETS_LEFT: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -41,6 +45,9 @@ _NO_SOCKETS_WAIT_S: Final = 1.0
 
 OnChannel = Callable[[WebChannel], Awaitable[None]]
 PeerHandler = Callable[[web.Request, str], Awaitable[web.StreamResponse]]
+BodyHandler = Callable[[web.Request, str, bytes], Awaitable[web.StreamResponse]]
+Post = tuple[str, BodyHandler, int]
+"""A path for POST, its handler, and the most bytes that a body may have."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -52,6 +59,9 @@ class Listener:
             when it returns.
         routes: other paths for GET, as aiohttp spells them, each with a handler that is given the
             request and the did:key of the peer. Whoever has no channel open gets 401.
+        posts: paths for POST. The body has come whole when the handler is called with it; one that
+            is longer than the path takes gets 413, one that comes too slowly 408, and a peer that
+            sends more than `BODIES_MAX` at once 429.
     """
 
     def __init__(
@@ -60,6 +70,7 @@ class Listener:
         on_channel: OnChannel,
         *,
         routes: Iterable[tuple[str, PeerHandler]] = (),
+        posts: Iterable[Post] = (),
         heartbeat_s: float = HEARTBEAT_S,
         proof_s_max: float = PROOF_S_MAX,
     ) -> None:
@@ -75,9 +86,10 @@ class Listener:
         self._tokens: dict[bytes, str] = {}
         self._sockets: list[socket.socket] = []
         self._open: set[web.WebSocketResponse] = set()
+        self._bodies: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._http = web.AppRunner(
-            self._application(routes),
+            self._application(routes, posts),
             access_log=None,
             logger=counting(self._count_garbled),
             handle_signals=False,
@@ -122,12 +134,16 @@ class Listener:
     def _count_garbled(self) -> None:
         self.garbled += 1
 
-    def _application(self, routes: Iterable[tuple[str, PeerHandler]]) -> web.Application:
+    def _application(
+        self, routes: Iterable[tuple[str, PeerHandler]], posts: Iterable[Post]
+    ) -> web.Application:
         app = web.Application()
         app.router.add_get(PATH_SETS + "{set:[0-9a-f]{64}}", self._frames)
         app.router.add_get(PATH_BLOCKS, self._blocks)
         for path, handler in routes:
             app.router.add_get(path, self._for_peers(handler))
+        for path, taker, bytes_max in posts:
+            app.router.add_post(path, self._for_peers(self._with_body(taker, bytes_max)))
         return app
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -224,6 +240,23 @@ class Listener:
 
         return answer
 
+    def _with_body(self, handler: BodyHandler, bytes_max: int) -> PeerHandler:
+        async def answer(request: web.Request, did: str) -> web.StreamResponse:
+            if self._bodies[did] >= BODIES_MAX:
+                raise web.HTTPTooManyRequests(text="too many requests at once\n")
+            self._bodies[did] += 1
+            try:
+                body = await within(_body(request, bytes_max), BODY_S_MAX)
+            except asyncio.TimeoutError:
+                raise web.HTTPRequestTimeout(text="the body did not come in time\n") from None
+            finally:
+                self._bodies[did] -= 1
+                if not self._bodies[did]:
+                    del self._bodies[did]
+            return await handler(request, did, body)
+
+        return answer
+
     def _peer_of(self, request: web.Request) -> str | None:
         scheme, _, text = request.headers.get("Authorization", "").partition(" ")
         try:
@@ -271,6 +304,19 @@ def _cut_if_unproved(transport: asyncio.BaseTransport, guest: Guest) -> None:
     if not guest.proved:
         assert isinstance(transport, asyncio.WriteTransport)
         transport.abort()
+
+
+async def _body(request: web.Request, bytes_max: int) -> bytes:
+    if (request.content_length or 0) > bytes_max:
+        raise web.HTTPRequestEntityTooLarge(bytes_max, request.content_length or 0)
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.content.iter_any():
+        size += len(part)
+        if size > bytes_max:
+            raise web.HTTPRequestEntityTooLarge(bytes_max, size)
+        parts.append(part)
+    return b"".join(parts)
 
 
 async def _wait_for_end(channel: WebChannel) -> None:

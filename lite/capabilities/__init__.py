@@ -1,22 +1,26 @@
 """What this node has for steps, measured: the processor, memory, disk, GPUs, engine, operations.
 
-Measuring starts short processes (an interpreter that loads the engine, `nvidia-smi`) and takes up
-to a second, on machines with slow drivers more; whoever needs it often keeps the value.
+GPUs that their owner has written down (`node.gpus`) are not looked for. Measuring starts short
+processes (an interpreter that loads the engine, `nvidia-smi`) and takes up to a second, on machines
+with slow drivers more; whoever needs it often keeps the value (`lite.capabilities.here`).
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from lite.capabilities import gpus, machine
 from lite.config import Config
-from lite.needs.capabilities import UNBOUNDED, Capabilities
+from lite.errors import QueuedError
+from lite.frozen import replace
+from lite.limits import Limits
+from lite.needs.capabilities import UNBOUNDED, Capabilities, Gpu
 from lite.ops.base import Op
-from lite.ops.registry import Unusable
+from lite.ops.registry import Ops, Unusable
 
 __all__ = ["engine_features", "measure", "usable_ops"]
 
@@ -37,7 +41,6 @@ def measure(
     config: Config,
     ops: Mapping[str, Op],
     *,
-    tags: Collection[str] = (),
     stored_bytes: int = 0,
 ) -> Capabilities:
     """What this node has for steps of its owner, who bounds himself: `lite.needs.capabilities.
@@ -46,25 +49,61 @@ def measure(
     Args:
         did: of the node.
         ops: its operations by name.
-        tags: what its owner calls it.
         stored_bytes: what is stored in the home already, counted against `store.quota`.
     """
     uname = os.uname()
-    return Capabilities(
+    own = Capabilities(
         did,
         arch=uname.machine,
         system=uname.sysname.lower(),
         cores=machine.cores(),
         memory_bytes=machine.memory_bytes(),
         disk_bytes=_disk_bytes(config, stored_bytes),
-        gpus=gpus.find().gpus,
+        gpus=gpus.find().gpus if config["node.gpus"] is None else _configured_gpus(config),
         engine=engine_features(config.engine),
         ops=usable_ops(config, ops),
-        tags=tuple(sorted(set(tags))),
-        limits=UNBOUNDED,
+        tags=tuple(sorted(set(config["node.tags"]))),
+        limits=_bounds(config),
         module_bytes=config.engine_caps.module_bytes,
         fetch_bytes=config["peers.fetch_bytes"],
     )
+    return _with_cluster(own, ops, has_gpus=config["node.gpus"] is not None)
+
+
+def _with_cluster(own: Capabilities, ops: Mapping[str, Op], *, has_gpus: bool) -> Capabilities:
+    """The same with the most that any machine has to which operations are handed (`ops.through`).
+
+    Args:
+        has_gpus: the owner wrote down which GPUs there are.
+    """
+    try:
+        machines = ops.machines() if isinstance(ops, Ops) else None
+    except QueuedError:
+        return own  # nor are there operations
+    if not machines:
+        return own
+    found = replace(
+        own,
+        cores=max(one.cores for one in machines),
+        memory_bytes=max(one.memory_bytes for one in machines),
+    )
+    most = max((one.gpus for one in machines), key=len)
+    return found if has_gpus else replace(found, gpus=tuple(Gpu(_maker(n), n) for n in most))
+
+
+def _bounds(config: Config) -> Limits:
+    cap = config["limits.fuel_cap"]
+    return UNBOUNDED if cap is None else replace(UNBOUNDED, fuel=cap)
+
+
+def _configured_gpus(config: Config) -> tuple[Gpu, ...]:
+    """Those that the owner has written down; the first word of a name is taken for the maker."""
+    written: tuple[tuple[str, int | None], ...] = config["node.gpus"]
+    return tuple(Gpu(_maker(name), name, memory_bytes) for name, memory_bytes in written)
+
+
+def _maker(name: str) -> str:
+    return name.partition(" ")[0].lower()
 
 
 def usable_ops(config: Config, ops: Mapping[str, Op]) -> tuple[str, ...]:

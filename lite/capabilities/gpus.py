@@ -19,8 +19,8 @@ from typing import Final
 from lite.environment import environment
 from lite.frozen import frozen
 from lite.limits import MIB
+from lite.model.requires import GPUS_MAX
 from lite.needs.capabilities import NAME_CHARS_MAX, Gpu
-from lite.needs.requirements import GPUS_MAX
 
 TOOL: Final = "nvidia-smi"
 ANSWER_S: Final = 10.0  # drivers without persistence need seconds for each GPU

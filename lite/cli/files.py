@@ -100,18 +100,13 @@ def _add_any(shell: Shell, node: Node, path: str, profile: str | None) -> CID:
     if path == "-":
         with metered(shell, read_stdin(), "add -") as stream:
             return node.add(stream, profile=profile)
-    from lite.files import flat_folders, left_out, open_file
+    from lite.files import left_out, open_file
 
     if Path(path).is_dir():
         cid = node.add(path, profile=profile)
         if missing := left_out(Path(path)):
             shell.note(
                 f"ipvm: {file_name(path)}: left out {missing} symbolic links and special files"
-            )
-        for large in flat_folders(Path(path)):
-            shell.note(
-                f"ipvm: {file_name(str(large))}: kept as one block; other tools spread a folder of "
-                "this size over several (HAMT), so that its CID there is another"
             )
         return cid
 

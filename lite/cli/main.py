@@ -48,6 +48,9 @@ VERBS = {
     "Other nodes": {
         "peers": "peers:peers",
         "sync": "sync:sync",
+        "provider": "provider:provider",
+        "queue": "queue:queue",
+        "capabilities": "capabilities:capabilities",
     },
     "This node": {
         "status": "status:status",

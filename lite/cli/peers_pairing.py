@@ -156,6 +156,7 @@ class _Wait:
 
         from lite.daemon.meeting import parse_listen
         from lite.peering.peering import SERVICE_PORT, Peering
+        from sync.within import within
 
         taken = asyncio.Event()
 
@@ -184,7 +185,7 @@ class _Wait:
             _print(self.shell, invitation, self.node.clock.now() + self.lasts_s, self.qr)
             while not self.invitations.taken_by(secret):
                 taken.clear()
-                await asyncio.wait_for(taken.wait(), self.lasts_s)
+                await within(taken.wait(), self.lasts_s)
         except asyncio.TimeoutError:
             return ""
         finally:

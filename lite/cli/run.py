@@ -17,12 +17,7 @@ from lite.cli.arguments import (
 from lite.cli.command import HELP_NAMES, NEGATIVE, REST, Verb, offers
 from lite.cli.engine_options import engine_options
 from lite.cli.guest_lines import GuestLines
-from lite.cli.operation import (
-    check_operation,
-    make_operation,
-    refuse_network,
-    refuse_telling,
-)
+from lite.cli.operation import check_operation, make_operation, refuse_network
 from lite.cli.outfile import check_folder
 from lite.cli.present import visible
 from lite.cli.results import advice, exit_status, show_trace, show_value, summary
@@ -221,7 +216,10 @@ def _refuse(
     if shell.offline:
         refuse_network(node.needs(instruction))
     if not force:
-        refuse_telling(node, instruction, private=private, given=bool(sources.secret))
+        from lite.privacy import refuse_telling
+
+        of = (node.workflows.outlook, node.store, instruction)
+        refuse_telling(*of, private=private, given=bool(sources.secret), consent="--force")
 
 
 def end_queued(shell: Shell, label: str, reason: str, hint: str | None) -> NoReturn:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lite.cli.command import group, verb
+from lite.cli.deadline_option import deadline_option
 from lite.cli.present import age, visible
 from lite.cli.shell import Shell
-from lite.errors import ConfigError, NotFoundError, UsageError
+from lite.errors import NotFoundError, UsageError
 from lite.schedule_times import MISSED, Missed
 from lite.store.names import may_be_name
 
@@ -23,15 +24,6 @@ schedule = group(
     help="Workflows that are run at set times, like cron's.",
     example='ipvm schedule add "0 3 * * 1" backup.yaml\nipvm schedule run',
 )
-
-
-def _duration(_ctx: click.Context, _param: click.Parameter, text: str | None) -> int | None:
-    from lite.quantities import parse_duration_ms
-
-    try:
-        return None if text is None else parse_duration_ms(text)
-    except ConfigError as error:
-        raise UsageError(f"--deadline: {error}", hint=error.hint) from None
 
 
 @verb(
@@ -54,9 +46,7 @@ def _duration(_ctx: click.Context, _param: click.Parameter, text: str | None) ->
 @click.option(
     "--workers", metavar="N", type=click.IntRange(1, 1024), help="Steps at the same time."
 )
-@click.option(
-    "--deadline", metavar="TIME", callback=_duration, help="End each run after so long: 90s, 10m."
-)
+@deadline_option("End each run after so long: 90s, 10m.")
 @click.option("--force", is_flag=True, help="As for `ipvm workflow run`.")
 @click.option("--private", is_flag=True, help="All that comes of it stays on this node.")
 @click.pass_obj

@@ -8,6 +8,7 @@ from lite.cli.command import verb
 from lite.cli.present import counted, size
 from lite.cli.shell import Shell
 from lite.cli.status_peers import meeting_fields, meeting_lines
+from lite.cli.status_queue import queue_fields, queue_lines
 
 
 @verb("status", example="ipvm status\nipvm status --json")
@@ -36,6 +37,7 @@ def status(shell: Shell) -> None:
                 "file_bytes": stats.file_bytes,
                 "engine": node.config.engine,
                 "durability": node.config.durability,
+                "queue": queue_fields(node),
                 **meeting_fields(shell, node),
             }
         )
@@ -50,4 +52,6 @@ def status(shell: Shell) -> None:
     shell.line(f"store     {size(stats.file_bytes)}, durability {node.config.durability}")
     shell.line(f"engine    {node.config.engine}")
     for line in meeting_lines(shell, node):
+        shell.line(line)
+    for line in queue_lines(node):
         shell.line(line)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lite.authority import Issued
     from lite.ipld.cid import CID
     from lite.node import Node
+    from lite.parcel import Parcel
     from lite.ucan.delegation import Delegation
 
 NEVER = "never"
@@ -70,15 +71,15 @@ def delegate(
     the whole chain. Give it to the other in any way: it is no secret.
     """
     from lite.cli.ucan_source import did
-    from lite.cli.ucan_words import NUMBER_NOTE, odd_number
+    from lite.cli.ucan_words import ODD_NOTE, odd
     from lite.ucan import container
 
     need_stdout("Nothing was kept; do it again with somewhere for the token to go.")
     audience = did(to, "--to")
     about = None if subject is None else did(subject, "--subject")
     policy = _policy(policies)
-    if odd := odd_number(policy):
-        shell.note(f"ipvm: --policy: {odd}; {NUMBER_NOTE}")
+    if found := odd(policy):
+        shell.note(f"ipvm: --policy: {found}; {ODD_NOTE}")
     seconds = lasting(exp)
     node = shell.node()
     drawn: list[QRCode] = []
@@ -279,8 +280,8 @@ def revoke(shell: Shell, token: str) -> None:
     from lite.ucan import container
 
     node = shell.node()
-    cid = _revoked(node, token)
-    revocation = node.authority.revoke(cid)
+    cid, along = _revoked(node, token)
+    revocation = node.authority.revoke(cid, along)
     text = container.write([revocation.data]).decode()
     if shell.json:
         shell.emit({"revoked": str(cid), "cid": str(revocation.cid), "token": text})
@@ -290,16 +291,23 @@ def revoke(shell: Shell, token: str) -> None:
     need_stdout("It is revoked here. To tell others, do it again with somewhere to write that.")
 
 
-def _revoked(node: Node, text: str) -> CID:
-    """The CID of the delegation that is meant; what came in a file is stored first."""
+def _revoked(node: Node, text: str) -> tuple[CID, Parcel | None]:
+    """The CID of the delegation that is meant, and what came with it. One that is kept here is
+    known by its CID alone: no check has to read it any more."""
     from lite.cli.ucan_items import delegations, read
-    from lite.cli.ucan_source import load
+    from lite.cli.ucan_source import load, named
     from lite.delegations import ends
+    from lite.parcel import Parcel
     from lite.ucan.checks import unpack
 
-    data = load(node, text)
-    items = [read(token) for token in unpack(data)]
+    cid = named(node, text)
+    if cid is not None:
+        return cid, None
+    tokens = unpack(load(node, text))
+    items = [read(token) for token in tokens]
     found = [one.cid for one in ends(delegations(items))]
+    if not found:
+        found = [one.cid for one in items if node.store.tokens.delegation(one.cid) is not None]
     if not found:
         raise NotFoundError(f"there is no delegation in {one_line(text, 60)}")
     if len(found) > 1:
@@ -308,11 +316,7 @@ def _revoked(node: Node, text: str) -> CID:
             f"{', '.join(map(str, found[:5]))}",
             hint="Name one by its CID.",
         )
-    if any(item.token and node.authority.get(item.cid) is None for item in items):
-        bad = [one for one in node.authority.import_(data).refused if one.cid == found[0]]
-        if bad:
-            raise bad[0].error
-    return found[0]
+    return found[0], Parcel.of(tokens)
 
 
 @verb("forget", example="ipvm ucan forget q4wz7ka\nipvm ucan forget junk.ucan")

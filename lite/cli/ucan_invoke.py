@@ -55,7 +55,7 @@ def invoke(
     from lite.cli.target import find_target
     from lite.cli.ucan_delegate import lasting
     from lite.cli.ucan_source import did
-    from lite.cli.ucan_words import NUMBER_NOTE, odd_number
+    from lite.cli.ucan_words import ODD_NOTE, odd
     from lite.invocations import args_of, nonce_for
     from lite.ucan import container
 
@@ -79,8 +79,8 @@ def invoke(
             hint="Give the other the file in a way of your own, and name it by its CID.",
         )
     told = args_of(instruction, limits)
-    if odd := odd_number(told):
-        shell.note(f"ipvm: {odd}; {NUMBER_NOTE}")
+    if found := odd(told):
+        shell.note(f"ipvm: {found}; {ODD_NOTE}")
     tokens = node.authority.invoke(
         at,
         COMMAND,

@@ -30,12 +30,23 @@ def load(node: Node, text: str) -> bytes:
     path = Path(text)
     if _exists(path):
         return _from_file(path)
-    if len(text) >= TEXT_CHARS_MIN and not _is_cid(text) and text.isascii():
+    if _is_token(text):
         from lite.ucan.checks import unpack
 
         unpack(text.encode())
         return text.encode()
     return stored(node, find(node, text))
+
+
+def named(node: Node, text: str) -> CID | None:
+    """The token here that FILE|TEXT|CID|- names; None where it stands for bytes.
+
+    Raises:
+        NotFoundError, UsageError: as `find`.
+    """
+    if text == "-" or _exists(Path(text)) or _is_token(text):
+        return None
+    return find(node, text)
 
 
 def find(node: Node, text: str) -> CID:
@@ -126,6 +137,11 @@ def _bytes_max() -> int:
     from lite.ucan.container import CONTAINER_BYTES_MAX
 
     return 2 * CONTAINER_BYTES_MAX  # as base64, with its line ends
+
+
+def _is_token(text: str) -> bool:
+    """Whether it is the text of a token, and no name of one."""
+    return len(text) >= TEXT_CHARS_MIN and not _is_cid(text) and text.isascii()
 
 
 def _is_cid(text: str) -> bool:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lite.ucan.policy import Policy
     from lite.ucan.statement import Statement
 
-NUMBER_NOTE = "some others refuse such a token"
+ODD_NOTE = "some others refuse such a token"
 WHOLE_MAX = 2**53 - 1  # beyond it others count in steps of two and more
 
 _COMPARED = {
@@ -58,8 +58,8 @@ def link(value: Any) -> str:
     return str(value) if type(value) is CID else shown(value)
 
 
-def odd_number(value: Any) -> str | None:
-    """The first number in a value that some other implementations do not take, and what it is."""
+def odd(value: Any) -> str | None:
+    """The first part of a value that some other implementations do not take, and what it is."""
     pending = [value]
     while pending:
         item = pending.pop()
@@ -67,6 +67,10 @@ def odd_number(value: Any) -> str | None:
             return f"{item} is {'a float' if item.is_integer() else 'no whole number'}"
         if type(item) is int and abs(item) > WHOLE_MAX:
             return f"{item} is beyond 2^53"
+        if type(item) is CID:
+            return f"{item} is a link"
+        if item is None:
+            return "there is a null in it"
         if type(item) in (list, dict):
             pending += reversed(list(item.values() if type(item) is dict else item))
     return None

@@ -11,7 +11,7 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from lite.config import Config
 from lite.daemon.meeting import meet
@@ -19,6 +19,8 @@ from lite.daemon.memory import Memory
 from lite.daemon.neighbours import LateNeighbours
 from lite.daemon.notify import notify
 from lite.daemon.place import Place, random_hex
+from lite.daemon.providing import Providing
+from lite.daemon.sending import Sending
 from lite.daemon.supervisor import Supervisor
 from lite.daemon.timetable import Timetable
 from lite.daemon.wakeups import CountingLoop
@@ -33,8 +35,12 @@ from lite.http.work import Work
 from lite.link import Card
 from lite.model.receipt import Receipt
 from lite.node import Node
+from lite.nudge import RECORDS
 from lite.store import Store
 from lite.store.reserve import RECEIPTS, Reserve
+
+if TYPE_CHECKING:
+    from lite.peering.peering import Peering
 
 __all__ = ["Daemon", "Wishes", "serve"]
 
@@ -104,8 +110,11 @@ class Daemon:
         )
         self._api = Api(node, self._work, self._events, self, self._watch.wrote)
         self._api.offline = wishes.alone
+        self._providing: Providing | None = None
+        self._peering: Peering | None = None
         self._timetable = Timetable(self._api)
-        self._api.on_ended = self._timetable.ended
+        self._sending = Sending(self._api)
+        self._api.on_ended = self._run_ended
 
     # What it says of itself.
 
@@ -142,6 +151,7 @@ class Daemon:
             self._watch.open()
             ending.callback(self._watch.close)
             await self._start_peers(ending)
+            self._sending.open(ending, self._peering)
             token = random_hex(TOKEN_BYTES)
             await self._start_api(ending, token)
             ending.callback(self._end_events)
@@ -149,6 +159,7 @@ class Daemon:
             ending.push_async_callback(self._supervisor.stop)
             self._supervisor.start("watch", self._watch.run)
             self._supervisor.start("schedules", self._timetable.run)
+            self._supervisor.start("outbox", self._sending.run)
             card = Card(self.pid, self.started_at, self.api, token, self.listens)
             self._place.announce(card)
             ending.callback(self._withdraw)
@@ -187,6 +198,7 @@ class Daemon:
         )
         ending.callback(store.close)
         self._stores.append(store)
+        providing = Providing(node, self._events, lambda: self._watch.wrote(RECORDS))
         peering = await meet(
             node,
             store,
@@ -195,9 +207,12 @@ class Daemon:
             mdns=wishes.mdns,
             metered=wishes.metered,
             wrote=self._watch.wrote,
+            providing=providing,
         )
         ending.push_async_callback(peering.stop)
-        self._api.meeting = peering
+        await providing.start(ending, peering)
+        self._providing = providing
+        self._api.meeting = self._peering = peering
         self._stores.append(peering.bulk_store)
         self._neighbours.who = LoopNeighbours(peering, self._loop, node.config["peers.fetch_bytes"])
         ending.callback(self._leave_neighbours)
@@ -225,9 +240,16 @@ class Daemon:
             ok=receipt.out.is_ok,
         )
 
+    def _run_ended(self, run: str) -> None:
+        self._timetable.ended(run)
+        if self._providing is not None:
+            self._providing.run_ended(run)
+        self._sending.wake()
+
     def _changed(self) -> None:
         self._memory.used()
         self._timetable.wake()
+        self._sending.wake()
         if self._api.meeting is not None:
             self._api.meeting.changed()
 
@@ -237,11 +259,14 @@ class Daemon:
 
     def _jumped(self) -> None:
         self._timetable.wake()
+        self._sending.wake()
 
     def _looked(self) -> None:
         self._memory.look(self.node.store, *self._stores)
         if self._api.meeting is not None:
             self._api.meeting.tick()
+        if self._providing is not None:
+            self._providing.tick()
 
 
 def serve(

@@ -10,6 +10,7 @@ from lite.http.events import EventLog
 from lite.nudge import RECORDS
 
 if TYPE_CHECKING:
+    from lite.daemon.providing import Providing
     from lite.node import Node
     from lite.peering.peering import Peering
     from lite.peering.values import PeerEvent
@@ -61,6 +62,7 @@ async def meet(
     mdns: bool,
     metered: bool,
     wrote: Callable[[bytes], None],
+    providing: Providing,
 ) -> Peering:
     """Peering that has started.
 
@@ -68,10 +70,12 @@ async def meet(
         store: a handle of its own.
         listen: nothing: everywhere on the usual port, else on a free one.
         wrote: told when something of a peer was stored.
+        providing: answers the paths for jobs.
 
     Raises:
         StoreError: it cannot listen there, or the store cannot be used. StoreFull: no space.
     """
+    from lite.offload.grants import Grants
     from lite.peering.peering import Peering
     from sync.errors import StoreFull as DiskFull
 
@@ -81,6 +85,8 @@ async def meet(
         events.tell(kind_of(event.kind), **told)
         if event.kind in _STORED:
             wrote(RECORDS)
+        if event.kind == "letter":
+            providing.letter_came()
 
     fault: OSError | None = None
     for addresses in [listen] if listen else _usual():
@@ -94,7 +100,11 @@ async def meet(
                 mdns=mdns,
                 metered=metered,
                 on_event=on_event,
+                routes=providing.desk.routes,
+                posts=providing.desk.posts,
+                offered=providing.provider.offered,
             )
+            peering.readers += [providing.provider.results.may_read, Grants(node.store).may_read]
             await peering.start()
         except OSError as error:
             fault = error

@@ -19,7 +19,7 @@ __all__ = ["BUDGET_BYTES", "Memory"]
 
 BUDGET_BYTES: Final = 60_000_000  # what an idle daemon should need at most
 _CAREFUL_BYTES: Final = BUDGET_BYTES * 9 // 10
-_ARENAS: Final = 2  # of the C library; by itself it makes eight for each core
+_ARENAS: Final = 1  # of the C library; by itself it makes eight for each core, each with its holes
 _M_ARENA_MAX: Final = -8  # of <malloc.h>
 
 

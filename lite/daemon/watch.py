@@ -34,6 +34,7 @@ _NUDGE_BYTES: Final = 16
 _NUDGES_AT_ONCE: Final = 256
 _PAGE: Final = 256
 _BUSY_MS: Final = 2_000
+_CACHE_KIB: Final = 128  # each row is read once
 
 
 class Watch:
@@ -91,6 +92,7 @@ class Watch:
         self._socket = made
         asyncio.get_running_loop().add_reader(made, self._nudged)
         self._connection = connect(self._database, "ro", _BUSY_MS)
+        self._connection.execute(f"PRAGMA cache_size = {-_CACHE_KIB}")
         self._version = self._data_version()
         newest = self._rows(sql.RECEIPTS_NEWEST, (2**62, 1))
         self._seen = newest[0][0] if newest else 0

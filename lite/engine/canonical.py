@@ -17,6 +17,7 @@ from lite.engine.layout import FLAT_PARAMS_MAX, FLAT_RESULTS_MAX, Layouts
 from lite.engine.lift import Lifting, load_bytes
 from lite.engine.lower import Flat, Lowering, place_bytes
 from lite.engine.plan import Lift
+from lite.engine.spool import Spooled
 from lite.engine.wit import BYTES, TupleOf, WitType, render
 
 __all__ = ["Instance", "call", "call_core"]
@@ -172,7 +173,7 @@ def call_core(lift: Lift, instance: Instance, args: list[Any], *, output_bytes: 
     return result
 
 
-def _pointed_bytes(guest: Guest, at: int) -> bytes:
+def _pointed_bytes(guest: Guest, at: int) -> bytes | Spooled:
     guest.check(at, 4, 8, "the result has")
     pointer = int.from_bytes(guest.view[at : at + 4], "little")
     length = int.from_bytes(guest.view[at + 4 : at + 8], "little")

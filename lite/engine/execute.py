@@ -19,6 +19,7 @@ from lite.engine.death import compile_memory, memory_limit, time_limit
 from lite.engine.job import UNRESOLVED, Content, Job, failed
 from lite.engine.module import ModuleInfo
 from lite.engine.refusal import Refused
+from lite.engine.spool import Spooled
 from lite.engine.to_wit import Load
 from lite.engine.wit import BYTES, STRING, Option, ResultOf, WitType, render
 from lite.errors import CodecError
@@ -198,7 +199,7 @@ def check_output(value: Any, limits: Limits) -> bytes | None:
         GuestFailure: `output-limit`, also for more than a block of anything but a byte string.
     """
     try:
-        encoded = None if isinstance(value, bytes) else dag_cbor.encode(value)
+        encoded = None if isinstance(value, (bytes, Spooled)) else dag_cbor.encode(value)
     except CodecError as error:  # nested deeper than a block may be
         raise GuestFailure("output-limit", f"the result {error}") from error
     size = len(value if encoded is None else encoded)
@@ -232,6 +233,8 @@ def _bounded(failure: GuestFailure, limits: Limits, of_result: Limits) -> GuestF
         detail = {"status": detail["exit_code"]}
         if stdout := failure.detail.get("stdout"):
             detail["stdout"] = stdout
+    if any(isinstance(value, Spooled) for value in detail.values()):
+        return GuestFailure(failure.code, failure.message, truncated=True)  # as `outputs` does
     for value in detail.values():
         try:
             check_output(value, limits)

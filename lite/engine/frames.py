@@ -12,10 +12,11 @@ import math
 import struct
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import cbor2
 
+from lite.engine.spool import PIECE_BYTES, SPOOL_BYTES_MIN, Spool, Spooled
 from lite.limits import MIB
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ _POLL_MS_MAX = 2**30
 
 _length = struct.Struct("<Q")
 
+Blob: TypeAlias = "bytes | Spooled"
+
 
 class Closed(Exception):
     """The other end is gone."""
@@ -45,7 +48,7 @@ class FrameTooLarge(Exception):
     """The other end announced more than this end is willing to take."""
 
 
-def frame(message: Any, blobs: Sequence[bytes] = ()) -> bytes:
+def frame(message: Any, blobs: Sequence[Blob] = ()) -> bytes:
     """A frame without its blobs."""
     body = cbor2.dumps([message, [len(blob) for blob in blobs]])
     return _length.pack(len(body)) + body
@@ -62,9 +65,17 @@ class Channel:
     """
 
     def __init__(
-        self, sock: _socket.socket, *, before_large: Callable[[], None] = lambda: None
+        self,
+        sock: _socket.socket,
+        *,
+        before_large: Callable[[], None] = lambda: None,
+        spools: bool = False,
     ) -> None:
-        """`before_large` is called before memory is taken for more than a few kilobytes."""
+        """
+        Args:
+            before_large: called before memory is taken for more than a few kilobytes.
+            spools: large blobs that come in are put into files.
+        """
         from select import POLLIN, POLLOUT, poll
 
         sock.setblocking(False)
@@ -78,12 +89,13 @@ class Channel:
         self._rests_next = 1
         self._ahead = b""  # read, but not asked for yet
         self._before_large = before_large
+        self._spools = spools
 
     def close(self) -> None:
         self._sock.close()
 
     def send(
-        self, message: Any, blobs: Sequence[bytes] = (), *, deadline: float | None = None
+        self, message: Any, blobs: Sequence[Blob] = (), *, deadline: float | None = None
     ) -> None:
         """Send one frame.
 
@@ -98,13 +110,14 @@ class Channel:
         self.send_frame(frame(message, blobs), blobs, deadline=deadline)
 
     def send_frame(
-        self, made: bytes, blobs: Sequence[bytes] = (), *, deadline: float | None = None
+        self, made: bytes, blobs: Sequence[Blob] = (), *, deadline: float | None = None
     ) -> None:
         """Send what `frame` made, and its blobs. Raises as `send`."""
         try:
             self._send_all(made, deadline)
             for blob in blobs:
-                self._send_all(blob, deadline)
+                for piece in (blob,) if isinstance(blob, bytes) else blob.pieces():
+                    self._send_all(piece, deadline)
         except (BrokenPipeError, ConnectionResetError) as error:
             raise Closed from error
 
@@ -117,7 +130,7 @@ class Channel:
                 except BlockingIOError:
                     _sleep(self._room, deadline)
 
-    def receive(self, *, bytes_max: int, deadline: float | None = None) -> tuple[Any, list[bytes]]:
+    def receive(self, *, bytes_max: int, deadline: float | None = None) -> tuple[Any, list[Blob]]:
         """Receive one frame: its message and its blobs.
 
         Args:
@@ -133,7 +146,15 @@ class Channel:
         message, sizes = cbor2.loads(self._exactly(length, deadline))
         if sum(sizes) > bytes_max:
             raise FrameTooLarge(f"{sum(sizes)} bytes beside a message")
-        return message, [self._exactly(size, deadline) for size in sizes]
+        return message, [self._blob(size, deadline) for size in sizes]
+
+    def _blob(self, size: int, deadline: float | None) -> Blob:
+        if size <= SPOOL_BYTES_MIN or not self._spools:
+            return self._exactly(size, deadline)
+        spool = Spool()
+        while spool.size < size:
+            spool.write(self._exactly(min(PIECE_BYTES, size - spool.size), deadline))
+        return spool.end()
 
     def _exactly(self, size: int, deadline: float | None) -> bytes:
         """The next `size` bytes. A small frame arrives with one call, large blobs uncopied."""

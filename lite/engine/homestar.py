@@ -332,7 +332,7 @@ def _from(value: Any, t: WitType) -> Any:
             return _map_out(value, pair)
         case ListOf(element):
             if element == U8:
-                return bytes(value) or []  # the first element tells the type
+                return value or []  # the first element tells the type
             return [_from(item, element) for item in value]
         case TupleOf(items):
             return [_from(item, item_type) for item, item_type in zip(value, items, strict=True)]

@@ -19,9 +19,11 @@ from typing import Any, TypeVar, cast
 
 from lite.engine import wasi_p1
 from lite.engine.base import GuestFailure, Host
+from lite.engine.spool import Spooled
 from lite.engine.streams import Output, Random, Trace
 from lite.engine.wit import STRING, Enum, FuncType, Prim, Record, Unsupported, WitType
 from lite.frozen import frozen
+from lite.limits import TRACE_BYTES_MAX
 
 T = TypeVar("T")
 
@@ -72,12 +74,14 @@ class World:
         return found
 
 
-def exited(exit_code: int, stdout: bytes) -> bytes:
-    """The result of a command that ended with `exit_code`.
+def exited(exit_code: int, world: World) -> bytes | Spooled:
+    """The result of a command that ended with `exit_code`: what it wrote.
 
     Raises:
         GuestFailure: `exit` with `exit_code` and `stdout` in its detail, unless the code is 0.
     """
+    assert world.output is not None, "a command has one"
+    stdout = world.output.end()
     if exit_code == 0:
         return stdout
     raise GuestFailure(
@@ -223,10 +227,22 @@ def _text(memory: memoryview, pointer: int, size: int) -> str:
         raise GuestFailure(
             "bad-canonical-abi", f"a string of {size} bytes at {pointer} is outside the memory"
         )
+    view = memory[pointer : pointer + size]
     try:
-        return bytes(memory[pointer : pointer + size]).decode()
+        return bytes(view).decode() if size <= TRACE_BYTES_MAX else _beginning(view)
     except UnicodeDecodeError as error:
         raise GuestFailure("bad-canonical-abi", "a string is not valid UTF-8") from error
+
+
+def _beginning(view: memoryview) -> str:
+    """As much of a long text as a trace can hold; all of it is checked, and never all copied."""
+    import codecs
+
+    check = codecs.getincrementaldecoder("utf-8")()
+    for at in range(0, len(view), TRACE_BYTES_MAX):
+        check.decode(view[at : at + TRACE_BYTES_MAX])
+    check.decode(b"", final=True)
+    return bytes(view[:TRACE_BYTES_MAX]).decode("utf-8", "ignore")
 
 
 _CORE_WASI = {

@@ -25,6 +25,7 @@ from lite.engine.layout import (
     items_of,
 )
 from lite.engine.plan import Encoding
+from lite.engine.spool import Spooled, kept
 from lite.engine.wit import (
     BYTES,
     INTEGER_RANGES,
@@ -154,11 +155,11 @@ class Lifting:
                 return lambda raw: _pick(cases, raw & 0xFFFFFFFF)
 
 
-def load_bytes(guest: Guest, at: int, length: int) -> bytes:
-    """A `list<u8>`: one copy."""
+def load_bytes(guest: Guest, at: int, length: int) -> bytes | Spooled:
+    """A `list<u8>`: one copy, of a large one in a file."""
     _check_list(guest, at, length, 1)
     guest.charge(length)
-    return bytes(guest.view[at : at + length])
+    return kept(guest.view[at : at + length])
 
 
 def _check_list(guest: Guest, at: int, size: int, alignment: int) -> None:

@@ -351,7 +351,7 @@ def _connect(ours: ExitStack, theirs: ExitStack) -> tuple[Channel, int]:
     theirs.callback(far.close)
     for end in (near, far):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
-    return Channel(near), far.fileno()
+    return Channel(near, spools=True), far.fileno()
 
 
 def _pipe(*, reader: ExitStack, writer: ExitStack) -> tuple[int, int]:

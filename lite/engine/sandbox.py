@@ -15,6 +15,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from lite.engine.spool import SPOOL_BYTES_MIN
 from lite.limits import MIB, EngineCaps, Limits
 
 STACK_BYTES = 8 * MIB
@@ -97,7 +98,8 @@ def running(limits: Limits, input_bytes: int, path: str, engine: str) -> None:
         around = VALUE_BYTES * input_bytes + COMPONENT_BYTES
     else:
         own = FRAMES_BYTES if engine == "wasmer" else AROUND_BYTES
-        around = 4 * (limits.output_bytes + input_bytes) + own
+        output_bytes = min(limits.output_bytes, SPOOL_BYTES_MIN)  # more of it goes into a file
+        around = 4 * (output_bytes + input_bytes) + own
     _limit_growth(limits.memory_bytes + around)
 
 

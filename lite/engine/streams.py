@@ -6,11 +6,11 @@ Free of any engine; each object serves one run.
 from __future__ import annotations
 
 import hashlib
-import io
 import time
 from collections.abc import Callable
 
 from lite.engine.base import GuestFailure
+from lite.engine.spool import Spool, Spooled
 from lite.limits import TRACE_BYTES_MAX
 
 TRUNCATED = b"\n[truncated]\n"
@@ -82,11 +82,11 @@ class Output:
 
     def __init__(self, bytes_max: int) -> None:
         self.bytes_max = bytes_max
-        self._data = io.BytesIO()  # gives its bytes without a copy
+        self._spool = Spool()
 
     def write(self, data: bytes | memoryview) -> None:
         self.reserve(len(data))
-        self._data.write(data)
+        self._spool.write(data)
 
     def reserve(self, count: int) -> None:
         """Fail now if `count` more bytes would be too many.
@@ -94,15 +94,16 @@ class Output:
         Raises:
             GuestFailure: `output-limit`.
         """
-        if self._data.tell() + count > self.bytes_max:
+        if self._spool.size + count > self.bytes_max:
             raise GuestFailure(
                 "output-limit",
                 f"wrote more than {self.bytes_max} bytes to standard output",
                 limit=self.bytes_max,
             )
 
-    def bytes(self) -> bytes:
-        return self._data.getvalue()
+    def end(self) -> bytes | Spooled:
+        """All of it, when nothing more is written."""
+        return self._spool.end()
 
 
 class Random:

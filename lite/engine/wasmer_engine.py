@@ -27,6 +27,7 @@ from lite.engine.core_module import read as read_core
 from lite.engine.core_signature import Signatures
 from lite.engine.hostfuncs import CoreImport, World, core_import
 from lite.engine.module import COMMAND, ModuleInfo, describe
+from lite.engine.spool import Spooled
 from lite.engine.wasi_p1 import Exit
 from lite.engine.wasmer_constants import check_constants
 from lite.engine.wasmer_floats import with_one_nan
@@ -216,7 +217,7 @@ class WasmerRun:
             self._fail(error)
         if self._code.kind == "wasi-command":
             self.invoke(COMMAND)
-            return self._world.stdout.bytes()
+            return exited(0, self._world)
         return self._function(export, args)
 
     def invoke(self, name: str, *args: int | float) -> Any:
@@ -263,9 +264,9 @@ class WasmerRun:
         call = canonical.call_core if self._code.kind == "core" else canonical.call
         return call(plan.lifts[export], self, args, output_bytes=self._limits.output_bytes)
 
-    def _exited(self, exit_code: int) -> bytes:
+    def _exited(self, exit_code: int) -> bytes | Spooled:
         if self._code.kind == "wasi-command":
-            return exited(exit_code, self._world.stdout.bytes())
+            return exited(exit_code, self._world)
         raise GuestFailure("exit", f"ended itself with exit code {exit_code}", exit_code=exit_code)
 
     def _make_memory(self, store: wasmer.Store) -> Any:

@@ -16,6 +16,7 @@ from lite.engine import wasmtime_capi as capi
 from lite.engine.base import GuestFailure, Host, Usage
 from lite.engine.hostfuncs import HostFunc, World, denied_import, exited
 from lite.engine.module import COMMAND
+from lite.engine.spool import Spooled
 from lite.engine.wasmtime_engine import WasmtimeCode
 from lite.engine.wasmtime_failures import check_count
 from lite.engine.wasmtime_lift import Lift, Lifting, Passing
@@ -201,7 +202,7 @@ class ComponentRun:
             self._open = False
             self._store.close()
 
-    def _command(self, export: str) -> bytes:
+    def _command(self, export: str) -> bytes | Spooled:
         name = self._code.run_function()
         if export not in (COMMAND, name):
             raise GuestFailure("no-such-function", f"is a command; only {COMMAND} can be called")
@@ -212,12 +213,12 @@ class ComponentRun:
         self._store.finish()
         return self._exited(0 if outcome.name == "ok" else 1)
 
-    def _exited(self, exit_code: int) -> bytes:
+    def _exited(self, exit_code: int) -> bytes | Spooled:
         if self._code.kind != "wasi-command":
             raise GuestFailure(
                 "exit", f"ended itself with exit code {exit_code}", exit_code=exit_code
             )
-        return exited(exit_code, self._world.stdout.bytes())
+        return exited(exit_code, self._world)
 
     def _instantiate(self) -> ctypes.Array[ctypes.c_char]:
         instance = ctypes.create_string_buffer(capi.INSTANCE_SIZE)

@@ -14,6 +14,7 @@ from lite.engine.hostfuncs import CoreImport, World, core_import
 from lite.engine.hostfuncs import denied_import as denied_import
 from lite.engine.hostfuncs import exited as exited
 from lite.engine.module import COMMAND
+from lite.engine.spool import Spooled
 from lite.engine.wasmtime_engine import WasmtimeCode
 from lite.engine.wasmtime_failures import check_count
 from lite.engine.wasmtime_store import RunStore, store_of
@@ -139,7 +140,7 @@ class CoreRun:
                 self._instantiate(MEMORY if lift is None else lift.memory)
                 if plan is None or lift is None:
                     self.invoke(COMMAND)
-                    result: Any = self._world.stdout.bytes()
+                    result: Any = exited(0, self._world)
                 else:
                     if plan.initialize is not None:
                         self.invoke(plan.initialize)
@@ -216,12 +217,12 @@ class CoreRun:
         if found and self._scratch[_MEMORY][0] == capi.EXTERN_MEMORY:
             self._memory = base + _MEMORY + capi.EXTERN_OF
 
-    def _exited(self, exit_code: int) -> bytes:
+    def _exited(self, exit_code: int) -> bytes | Spooled:
         if self._code.kind != "wasi-command":
             raise GuestFailure(
                 "exit", f"ended itself with exit code {exit_code}", exit_code=exit_code
             )
-        return exited(exit_code, self._world.stdout.bytes())
+        return exited(exit_code, self._world)
 
     def _find(self, name: str) -> tuple[Signature, Any, int, Any, int]:
         """Look an exported function up and keep it for this run."""

@@ -16,6 +16,7 @@ from typing import Any
 from lite.engine.base import Host, Outcome, Usage
 from lite.engine.frames import BLOB_BYTES_MIN
 from lite.engine.job import Content, Job
+from lite.engine.spool import Spooled
 from lite.frozen import fields
 from lite.ipld import dag_cbor
 from lite.ipld.cid import CID
@@ -25,18 +26,24 @@ _limits_values = attrgetter(*fields(Limits))
 _caps_values = attrgetter(*fields(EngineCaps))
 
 
-class Blobs(list[bytes]):
+class Blobs(list["bytes | Spooled"]):
     """The byte strings beside a message."""
 
-    def put(self, data: bytes) -> bytes | int:
+    def put(self, data: bytes | Spooled) -> bytes | int:
         """What stands for `data` in the message: itself when short, else its index."""
-        if len(data) < BLOB_BYTES_MIN:
+        if isinstance(data, bytes) and len(data) < BLOB_BYTES_MIN:
             return data
         self.append(data)
         return len(self) - 1
 
-    def get(self, placed: bytes | int) -> bytes:
+    def given(self, placed: bytes | int) -> bytes | Spooled:
+        """What was put, large bytes in a file where they came in one."""
         return self[placed] if isinstance(placed, int) else placed
+
+    def get(self, placed: bytes | int) -> bytes:
+        """What was put, in memory."""
+        data = self.given(placed)
+        return data if isinstance(data, bytes) else data.bytes()
 
 
 def job_message(job: Job, blobs: Blobs) -> dict[str, Any]:
@@ -136,9 +143,9 @@ def outcome_from(message: dict[str, Any], blobs: Blobs) -> Outcome:
     if message["error"] is not None:
         error = dag_cbor.decode_trusted(blobs.get(message["error"]))
     else:
-        ok = blobs.get(message["ok"])
-        if not message["bytes"]:
-            ok = dag_cbor.decode_trusted(ok)
+        whole = message["bytes"]
+        placed = message["ok"]
+        ok = blobs.given(placed) if whole else dag_cbor.decode_trusted(blobs.get(placed))
     return Outcome(
         ok=ok,
         error=error,

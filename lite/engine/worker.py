@@ -159,7 +159,8 @@ class _Server:
         placed = message.get("wasm")
         if placed is None:
             self._channel.send({"at": "need"})
-            _, (wasm,) = self._channel.receive(bytes_max=FRAME_BYTES_MAX)
+            _, parts = self._channel.receive(bytes_max=FRAME_BYTES_MAX)
+            wasm = Blobs(parts).get(0)
         else:
             wasm = blobs.get(placed)
         phases.loading()

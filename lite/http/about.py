@@ -18,6 +18,7 @@ from lite.http.metrics import MEDIA, Metric, render, single
 from lite.http.peers import counts_of
 from lite.http.reply import JSON, Unavailable, as_text
 from lite.http.route import Call, Param, Reply, Route
+from lite.http.runs import queue_fields
 from lite.http.schema import BOOL, TEXT, mapping, shape
 from lite.version import VERSION
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["ROUTES", "rss_bytes"]
 
 FOLLOWERS_MAX: Final = 64
+QUEUE_MAX: Final = 100  # steps in the outbox that the status names
 QUIET_S: Final = 30.0  # after so long without an event a comment shows that the stream lives
 _STATM: Final = Path("/proc/self/statm")
 _SSE: Final = "text/event-stream"
@@ -53,7 +55,7 @@ async def _status(call: Call) -> web.StreamResponse:
         **stored,
     }
     if api.meeting is not None:
-        fields["peers"] = counts_of(api.meeting.health())
+        fields["peers"] = counts_of(api.meeting.health(), api.node.clock.now())
     return call.reply(fields)
 
 
@@ -96,6 +98,7 @@ def _stored(node: Node) -> dict[str, Any]:
             "count": len(schedules.list()),
             "next_due_at": schedules.next_due_at(),
         },
+        "queue": queue_fields(node, QUEUE_MAX),
     }
 
 
@@ -149,9 +152,16 @@ def _families(api: Api, node: Mapping[str, Any], schedules: Mapping[str, Any]) -
         tuple(({"part": part.name}, part.restarts) for part in parts),
     )
     if api.meeting is not None:
-        counts = counts_of(api.meeting.health())
-        states = tuple(({"state": state}, n) for state, n in sorted(counts.items()))
-        yield Metric("ipvm_peers", "gauge", "Peers by what is known of them.", states)
+        yield from _peers(counts_of(api.meeting.health(), api.node.clock.now()))
+
+
+def _peers(counts: dict[str, int | None]) -> Iterable[Metric]:
+    age_s = counts.pop("last_in_sync_age_s")
+    states = tuple(({"state": state}, n or 0) for state, n in sorted(counts.items()))
+    yield Metric("ipvm_peers", "gauge", "Peers by what is known; none is asked now.", states)
+    if age_s is not None:
+        name = "ipvm_peers_last_in_sync_age_seconds"
+        yield single(name, "gauge", "Since the oldest sight behind last_in_sync.", age_s)
 
 
 async def _openapi(call: Call) -> web.StreamResponse:
@@ -188,9 +198,8 @@ async def _events(call: Call) -> web.StreamResponse:
 
 def _block(event: Event) -> bytes:
     """One event as https://html.spec.whatwg.org/multipage/server-sent-events.html has it."""
-    # Texts of errors may hold what DAG-JSON refuses, such as a file's name that is no text.
     fields = {"kind": event.kind, "at": event.at, **event.data}
-    data = json.dumps(fields, separators=(",", ":"), default=str).encode()
+    data = json.dumps(fields, separators=(",", ":")).encode()
     # A gap has the id that the client knows: after it, it would miss the same again.
     head = f"id: {event.id}\nevent: {event.kind}\ndata: ".encode()
     return head + data + b"\n\n"

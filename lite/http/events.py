@@ -2,13 +2,16 @@
 
 An event has the id `EPOCH-NUMBER`. The epoch is new at each start of the daemon; numbers grow by
 one. Who follows too slowly, or comes back too late, is told of the gap.
+
+What is kept is kept as JSON: as objects of Python it would take four times the memory.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final
 
 from lite.clock import Clock
@@ -19,6 +22,7 @@ from lite.http.waiting import set_within
 __all__ = ["GAP", "KINDS", "RING", "Event", "EventLog"]
 
 RING: Final = 4_096  # events that are kept
+RING_BYTES: Final = 2 * 1024 * 1024  # of all that are kept, whatever their number
 OLDEST: Final = "oldest"
 GAP: Final = "gap"
 KINDS: Final = {
@@ -28,6 +32,7 @@ KINDS: Final = {
     "run.ended": "work on a run of a workflow ended; `state` says how",
     "step.changed": "a step of a run came into a state",
     "receipt.added": "a receipt was stored, by whatever process",
+    "job.changed": "a job of another node was taken in, or ended; `state` says how",
     "schedule.ran": "a run that a schedule asked for ended, or could not begin",
     "peer.connected": "a channel to a peer is open",
     "peer.ended": "a channel to a peer has ended",
@@ -43,6 +48,12 @@ KINDS: Final = {
     "sync.synced": "a set was seen to be equal with a peer's",
     "sync.fetched": "blocks of a peer were stored",
     "sync.letter": "tokens for this node came",
+    "job.sent": "a step that cannot run here was sent to a provider",
+    "job.accepted": "a provider has a step",
+    "job.late": "a provider did not answer within its lease; another is asked",
+    "job.refused": "a provider did not do a step, or its answer was not taken; `code` says why",
+    "job.ended": "a step in the outbox is over; `state` says how",
+    "job.problem": "a step in the outbox, or its run, cannot go on now",
     GAP: "events were lost for this client: they are older than what is kept",
 }
 """Every kind of event with its meaning."""
@@ -61,18 +72,23 @@ class Event:
     number: int
     kind: str
     at: int
-    data: dict[str, Any]
+    data: Mapping[str, Any]
 
 
 class EventLog:
     """The ring. Everything but `tell_soon` is called on the event loop."""
 
-    def __init__(self, epoch: str, clock: Clock, *, ring: int = RING) -> None:
+    def __init__(
+        self, epoch: str, clock: Clock, *, ring: int = RING, ring_bytes: int = RING_BYTES
+    ) -> None:
         self.epoch = epoch
         self.counts: dict[str, int] = {}
         self.followers = 0
         self._clock = clock
-        self._ring: deque[Event] = deque(maxlen=ring)
+        self._ring: deque[bytes] = deque()
+        self._ring_max = ring
+        self._bytes = 0
+        self._bytes_max = ring_bytes
         self._number = 0
         self._news = asyncio.Event()
         self._closed = False
@@ -88,7 +104,7 @@ class EventLog:
         assert kind in KINDS, kind
         self._number += 1
         self.counts[kind] = self.counts.get(kind, 0) + 1
-        self._ring.append(Event(self.last, self._number, kind, self._clock.now(), data))
+        self._keep(_packed(kind, self._clock.now(), data))
         news, self._news = self._news, asyncio.Event()
         news.set()
 
@@ -111,7 +127,7 @@ class EventLog:
         Raises:
             UsageError: no such id.
         """
-        first = self._ring[0].number if self._ring else self._number + 1
+        first = self._first
         if after is None:
             return self._number, None
         if after == OLDEST:
@@ -139,10 +155,12 @@ class EventLog:
         try:
             while True:
                 news = self._news
-                for event in self._after(at):
-                    if event.number:
-                        at = event.number
-                    yield event
+                if self._first > at + 1:
+                    yield self._gap(f"{self.epoch}-{at}")
+                    at = self._first - 1
+                while at < self._number and self._first <= at + 1:
+                    at += 1
+                    yield self._event(at)
                 if self._number > at:
                     continue
                 if self._closed or not follow:
@@ -152,15 +170,29 @@ class EventLog:
         finally:
             self.followers -= 1
 
-    def _after(self, at: int) -> list[Event]:
-        """What the ring has behind a number, with the gap in front if some is not there."""
-        missing = [self._gap(f"{self.epoch}-{at}")] if self._is_behind(at) else []
-        return missing + [event for event in self._ring if event.number > at]
+    @property
+    def _first(self) -> int:
+        """The number of the oldest event that is kept; one more than the last when none is."""
+        return self._number - len(self._ring) + 1
 
-    def _is_behind(self, at: int) -> bool:
-        return bool(self._ring) and self._ring[0].number > at + 1
+    def _keep(self, packed: bytes) -> None:
+        self._ring.append(packed)
+        self._bytes += len(packed)
+        while len(self._ring) > self._ring_max or (
+            self._bytes > self._bytes_max and len(self._ring) > 1
+        ):
+            self._bytes -= len(self._ring.popleft())
+
+    def _event(self, number: int) -> Event:
+        kind, at, data = json.loads(self._ring[number - self._first])
+        return Event(f"{self.epoch}-{number}", number, kind, at, data)
 
     def _gap(self, after: str) -> Event:
-        first = self._ring[0].id if self._ring else None
+        first = f"{self.epoch}-{self._first}" if self._ring else None
         told = {"after": after, "first": first}
         return Event(after, 0, GAP, self._clock.now(), told)
+
+
+def _packed(kind: str, at: int, data: Mapping[str, Any]) -> bytes:
+    # Texts of errors may hold what DAG-JSON refuses, such as a file's name that is no text.
+    return json.dumps([kind, at, data], separators=(",", ":"), default=str).encode()

@@ -23,6 +23,7 @@ __all__ = [
     "ANSWER",
     "ERROR_FIELDS",
     "EVENT",
+    "ITEM",
     "PEERS",
     "QUEUED",
     "RECEIPT",
@@ -105,6 +106,28 @@ RESULT: Final = shape(
 WHOLE_RUN: Final = shape(
     {**_RUN, "workers": items(INTEGER), "steps": items(STEP), "results": mapping(RESULT)}
 )
+ITEM: Final = shape(
+    {
+        "item": INTEGER,
+        "run": TEXT,
+        "label": TEXT,
+        "ins": CID_TEXT,
+        "level": TEXT,
+        "state": TEXT,
+        "code": TEXT,
+        "reason": TEXT,
+        "note": TEXT,
+        "attempts": INTEGER,
+        "next_try_at": NULL_INTEGER,
+        "deadline_at": INTEGER,
+        "priority": INTEGER,
+        "confirm": INTEGER,
+        "providers": items(TEXT),
+        "receipt": NULL_TEXT,
+        "created_at": INTEGER,
+        "changed_at": INTEGER,
+    }
+)
 QUEUED: Final = shape(
     {
         "run": TEXT,
@@ -152,6 +175,7 @@ STATUS: Final = shape(
         ),
         "runs": shape({"running": INTEGER, "calls": INTEGER}),
         "schedules": shape({"count": INTEGER, "next_due_at": NULL_INTEGER}),
+        "queue": shape({"counts": mapping(INTEGER), "pending": items(ITEM)}),
         "events": shape({"last": TEXT, "followers": INTEGER}),
     },
     {"peers": ANY},

@@ -41,13 +41,24 @@ def _names(value: Any) -> list[str]:
     return list(frozen_fields(value))
 
 
-def counts_of(health: Any) -> dict[str, int]:
-    """How many peers there are, and how many are connected and in sync."""
+def counts_of(health: Any, now: int) -> dict[str, int | None]:
+    """How many peers there are, how many are connected, and how many were in sync when their
+    sessions last said so: nobody is asked, as `GET /v1/peers` does.
+
+    Args:
+        now: seconds since 1970.
+
+    Returns:
+        `last_in_sync_age_s` is the age of what is known longest of those; None: there are none.
+    """
     peers = health.peers
+    equal = [peer for peer in peers if peer.in_sync]
+    seen_at = [one.synced_at for peer in equal for one in peer.sets if one.synced_at]
     return {
         "known": len(peers),
         "connected": sum(peer.link == "connected" for peer in peers),
-        "in_sync": sum(peer.in_sync for peer in peers),
+        "last_in_sync": len(equal),
+        "last_in_sync_age_s": max(0, now - min(seen_at)) if seen_at else None,
     }
 
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 from aiohttp import web
 
 from lite.errors import ConfigError, NotFoundError, UsageError
-from lite.http.fields import QUEUED, RUN, WHOLE_RUN
+from lite.http.fields import ITEM, QUEUED, RUN, WHOLE_RUN
 from lite.http.route import Call, Param, Reply, Route
 from lite.http.schema import BOOL, INTEGER, TEXT, items, shape
 from lite.ipld.cid import CID
-from lite.json_fields import run_fields, whole_run_fields
+from lite.json_fields import item_fields, run_fields, whole_run_fields
 from lite.model.workflow import Workflow
 from lite.privacy import mark_known
 from lite.store.runs_rows import RunState
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lite.store.runs_rows import RunRow
     from lite.workflow_run import Run
 
-__all__ = ["ROUTES"]
+__all__ = ["ROUTES", "queue_fields"]
 
 _STATES: Final = get_args(RunState)
 _LIST_MAX: Final = 1_000
@@ -164,7 +164,15 @@ async def _resume(call: Call) -> web.StreamResponse:
 
 async def _queue(call: Call) -> web.StreamResponse:
     steps = await call.api.work.short(_queued, call.api.node, call.query["limit"])
-    return call.reply({"queued": steps})
+    waiting = await call.api.work.short(queue_fields, call.api.node, call.query["limit"])
+    return call.reply({"queued": steps, "outbox": waiting["pending"]})
+
+
+def queue_fields(node: Node, limit: int) -> dict[str, Any]:
+    """What waits for other nodes, in the order in which it goes."""
+    outbox = node.store.outbox
+    pending = [item_fields(one, outbox.jobs_of(one.id)) for one in outbox.pending(limit)]
+    return {"counts": outbox.counts(), "pending": pending}
 
 
 def _queued(node: Node, limit: int) -> list[dict[str, Any]]:
@@ -203,7 +211,7 @@ ROUTES: Final = (
         _BEGUN,
         query=(
             Param("new", "flag", "A new run, also when the last one can go on.", False),
-            Param("force", "flag", "Allow several mutations.", False),
+            Param("force", "flag", "Allow several mutations, and telling secrets.", False),
             Param("private", "flag", "All that comes of it stays on this node.", False),
             Param("fresh", "flag", "Take no known receipt for an answer.", False),
             Param("homestar", "flag", "Homestar's rules for values.", False),
@@ -257,9 +265,9 @@ ROUTES: Final = (
         "GET",
         "/v1/queue",
         "queue",
-        "Steps that cannot go on now, and why.",
+        "Steps that cannot go on now, and why; those that other nodes can do are in the outbox.",
         _queue,
-        {200: Reply("Steps.", shape({"queued": items(QUEUED)}))},
+        {200: Reply("Steps.", shape({"queued": items(QUEUED), "outbox": items(ITEM)}))},
         query=(_LIMIT,),
     ),
 )

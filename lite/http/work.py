@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from lite.errors import IpvmError
 from lite.http.reply import Unavailable
+from lite.http.waiting import set_within
 
 if TYPE_CHECKING:
     from lite.workflow_run import Run
@@ -115,10 +116,8 @@ class Work:
         self.stopping = True
         for run in list(self._runs):
             run.interrupt()
-        try:
-            await asyncio.wait_for(self._idle.wait(), END_WITHIN_S)
-        except asyncio.TimeoutError:
-            return  # what cannot be ended ends with the process
+        # What cannot be ended ends with the process.
+        await set_within(self._idle, END_WITHIN_S)
 
     def close(self) -> None:
         """Let the threads go; those that are at work end with the process."""

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from lite.engine.base import GuestFailure, Outcome, Usage
 from lite.engine.job import Content, failed
 from lite.engine.stop import Stop
-from lite.frozen import frozen
+from lite.frozen import field, frozen
 from lite.ipld.cid import CID
 from lite.limits import EngineCaps, Limits
 from lite.model.instruction import Instruction
@@ -75,6 +75,8 @@ class Ready:
         stop: ends it from outside; it then raises `Interrupted`.
         for_others: it runs for somebody else than the owner, so that what only this machine can
             reach is not for them.
+        needs: of the machine that runs it, as it is sent to providers
+            (`lite.needs.required_form`): {gpu: {count: 1}, cpu: 4, memory: …}.
     """
 
     instruction: Instruction
@@ -87,6 +89,7 @@ class Ready:
     on_trace: Callable[[bytes], None] | None = None
     stop: Stop | None = None
     for_others: bool = False
+    needs: Mapping[str, Any] = field(default_factory=dict)
 
     def ends_at(self, timeout_ms: int | None = None) -> float:
         """The earliest of the deadline, the time limit and `timeout_ms` from now, on

@@ -7,7 +7,7 @@ is looked for or loaded before an instruction names an operation that is not bui
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from lite.config import Config
@@ -21,7 +21,12 @@ from lite.ops.wasm import WasmRun
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
+    from lite.ops.through import Machine, Through
+
 GROUP: Final = "ipvm.ops"
+# What foreign code may end with: `sys.exit()` in it is its own end, not that of the node.
+FOREIGN: Final = (Exception, SystemExit, GeneratorExit)
+_REPAIR: Final = "Repair it, or take it out: `ipvm config unset ops.through`."
 
 BUILT_IN: Final[Mapping[str, tuple[str, str]]] = {
     "crud/destroy": ("lite.ops.crud", "Destroy"),
@@ -49,15 +54,13 @@ class Ops(Mapping[str, Op]):
         self._off: tuple[str, ...] = config["ops.off"]
         self._plugins: dict[str, list[EntryPoint]] | None = None
         self._made: dict[str, Op] = {}
-        if WasmRun.name in self._off:
-            self._made[WasmRun.name] = _switched_off(WasmRun.name, WasmRun.level)
-        else:
-            self._made[WasmRun.name] = WasmRun(workers)
+        self._workers = workers
+        self._through: list[Through] | str | None = None
 
     def __getitem__(self, name: str) -> Op:
         op = self._made.get(name)
         if op is None:
-            op = self._made[name] = self._make(name)
+            op = self._made[name] = self._handed_over(self._make(name))
         return op
 
     def __iter__(self) -> Iterator[str]:
@@ -66,7 +69,45 @@ class Ops(Mapping[str, Op]):
     def __len__(self) -> int:
         return len(list(iter(self)))
 
+    def machines(self) -> Sequence[Machine] | None:
+        """The machines of the clusters that operations are handed to; None: this one.
+
+        Raises:
+            QueuedError: one of them cannot be used.
+        """
+        if not self._config["ops.through"]:
+            return None
+        through = self._clusters()
+        if isinstance(through, str):
+            raise QueuedError(through, hint=_REPAIR)
+        return [machine for one in through for machine in one.machines()]
+
+    def _handed_over(self, op: Op) -> Op:
+        if not self._config["ops.through"] or isinstance(op, Unusable):
+            return op
+        through = self._clusters()
+        if isinstance(through, str):
+            return Unusable(op.name, op.level, through, _REPAIR)
+        for one in through:
+            op = one.wrap(op)
+        return op
+
+    def _clusters(self) -> list[Through] | str:
+        """What operations are handed to, or why that cannot be used."""
+        if self._through is None:
+            from lite.ops.through import load
+
+            try:
+                self._through = [load(name, self._config) for name in self._config["ops.through"]]
+            except LookupError as fault:
+                self._through = str(fault)
+        return self._through
+
     def _make(self, name: str) -> Op:
+        if name == WasmRun.name:
+            if name in self._off:
+                return _switched_off(name, WasmRun.level)
+            return WasmRun(self._workers)
         if name in BUILT_IN:
             from importlib import import_module
 
@@ -89,10 +130,6 @@ class Ops(Mapping[str, Op]):
                 found.setdefault(point.name, []).append(point)
             self._plugins = found
         return self._plugins
-
-
-# What foreign code may end with: `sys.exit()` in it is its own end, not that of the node.
-FOREIGN: Final = (Exception, SystemExit, GeneratorExit)
 
 
 class Unusable:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from lite.engine.base import Outcome
+from lite.engine.spool import Spooled
 from lite.errors import CodecError
 from lite.frozen import replace
 from lite.limits import BLOCK_BYTES_MAX
@@ -37,9 +38,9 @@ def with_effects(outcome: Outcome) -> Outcome:
 
 def _read(value: Any) -> Any:
     """The value itself, or what text or bytes hold; raises `CodecError`."""
-    if not isinstance(value, (str, bytes)):
+    if not isinstance(value, (str, bytes, Spooled)):
         return value
-    if len(value) > BLOCK_BYTES_MAX:
+    if isinstance(value, Spooled) or len(value) > BLOCK_BYTES_MAX:
         raise CodecError(f"{_SHAPE}, of at most {BLOCK_BYTES_MAX} bytes")
     if isinstance(value, str):
         from lite.ipld import dag_json

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 
 from sync.talk import Talk
+from sync.within import within
 
 IdOf = Callable[[bytes], bytes]
 
@@ -46,7 +47,7 @@ class Asking:
         self._send(questions, talks)
         waiting = [self._settled(question) for question in questions.values()]
         try:
-            await asyncio.wait_for(asyncio.gather(*waiting), within_s)
+            await within(asyncio.gather(*waiting), within_s)
         except asyncio.TimeoutError:
             pass  # what came until now counts
         finally:

@@ -21,6 +21,7 @@ from sync.errors import ChannelError
 from sync.peers import PeerBook
 from sync.runner import Runner
 from sync.talk import Talk
+from sync.within import within
 
 IDLE_S: Final = 30.0
 ENDS_MAX: Final = 3
@@ -72,7 +73,7 @@ class Gateways:
         """Answers pings, and ends the channel when nobody used it for a while."""
         while True:
             try:
-                await asyncio.wait_for(channel.receive(), IDLE_S)
+                await within(channel.receive(), IDLE_S)
             except asyncio.TimeoutError:
                 if self._users.get(did, 0) > 0:
                     continue
@@ -111,21 +112,30 @@ class Fetcher:
         self._small: dict[bytes, asyncio.Future[bytes | None]] = {}
 
     async def fetch(
-        self, cids: Sequence[CID], *, deep: bool, bytes_max: int | None, within_ms: int | None
+        self,
+        cids: Sequence[CID],
+        *,
+        deep: bool,
+        bytes_max: int | None,
+        within_ms: int | None,
+        first: str = "",
     ) -> Fetched:
         """See `Peering.fetch`."""
         budget = Budget(bytes_max)
-        why = ""
+        refused: dict[str, set[CID]] = {}
+        why, over = "", False
         within_s = None if within_ms is None else within_ms / 1000
         try:
-            why = await asyncio.wait_for(self._from_all(cids, deep, budget), within_s)
+            why = await within(self._from_all(cids, deep, budget, first, refused), within_s)
         except asyncio.TimeoutError:
             why = f"it did not come within {within_ms} ms"
         except TooMuch as error:
-            why = str(error)
+            why, over = str(error), True
         lacking = [cid for cid in cids if await self._missing([cid], deep)]
         have = tuple(cid for cid in cids if cid not in set(lacking))
-        return Fetched(have, tuple(lacking), budget.taken, why if lacking else "")
+        if not lacking:
+            return Fetched(have, (), budget.taken)
+        return Fetched(have, tuple(lacking), budget.taken, why, frozenset(refused), over)
 
     def heard(self, raw: bytes | None, digest: bytes) -> None:
         """A session brought a small block, or None: its peer has none."""
@@ -133,11 +143,19 @@ class Fetcher:
         if future is not None and not future.done():
             future.set_result(raw)
 
-    async def _from_all(self, cids: Sequence[CID], deep: bool, budget: Budget) -> str:
-        """Ask one peer after the other; why something is still missing."""
+    async def _from_all(
+        self,
+        cids: Sequence[CID],
+        deep: bool,
+        budget: Budget,
+        first: str,
+        refused: dict[str, set[CID]],
+    ) -> str:
+        """Ask one peer after the other, and again one that was not asked for what others' blocks
+        name; why something is still missing."""
         lacking = await self._missing(cids, deep)
-        reasons: list[str] = []
-        sources = self._sources()[::-1] if lacking else []
+        reasons: dict[str, str] = {}
+        sources = self._sources(first)[::-1] if lacking else []
         while sources:
             did, before = sources.pop(), budget.taken
             try:
@@ -146,22 +164,28 @@ class Fetcher:
                 if budget.taken > before:  # it broke off on the way: go on from there
                     sources.append(did)
                 else:
-                    reasons.append(f"{self._name(did)}: {error}")
+                    reasons[did] = f"{self._name(did)}: {error}"
+                    refused.pop(did, None)
             except Junk as error:
-                reasons.append(f"{self._name(did)} sent what it should not: {error}")
+                reasons[did] = f"{self._name(did)} sent what it should not: {error}"
+                refused.pop(did, None)
                 self._on_junk(did, str(error))
                 await self._gateways.close(did)
             except StoreError as error:
                 return f"it cannot be stored: {error}"
             else:
-                reasons.append(f"{self._name(did)} does not give it")
+                reasons[did] = f"{self._name(did)} does not give it"
+                refused[did] = set()
             lacking = await self._missing(cids, deep)
             if not lacking:
                 return ""
-        return "; ".join(reasons) or "no peer can be reached"
+            if did in refused:
+                refused[did].update(lacking)
+            sources = sources or [one for one in refused if not refused[one].issuperset(lacking)]
+        return "; ".join(reasons.values()) or "no peer can be reached"
 
-    def _sources(self) -> list[str]:
-        """Peers with rights, those that are connected first."""
+    def _sources(self, first: str) -> list[str]:
+        """Peers with rights: the one named, then those that are connected."""
         connected = {talk.session.peer for talk in self._talks()}
         known = [
             peer.did
@@ -169,7 +193,7 @@ class Fetcher:
             if peer.rights and not self._book.banned_s(peer.did)
         ]
         dialled = [did for did in known if did in connected or self._book.addresses(did)]
-        return sorted(dialled, key=lambda did: did not in connected)
+        return sorted(dialled, key=lambda did: (did != first, did not in connected))
 
     async def _from_peer(
         self, did: str, cids: Sequence[CID], lacking: Sequence[CID], deep: bool, budget: Budget

@@ -8,7 +8,7 @@ Source: IPFS Trustless Gateway specification; CAR v1.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from typing import Any, Final
 
@@ -18,12 +18,15 @@ from lite.errors import CidError
 from lite.ipld import dag_cbor, varint
 from lite.ipld.cid import CID, IDENTITY
 from lite.peering.shelf import Scope, Shelf
+from sync.within import within
 
 PATH: Final = "/ipfs/{cid}"
 RAW_TYPE: Final = "application/vnd.ipld.raw"
 CAR_TYPE: Final = "application/vnd.ipld.car"
 STREAMS_MAX: Final = 8  # at once, for one peer
 READ_S_MAX: Final = 30.0  # whoever reads nothing for as long is cut off
+Reader = Callable[[str, CID], bool]
+"""Whether a node, by its DID, may read a block. Called in threads."""
 _WRITE_BYTES: Final = 64 * 1024
 _BATCH_BYTES: Final = 1024 * 1024
 _SCOPES: Final[dict[str, Scope]] = {"all": "all", "entity": "entity", "block": "block"}
@@ -34,10 +37,12 @@ class Gateway:
 
     Args:
         pool: where the store is read, so that a large file does not hold up small frames.
+        readers: asked there whether somebody may read a block who may not read all.
     """
 
-    def __init__(self, shelf: Shelf, pool: Executor) -> None:
+    def __init__(self, shelf: Shelf, pool: Executor, readers: Sequence[Reader] = ()) -> None:
         self._shelf = shelf
+        self._readers = readers
         self._pool = pool
         self._streams: dict[str, asyncio.Semaphore] = {}
 
@@ -57,7 +62,7 @@ class Gateway:
         kind = _kind(request)
         if kind is None:
             return web.Response(status=406, text="only format=raw and format=car are given\n")
-        if not allowed:
+        if not allowed and not await self._read(self._may_read, who, cid):
             return _absent(cid)
         async with self._streams.setdefault(who, asyncio.Semaphore(STREAMS_MAX)):
             try:
@@ -66,6 +71,9 @@ class Gateway:
                 if request.transport is not None:
                     request.transport.abort()
                 return web.Response(status=408)  # which does not get there either
+
+    def _may_read(self, who: str, cid: CID) -> bool:
+        return any(reader(who, cid) for reader in self._readers)
 
     async def _raw(self, request: web.Request, cid: CID) -> web.StreamResponse:
         data = await self._read(self._shelf.get, cid)
@@ -178,7 +186,7 @@ async def _write(response: web.StreamResponse, data: bytes) -> None:
     """In parts, between which others get their turn."""
     view = memoryview(data)
     for at in range(0, len(view), _WRITE_BYTES):
-        await asyncio.wait_for(response.write(view[at : at + _WRITE_BYTES]), READ_S_MAX)
+        await within(response.write(view[at : at + _WRITE_BYTES]), READ_S_MAX)
         await asyncio.sleep(0)
 
 

@@ -37,3 +37,7 @@ SELECT r.cid, r.data, d.data FROM (
     WHERE NOT EXISTS (SELECT 1 FROM peering_posted AS p WHERE p.peer = ?1 AND p.token = r.cid)
     LIMIT ?2
 """
+WAITING: Final = "SELECT raw FROM letters_waiting WHERE peer = ?"
+WAITING_TO: Final = "SELECT DISTINCT peer FROM letters_waiting"
+WAITING_ADD: Final = "INSERT OR IGNORE INTO letters_waiting (peer, raw) VALUES (?, ?)"
+WAITING_DROP: Final = "DELETE FROM letters_waiting WHERE peer = ?"

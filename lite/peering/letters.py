@@ -16,10 +16,11 @@ from typing import Final
 from lite.authority import Authority
 from lite.clock import Clock
 from lite.delegations import read_delegation
-from lite.errors import CodecError, IpvmError
+from lite.errors import CodecError, IpvmError, UsageError
 from lite.frozen import frozen
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.keys import Key
+from lite.nudge import RECORDS, nudge
 from lite.parcel import Parcel
 from lite.peering import letter_sql as sql
 from lite.peering.names import letters_between
@@ -96,7 +97,8 @@ class LetterStore(SetStore):
             for raw, data, delegation in revoked:
                 letters += _letter_of_revocation(data, delegation, self._store)
                 tokens.append(raw)
-            if tokens:
+            letters += [raw for (raw,) in self._store.database.rows(sql.WAITING, (self._peer,))]
+            if tokens or letters:
                 self._write(letters, tokens)
             return len(letters)
 
@@ -133,6 +135,7 @@ class LetterStore(SetStore):
                 )
             self.index.add(entries)
             transaction.executemany(sql.POSTED_ADD, [(self._peer, raw) for raw in posted])
+            transaction.execute(sql.WAITING_DROP, (self._peer,))
 
 
 class LetterVerifier:
@@ -178,9 +181,35 @@ class LetterVerifier:
         return not {revoked.issuer, revoked.audience, revoked.subject}.isdisjoint(pair)
 
 
+def send(store: Store, own: str, peer: str, data: bytes) -> CID:
+    """Give an invocation with its proofs to a peer: it goes when the two meet. Its CID.
+
+    Args:
+        data: a token or a container.
+
+    Raises:
+        UsageError: not one invocation of this node that the peer is to do, or too long.
+    """
+    parcel = Parcel.read(data)
+    if len(parcel.invocations) != 1 or parcel.revocations or parcel.receipts:
+        raise UsageError("a letter holds one invocation and its proofs")
+    invocation = _invocation(parcel.invocations[0])
+    if (invocation.issuer, invocation.executor) != (own, peer):
+        raise UsageError(f"the invocation is not of this node to {peer}")
+    letter = container.write([invocation.data, *parcel.delegations.values()], "raw")
+    if len(letter) > ITEM_BYTES_MAX:
+        told = f"a letter has at most {ITEM_BYTES_MAX} bytes, and this would have {len(letter)}"
+        raise UsageError(told, hint="Hand it over as a file.")
+    with store.database.write() as transaction:
+        transaction.execute(sql.WAITING_ADD, (peer, letter))
+    nudge(store.home, RECORDS)
+    return invocation.cid
+
+
 def unposted(store: Store, own: str, now: int, peers: Collection[str]) -> list[str]:
     """Those of the peers for whom there is something that is in no letter yet."""
     signed = {did for (did,) in store.database.rows(sql.UNPOSTED_TO, (own, now))}
+    signed.update(did for (did,) in store.database.rows(sql.WAITING_TO))
     return [did for did in sorted(peers) if did in signed or _revoked_for(store, did, 1)]
 
 

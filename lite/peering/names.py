@@ -6,6 +6,8 @@ from hashlib import sha256
 from typing import Final
 
 RECORDS: Final = sha256(b"ipvm records 1").digest()
+CAPABILITIES: Final = sha256(b"ipvm capabilities 1").digest()
+RECORDS_WANTED: Final = "records"  # in hellos about other sets: the peer may read records here
 _LETTERS: Final = b"ipvm letters 1"
 
 

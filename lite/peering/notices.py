@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lite.ipld.cid import CID
-from lite.peering.names import RECORDS
+from lite.peering.names import CAPABILITIES, RECORDS
 from lite.peering.records import CID_HEAD
 from lite.peering.values import EventKind, PeerEvent
 from sync.events import Refused, Stored, Synced
@@ -32,12 +32,16 @@ def event_of(notice: Notice, name: str, is_receipt: Callable[[CID], bool]) -> Pe
         cids = [CID.from_bytes(CID_HEAD + id) for id in ids[:_SHOWN]]
         kind, text = "received", f"{len(ids)} records"
         data.update(count=len(ids), receipts=[str(cid) for cid in cids if is_receipt(cid)])
+    elif isinstance(notice.event, Stored) and notice.set == CAPABILITIES:
+        count = len(notice.event.ids)
+        kind, text = "received", "what a node has" if count == 1 else f"what {count} nodes have"
+        data.update(count=count, receipts=[])
     elif isinstance(notice.event, Refused) and notice.event.blame:
         kind, text = "refused", notice.event.reason
         data["blame"] = notice.event.blame
         data["id"] = notice.event.id.hex()
     elif isinstance(notice.event, Synced):
-        kind, text = "synced", f"{notice.event.count} records on both sides"
+        kind, text = "synced", f"both sets hold the same {notice.event.count} ids"
         data["count"] = notice.event.count
     else:
         return None
@@ -45,4 +49,4 @@ def event_of(notice: Notice, name: str, is_receipt: Callable[[CID], bool]) -> Pe
 
 
 def _set_name(name: bytes) -> str:
-    return "records" if name == RECORDS else "letters"
+    return {RECORDS: "records", CAPABILITIES: "capabilities"}.get(name, "letters")

@@ -18,25 +18,28 @@ from lite.authority import Authority
 from lite.clock import Clock
 from lite.config import Config
 from lite.errors import IpvmError
+from lite.frozen import replace
 from lite.ipld.cid import CID, DAG_CBOR, SHA2_256
 from lite.keys import Key
 from lite.peering import letters as post
+from lite.peering.announcing import Announcer, Offered, nothing
 from lite.peering.asking import Asking
 from lite.peering.book import open_book, owners_word
 from lite.peering.fetching import Fetcher, Gateways
-from lite.peering.gateway import PATH, Gateway
+from lite.peering.gateway import PATH, Gateway, Reader
 from lite.peering.identity import channel_key
 from lite.peering.issuers import mend, settle, wanted_issuers
 from lite.peering.joining import Desk
 from lite.peering.keeping import Keeper
-from lite.peering.letters import LetterStore, LetterVerifier
+from lite.peering.letters import LetterStore
 from lite.peering.local_network import local_network
 from lite.peering.means import Means
-from lite.peering.names import RECORDS
+from lite.peering.names import CAPABILITIES, RECORDS
 from lite.peering.notices import event_of
 from lite.peering.pairing import PATH as PAIR_PATH
 from lite.peering.record_verifier import RecordVerifier
 from lite.peering.records import RecordStore
+from lite.peering.shared_sets import SharedSets
 from lite.peering.shelf import PeerBlocks, Shelf, missing
 from lite.peering.sight import Look, Sight, look
 from lite.peering.together import Round, bring_together
@@ -47,10 +50,10 @@ from sync.errors import SyncError
 from sync.events import Answered, GotBlock, Missed, Stored, Synced
 from sync.health import Health, Notice
 from sync.messages import DONE
-from sync.peers import ANSWERS, BLOCKS, READ, PeerBook
-from sync.runner import Runner, SyncSet
+from sync.peers import ANSWERS, BLOCKS, PeerBook
+from sync.runner import Runner
 from sync.talk import Talk
-from sync.transport import PeerHandler
+from sync.transport import PeerHandler, Post
 from sync.wall import SystemClock
 
 T = TypeVar("T")
@@ -68,8 +71,8 @@ class Peering:
         mdns: find and be found on the local network.
         metered: take no items and blocks but those that are asked for by name.
         on_event: told what happens, on the event loop; it must not wait.
-        routes: further GET paths for whoever has proved a name, strangers too, as
-            `sync.transport.Listener` takes them.
+        routes, posts: further paths, for strangers too, as `sync.transport.Listener` takes them.
+        offered: what this node holds for others; asked when something changed, and now and then.
     """
 
     def __init__(
@@ -84,6 +87,8 @@ class Peering:
         metered: bool,
         on_event: Callable[[PeerEvent], None],
         routes: Iterable[tuple[str, PeerHandler]] = (),
+        posts: Iterable[Post] = (),
+        offered: Offered = nothing,
     ) -> None:
         self.did = key.did
         self.book: PeerBook = open_book(store, key.did, clock, metered=metered)
@@ -95,9 +100,11 @@ class Peering:
         self._on_event = on_event
         self._records = RecordStore(store, clock, self._wanted())
         self._verifier = RecordVerifier(store, self._records, clock)
-        self._blocks = PeerBlocks(Shelf(store), lambda did: self.book.may(did, BLOCKS))
-        self._letters: dict[str, SyncSet] = {}
+        blocks = PeerBlocks(Shelf(store), lambda did: self.book.may(did, BLOCKS))
+        self._sets = SharedSets(store, key, self.book, clock, self._records, self._verifier, blocks)
+        self._announcer = Announcer(key, clock, offered)
         self._asking = Asking(node_config.trust_confirmations)
+        self.readers: list[Reader] = []  # who may read which blocks without the right `blocks`
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="peering")
         self._bulk: Store | None = None
         self._bulk_records: RecordStore | None = None
@@ -115,10 +122,11 @@ class Peering:
         self._runner = Runner(
             self._channel_key,
             self.book,
-            self._sets_for,
+            self._sets.shared_with,
             clock,
             listen=listen,
             routes=[(PATH, self._serve_peer), (PAIR_PATH, self._desk.serve), *routes],
+            posts=posts,
             discovery=(lambda port: local_network(key.did, self.listening, port)) if mdns else None,
             on_notice=self._noticed,
         )
@@ -145,7 +153,7 @@ class Peering:
         )
         try:
             shelf = Shelf(self._bulk)
-            self._gateway = Gateway(shelf, self._pool)
+            self._gateway = Gateway(shelf, self._pool, self.readers)
             self._fetcher = Fetcher(
                 self._bulk, self.book, self._gateways, self._runner.talks, self._pool, self._junk
             )
@@ -187,7 +195,8 @@ class Peering:
     def tick(self) -> None:
         """Called now and then: see whether there is space again, or power."""
         self.book.write_again()
-        if self._means.may_be_better(self._keeper):
+        self._sets.look(self._runner.poke)
+        if self._means.may_be_better(self._keeper) or self._announcer.is_time():
             self.changed()
 
     def poke(self) -> None:
@@ -257,6 +266,7 @@ class Peering:
         bytes_max: int | None,
         within_ms: int | None,
         by_name: bool = True,
+        first: str = "",
     ) -> Fetched:
         """Get blocks from peers that have them and give this node the right to them; each is
         verified and stored as it comes, so that a fetch that broke off goes on from there.
@@ -265,6 +275,7 @@ class Peering:
             deep: with everything below them.
             bytes_max: bound on what is taken; None: none.
             by_name: somebody asked for just these; else what costs money or battery is not taken.
+            first: the peer that is asked before all others.
         """
         if self._fetcher is None or self._stopping:
             return Fetched((), tuple(cids), 0, "this node is not among its peers now")
@@ -275,7 +286,9 @@ class Peering:
         secret = self._store.secrets.any_secret(cids)
         open_ones = [cid for cid in cids if cid not in secret]
         fetching = self._spawn(
-            self._fetcher.fetch(open_ones, deep=deep, bytes_max=bytes_max, within_ms=within_ms)
+            self._fetcher.fetch(
+                open_ones, deep=deep, bytes_max=bytes_max, within_ms=within_ms, first=first
+            )
         )
         stopped = Fetched((), tuple(open_ones), 0, "this node is stopping")
         found = await self._unless_stopped(fetching, stopped)
@@ -287,7 +300,7 @@ class Peering:
         kept = {cid for cid in secret if self._store.blocks.has(cid)}
         have = tuple(cid for cid in cids if cid in kept or cid in found.have)
         absent = tuple(cid for cid in cids if cid not in have)
-        return Fetched(have, absent, found.bytes, found.why or "it is secret here")
+        return replace(found, have=have, absent=absent, why=found.why or "it is secret here")
 
     def _whole(self, cids: Sequence[CID], deep: bool) -> tuple[CID, ...]:
         return tuple(cid for cid in cids if not missing(self.bulk_store, [cid], deep=deep))
@@ -296,8 +309,7 @@ class Peering:
         """A channel without frames, to GET the other node's paths; the caller closes it.
 
         Args:
-            address: `host:port`; default where the peer is known to be. The name is compared
-                before anything is sent.
+            address: `host:port`; default where the peer is known to be. The name is compared.
 
         Raises:
             ChannelError of `sync`: it cannot be dialled, or somebody else answers there.
@@ -318,39 +330,29 @@ class Peering:
 
     def failures(self) -> list[str]:
         """Those of `problems` that this machine's owner has to mend."""
-        found = (self._runner.problem, self.book.problem, self._means.full)
-        return [text for text in found if text]
+        return [*filter(None, (self._runner.problem, self.book.problem, self._means.full))]
 
     # Sets.
 
     def _wanted(self) -> frozenset[str]:
         return wanted_issuers(self.did, self.book, self._config.trust_issuers)
 
-    def _sets_for(self, did: str) -> Sequence[SyncSet]:
-        """What is shared with a peer: letters with each that has a right, records if it may read;
-        the small and urgent set first."""
-        peer = self.book.peer(did)
-        if peer is None or not peer.rights or self.book.banned_s(did):
-            return []
-        if did not in self._letters:
-            letters = LetterStore(self._store, self.did, did, self._clock)
-            verifier = LetterVerifier(letters, self.did, did)
-            self._letters[did] = SyncSet(letters.name, letters, verifier, self._blocks)
-        shared = [self._letters[did]]
-        if READ in peer.rights:
-            shared.append(SyncSet(RECORDS, self._records, self._verifier, self._blocks))
-        return shared
-
     async def _go_on(self) -> None:
         """See what was written since the last time, and offer it."""
         self._due = False
         await self._in_pool(self._means.keep)
+        self._sets.look(self._runner.poke)
         if await self._catch_up():
             self._runner.changed(RECORDS)
         peers = {peer.did for peer in self.book.peers() if peer.rights}
         for name in await self._in_pool(lambda: self._post_letters(peers)):
             self._runner.changed(name)
         self._keep_pins()
+        self._spawn(self._announce())
+
+    async def _announce(self) -> None:
+        if await self._announcer.look(lambda: self.bulk_store, self._in_pool):
+            self._runner.changed(CAPABILITIES)
 
     def _keep_pins(self) -> None:
         if self._keeper is not None and not self._stopping:
@@ -416,7 +418,7 @@ class Peering:
                 self._heard_block(id, None)
         elif isinstance(told, GotBlock):
             self._heard_block(told.digest, told.raw)
-        elif isinstance(told, Stored) and notice.set != RECORDS:
+        elif isinstance(told, Stored) and notice.set not in (RECORDS, CAPABILITIES):
             self._spawn(self._take_letters())
         elif isinstance(told, Synced):
             self._keep_pins()
@@ -427,14 +429,12 @@ class Peering:
             self._asking.left(peer)
         if channels != {"connected": 1, "ended": 0}.get(notice.kind, channels):
             return  # one of several channels to the same peer
-        event = event_of(notice, self._name_of(peer), self._store.receipts.has)
-        if event is not None:
+        if event := event_of(notice, self._name_of(peer), self._store.receipts.has):
             self._on_event(event)
 
     def _paired(self, did: str, rights: frozenset[str]) -> None:
-        told = {"rights": sorted(rights)}
-        text = ", ".join(told["rights"])
-        self._on_event(PeerEvent("paired", did, self._name_of(did), text, told))
+        name, text = self._name_of(did), ", ".join(sorted(rights))
+        self._on_event(PeerEvent("paired", did, name, text, {"rights": sorted(rights)}))
         self.poke()
 
     def _heard_block(self, digest: bytes, raw: bytes | None) -> None:
@@ -444,8 +444,8 @@ class Peering:
     def _junk(self, did: str, reason: str) -> None:
         """A peer sent other blocks than those that it was asked for."""
         banned = self.book.strike(did)
-        name, data = self._name_of(did), {"blame": True}
-        self._on_event(PeerEvent("refused", did, name, reason, data))
+        name = self._name_of(did)
+        self._on_event(PeerEvent("refused", did, name, reason, {"blame": True}))
         if banned:
             self._on_event(PeerEvent("banned", did, name, reason))
             self._runner.poke()

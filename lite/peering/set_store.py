@@ -45,6 +45,10 @@ class SetStore(ABC):
         with self._reading():
             yield self.index.ranges()
 
+    def relax(self) -> None:
+        """Let go of what comparisons have read."""
+        self.index.relax()
+
     def held(self, ids: Collection[bytes]) -> set[bytes]:
         with faults(), self._store.database.lock:
             return self.index.held(ids)

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Final
 
 from lite.clock import Clock
 from lite.frozen import frozen
-from lite.peering.names import RECORDS
+from lite.peering.names import RECORDS, RECORDS_WANTED
 from lite.peering.record_sql import FORGOTTEN_IN_SET, UNWANTED_COUNT
 from lite.store import Store
-from sync.events import Status
+from sync.events import Greeted, Status
 from sync.health import Notice, PeerHealth
 from sync.keys import nonce
 from sync.peers import READ, PeerBook
 from sync.talk import Talk
+from sync.within import within
 
 if TYPE_CHECKING:
     from lite.peering.peering import Peering
@@ -69,6 +70,9 @@ class Sight:
 
     def noticed(self, notice: Notice) -> None:
         """As the runner's `on_notice`."""
+        if isinstance(notice.event, Greeted) and notice.set != RECORDS:
+            wants = RECORDS_WANTED in notice.event.hello.features
+            (self._wants_records.add if wants else self._wants_records.discard)(notice.peer)
         if notice.set == RECORDS:
             if notice.kind == "stranger":  # perhaps a peer, but without this right
                 self._wants_records.add(notice.peer)
@@ -156,7 +160,7 @@ async def look(peering: Peering, within_s: float) -> Look:
             if left_s <= 0 or not asking:
                 break
             with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(news.wait(), left_s)
+                await within(news.wait(), left_s)
     sight = peering.sight
     sight.proves(peers)
     return Look(tuple(sight.seen(one) for one in peers), sight.unheld())

@@ -6,6 +6,8 @@ peering_unwanted   items whose ids are in the index although their issuer is nob
 peering_withheld   receipts that are not in the index because they are secret
 peering_letter     containers of tokens, by set
 peering_posted     tokens that were put into a letter
+peering_capability       the newest record of capabilities of each node
+peering_capability_past  ids of those that a newer one replaced, until they would have ended
 """
 
 from __future__ import annotations
@@ -29,8 +31,12 @@ CREATE TABLE IF NOT EXISTS peering_letter (
     added_at INTEGER NOT NULL, raw BLOB NOT NULL, PRIMARY KEY (name, id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS peering_posted (
     peer TEXT NOT NULL, token BLOB NOT NULL, PRIMARY KEY (peer, token)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS peering_capability (
+    did TEXT PRIMARY KEY, id BLOB NOT NULL UNIQUE, raw BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS peering_capability_past (
+    id BLOB PRIMARY KEY, ends_at INTEGER NOT NULL) WITHOUT ROWID;
 """
-_LAST: Final = "SELECT 1 FROM sqlite_master WHERE name = 'peering_posted'"
+_LAST: Final = "SELECT 1 FROM sqlite_master WHERE name = 'peering_capability_past'"
 
 
 def prepare(store: Store) -> None:

@@ -13,6 +13,7 @@ from lite.peering.sight import Sight, ask_again
 from sync.events import Status, Stored
 from sync.health import Notice, PeerHealth
 from sync.talk import Talk
+from sync.within import within
 
 if TYPE_CHECKING:
     from lite.peering.peering import Peering
@@ -132,7 +133,7 @@ async def bring_together(
                     break
             watch.news.clear()
             with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(watch.news.wait(), min(wait_s, ends_at - now))
+                await within(watch.news.wait(), min(wait_s, ends_at - now))
             wanted = _asked(peering, dids)
         wanted = _asked(peering, dids)
         peering.sight.proves(wanted)

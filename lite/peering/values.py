@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from lite.frozen import field, frozen
 from lite.ipld.cid import CID
@@ -25,22 +25,7 @@ EventKind = Literal[
     "problem",
 ]
 
-EVENT_KINDS: Final[tuple[EventKind, ...]] = (
-    "connected",
-    "ended",
-    "missed",
-    "received",
-    "refused",
-    "synced",
-    "found",
-    "moved",
-    "stranger",
-    "paired",
-    "banned",
-    "fetched",
-    "letter",
-    "problem",
-)
+EVENT_KINDS: Final[tuple[EventKind, ...]] = get_args(EventKind)
 
 
 @frozen
@@ -78,9 +63,13 @@ class Fetched:
         absent: the others, in the order in which they were asked for.
         bytes: of blocks that came and were stored.
         why: why something is absent, in one line; empty when nothing is.
+        refused: peers that were asked for what is absent, and answered that they do not give it.
+        over: it is absent because it would be more than the fetch may take.
     """
 
     have: tuple[CID, ...]
     absent: tuple[CID, ...]
     bytes: int
     why: str = ""
+    refused: frozenset[str] = frozenset()
+    over: bool = False

@@ -31,7 +31,7 @@ class Problem:
     Attributes:
         code: database, foreign-row, totals, permissions, missing-block, damaged-block,
             absent-root (of a name or pin, perhaps of what never was here), damaged-receipt,
-            unindexed-receipt, damaged-token, run, or more (the rest was not
+            unindexed-receipt, damaged-token, run, outbox, or more (the rest was not
             listed).
         text: what, for a person.
     """
@@ -72,6 +72,7 @@ class _Check:
                 yield from self._receipts()
                 yield from self._tokens()
                 yield from self._runs()
+                yield from self._outbox()
             yield from self._foreign_rows()
             yield from self._totals()
             yield from self._links()
@@ -168,6 +169,13 @@ class _Check:
 
         for text in run_problems(self._database, repair=self._repair):
             yield Problem("run", text)
+
+    def _outbox(self) -> Iterator[Problem]:
+        """Compare what waits for other nodes with the steps that it belongs to."""
+        from lite.store.outbox_check import damaged_outbox
+
+        for text in damaged_outbox(self._database, repair=self._repair):
+            yield Problem("outbox", text)
 
     def _receipt_rows(self) -> Iterator[Row]:
         last = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 
 from lite.frozen import frozen
 from lite.ipld import dag_cbor
@@ -28,6 +29,7 @@ class Finished:
 
     Attributes:
         blocks: of its result, and the instruction with its awaits, if it had any.
+        more: of its result as well, made each time that they are asked for: a large file.
         also_under: other instructions that the receipt answers: the one with its awaits.
         claim: the accepted invocation that it answers, as it was claimed.
         step: writes what belongs to it in the same transaction, such as the row of a step. It may
@@ -45,6 +47,7 @@ class Finished:
     step: Callable[[Transaction], None] | None = None
     secret: bool = False
     kept: CID | None = None
+    more: Iterable[Block] = ()
 
 
 class Entry:
@@ -58,7 +61,7 @@ class Entry:
         self._asked: list[Block] = []
         self._kept: Block | None = None
         self._secret: list[tuple[bytes]] = []
-        for block in finished.blocks:
+        for block in chain(finished.blocks, finished.more):
             if finished.secret:
                 self._secret.append((block.cid.raw,))
             if block.cid == finished.kept:

@@ -2,7 +2,8 @@
 
 Roots are pins, names, the receipts of interest (with their instructions, those instructions'
 modules and inputs, linked results and traces), runs that have not ended with all that their steps
-need, the workflows of the newest of the others, and every block added within the grace period.
+need, what waits for other nodes, the workflows of the newest of the others, and every block added
+within the grace period.
 Marking happens beside ordinary work. Each batch is then judged inside a write transaction, after
 marking from the roots that came since: nobody can put, pin or name anything between that look and
 the deletion. Receipts never go; delegations go a month after they have expired, with what revoked
@@ -22,6 +23,7 @@ from lite.store.blocks import REFRESH_S
 from lite.store.database import Database, Row, Transaction
 from lite.store.faults import stored_cid
 from lite.store.leases import Leases
+from lite.store.outbox_gc import evict_outbox, mark_outbox
 from lite.store.reach import Reach
 from lite.store.reserve import Reserve, give_back
 from lite.store.run_gc import OpenRuns, RunsKept, evict_runs, mark_ended_runs
@@ -67,6 +69,7 @@ def collect(
         return collection.sweep(dry_run=True)
     report = collection.sweep(dry_run=False)
     evict_runs(database, runs)
+    evict_outbox(database)
     _evict_tokens(database, clock)
     give_back(database, reserve)
     return report
@@ -104,6 +107,7 @@ class _Collection:
         """Mark from all roots."""
         self._mark_names_and_pins()
         self._open_runs.mark(self.reach)
+        mark_outbox(self._database, self.reach)
         self._mark_receipts()
         self._mark_blocks(0, self._young_limit() + 1)
 
@@ -160,6 +164,7 @@ class _Collection:
         """Mark from the roots that came since; called with the write lock held."""
         self._mark_names_and_pins()
         self._open_runs.mark(self.reach)
+        mark_outbox(self._database, self.reach)
         self._mark_receipts()
         self._last_block = self._mark_blocks(self._last_block, 0)
 

@@ -43,6 +43,14 @@ class Lineage:
             for instruction, receipt in self._database.rows(query, tuple(ids)):
                 yield stored_cid(ids[receipt]), stored_cid(instruction)
 
+    def receipts_of(self, instructions: Iterable[CID]) -> Iterator[CID]:
+        """The receipts of steps that asked for one of these, each once for 500 of them: also those
+        that are kept under the name with the values filled in alone."""
+        for some in _some(instructions):
+            query = sql_runs.STEPS_RECEIPTS_OF.format(",".join("?" * len(some)))
+            for (receipt,) in self._database.rows(query, some):
+                yield stored_cid(receipt)
+
     def of_run(self, run: str) -> list[tuple[CID, CID]]:
         """The instructions of a run's steps that have a receipt, each with that, in order."""
         rows = self._database.rows(sql_runs.STEPS_RECEIPTS, (run,))

@@ -133,6 +133,11 @@ class Runs:
             values = (self._clock.now(), deadline_at, run)
             transaction.execute(sql_runs.RUN_REOPEN, values)
 
+    def set_deadline(self, run: str, deadline_at: int) -> None:
+        """Give a run that is worked on another deadline."""
+        with self._database.write() as transaction:
+            transaction.execute(sql_runs.RUN_DEADLINE, (deadline_at, self._clock.now(), run))
+
     def set_state(self, run: str, state: RunState, *, durable: bool = True) -> None:
         """Write the state of a run."""
         with self._database.write(durable=durable) as transaction:

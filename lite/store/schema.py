@@ -29,6 +29,8 @@ MIGRATIONS: tuple[str, ...] = (
     "0004_runs",
     "0005_issuers",
     "0006_begun",
+    "0007_outbox",
+    "0008_jobs",
 )
 
 _FOLDER = Path(__file__).with_name("schema")

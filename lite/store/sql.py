@@ -160,6 +160,10 @@ SELECT issuer FROM delegations WHERE audience = ?1 AND subject = ?2 AND ends_at 
 UNION
 SELECT issuer FROM delegations WHERE audience = ?1 AND subject IS NULL AND ends_at >= ?3 LIMIT ?4
 """
+DELEGATION_SUBJECTS = """
+SELECT coalesce(subject, issuer) AS about FROM delegations WHERE audience = ? AND ends_at >= ?
+    GROUP BY about ORDER BY about LIMIT ?
+"""
 # About whatever subject.
 DELEGATIONS_TO_ANY = DELEGATIONS_TO.replace("subject = ?2", "subject IS NOT NULL")
 DELEGATION_TAKERS_ANY = DELEGATION_TAKERS.replace("subject = ?2", "subject IS NOT NULL")

@@ -30,6 +30,7 @@ RUN_REOPEN = """
 UPDATE runs SET state = 'running', changed_at = ?, ended_at = NULL, cancelled = 0, deadline_at = ?
     WHERE id = ?
 """
+RUN_DEADLINE = "UPDATE runs SET deadline_at = ?, changed_at = ? WHERE id = ?"
 RUN_CANCEL = "UPDATE runs SET cancelled = 1, changed_at = ? WHERE id = ? AND ended_at IS NULL"
 RUN_CANCELLED = "SELECT cancelled FROM runs WHERE id = ?"
 
@@ -79,6 +80,10 @@ SELECT s.receipt, s.instruction, s.run, max(r.number + (s.source = 'ran') * 1000
 STEPS_RECEIPTS = """
 SELECT instruction, receipt FROM steps WHERE run = ? AND receipt IS NOT NULL ORDER BY position
 """
+
+STEPS_RECEIPTS_OF = (
+    "SELECT DISTINCT receipt FROM steps WHERE instruction IN ({}) AND receipt IS NOT NULL"
+)
 
 # Answers that are found only under the name with the values filled in; the newest run comes last.
 STEPS_APART = """

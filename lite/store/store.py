@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from lite.store.begun import Begun
     from lite.store.check import Problem
     from lite.store.gc import GcReport
+    from lite.store.jobs import Jobs
     from lite.store.lineage import Lineage
+    from lite.store.outbox import Outbox
     from lite.store.run_gc import RunsKept
     from lite.store.run_log import RunLog
     from lite.store.runs import Runs
@@ -102,8 +104,10 @@ class Store:
         self.pins = Pins(database, clock)
         self.modules = Modules(database)
         self._tokens: Tokens | None = None
+        self._jobs: Jobs | None = None
         self._runs: Runs | None = None
         self._secrets: Secrets | None = None
+        self._outbox: Outbox | None = None
         self._latest = 0  # a time that `latest` is known to have, so that few runs write it
 
     @classmethod
@@ -164,6 +168,15 @@ class Store:
         return self._tokens
 
     @property
+    def jobs(self) -> Jobs:
+        """What others asked this node to do."""
+        if self._jobs is None:
+            from lite.store.jobs import Jobs
+
+            self._jobs = Jobs(self._database, self._clock)
+        return self._jobs
+
+    @property
     def runs(self) -> Runs:
         """Runs of workflows, with their steps."""
         if self._runs is None:
@@ -178,6 +191,15 @@ class Store:
         from lite.store.begun import Begun
 
         return Begun(self._database, self._commits, self._clock)
+
+    @property
+    def outbox(self) -> Outbox:
+        """Steps that cannot run here, and what other nodes make of them."""
+        if self._outbox is None:
+            from lite.store.outbox import Outbox
+
+            self._outbox = Outbox(self._database, self._commits, self._clock)
+        return self._outbox
 
     @property
     def lineage(self) -> Lineage:

@@ -202,6 +202,12 @@ class Tokens:
         query = sql.DELEGATION_GIVERS_ANY if subject is None else sql.DELEGATION_GIVERS
         return self._others(query, audience, subject, ended_too)
 
+    def subjects_given_to(self, audience: str) -> list[str]:
+        """Whom the delegations of an audience that have not ended are about; of powerlines, who
+        issued them."""
+        values = (audience, self._since(ended_too=False), PRINCIPALS_MAX)
+        return [name for (name,) in self._database.rows(sql.DELEGATION_SUBJECTS, values)]
+
     def _others(self, query: str, who: str, subject: str | None, ended_too: bool) -> list[str]:
         values = (who, subject, self._since(ended_too=ended_too), PRINCIPALS_MAX + 1)
         return [name for (name,) in self._database.rows(query, values)]

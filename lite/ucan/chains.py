@@ -9,6 +9,10 @@ stand for one another, by the same issuer and revoked by the same, only the best
 
 Policies of strangers may be made to cost: each gets a few steps first, and only when no chain comes
 of those that were decided all get more, so that the costly ones hide no cheap one.
+
+What is found is let in by `proofs.check` as far as that depends on the chain: together with what is
+read beside it (`Wanted.beside`) it has no more values than are read for one check, and its policies
+take no more steps than they may. When chains fail for that alone, the cheap ones are tried first.
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ from lite.ucan.authorised import CLOCK_BUFFER_S, RevokedBy, first_revoked
 from lite.ucan.between import Distances, Graph, between
 from lite.ucan.delegation import Delegation
 from lite.ucan.evaluate import STEPS_MAX, Meter
+from lite.ucan.items import CHECK_ITEMS_MAX, Beside, items_in
 from lite.ucan.payload import principal
 from lite.ucan.policy import Policy
 from lite.ucan.refusals import TooManyProofs
@@ -71,6 +76,7 @@ class Wanted:
         args: the arguments, so that policies are heeded; None: not known yet.
         now: seconds since 1970.
         until: until when it is to last, if that is wished; `TIME_MAX_S`: for ever.
+        beside: what is read with the chain; None: the smallest invocation of this.
     """
 
     subject: str
@@ -79,6 +85,13 @@ class Wanted:
     now: int
     args: dict[str, Any] | None = None
     until: int | None = None
+    beside: Beside | None = None
+
+    def read_beside(self) -> Beside:
+        """What is read with the chain."""
+        if self.beside is not None:
+            return self.beside
+        return Beside.least(self.subject, self.audience, self.command, self.args)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +125,11 @@ def search(source: Delegations, wanted: Wanted, *, revoked_by: RevokedBy) -> Fou
     distances = between(source, subject, audience, about=subject)
     found = Found(None)
     for steps in ROUND_STEPS:
-        one = _Search(source, wanted, subject, audience, revoked_by, distances, steps)
-        found = Found(one.best(), one.cut_off)
+        for cheap in (False, True):
+            one = _Search(source, wanted, subject, audience, revoked_by, distances, steps, cheap)
+            found = Found(one.best(), one.cut_off)
+            if found.chain is not None or not one.over:
+                break
         if found.chain is not None or not one.undecided:
             break
     return found
@@ -137,7 +153,15 @@ class _Partial:
 
 
 class _Search:
-    """Partial chains, from the audience upwards, in the order in which they are to be tried."""
+    """Partial chains, from the audience upwards, in the order in which they are to be tried.
+
+    Args:
+        cheap: those that are less work to check come first.
+
+    Attributes:
+        undecided: a policy took more steps than it got.
+        over: a chain was left out because it is too much for one check.
+    """
 
     def __init__(
         self,
@@ -148,6 +172,7 @@ class _Search:
         revoked_by: RevokedBy,
         distances: Distances | None,
         steps: int,
+        cheap: bool,
     ) -> None:
         self._source = source
         self._wanted = wanted
@@ -156,19 +181,25 @@ class _Search:
         self._revoked_by = revoked_by
         self._distances = distances
         self._steps_each = steps
+        self._cheap = cheap
+        self._beside = wanted.read_beside()
         self._queue: list[tuple[tuple[int, ...], int, _Partial]] = []
         self._made = 0
         self._steps = SEARCH_STEPS_MAX
         self._allowed: dict[CID, bool] = {}
+        self._took: dict[CID, int] = {}  # steps
+        self._items: dict[CID, int] = {}
         self._revokers: dict[CID, frozenset[str]] = {}
         self._at: dict[tuple[int, str, frozenset[str]], int] = {}
         self._overflowed = False
+        self._dropped = False
         self.undecided = False
+        self.over = False
 
     @property
     def cut_off(self) -> bool:
         """Whether there was more than is looked at."""
-        return self.undecided or self._overflowed
+        return self.undecided or self._overflowed or (self.over and self._dropped)
 
     def best(self) -> Chain | None:
         """The first whole chain in the order of the search."""
@@ -178,7 +209,9 @@ class _Search:
                 return None
             partial = heappop(self._queue)[-1]
             chain = partial.chain
-            if not chain[0].is_root:
+            if self._is_too_much(chain):
+                self.over = True
+            elif not chain[0].is_root:
                 self._grow(partial, chain[0].issuer)
             elif first_revoked(chain, self._revoked_by) is None:
                 return chain
@@ -201,13 +234,27 @@ class _Search:
         for one in fitting:
             self._add(_Partial((one, *chain), partial.revokers | self._revokers_of(one)))
 
+    def _is_too_much(self, chain: Chain) -> bool:
+        """Whether it is more than is read, or decided, for one check."""
+        if sum(self._took.get(link.cid, 0) for link in chain) > STEPS_MAX:
+            return True
+        return self._beside.items(len(chain)) + sum(map(self._items_in, chain)) > CHECK_ITEMS_MAX
+
+    def _items_in(self, one: Delegation) -> int:
+        count = self._items.get(one.cid)
+        if count is None:
+            count = self._items[one.cid] = items_in(one.data)
+        return count
+
     def _rank(self, chain: Chain, length: int) -> tuple[int, ...]:
         """What is lower is tried first."""
+        # Bytes stand for the values in them, which are counted only for chains that are gone on.
+        cost = sum(len(one.data) + self._took.get(one.cid, 0) for one in chain) * self._cheap
         ends, wished = min(map(_end, chain)), self._wanted.until
         conditions = 0 if self._wanted.args is not None else sum(map(_conditions, chain))
         if wished is None or ends < wished:
-            return int(wished is not None), length, -ends, conditions
-        return 0, length, conditions, -ends
+            return cost, int(wished is not None), length, -ends, conditions
+        return cost, 0, length, conditions, -ends
 
     def _leads_on(self, one: Delegation, below: int) -> bool:
         """Whether the subject is near enough, as far as that is known."""
@@ -220,6 +267,7 @@ class _Search:
         chain, place = partial.chain, partial.place
         # The best of a place come early, as the queue hands them out; so few are enough.
         if self._at.get(place, 0) >= SAME_PLACE_MAX:
+            self._dropped = True
             return
         if partial.revokers & {self._subject, chain[0].issuer}:
             return
@@ -261,7 +309,8 @@ class _Search:
             allowed = delegation.policy.decide(args, meter)
             self._allowed[delegation.cid] = allowed is True
             self.undecided = self.undecided or allowed is None
-            self._steps -= before - max(meter.left, 0)
+            took = self._took[delegation.cid] = before - max(meter.left, 0)
+            self._steps -= took
         return self._allowed[delegation.cid]
 
 

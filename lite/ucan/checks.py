@@ -15,6 +15,7 @@ from lite.ucan.authorised import CLOCK_BUFFER_S
 from lite.ucan.delegation import Delegation
 from lite.ucan.envelope import Token
 from lite.ucan.invocation import Invocation
+from lite.ucan.items import ITEMS_MAX, items_in
 from lite.ucan.refusals import (
     ContainerTooLarge,
     Expired,
@@ -57,9 +58,6 @@ _REFUSALS: Final[dict[Rule, type[Refusal]]] = {
     "token-bytes": TokenTooLarge,
     "token-tag": UnknownTag,
 }
-
-ITEMS_MAX: Final = 4_096  # values in one token, nested ones included
-SMALL_BYTES: Final = 512  # so few that their values need no count
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +124,6 @@ def read(
         TooManyItems: over `ITEMS_MAX` values; nothing of it was decoded.
         MalformedToken: one of its kinds.
         TooManyProofs: so many that the token is too large for any other look.
-        InvalidSignature: the signature has a length that no scheme known here has.
     """
     step = place.step("1", "7b")
     count = items_in(data) if items is None else items
@@ -138,22 +135,6 @@ def read(
         raise place.refused(error, step) from None
     except CodecError as error:
         raise place.refused(malformed(error), step) from None
-    except SignatureError as error:
-        raise place.refused(InvalidSignature(str(error)), step) from None
-
-
-def items_in(data: bytes) -> int:
-    """How many values there are in a token, as far as it is worth to count them.
-
-    In the policy of a delegation a text can be as much work as many values, so the parts of
-    selectors and patterns count too, by the signs that begin them: one of a selector takes as long
-    as two values, three of a pattern as long as one.
-    """
-    count = 0 if len(data) <= SMALL_BYTES else heads.items(data, ITEMS_MAX)
-    if envelope.DELEGATION_LEAD in data[: envelope.LEAD_WITHIN]:
-        of = data.count
-        count += 2 * (of(b".") + of(b"[")) + (of(b"*") + of(b"\\")) // 3
-    return count
 
 
 def too_many_items(data: bytes) -> Refusal:

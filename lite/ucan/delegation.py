@@ -19,6 +19,7 @@ from lite.ipld.cid import CID
 from lite.keys import Key
 from lite.ucan import envelope, payload
 from lite.ucan.envelope import DELEGATION_TAGS, TAG_DELEGATION, Token
+from lite.ucan.items import check_few
 from lite.ucan.policy import Policy
 from lite.ucan.refusals import MalformedToken
 
@@ -54,7 +55,7 @@ class Delegation:
             cid: of `data`, when known; it is not checked.
 
         Raises:
-            CodecError, SignatureError: not the canonical bytes of a token.
+            CodecError: not the canonical bytes of a token.
             MalformedToken: a token, but not a delegation of the spec; it names the field.
         """
         return Delegation.of(envelope.parse(data, cid))
@@ -94,7 +95,8 @@ class Delegation:
         Raises:
             UsageError: one of the fields is not of the form that the spec asks for.
             CodecError: `meta` or a policy value is outside the IPLD data model.
-            LimitError: the token would be larger than `TOKEN_BYTES_MAX`.
+            LimitError: the token would be larger than `TOKEN_BYTES_MAX`, or have more values than
+                are read.
         """
         fields: dict[str, Any] = {
             "iss": key.did,
@@ -113,7 +115,9 @@ class Delegation:
             parsed = _fields(fields)
         except MalformedToken as error:
             raise UsageError(f"cannot delegate: {error}") from None
-        return Delegation(envelope.sign(TAG_DELEGATION, fields, key), *parsed)
+        token = envelope.sign(TAG_DELEGATION, fields, key)
+        check_few(token.data, "Make the policy smaller.")
+        return Delegation(token, *parsed)
 
     @property
     def cid(self) -> CID:

@@ -34,7 +34,7 @@ LEAD_WITHIN: Final = 256  # bytes: so far from the start of a token its tag begi
 _HEADER_KEY = "h"
 _HEADS_TO_TAG = 6  # of the list, the signature, the map, two keys and the header
 _KNOWN_TAGS = INVOCATION_TAGS | DELEGATION_TAGS
-# The heads of a two-item list and of a 64-byte string, which every signature is.
+# The heads of a two-item list and of a 64-byte string, which every signature known here is.
 _LEAD = bytes((0x82, 0x58, keys.SIGNATURE_BYTES))
 _SIGNED_FROM = len(_LEAD) + keys.SIGNATURE_BYTES
 
@@ -49,7 +49,7 @@ class Token:
         tag: what kind of payload, e.g. `TAG_INVOCATION`.
         payload: the decoded map, not to be changed.
         header: the varsig header.
-        signature: 64 raw bytes.
+        signature: raw bytes; of 64 in all schemes that are known here.
     """
 
     data: bytes
@@ -68,7 +68,10 @@ class Token:
     @property
     def signed(self) -> bytes:
         """The bytes that the signature covers."""
-        return self.data[_SIGNED_FROM:]
+        size = len(self.signature)
+        return (
+            self.data[_SIGNED_FROM:] if size == keys.SIGNATURE_BYTES else self.data[_from(size) :]
+        )
 
 
 def sign(tag: str, payload: dict[str, Any], key: Key) -> Token:
@@ -80,7 +83,7 @@ def sign(tag: str, payload: dict[str, Any], key: Key) -> Token:
     """
     assert payload["iss"] == key.did, "a key signs in its own name only"
     header = varsig.ED25519.header
-    signed = dag_cbor.encode({_HEADER_KEY: header, tag: payload})
+    signed = dag_cbor.encode({_HEADER_KEY: header, tag: payload}, depth=1)
     size = _SIGNED_FROM + len(signed)
     if size > TOKEN_BYTES_MAX:
         raise LimitError(f"a token of {size} bytes, at most {TOKEN_BYTES_MAX}")
@@ -98,7 +101,6 @@ def parse(data: bytes, cid: CID | None = None) -> Token:
     Raises:
         CodecError: not the canonical bytes of an envelope, an unknown tag, or too large; then its
             rule says in what.
-        SignatureError: no signature that is known here has that length.
     """
     if len(data) > TOKEN_BYTES_MAX:
         from lite.ucan import oversize
@@ -154,6 +156,11 @@ def is_delegation(data: bytes) -> bool:
     return tag.startswith(DELEGATION_LEAD)
 
 
+def _from(size: int) -> int:
+    """Where the second item begins, behind a signature of so many bytes."""
+    return 2 + size + (0 if size < 24 else 1 if size < 2**8 else 2)
+
+
 def _token(data: bytes, cid: CID, value: Any) -> Token:
     if type(value) is not list or len(value) != 2 or type(value[1]) is not dict:
         raise CodecError("a token is a list of a signature and a map")
@@ -161,8 +168,6 @@ def _token(data: bytes, cid: CID, value: Any) -> Token:
     header = signed.get(_HEADER_KEY)
     if type(signature) is not bytes or type(header) is not bytes or len(signed) != 2:
         raise CodecError("a token is a signature, then a map of the header under h and one payload")
-    if len(signature) != keys.SIGNATURE_BYTES:
-        raise SignatureError(f"a signature has {keys.SIGNATURE_BYTES} bytes, not {len(signature)}")
     tag, payload = next((key, item) for key, item in signed.items() if key != _HEADER_KEY)
     if tag not in _KNOWN_TAGS:
         raise CodecError(f"unknown token tag {shown(tag)}", rule="token-tag")

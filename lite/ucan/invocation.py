@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lite import keys
-from lite.errors import UsageError
+from lite.errors import LimitError, UsageError
 from lite.ipld.cid import CID
 from lite.keys import Key
+from lite.limits import PROOFS_MAX
 from lite.ucan import envelope, payload
 from lite.ucan.envelope import INVOCATION_TAGS, TAG_INVOCATION, Token
+from lite.ucan.items import check_few
 from lite.ucan.refusals import MalformedToken
 from lite.ucan.task import task_id
 
@@ -55,7 +57,7 @@ class Invocation:
             cid: of `data`, when known; it is not checked.
 
         Raises:
-            CodecError, SignatureError: not the canonical bytes of a token.
+            CodecError: not the canonical bytes of a token.
             MalformedToken: a token, but not an invocation of the spec; it names the field.
         """
         return Invocation.of(envelope.parse(data, cid))
@@ -100,7 +102,8 @@ class Invocation:
         Raises:
             UsageError: one of the fields is not of the form that the spec asks for.
             CodecError: `args` or `meta` is outside the IPLD data model.
-            LimitError: the token would be larger than `TOKEN_BYTES_MAX`.
+            LimitError: the token would be larger than `TOKEN_BYTES_MAX`, or have more values or
+                proofs than are read.
         """
         fields: dict[str, Any] = {
             "iss": key.did,
@@ -122,7 +125,11 @@ class Invocation:
             parsed = _fields(fields)
         except MalformedToken as error:
             raise UsageError(f"cannot invoke: {error}") from None
-        return Invocation(envelope.sign(TAG_INVOCATION, fields, key), *parsed)
+        if len(fields["prf"]) > PROOFS_MAX:
+            raise LimitError(f"{len(fields['prf'])} proofs, at most {PROOFS_MAX} are followed")
+        token = envelope.sign(TAG_INVOCATION, fields, key)
+        check_few(token.data, "Store large values and pass links to them.")
+        return Invocation(token, *parsed)
 
     @property
     def cid(self) -> CID:

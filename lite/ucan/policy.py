@@ -66,6 +66,17 @@ class Policy:
         except OutOfSteps:
             return None
 
+    def may_see(self, *path: str) -> bool:
+        """Whether what it says may depend on what is at a path of keys in the arguments."""
+        pending = list(self.statements)
+        while pending:
+            one = pending.pop()
+            if one.selector is None:
+                pending += one.inner
+            elif one.selector.may_pass(path):
+                return True
+        return False
+
     def failure(self, args: Any, meter: Meter | None = None) -> Failure | None:
         """The first statement that does not hold of the arguments, or None.
 

@@ -31,9 +31,9 @@ Every proof must cover the command by itself (7h), so that a powerline with a wi
 the one before it adds nothing; some implementations refuse such chains, and none is minted here.
 What is cheap comes first: 7a to 7h of each proof, then 7j and 8 of the chain as a whole, and then
 7i of each proof, for policies cost the most. A token has at most `ITEMS_MAX` values, and all that
-are read for one check `CHECK_ITEMS_MAX` (TooManyItems, steps 1 and 7b); the parts of selectors and
-patterns count as values. What a memo remembers is at hand (7a), and its values count like those of
-other proofs.
+are read for one check `CHECK_ITEMS_MAX` (`lite.ucan.items`; TooManyItems, steps 1 and 7b); the
+parts of selectors and patterns count as values. What a memo remembers is at hand (7a), and its
+values count like those of other proofs.
 Replay comes last, so that only what is accepted is remembered.
 Source: UCAN 1.0 with Delegation and Invocation 1.0.0-rc.1; order of the proofs as in the fixtures
 of the spec since 2026.
@@ -41,9 +41,9 @@ of the spec since 2026.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any
 
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.limits import PROOFS_MAX, TOKEN_BYTES_MAX
@@ -54,12 +54,12 @@ from lite.ucan.checks import (
     Place,
     check_signature,
     check_time,
-    items_in,
     read,
     too_many_items,
 )
 from lite.ucan.delegation import Delegation
 from lite.ucan.invocation import Invocation
+from lite.ucan.items import CHECK_ITEMS_MAX, ITEMS_MAX, Beside, items_in
 from lite.ucan.memo import Memo
 from lite.ucan.payload import principal
 from lite.ucan.policy import Failure
@@ -83,8 +83,6 @@ from lite.ucan.refusals import (
 )
 from lite.ucan.show import short
 from lite.ucan.show import value as shown
-
-CHECK_ITEMS_MAX: Final = 5_000  # values in the invocation and its proofs, small tokens aside
 
 Resolve = Callable[[CID], "bytes | None"]
 Claim = Callable[[CID, "int | None"], bool]
@@ -164,10 +162,19 @@ def check_delegation(data: bytes, *, now: int) -> Delegation:
 
 
 def check_chain(
-    chain: Sequence[Delegation], *, subject: str, command: str, now: int, revoked_by: RevokedBy
+    chain: Sequence[Delegation],
+    *,
+    subject: str,
+    command: str,
+    now: int,
+    revoked_by: RevokedBy,
+    args: Mapping[str, Any] | None = None,
 ) -> None:
-    """Steps 6 and 7d to 7j, without 7i, on delegations in a row, the subject's own first: what an
-    invocation of the command through all of them would be told.
+    """Steps 6 to 7j, without 7i, on delegations in a row, the subject's own first, whose signatures
+    were checked: what an invocation of the command through all of them would be told.
+
+    Args:
+        args: of the invocation; None: not known, so that it counts as the smallest there is.
 
     Raises:
         Refusal: of the class that the step names.
@@ -175,8 +182,14 @@ def check_chain(
     count = len(chain)
     _check_number(count, Place(chain[-1].cid, count - 1))
     named = count if count > 1 else 0
+    beside = Beside.least(subject, chain[-1].audience, command, args)
+    left = CHECK_ITEMS_MAX - beside.items(count)
     for position, delegation in enumerate(chain):
         place = Place(delegation.cid, position, named)
+        items = items_in(delegation.data)
+        left -= items
+        if left < 0 or items > ITEMS_MAX:
+            raise place.refused(too_many_items(delegation.data), "7b")
         check_time(delegation, now, place)
         _check_link(subject, command, chain[:position], delegation, place)
     _check_revocations(chain, revoked_by, None, None, named)

@@ -49,7 +49,7 @@ class Revocation:
         """Read a revocation from outside. `revokers` says in whose name it counts.
 
         Raises:
-            CodecError, SignatureError: not the canonical bytes of a token.
+            CodecError: not the canonical bytes of a token.
             MalformedToken: a token, but not a revocation.
         """
         return Revocation.of(Invocation.parse(data))

@@ -16,7 +16,7 @@ Source: UCAN Delegation 1.0.0-rc.1, Selectors; the grammar is that of go-ucan an
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
@@ -84,6 +84,15 @@ class Selector:
                 found = None
             value = found
         return value
+
+    def may_pass(self, path: Sequence[str]) -> bool:
+        """Whether it may lead to what is at a path of keys, above or below that."""
+        for segment, key in zip(self.segments, path, strict=False):
+            if segment.key is None:
+                return True  # all values of a map, in whatever place that key has
+            if segment.key != key:
+                return False
+        return True
 
 
 @lru_cache(maxsize=1024)

@@ -23,9 +23,10 @@ ORDERS: Final = {
 
 
 def names(token: Token) -> tuple[CID, ...]:
-    """All CIDs under which the token could come: its own, and that of its twin if it has one."""
+    """All CIDs under which the token could come: its own, and that of its twin if it has one.
+    What has no signature that could verify has none."""
     order = ORDERS.get(token.header)
-    if order is None:
+    if order is None or len(token.signature) != SIGNATURE_BYTES:
         return (token.cid,)
     r, s = token.signature[:_HALF], int.from_bytes(token.signature[_HALF:], "big")
     twin = r + ((order - s) % order).to_bytes(_HALF, "big")

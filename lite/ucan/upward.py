@@ -25,6 +25,7 @@ from lite.ucan.refusals import (
     Refusal,
     Revoked,
     TooEarly,
+    TooManyItems,
     UnavailableProof,
 )
 from lite.ucan.show import short
@@ -33,7 +34,7 @@ LEVELS_MAX: Final = 8 * PROOFS_MAX  # so that a chain of too many links is still
 LOOKED_AT_MAX: Final = 2_000
 COMMANDS_MAX: Final = 16
 TRIED_MAX: Final = 64
-_NEAREST: Final = (PolicyNotMet, PolicyTooCostly, TooEarly, Expired, Revoked)
+_NEAREST: Final = (PolicyNotMet, PolicyTooCostly, TooManyItems, TooEarly, Expired, Revoked)
 
 
 class Given(Graph, Protocol):
@@ -131,6 +132,7 @@ def _faults(chain: Chain, wanted: Wanted, revoked_by: RevokedBy) -> Iterator[Ref
             command=wanted.command,
             now=wanted.now,
             revoked_by=revoked_by,
+            args=wanted.args,
         )
     except Refusal as refusal:
         yield refusal

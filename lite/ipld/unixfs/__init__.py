@@ -9,7 +9,14 @@ from lite.ipld.links import block_links
 from lite.ipld.unixfs.directory import Entry, list_directory, resolve_path, write_directory
 from lite.ipld.unixfs.node import Get, Put, cumulative_size
 from lite.ipld.unixfs.read import file_size, read_file
-from lite.ipld.unixfs.write import LEGACY_256K, PROFILES, UNIXFS_V1_2025, Profile, write_file
+from lite.ipld.unixfs.write import (
+    LEGACY_256K,
+    PROFILES,
+    UNIXFS_V1_2025,
+    Profile,
+    file_blocks,
+    write_file,
+)
 
 __all__ = [
     "LEGACY_256K",
@@ -21,6 +28,7 @@ __all__ = [
     "Put",
     "block_links",
     "cumulative_size",
+    "file_blocks",
     "file_size",
     "list_directory",
     "read_file",

@@ -1,15 +1,16 @@
-"""Directories: writing basic ones, listing basic and sharded ones, and paths through them."""
+"""Directories: writing and listing them, one block or sharded, and paths through them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from lite.errors import CodecError, IntegrityError, LimitError, NotFoundError, UsageError
+from lite.errors import CodecError, IntegrityError, NotFoundError, UsageError
 from lite.frozen import frozen
 from lite.ipld import dag_cbor, dag_pb
 from lite.ipld.block import Block
 from lite.ipld.cid import CID, DAG_CBOR, DAG_JSON, DAG_PB
+from lite.ipld.unixfs.hamt import name_hash, slot_of, write_shards
 from lite.ipld.unixfs.node import (
     Get,
     Kind,
@@ -19,7 +20,8 @@ from lite.ipld.unixfs.node import (
     load_block,
     load_node,
 )
-from lite.limits import BLOCK_BYTES_MAX, NESTING_MAX
+from lite.ipld.unixfs.write import UNIXFS_V1_2025, Profile
+from lite.limits import DIRECTORY_BYTES_MAX, NESTING_MAX
 
 
 @frozen
@@ -31,14 +33,17 @@ class Entry:
     tsize: int
 
 
-def write_directory(entries: Iterable[tuple[str, CID, int]], put: Put) -> CID:
-    """Write a basic directory of (name, CID, cumulative size in bytes), in any order.
+def write_directory(
+    entries: Iterable[tuple[str, CID, int]], put: Put, profile: Profile = UNIXFS_V1_2025
+) -> CID:
+    """Write a directory of (name, CID, cumulative size in bytes), in any order.
 
-    Kubo shards directories above 256 KiB and this does not, so CIDs agree up to there.
+    Up to `DIRECTORY_BYTES_MAX`, measured as the profile says, it is one block, else sharded: the
+    same as Kubo makes. Source: IPIP-499.
 
     Raises:
         UsageError: a name that no file can have, or the same name twice.
-        LimitError: more entries than fit into one block.
+        LimitError: names that no sharding tells apart, or longer than fit into a block.
     """
     links: dict[bytes, dag_pb.PbLink] = {}
     for name, cid, tsize in entries:
@@ -51,12 +56,11 @@ def write_directory(entries: Iterable[tuple[str, CID, int]], put: Put) -> CID:
         links[raw] = dag_pb.PbLink(cid, name, tsize)
     in_order = tuple(links[raw] for raw in sorted(links))
     data = dag_pb.encode(dag_pb.PbNode(in_order, encode_directory_node()))
-    if len(data) > BLOCK_BYTES_MAX:
-        raise LimitError(
-            f"a directory of {len(links)} entries takes {len(data)} bytes in one block, "
-            f"at most {BLOCK_BYTES_MAX}",
-            hint="split it into subdirectories",
-        )
+    size = len(data)
+    if profile.folders_by == "links":
+        size = sum(len(raw) + len(link.cid.raw) for raw, link in links.items())
+    if size > DIRECTORY_BYTES_MAX:
+        return write_shards(links, put)
     block = Block.make(data, DAG_PB)
     put(block)
     return block.cid
@@ -105,10 +109,36 @@ def resolve_path(cid: CID, path: str, get: Get) -> CID:
 
 
 def _lookup(cid: CID, name: str, get: Get) -> CID:
+    root = load_node(cid, get)
+    if root.is_hashed:
+        found = _find(root, name, get)
+        if found is not None:
+            return found
+        raise NotFoundError(f"the directory {cid} has no entry {name!r}")
     for entry in list_directory(cid, get):
         if entry.name == name:
             return entry.cid
     raise NotFoundError(f"the directory {cid} has no entry {name!r}")
+
+
+def _find(root: Node, name: str, get: Get) -> CID | None:
+    """The entry of a sharded directory under a name; only the shards on the way are read."""
+    shard, fanout = root, root.fanout
+    hashed, digits = name_hash(name.encode("utf-8", "replace")), len(f"{fanout - 1:X}")
+    level = 0
+    while (slot := slot_of(hashed, level, fanout)) is not None:
+        label = f"{slot:0{digits}X}"
+        below = None
+        for link in shard.links:
+            if link.name == label + name:
+                return link.cid
+            if link.name == label:
+                below = link.cid
+        if below is None:
+            return None
+        shard = _load_shard(below, fanout, get)
+        level += 1
+    return None
 
 
 def _resolve_value(cid: CID, rest: list[str], get: Get) -> CID:

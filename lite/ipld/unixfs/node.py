@@ -5,12 +5,15 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from lite.errors import CodecError, IntegrityError, UsageError
 from lite.frozen import frozen
 from lite.ipld import dag_pb, varint
 from lite.ipld.block import Block
 from lite.ipld.cid import CID, CODEC_NAMES, DAG_PB, IDENTITY, RAW
+
+HASH_MURMUR3: Final = 0x22  # murmur3-x64-64 in the table of multicodec
 
 Get = Callable[[CID], bytes]
 """Gives the verified bytes of a block, or raises NotFoundError."""
@@ -37,6 +40,7 @@ class Node:
         block_sizes: for each link of a file, the file bytes below it.
         size: all file bytes in and below this node; 0 for directories.
         fanout: children of one level of a sharded directory.
+        hash: by which the names in it find their places, as multicodec numbers it.
     """
 
     kind: Kind
@@ -45,6 +49,7 @@ class Node:
     block_sizes: tuple[int, ...] = ()
     size: int = 0
     fanout: int = 0
+    hash: int = 0
 
     @property
     def is_file(self) -> bool:
@@ -53,6 +58,12 @@ class Node:
     @property
     def is_directory(self) -> bool:
         return self.kind in (Kind.DIRECTORY, Kind.SHARD)
+
+    @property
+    def is_hashed(self) -> bool:
+        """Whether it is sharded so that a name finds its place without a look at all of them."""
+        by_bits = self.fanout > 1 and self.fanout & (self.fanout - 1) == 0
+        return self.kind is Kind.SHARD and self.hash == HASH_MURMUR3 and by_bits
 
 
 @dataclass(slots=True)
@@ -64,6 +75,7 @@ class _Message:
     file_size: int | None = None
     block_sizes: list[int] = field(default_factory=list)
     fanout: int = 256
+    hash: int = 0
 
 
 def load_node(cid: CID, get: Get) -> Node:
@@ -125,7 +137,8 @@ def _parse(cid: CID, node: dag_pb.PbNode) -> Node:
     size = 0
     if kind in (Kind.FILE, Kind.RAW):
         size = _checked_size(cid, message, len(node.links))
-    return Node(kind, message.data, node.links, tuple(message.block_sizes), size, message.fanout)
+    sizes = tuple(message.block_sizes)
+    return Node(kind, message.data, node.links, sizes, size, message.fanout, message.hash)
 
 
 def _checked_size(cid: CID, message: _Message, links: int) -> int:
@@ -149,6 +162,8 @@ def _read_message(data: bytes) -> _Message:
                 message.file_size = value
             elif number == 4:
                 message.block_sizes.append(value)
+            elif number == 5:
+                message.hash = value
             elif number == 6:
                 message.fanout = value
         elif number == 2:

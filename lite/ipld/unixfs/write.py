@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO, Final
+from collections.abc import Iterator
+from typing import BinaryIO, Final, Literal
 
 from lite import limits
 from lite.frozen import frozen
@@ -14,16 +15,19 @@ from lite.ipld.unixfs.node import Put, encode_file_node
 
 @frozen
 class Profile:
-    """What must be agreed on for a file to get the same CID everywhere.
+    """What must be agreed on for a file or a folder to get the same CID everywhere.
 
     Attributes:
         chunk_bytes: file bytes in one leaf.
-        links_per_node: the most links of one inner node.
+        links_per_node: the most links of one inner node of a file.
+        folders_by: what of a folder is measured to know whether it is spread over several blocks:
+            its one block, or the names and CIDs in it.
     """
 
     name: str
     chunk_bytes: int
     links_per_node: int
+    folders_by: Literal["block", "links"] = "block"
 
     def __post_init__(self) -> None:
         assert self.chunk_bytes > 0, "chunks must hold something"
@@ -31,7 +35,9 @@ class Profile:
 
 
 UNIXFS_V1_2025: Final = Profile("unixfs-v1-2025", limits.CHUNK_BYTES, limits.LINKS_PER_NODE)
-LEGACY_256K: Final = Profile("legacy-256k", limits.LEGACY_CHUNK_BYTES, limits.LEGACY_LINKS_PER_NODE)
+LEGACY_256K: Final = Profile(
+    "legacy-256k", limits.LEGACY_CHUNK_BYTES, limits.LEGACY_LINKS_PER_NODE, "links"
+)
 PROFILES: Final = {profile.name: profile for profile in (UNIXFS_V1_2025, LEGACY_256K)}
 
 
@@ -52,21 +58,37 @@ class _Part:
 def write_file(stream: BinaryIO, put: Put, profile: Profile = UNIXFS_V1_2025) -> CID:
     """Read a stream to its end and write it as a file, block by block.
 
+    Raises:
+        OSError: from the stream, as it is.
+    """
+    for block in file_blocks(stream, profile):
+        put(block)
+    return block.cid
+
+
+def file_blocks(stream: BinaryIO, profile: Profile = UNIXFS_V1_2025) -> Iterator[Block]:
+    """The blocks of a file, in the order in which they are made, so that the root is the last.
+
     A file of at most one chunk is a single raw block. Held in memory: one chunk, and the links of
     one unfinished node for each level of the tree.
 
     Raises:
         OSError: from the stream, as it is.
     """
-    tree = _Tree(put, profile.links_per_node)
-    while True:
+    made: list[Block] = []
+    tree = _Tree(made.append, profile.links_per_node)
+    at_end = False
+    while not at_end:
         chunk = _read_chunk(stream, profile.chunk_bytes)
+        at_end = len(chunk) < profile.chunk_bytes
         if chunk or not tree.started:
             block = Block.make(chunk, RAW)
-            put(block)
+            made.append(block)
             tree.add(_Part(block.cid, len(chunk), len(chunk)), level=0)
-        if len(chunk) < profile.chunk_bytes:
-            return tree.finish()
+        if at_end:
+            tree.finish()
+        yield from made
+        made.clear()
 
 
 class _Tree:
@@ -88,13 +110,12 @@ class _Tree:
         if len(self._open[level]) == self._links_per_node:
             self._close(level)
 
-    def finish(self) -> CID:
+    def finish(self) -> None:
         level = 0
         while level < len(self._open) - 1 or len(self._open[level]) > 1:
             if self._open[level]:
                 self._close(level)
             level += 1
-        return self._open[level][0].cid
 
     def _close(self, level: int) -> None:
         """Make one node of all that is open at this level, and hand it to the level above."""

@@ -1,0 +1,141 @@
+"""Large bytes in a file instead of in memory: what a guest may write is not bounded by its memory.
+
+The file has no name: it is gone with its last descriptor, however the process ends. It lies in the
+system's folder for temporary files (TMPDIR).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from typing import BinaryIO, Final, cast
+
+from lite.limits import BLOCK_BYTES_MAX, MIB
+
+SPOOL_BYTES_MIN: Final = 8 * MIB
+"""What has more is spooled. No value but bytes may have as much: of those this is what two copies
+of the interpreter's take, not what the output limit allows."""
+
+PIECE_BYTES: Final = MIB
+assert SPOOL_BYTES_MIN > BLOCK_BYTES_MAX, "what is spooled never fits into one block"
+
+
+class Spooled:
+    """Bytes in a file that has no name. Closed with the last reference to it."""
+
+    def __init__(self, fd: int, size: int) -> None:
+        self._fd = fd
+        self._size = size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __del__(self) -> None:
+        os.close(self._fd)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Everything, in pieces of at most `PIECE_BYTES`."""
+        for at in range(0, self._size, PIECE_BYTES):
+            yield self.part(at, min(PIECE_BYTES, self._size - at))
+
+    def part(self, at: int, size: int) -> bytes:
+        """`size` bytes from `at` on, which must be there."""
+        parts: list[bytes] = []
+        while size:
+            part = os.pread(self._fd, size, at)
+            if not part:
+                raise OSError("a temporary file was cut off while it was in use")
+            parts.append(part)
+            at, size = at + len(part), size - len(part)
+        return b"".join(parts)
+
+    def open(self) -> BinaryIO:
+        """A reader of its own, from the first byte on."""
+        return cast(BinaryIO, _Reader(self))
+
+    def bytes(self) -> bytes:
+        return self.part(0, self._size)
+
+
+class _Reader(io.RawIOBase):
+    def __init__(self, spooled: Spooled) -> None:
+        self._spooled = spooled
+        self._at = 0
+
+    def read(self, size: int = -1) -> bytes:
+        left = len(self._spooled) - self._at
+        data = self._spooled.part(self._at, left if size < 0 else min(size, left))
+        self._at += len(data)
+        return data
+
+
+class Spool:
+    """Collects bytes: in memory while they are few, then in a file.
+
+    Where no file can be had or filled, they stay in memory, and the process's own bound on that is
+    what limits them.
+    """
+
+    def __init__(self) -> None:
+        self._memory = io.BytesIO()  # gives its bytes without a copy
+        self._fd = -1
+        self._tried = False
+        self.size = 0
+
+    def __del__(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.size += len(data)
+        if self._fd < 0 and self.size > SPOOL_BYTES_MIN and not self._tried:
+            self._to_file()
+        if self._fd < 0 or not self._append(data):
+            self._memory.write(data)
+
+    def end(self) -> bytes | Spooled:
+        """What was written. Call it once, at the end."""
+        if self._fd < 0:
+            return self._memory.getvalue()
+        fd, self._fd = self._fd, -1
+        return Spooled(fd, self.size)
+
+    def _to_file(self) -> None:
+        import tempfile
+
+        self._tried = True
+        try:
+            with tempfile.TemporaryFile(buffering=0) as file:
+                self._fd = os.dup(file.fileno())
+        except OSError:
+            return
+        held, self._memory = self._memory.getbuffer(), io.BytesIO()
+        if not self._append(held):
+            self._memory.write(held)
+
+    def _append(self, data: bytes | bytearray | memoryview) -> bool:
+        """Write to the file; False when that is full: all before is in memory again."""
+        at = os.lseek(self._fd, 0, os.SEEK_CUR)
+        try:
+            with memoryview(data) as view:
+                done = 0
+                while done < len(view):
+                    done += os.write(self._fd, view[done:])
+            return True
+        except OSError:
+            back = Spooled(self._fd, at)
+            self._fd = -1
+            for piece in back.pieces():
+                self._memory.write(piece)
+            return False
+
+
+def kept(view: memoryview) -> bytes | Spooled:
+    """A copy of memory that is about to change."""
+    if len(view) <= SPOOL_BYTES_MIN:
+        return bytes(view)
+    spool = Spool()
+    for at in range(0, len(view), PIECE_BYTES):
+        spool.write(view[at : at + PIECE_BYTES])
+    return spool.end()

@@ -1,0 +1,112 @@
+"""What is known about instructions: which receipt answers one here, and who else may know one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from lite.clock import Clock
+from lite.ipld.cid import CID
+from lite.limits import Limits
+from lite.model.receipt import Receipt
+from lite.model.trust import TrustPolicy, choose_answer
+from lite.settled import Settled
+from lite.store import Store
+
+if TYPE_CHECKING:
+    from lite.config import Config
+    from lite.nearby import Nearby
+
+__all__ = ["Memo", "policy_of"]
+
+
+class Memo:
+    """The receipts of a store under the trust policy, and the neighbours, if there are any."""
+
+    def __init__(
+        self, store: Store, policy: TrustPolicy, clock: Clock, nearby: Nearby | None
+    ) -> None:
+        self._store = store
+        self._policy = policy
+        self._clock = clock
+        self._nearby = nearby
+
+    def lookup(
+        self, cid: CID, limits: Limits, mode: str = "", policy: TrustPolicy | None = None
+    ) -> Settled | None:
+        """The receipt that answers an instruction under the trust policy, without running."""
+        known = self._store.receipts.by_instruction(cid, (policy or self._policy).named)
+        policy = policy or self._policy_for(known)
+        return self._choose(known, limits, mode, policy) if known else None
+
+    def lookup_many(
+        self, wanted: Sequence[tuple[CID, Limits]], mode: str = ""
+    ) -> list[Settled | None]:
+        """What `lookup` says to each, in the same order; few queries for many instructions, and
+        one question to the neighbours about all that are not known here."""
+        found = self._look_up(wanted, mode)
+        lacking = [one for one, known in zip(wanted, found, strict=True) if known is None]
+        return self._look_up(wanted, mode) if self.ask(lacking, mode) else found
+
+    def _look_up(self, wanted: Sequence[tuple[CID, Limits]], mode: str) -> list[Settled | None]:
+        known = self._store.receipts.by_instructions([cid for cid, _ in wanted], self._policy.named)
+        return [
+            self._choose(known[cid], limits, mode, self._policy_for(known[cid]))
+            if cid in known
+            else None
+            for cid, limits in wanted
+        ]
+
+    def _policy_for(self, known: Sequence[Receipt]) -> TrustPolicy:
+        """The trust policy; where receipts of others are here, with the peers that answer, and with
+        those who were asked for just that."""
+        if all(one.issuer in self._policy.named for one in known):
+            return self._policy
+        peers = self._store.answering() if self._policy.peers else frozenset[str]()
+        others = peers | self._store.outbox.accepted(known)
+        return self._policy.also(others) if others else self._policy
+
+    def ask(self, wanted: Sequence[tuple[CID, Limits]], mode: str = "") -> bool:
+        """Ask neighbours, if there are any, about instructions without an answer here, all at
+        once, and fetch results that are lacking; whether `lookup` may find more now."""
+        if self._nearby is None or not wanted:
+            return False
+        asked = self._nearby.ask([cid for cid, _ in wanted])
+        bodies = [body for cid, limits in wanted for body in self._unfetched(cid, limits, mode)]
+        return bool(bodies and self._nearby.fetch(bodies)) or asked
+
+    def _unfetched(self, cid: CID, limits: Limits, mode: str) -> list[CID]:
+        """The result of the receipt that would be the answer, if only it were here."""
+        known = self._store.receipts.by_instruction(cid, self._policy.named)
+        if not known or self.lookup(cid, limits, mode) is not None:
+            return []
+        best = self._choose(known, limits, mode, self._policy_for(known), with_output=False)
+        return [] if best is None else [best.receipt.out.body]
+
+    def _choose(
+        self,
+        known: Sequence[Receipt],
+        limits: Limits,
+        mode: str,
+        policy: TrustPolicy,
+        *,
+        with_output: bool = True,
+    ) -> Settled | None:
+        answer = choose_answer(
+            [receipt for receipt in known if not with_output or self._has_output(receipt)],
+            policy,
+            fuel=limits.fuel,
+            memory_bytes=limits.memory_bytes,
+            mode=mode,
+            now=self._clock.now(),
+        )
+        return None if answer is None else Settled(answer.receipt, "cached", answer.rule)
+
+    def _has_output(self, receipt: Receipt) -> bool:
+        return receipt.linked is None or self._store.blocks.has(receipt.out.body)
+
+
+def policy_of(did: str, config: Config) -> TrustPolicy:
+    """Whose receipts count at a node, as its settings say."""
+    issuers, peers = frozenset(config.trust_issuers), config["trust.peers"]
+    return TrustPolicy(did, issuers, config.trust_confirmations, peers)

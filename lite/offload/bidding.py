@@ -1,0 +1,55 @@
+"""What a provider offers for a step: whether it has what that needs, what of the inputs is here,
+how long its queue is, and what it asks for. Everything here may wait for the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from lite.needs.bids import HOLDS_MAX, Bid
+from lite.needs.capabilities import Capabilities
+from lite.needs.fit import fit
+from lite.node import Node
+from lite.offload.contracting import Contracting
+from lite.offload.holding import Holding
+from lite.offload.wire import Ask, NoBid
+
+__all__ = ["HOLDS_FOR_S", "bid_for"]
+
+HOLDS_FOR_S: Final = 60  # a bid
+PASSING_MS: Final = 2_000  # what it takes longer when another node does it
+WHO: Final = "this provider"
+_TEXT_CHARS_MAX: Final = 1_000
+
+
+def bid_for(
+    node: Node, ask: Ask, capabilities: Callable[[], Capabilities], wait_ms: int, customer: str
+) -> Bid | NoBid:
+    """A bid, or the first reason for none and all of them in words.
+
+    Args:
+        wait_ms: how long a job would wait for its turn. customer: who asks.
+    """
+    holds = Holding(node.store)
+    found = fit(ask.needs, capabilities(), holds, WHO)
+    passes = not found.ok and _may_pass_on(node, ask, customer)
+    if not found.ok and not passes:
+        return NoBid(ask.instruction, found.codes[0], str(found)[:_TEXT_CHARS_MAX])
+    there = sorted({cid for cid, _ in ask.needs.inputs if holds(cid)}, key=str)
+    price = node.config["provider.price"]
+    return Bid(
+        ask.instruction,
+        node.did,
+        tuple(there[:HOLDS_MAX]),
+        wait_ms + (PASSING_MS if passes else 0),
+        price,
+        node.config["provider.unit"] if price else "",
+        node.clock.now() + HOLDS_FOR_S,
+    )
+
+
+def _may_pass_on(node: Node, ask: Ask, customer: str) -> bool:
+    """Whether the job could go to another node that this one knows of."""
+    contracting, ops = Contracting(node), ask.needs.ops
+    allowed = bool(ops) and all(contracting.may_for(customer, op) for op in ops)
+    return allowed and contracting.elsewhere(ask.needs, customer)

@@ -1,0 +1,476 @@
+"""The customer's books: what the outbox says, what becomes of it, and what is kept of answers.
+
+Everything here is called in one thread, with a store handle of its own; nothing waits for others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from lite.clock import Clock
+from lite.errors import IpvmError
+from lite.frozen import field, frozen
+from lite.ipld import dag_cbor
+from lite.ipld.cid import CID
+from lite.keys import Key
+from lite.limits import Limits
+from lite.model.receipt import Receipt
+from lite.model.result import Result
+from lite.needs.choice import Choice
+from lite.needs.requirements import Requirements
+from lite.offload import wire
+from lite.offload.answers import Unfit, look, statement
+from lite.offload.court import Court, Tell
+from lite.offload.groups import Group, expected, group_of
+from lite.offload.invoking import Cargo, NoChain, Rights, command_of, pack
+from lite.store import Store
+from lite.store.database import Transaction
+from lite.store.finished import Finished
+from lite.store.outbox_rows import Item, Job
+
+__all__ = ["Clerk", "Plan", "Wanted"]
+
+BACKOFF_S: Final = 5
+BACKOFF_S_MAX: Final = 3_600
+REFUSED_S: Final = 60  # for which a provider that refused a step is not asked for it again
+OFFERS_MAX: Final = 1  # after a lease that ran out
+EXPIRED: Final = "expired"
+Also = Callable[[Transaction], None]
+
+
+@frozen
+class Plan:
+    """One item that is to go, with what goes along, and whom to ask."""
+
+    item: Item
+    group: Group
+    providers: tuple[str, ...]
+
+    @property
+    def along(self) -> tuple[Requirements, ...]:
+        return tuple(member.needs for member in self.group.members[1:])
+
+
+@frozen
+class Wanted:
+    """What has to be fetched before an answer counts.
+
+    Attributes:
+        blocks: with all below them.
+    """
+
+    job: Job
+    told: wire.Job
+    receipt: Receipt
+    blocks: tuple[CID, ...] = field(default=())
+
+
+class Clerk:
+    """See the module.
+
+    Args:
+        base: limits where nothing names any. lease_s: how late a provider may be.
+        fits: whether a step fits here now, all inputs at hand.
+        tell: told what happens, from the thread.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        key: Key,
+        clock: Clock,
+        *,
+        base: Limits,
+        lease_s: int,
+        fits: Callable[[Item, Requirements], bool],
+        tell: Tell,
+    ) -> None:
+        self._store = store
+        self._outbox = store.outbox
+        self._key = key
+        self._clock = clock
+        self._base = base
+        self._lease_s = lease_s
+        self._fits = fits
+        self._tell = tell
+        self._tried_here: set[CID] = set()
+        self._refused_by: dict[tuple[CID, str], tuple[int, str]] = {}
+        self.court = Court(store, key, tell)
+        self.freed: set[str] = set()  # runs whose steps stand where they stood before
+
+    # What time brings.
+
+    def look_at_ends(self) -> None:
+        """End what is late or needless, and take back what providers did not do in time."""
+        for item in self._outbox.late():
+            self._expire(item)
+        for item in self._outbox.needless():
+            self._outbox.cancel(item.id, note="nobody waits for it any more", held=False)
+            self._tell("job.ended", item, {"state": "cancelled"})
+        for job in self._outbox.late_jobs():
+            self._lease_over(job)
+        self._outbox.end_grants()
+
+    def _expire(self, item: Item) -> None:
+        """That nobody did it in time is signed, and is the answer."""
+        jobs = [job for job in self._outbox.jobs_of(item.id) if job.is_pending]
+        instruction = self._store.instructions.get(item.instruction)
+        if (jobs and not item.may_repeat) or instruction is None:
+            who = jobs[0].provider if jobs else "nobody"
+            self._doubt(item, f"{who} had it at its deadline; it may or may not have happened")
+            return
+        why = item.note or item.reason
+        error = {
+            "code": EXPIRED,
+            "message": f"no other node did it in time: {why}",
+            "transient": True,  # nothing was done
+        }
+        receipt = Receipt.issue(
+            self._key,
+            instruction,
+            Result.of_error(error),
+            now=self._clock.now(),
+            meta={"op": instruction.op},
+        )
+
+        def step(transaction: Transaction) -> None:
+            self._outbox.end(transaction, item, "expired", note=why, receipt=receipt.cid)
+
+        self._store.commit_runs((Finished(instruction, receipt, step=step, secret=item.secret),))
+        self._tell("job.ended", item, {"state": "expired", "receipt": str(receipt.cid)})
+
+    def _doubt(
+        self, item: Item, note: str, also: Callable[[Transaction], None] | None = None
+    ) -> None:
+        with self._store.database.write() as transaction:
+            if also is not None:
+                also(transaction)
+            self._outbox.end(transaction, item, "failed", note=note)
+        self._tell("job.ended", item, {"state": "failed", "reason": note})
+
+    def _lease_over(self, job: Job) -> None:
+        """A provider was silent for too long. What may be repeated is offered once more."""
+        item = self._item(job)
+        note = f"{job.provider} did not answer within its lease"
+        if item is None or not item.is_pending:
+            self._outbox.set_job(job, "lost", message=note)
+            return
+        if not item.may_repeat:
+
+            def lost(transaction: Transaction) -> None:
+                self._outbox.write_job(transaction, job, "lost", message=note)
+
+            self._doubt(item, f"{note}; it may or may not have happened", lost)
+            return
+        with self._store.database.write() as transaction:
+            self._outbox.write_job(transaction, job, "lost", message=note)
+            if item.code == "along":
+                self._drop(transaction, item)
+        if item.code != "along" and item.offers < OFFERS_MAX:
+            self._outbox.set_state([item.id], "queued", note=note, offers=1, durable=True)
+            self._tell("job.late", item, {"provider": job.provider})
+
+    # What goes out.
+
+    def plans(self, limit: int) -> list[Plan]:
+        """What may be offered now, the most urgent first; notes of the rest say why not."""
+        now, rights = self._clock.now(), Rights(self._store, self._key, self._clock)
+        found: list[Plan] = []
+        for item in self._outbox.ready(limit):
+            if item.next_try_at is not None and item.next_try_at > now:
+                continue
+            if item.is_pure and self._is_asked(item):
+                self._note(item, "the same step is asked for already")
+                continue
+            try:
+                plan = self._plan(item, rights)
+            except IpvmError as error:
+                self._note(item, str(error))
+                continue
+            if plan is not None:
+                found.append(plan)
+        return found
+
+    def _is_asked(self, item: Item) -> bool:
+        """Whether an equal step goes before this one."""
+        others = self._outbox.asking(item.instruction)
+        return any(
+            one.id != item.id and (one.state != "queued" or one.id < item.id) for one in others
+        )
+
+    def _plan(self, item: Item, rights: Rights) -> Plan | None:
+        needs = Requirements.from_value(dag_cbor.decode_trusted(item.needs))
+        if item.instruction not in self._tried_here and self._fits(item, needs):
+            self._tried_here.add(item.instruction)
+            with self._store.database.write() as transaction:
+                self._drop(transaction, item)
+            self._tell("job.ended", item, {"state": "cancelled", "reason": "it runs here now"})
+            return None
+        group = group_of(self._store, item, self._base)
+        command = command_of(group.lead.instruction)
+        providers = rights.providers(command)
+        if not providers:
+            self._note(item, f"no node has given this one the right to {command}")
+            return None
+        if needs.key:
+            providers = tuple(did for did in providers if did == needs.key)
+        refused = self.court.liars() | self._turned_away_by(item)
+        left = tuple(did for did in providers if did not in refused)
+        if not left:
+            why = next(iter(refused.values()), "none of them holds the key")
+            self._note(item, why, self._later(item))
+            return None
+        return Plan(item, group, left)
+
+    def _turned_away_by(self, item: Item) -> dict[str, str]:
+        """Those who lately refused an item, or have it, or had it and were silent; with why."""
+        since = self._clock.now() - REFUSED_S
+        found: dict[str, str] = {}
+        for (asked, provider), (at, note) in self._refused_by.items():
+            if asked == item.asked and at > since:
+                found[provider] = note
+        for job in self._outbox.jobs_of(item.id):
+            if job.state in ("lost", "done") or job.is_pending or (job.ended_at or 0) > since:
+                found[job.provider] = f"{job.provider}: {job.message or job.state}"
+        return found
+
+    def _drop(self, transaction: Transaction, item: Item) -> None:
+        self._outbox.drop(transaction, item)
+        self.freed.add(item.run)
+
+    def _later(self, item: Item) -> int:
+        return self._clock.now() + min(BACKOFF_S_MAX, BACKOFF_S << min(item.attempts, 12))
+
+    def _note(self, item: Item, note: str, next_try_at: int | None = None) -> None:
+        if (item.note, item.next_try_at) != (note, next_try_at):
+            self._outbox.note(item.id, note, next_try_at=next_try_at)
+
+    def asked(self, plans: Sequence[Plan]) -> None:
+        """Providers are being asked for bids."""
+        self._outbox.set_state([plan.item.id for plan in plans], "asked", attempts=1)
+
+    def unsold(self, item: Item, note: str, *, again: bool) -> None:
+        """Nobody takes an item now. `again`: after a while; else when something happens."""
+        later = self._later(item) if again else None
+        self._outbox.set_state([item.id], "queued", note=note, next_try_at=later)
+
+    def take_up(self) -> None:
+        """Take up what a process that has ended was at: calls for bids, and disputes."""
+        pending = self._outbox.pending()
+        self._outbox.set_state([item.id for item in pending if item.state == "asked"], "queued")
+        for item in pending:
+            if item.confirm > 1 and item.state in ("sent", "accepted"):
+                self.court.weigh(item)
+
+    def pack(self, sold: Sequence[tuple[Plan, Choice]]) -> list[Cargo]:
+        """Sign what goes to whom, and write it down; what may leave now."""
+        rights = Rights(self._store, self._key, self._clock)
+        found: list[Cargo] = []
+        for plan, choice in sold:
+            taken = choice.ranked[: max(1, plan.item.confirm - self._confirmed(plan.item))]
+            for ranked in taken:
+                try:
+                    cargo = pack(
+                        self._key,
+                        rights,
+                        plan.group,
+                        ranked,
+                        now=self._clock.now(),
+                        lease_s=self._lease_s,
+                        along_from=-1,
+                    )
+                except (NoChain, IpvmError) as error:
+                    self.unsold(plan.item, str(error), again=False)
+                    continue
+                if (sent := self._send(plan.item, cargo)) is not None:
+                    found.append(sent)
+        return found
+
+    def _confirmed(self, item: Item) -> int:
+        return sum(job.state == "done" for job in self._outbox.jobs_of(item.id))
+
+    def _send(self, item: Item, cargo: Cargo) -> Cargo | None:
+        """Write a cargo down. What may act waits for nobody who begins with it here just now."""
+        lease = None if item.is_pure else self._store.lease(item.instruction)
+        if lease is not None and not lease.take(block=False):
+            self.unsold(item, "it is being run here", again=False)
+            return None
+        try:
+            grants = [] if cargo.grant is None else [cargo.grant]
+            jobs = self._outbox.send(cargo.jobs, grants, cargo.along)
+        finally:
+            if lease is not None:
+                lease.release()
+        if not jobs:
+            return None
+        for job in jobs:
+            told = {"provider": job.provider, "inv": str(job.invocation), "reason": job.choice}
+            self._tell("job.sent", item, told)
+        return Cargo(cargo.provider, tuple(jobs), {}, cargo.grant, cargo.tokens)
+
+    def resendable(self, provider: str) -> list[bytes]:
+        """The tokens of jobs that may not have reached a provider: to send them again is harmless
+        to what it knows already."""
+        found: dict[bytes, None] = {}
+        for job in self._outbox.jobs_at(provider):
+            if job.state == "sent" and job.lease_until >= self._clock.now():
+                found[job.token] = None
+                grant = None if job.grant is None else self._outbox.grant(job.grant)
+                if grant is not None:
+                    found[grant] = None
+                found.update(dict.fromkeys(self._proofs(job)))
+        return list(found)
+
+    def _proofs(self, job: Job) -> list[bytes]:
+        from lite.ucan.invocation import Invocation
+
+        tokens = (self._store.tokens.delegation(cid) for cid in Invocation.parse(job.token).proofs)
+        return [token for token in tokens if token is not None]
+
+    def not_taken(self, jobs: Sequence[Job], note: str) -> None:
+        """A provider refused a request as a whole: nothing of it was looked at."""
+        for job in jobs:
+            self._turned_away(job, "void", "denied", note, begun=False)
+
+    # What comes back.
+
+    def heard(self, provider: str, told: wire.Job) -> Wanted | None:
+        """Take in how a job stands; what has to be fetched first, if anything."""
+        job = self._outbox.job(told.invocation)
+        if job is None or job.provider != provider or job.state in ("done", "refused", "void"):
+            return None
+        if not told.is_over:
+            if job.state == "sent" or (job.is_pending and told.begun and not job.begun):
+                self._outbox.set_job(job, "accepted", begun=told.begun)
+                if job.state == "sent" and (item := self._item(job)) is not None:
+                    self._tell("job.accepted", item, {"provider": provider})
+            return None
+        if told.state != "done":
+            self._refused(job, told)
+            return None
+        assert told.receipt is not None, "every end has a token"
+        found = look(told.receipt, job, self._expected(job), self._clock.now())
+        if isinstance(found, Unfit):
+            self.reject(job, found)
+            return None
+        blocks = self._lacking(job, found)
+        wanted = Wanted(job, told, found, blocks)
+        if blocks:
+            return wanted
+        self.settle(wanted)
+        return None
+
+    def _expected(self, job: Job) -> CID | None:
+        instruction = self._store.instructions.get(job.instruction)
+        if instruction is None:
+            return None
+        answers = {}
+        for other in self._outbox.jobs_in(job.cargo):
+            receipt = None if other.receipt is None else self._store.receipts.get(other.receipt)
+            if receipt is not None:
+                answers[other.instruction] = receipt
+        return expected(self._store, instruction, answers)
+
+    def _lacking(self, job: Job, receipt: Receipt) -> tuple[CID, ...]:
+        """What has to be here: steps that it asks for, and the value of what nothing awaits
+        there."""
+        asked_for = [*receipt.fork, *([] if receipt.join is None else [receipt.join])]
+        lacking = [cid for cid in asked_for if not self._store.blocks.has(cid)]
+        if receipt.linked is not None and job.final:
+            from lite.capabilities.sizes import holds
+
+            if not holds(self._store, receipt.out.body):
+                lacking.append(receipt.out.body)
+        return tuple(lacking)
+
+    def reject(self, job: Job, unfit: Unfit) -> None:
+        """An answer is not taken: it is counted, and the job goes to somebody else."""
+        self._outbox.refused(job.provider, unfit.code)
+        item = self._item(job)
+        if item is not None:
+            told = {"provider": job.provider, "code": unfit.code, "reason": unfit.message}
+            self._tell("job.refused", item, told)
+        self._turned_away(job, "refused", unfit.code, f"{unfit.code}: {unfit.message}", begun=True)
+
+    def _refused(self, job: Job, told: wire.Job) -> None:
+        assert told.receipt is not None, "every end has a token"
+        said = statement(told.receipt, job)
+        if isinstance(said, Unfit):
+            self.reject(job, said)
+            return
+        self._turned_away(job, "refused", said.code, said.message, begun=told.begun)
+
+    def _turned_away(self, job: Job, state: Any, code: str, note: str, *, begun: bool) -> None:
+        """A job came to nothing. What may have been begun, and may not be repeated, is in doubt."""
+        item = self._item(job)
+        write = self._outbox.write_job
+        told = f"{job.provider}: {note}"
+        if item is None or not item.is_pending:
+            self._outbox.set_job(job, state, begun=begun, code=code, message=note)
+            return
+        if begun and not item.may_repeat:
+
+            def also(transaction: Transaction) -> None:
+                write(transaction, job, state, begun=begun, code=code, message=note)
+
+            self._doubt(item, f"{told}; it may or may not have happened", also)
+            return
+        self._refused_by[item.asked, job.provider] = (self._clock.now(), told)
+        with self._store.database.write() as transaction:
+            write(transaction, job, state, begun=begun, code=code, message=note)
+            if item.code == "along":
+                self._drop(transaction, item)
+        if item.code != "along" and not self._has_others(item, job):
+            self._outbox.set_state([item.id], "queued", note=told, durable=True)
+        self._tell("job.refused", item, {"provider": job.provider, "code": code, "reason": note})
+
+    def _has_others(self, item: Item, job: Job) -> bool:
+        jobs = self._outbox.jobs_of(item.id)
+        return any(one.is_pending and one.invocation != job.invocation for one in jobs)
+
+    def settle(self, wanted: Wanted) -> None:
+        """Keep an answer, and let whoever waits for it go on."""
+        job, receipt = wanted.job, wanted.receipt
+        item, instruction = self._item(job), self._store.instructions.get(job.instruction)
+        if instruction is None:
+            self.reject(job, Unfit("other-step", "its instruction is not here any more"))
+            return
+        waiting = [] if item is None else [item]
+        if item is not None and item.is_pure:
+            same = self._outbox.asking(item.instruction)
+            waiting += [one for one in same if one.id != item.id and one.state == "queued"]
+        state: Any = "done" if receipt.out.is_ok else "failed"
+        final = item is None or item.confirm <= 1
+
+        def step(transaction: Transaction) -> None:
+            self._outbox.write_job(transaction, job, "done", begun=True, receipt=receipt.cid)
+            if not final:
+                return
+            self._outbox.accept(transaction, receipt)
+            for one in waiting:
+                if not self._outbox.end(transaction, one, state, receipt=receipt.cid):
+                    self._late(transaction, one, receipt)
+
+        secret = item is not None and item.secret
+        self._store.commit_runs((Finished(instruction, receipt, step=step, secret=secret),))
+        if item is not None and not final:
+            self.court.weigh(item)
+        if item is not None and final:
+            told = {"state": state, "provider": job.provider, "receipt": str(receipt.cid)}
+            self._tell("job.ended", item, told)
+
+    def _late(self, transaction: Transaction, item: Item, receipt: Receipt) -> None:
+        """A second answer: of several valid ones the lowest digest counts, a value before an
+        error; and an answer ends a doubt."""
+        if item.state == "failed" and item.receipt is None:
+            self._outbox.resolve(transaction, item, receipt.cid)
+            return
+        kept = None if item.receipt is None else self._store.receipts.get(item.receipt)
+        if kept is None or item.state != "done" or not receipt.out.is_ok:
+            return
+        if receipt.cid.digest < kept.cid.digest:
+            self._outbox.improve(transaction, item.id, receipt.cid)
+
+    def _item(self, job: Job) -> Item | None:
+        return self._outbox.find(job.item)

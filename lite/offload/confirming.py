@@ -1,0 +1,62 @@
+"""Several providers about one step: whether enough of them say the same, and who was wrong.
+
+All receipts are kept, those that differ too. While they differ the step is run once more, here
+where that is possible, and then that is right; else by one more provider, until enough say the
+same. Who said otherwise is marked: it is not asked any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+from lite.frozen import frozen
+from lite.ipld import dag_cbor
+from lite.model.receipt import Receipt
+
+__all__ = ["WRONG", "Verdict", "same", "weigh"]
+
+WRONG: Final = "wrong-answer"  # the code under which it is counted
+
+State = Literal["agreed", "waiting", "more", "disputed"]
+
+
+@frozen
+class Verdict:
+    """What the answers of several come to.
+
+    Attributes:
+        state: agreed: enough say the same. waiting: others are at it. more: too few were asked, or
+            answered. disputed: they differ, and a referee has to run it.
+        right: the receipts that say what counts, the lowest digest first.
+        wrong: those that say something else.
+    """
+
+    state: State
+    right: tuple[Receipt, ...] = ()
+    wrong: tuple[Receipt, ...] = ()
+
+
+def weigh(receipts: Sequence[Receipt], wanted: int, *, pending: bool) -> Verdict:
+    """Whether enough receipts of different issuers say the same.
+
+    Args:
+        wanted: how many have to. pending: more may come.
+    """
+    groups: dict[bytes, list[Receipt]] = {}
+    for one in sorted(receipts, key=lambda receipt: receipt.cid.digest):
+        groups.setdefault(same(one), []).append(one)
+    ranked = sorted(groups.values(), key=lambda group: (-len(group), group[0].cid.digest))
+    if not ranked:
+        return Verdict("waiting" if pending else "more")
+    best, rest = ranked[0], [one for group in ranked[1:] for one in group]
+    if len(best) >= wanted:
+        return Verdict("agreed", tuple(best), tuple(rest))
+    if rest:
+        return Verdict("waiting" if pending else "disputed", tuple(best), tuple(rest))
+    return Verdict("waiting" if pending else "more", tuple(best))
+
+
+def same(receipt: Receipt) -> bytes:
+    """Equal for receipts that say the same."""
+    return dag_cbor.encode([receipt.out.value(), receipt.linked])

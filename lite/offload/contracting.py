@@ -1,0 +1,179 @@
+"""Passing on a job that lacks something here: it becomes the one step of a run of this node, which
+goes out as any step that cannot run here does; its answer is signed once more for the customer.
+
+The setting `provider.subcontract` and the delegation (`Terms.subcontract`) have to allow it. Who
+does the job in the end is asked under the delegations that this node itself was given. The step may
+go neither to the customer nor back here. The receipt says whose it was:
+
+    meta: {…, by: {iss, receipt: link, inv: link, prf: [link, …]}}
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from lite.errors import IpvmError
+from lite.executor import Settled, Warrant
+from lite.frozen import frozen
+from lite.ipld.cid import CID
+from lite.limits import Limits
+from lite.model.instruction import Instruction
+from lite.model.receipt import Receipt
+from lite.model.task import Task
+from lite.model.workflow import Step, Workflow
+from lite.needs.capabilities import Capabilities
+from lite.needs.fit import Fit, fit
+from lite.needs.requirements import Requirements
+from lite.node import Node
+from lite.offload.holding import Holding
+from lite.offload.terms import Terms, terms_of
+from lite.settled import Reified, finished_of
+from lite.store.jobs import StoredJob
+from lite.ucan.delegation import Delegation
+from lite.ucan.invocation import Invocation
+
+__all__ = ["Contracting", "Lost"]
+
+LABEL: Final = "job"
+_GOES_ON: Final = ("running", "queued", "interrupted")
+_NOT_DECLARED: Final = ("limits", "module", "inputs")
+
+
+@frozen
+class Lost:
+    """Nobody did it, or nobody knows whether somebody did."""
+
+    message: str
+    begun: bool
+
+
+class Contracting:
+    """See the module. Everything is called in threads."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._store = node.store
+
+    def may(self, terms: Terms | None) -> bool:
+        """Whether a job under these terms may be passed on."""
+        allowed = bool(self._node.config["provider.subcontract"])
+        return allowed and terms is not None and terms.subcontract
+
+    def may_for(self, customer: str, op: str) -> bool:
+        """Whether some delegation of this node to a customer says so."""
+        if not self._node.config["provider.subcontract"]:
+            return False
+        return any(
+            one.issuer == self._node.did and one.command == f"/{op}" and self.may(terms_of(one))
+            for one in self._store.tokens.given_to(
+                customer, self._node.did, f"/{op}", (self._node.did,)
+            )
+        )
+
+    def elsewhere(self, needs: Requirements, customer: str) -> bool:
+        """Whether some other node that is known here says that it has what a step needs."""
+        from lite.peering.capability_set import known_capabilities
+
+        known = known_capabilities(self._store, self._node.clock.now())
+        others = (has for did, has in known.items() if did not in (customer, self._node.did))
+        return any(fit(needs, has, lambda _: False).ok for has in others)
+
+    def unfit(self, needs: Requirements, has: Capabilities) -> Fit:
+        """Whether a step fits here, and why not."""
+        return fit(needs, has, Holding(self._store), "this provider")
+
+    def begin(
+        self, job: StoredJob, instruction: Instruction, needs: Requirements, limits: Limits
+    ) -> str:
+        """Put a job into the outbox of this node, once; the id of its run.
+
+        Raises:
+            IpvmError: it cannot be put there.
+        """
+        requires = _declared(needs, (self._node.did, job.customer))
+        meta = {"requires": requires, "limits": _limits(limits)}
+        step = Step(LABEL, Task(instruction, meta))
+        workflow = Workflow.of([step], name=f"job {job.invocation}")
+        known = self._store.runs.latest(workflow.cid)
+        if known is not None and known.state not in _GOES_ON:
+            return known.id
+        left_ms = max(1, job.expires_at - self._node.clock.now()) * 1_000
+        run = self._node.workflows.begin(workflow, deadline_ms=left_ms, force=True)
+        run.go()
+        return run.id
+
+    def end(self, run: str) -> Receipt | Lost | None:
+        """What came of it; None: it goes on."""
+        row = self._store.runs.get(run)
+        if row is None:
+            return Lost("its run is not here any more", begun=True)
+        steps = self._store.runs.steps(run)
+        cid = next((step.receipt for step in steps if step.receipt is not None), None)
+        receipt = None if cid is None else self._store.receipts.get(cid)
+        if receipt is not None and receipt.issuer != self._node.did:
+            return receipt
+        if row.state in _GOES_ON and receipt is None:
+            return None
+        reason = next((step.reason for step in steps if step.reason), row.state)
+        return Lost(f"passed on, and not done: {reason}", begun=row.state == "in-doubt")
+
+    def cancel(self, run: str) -> None:
+        """Nobody wants it any more."""
+        self._store.runs.cancel(run)
+        self._node.workflows.end_unattended(run)
+
+    def sign(
+        self, theirs: Receipt, warrant: Warrant, instruction: Instruction, _limits: Limits
+    ) -> Settled:
+        """Answer an invocation by what another node signed; for `lite.invocations.serve`."""
+        by: dict[str, Any] = {"iss": theirs.issuer, "receipt": theirs.cid}
+        if theirs.invocation is not None:
+            by |= {"inv": theirs.invocation, "prf": self._proofs(theirs.invocation)}
+        receipt = Receipt.issue(
+            self._node.key,
+            instruction,
+            theirs.out,
+            linked=theirs.linked,
+            meta={**theirs.meta, "by": by},
+            fork=theirs.fork,
+            join=theirs.join,
+            now=self._node.clock.now(),
+            invocation=warrant.invocation,
+            ran=warrant.ran,
+        )
+        reified = Reified(instruction, instruction)
+        finished = finished_of(reified, receipt, [], warrant, lasting=True, secret=False)
+        self._store.commit_runs((finished,))
+        return Settled(receipt, "ran", "")
+
+    def _proofs(self, invocation: CID) -> list[CID]:
+        """The delegations that this node asked under."""
+        sent = self._store.outbox.job(invocation)
+        try:
+            return [] if sent is None else list(Invocation.parse(sent.token).proofs)
+        except IpvmError:  # the disk changed it
+            return []
+
+
+def granted(job: StoredJob, delegations: dict[CID, bytes]) -> Terms | None:
+    """The terms of the delegation that a job rests on."""
+    data = None if job.grant is None else delegations.get(job.grant)
+    return None if data is None else terms_of(Delegation.parse(data))
+
+
+def _declared(needs: Requirements, excluded: tuple[str, ...]) -> dict[str, Any]:
+    """What a step has to declare to need as much, wherever it goes but to those."""
+    told = {key: item for key, item in needs.value().items() if key not in _NOT_DECLARED}
+    for key in ("affinity", "anti_affinity"):
+        told[key] = [term for term in told.get(key, ()) if "soft" not in term]
+    told["anti_affinity"].append({"did": sorted(set(excluded))})
+    return {key: item for key, item in told.items() if item}
+
+
+def _limits(limits: Limits) -> dict[str, int]:
+    return {
+        "fuel": limits.fuel,
+        "memory": limits.memory_bytes,
+        "time": limits.time_ms,
+        "output": limits.output_bytes,
+    }

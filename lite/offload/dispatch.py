@@ -1,0 +1,458 @@
+"""The dispatcher: takes what waits in the outbox to providers, and their answers back.
+
+It sleeps until something happens: the outbox was written, a peer came, a provider said something,
+or a time is over that stands in the outbox. Each round asks all providers in parallel for bids on
+all that is ready, takes the best of each, writes down what it sends, sends it, and follows it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from lite.capabilities.sizes import holds
+from lite.errors import IpvmError
+from lite.frozen import replace
+from lite.ipld import dag_cbor
+from lite.model.receipt import Receipt
+from lite.needs.bids import Bid
+from lite.needs.capabilities import Capabilities, Gpu
+from lite.needs.choice import Choice, Wish, choose
+from lite.needs.requirements import Requirements
+from lite.offload import wire
+from lite.offload.answers import Unfit
+from lite.offload.clerk import Clerk, Plan, Wanted
+from lite.offload.client import ProviderAway, ProviderRefused, ProviderWrong
+from lite.offload.groups import Group, limits_of_run
+from lite.offload.invoking import Cargo
+from lite.offload.lines import Line, is_set
+from lite.ops.base import InDoubt
+from lite.peering.capability_set import known_capabilities
+from lite.store import Store
+from lite.store.outbox_rows import Item
+
+if TYPE_CHECKING:
+    from lite.node import Node
+    from lite.peering.peering import Peering
+    from sync.health import Notice
+
+__all__ = ["Dispatcher"]
+
+T = TypeVar("T")
+
+BIDS_S_MAX: Final = 15.0
+FETCH_MS: Final = 600_000  # for one value; what came until then stays
+DIAL_AGAIN_S: Final = 30.0  # for one that could not be dialled, unless it comes by itself
+ROUND_MAX: Final = wire.ASKS_MAX
+CARGO_BYTES_MAX: Final = 3 * 1024 * 1024
+LOOK_S_MIN: Final = 0.05
+LOOK_S_MAX: Final = 3_600.0
+TellEvent = Callable[..., None]
+Resume = Callable[[str], Awaitable[None]]
+
+
+class Dispatcher:
+    """See the module. Made and used on one event loop.
+
+    Args:
+        store: a handle of its own; the caller closes it after `stop`.
+        peering: None: this node works alone, and only time can change anything.
+        tell: told what happens, from any thread: a kind and its fields.
+        resume: lets a run go on.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        store: Store,
+        peering: Peering | None,
+        *,
+        tell: TellEvent,
+        resume: Resume,
+    ) -> None:
+        self._node = node
+        self._store = store
+        self._outbox = store.outbox
+        self._peering = peering
+        self._tell_event = tell
+        self._resume = resume
+        self._pool = ThreadPoolExecutor(1, "ipvm-outbox")
+        self._clerk = Clerk(
+            store,
+            node.key,
+            node.clock,
+            base=node.config.limits,
+            lease_s=max(1, node.config["queue.lease"] // 1000),
+            fits=self._fits_here,
+            tell=self._tell,
+        )
+        self._lines: dict[str, Line] = {}
+        self._woken = asyncio.Event()
+        self._far_until: dict[str, float] = {}
+        self._resumed: dict[str, tuple[int, ...]] = {}
+        self._fetching: dict[str, set[asyncio.Task[None]]] = {}
+        self._seen: dict[str, int] = {}
+        self._loop = asyncio.get_running_loop()
+
+    def wake(self) -> None:
+        """Look again: something was written."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Work until cancelled.
+
+        Raises:
+            StoreError: the store cannot be used.
+        """
+        await self._do(self._clerk.take_up)
+        watched = self._peering.watched(self._noticed) if self._peering else nullcontext()
+        with watched:
+            while True:
+                self._woken.clear()
+                await is_set(self._woken, await self._look())
+
+    async def stop(self) -> None:
+        """End all lines. What is under way at providers goes on there."""
+        tasks = [task for some in self._fetching.values() for task in some]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(line.close() for line in self._lines.values()))
+        await self._loop.run_in_executor(None, self._pool.shutdown)
+
+    # Looking.
+
+    async def _look(self) -> float | None:
+        """Do all that can be done now; seconds until there is more without an event."""
+        await self._do(self._clerk.look_at_ends)
+        busy = await self._do(self._outbox.busy_providers)
+        if self._peering is not None:
+            for did in busy:
+                self._line(did).follow()
+            await self._call_off()
+            await self._settle_disputes()
+            await self._offer()
+        await self._wake_runs()
+        next_at = await self._do(self._outbox.next_at)
+        if next_at is None:
+            return None
+        return max(LOOK_S_MIN, min(LOOK_S_MAX, next_at + 1 - self._node.clock.now()))
+
+    async def _wake_runs(self) -> None:
+        """Let runs go on for which something came, once for each thing."""
+        answered = await self._do(self._outbox.answered_runs)
+        freed, self._clerk.freed = self._clerk.freed, set()
+        for run in dict.fromkeys((*answered, *freed)):
+            untaken = await self._do(self._outbox.untaken, run)
+            ids = tuple(item.id for item in untaken if not item.is_pending)
+            if run not in freed and self._resumed.get(run) == ids:
+                continue
+            if await self._do(self._store.runs.is_active, run):
+                continue  # it looks by itself, and says when it ends
+            self._resumed[run] = ids
+            await self._resume(run)
+
+    async def _call_off(self) -> None:
+        """Tell providers what nobody needs any more, where they can be told."""
+        for job in await self._do(self._outbox.needless_jobs):
+            if not self._is_near(job.provider):
+                continue
+            try:
+                client = await self._line(job.provider).client()
+                told = await client.cancel(job.invocation)
+            except (ProviderAway, ProviderRefused, ProviderWrong):
+                continue
+            if told is not None and told.state == "done":
+                await self._heard(job.provider, told)
+                continue
+            state: Any = "void" if told is None or not told.begun else "cancelled"
+            await self._do(partial(self._outbox.set_job, job, state, code="cancelled"))
+
+    async def _settle_disputes(self) -> None:
+        """Run what providers disagree about, where this node can; else one more is asked."""
+        while self._clerk.court.disputed:
+            id = self._clerk.court.disputed.pop()
+            item = await self._do(self._outbox.find, id)
+            if item is None:
+                continue
+            own = await self._loop.run_in_executor(None, self._own_answer, item)
+            if own is None:
+                await self._do(self._clerk.court.unsettled, id)
+            else:
+                await self._do(self._clerk.court.referee, id, own)
+
+    def _own_answer(self, item: Item) -> Receipt | None:
+        """What this node says of a step, if it can run it at all; in a thread."""
+        instruction = self._node.store.instructions.get(item.instruction)
+        needs = Requirements.from_value(dag_cbor.decode_trusted(item.needs))
+        if instruction is None or item.code == "op":
+            return None
+        machine = replace(needs, affinity=(), anti_affinity=(), key="")  # a referee is anywhere
+        if not self._node.here.fit(machine).ok:
+            return None
+        run = self._node.store.runs.get(item.run)
+        try:
+            limits = limits_of_run(run, self._node.config.limits)
+            return self._node.executor.run(instruction, limits, fresh=True).receipt
+        except (IpvmError, InDoubt):
+            return None
+
+    # Offering.
+
+    async def _offer(self) -> None:
+        while plans := await self._do(self._clerk.plans, ROUND_MAX):
+            if not await self._round(plans):
+                return
+
+    async def _round(self, plans: Sequence[Plan]) -> bool:
+        """Offer steps to whoever can be reached; whether anything went."""
+        near = {did for plan in plans for did in plan.providers if self._is_near(did)}
+        asked = [plan for plan in plans if near.intersection(plan.providers)]
+        for plan in plans:
+            if not near.intersection(plan.providers):
+                note = f"not connected: {', '.join(plan.providers)}"
+                await self._do(partial(self._clerk.unsold, plan.item, note, again=False))
+        if not asked:
+            return False
+        await self._do(self._clerk.asked, asked)
+        answers = await asyncio.gather(*(self._bids_of(did, asked) for did in sorted(near)))
+        bids = dict(zip(sorted(near), answers, strict=True))
+        sold = await self._choose(asked, bids)
+        cargos = await self._do(self._clerk.pack, sold)
+        by_provider: dict[str, list[Cargo]] = {}
+        for cargo in cargos:
+            by_provider.setdefault(cargo.provider, []).append(cargo)
+        await asyncio.gather(*(self._deliver(did, some) for did, some in by_provider.items()))
+        return bool(cargos)
+
+    async def _bids_of(self, did: str, plans: Sequence[Plan]) -> list[Bid | wire.NoBid] | str:
+        """What one provider offers for those of the steps that it may do; or why nothing."""
+        mine = [plan for plan in plans if did in plan.providers]
+        asks = [
+            wire.Ask(plan.group.lead.instruction.cid, plan.group.lead.needs, plan.item.confirm)
+            for plan in mine
+        ]
+        try:
+            client = await self._line(did).client()
+            return await asyncio.wait_for(client.bids(asks), BIDS_S_MAX)
+        except asyncio.TimeoutError:
+            return f"{did} did not answer a call for bids in {BIDS_S_MAX:.0f} s"
+        except ProviderAway as error:
+            self._far_until[did] = self._loop.time() + DIAL_AGAIN_S
+            return str(error)
+        except (ProviderRefused, ProviderWrong) as error:
+            return f"{did}: {error}"
+
+    async def _choose(
+        self, plans: Sequence[Plan], bids: Mapping[str, list[Bid | wire.NoBid] | str]
+    ) -> list[tuple[Plan, Choice]]:
+        """The bids to take for each step. Of one that nobody takes it is noted why."""
+        now = self._node.clock.now()
+        known = await self._do(known_capabilities, self._store, now)
+        found: list[tuple[Plan, Choice]] = []
+        for plan in plans:
+            ins = plan.group.lead.instruction.cid
+            told = {did: some for did, some in bids.items() if did in plan.providers}
+            good = [b for some in told.values() for b in _of(some, ins) if isinstance(b, Bid)]
+            plan, choice = _chosen(plan, good, known, now)
+            if choice.ranked:
+                found.append((plan, choice))
+                continue
+            why = [f"{one.bid.provider}: {one.reason}" for one in choice.left_out]
+            for did, some in told.items():
+                texts = [some] if isinstance(some, str) else _whys(did, _of(some, ins))
+                why += texts
+            note = "; ".join(why) or "nobody made a bid"
+            near = any(not isinstance(some, str) for some in told.values())
+            await self._do(partial(self._clerk.unsold, plan.item, note, again=near))
+        return found
+
+    async def _deliver(self, did: str, cargos: Sequence[Cargo]) -> None:
+        """Send what was written down, and hear how it stands. What does not get there is sent
+        again by the line."""
+        line = self._line(did)
+        for some in _loads(cargos):
+            tokens = [token for cargo in some for token in cargo.tokens]
+            tokens += [job.token for cargo in some for job in cargo.jobs]
+            jobs = [job for cargo in some for job in cargo.jobs]
+            try:
+                client = await line.client()
+                told = await client.send(list(dict.fromkeys(tokens)))
+            except ProviderRefused as error:
+                await self._do(self._clerk.not_taken, jobs, str(error))
+                continue
+            except (ProviderAway, ProviderWrong):
+                break
+            for one in told:
+                await self._heard(did, one)
+        line.follow()
+
+    # Hearing.
+
+    async def _heard(self, did: str, told: wire.Job) -> None:
+        """Take in how a job stands."""
+        wanted = await self._do(self._clerk.heard, did, told)
+        self._seen[did] = max(self._seen.get(did, 0), told.seq)
+        if wanted is not None:
+            some = self._fetching.setdefault(did, set())
+            task = self._loop.create_task(self._fetch(did, wanted))
+            some.add(task)
+            task.add_done_callback(partial(self._fetched, did))
+            return
+        if told.is_over:
+            self._woken.set()
+
+    def _fetched(self, did: str, task: asyncio.Task[None]) -> None:
+        self._fetching[did].discard(task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, IpvmError):
+            self._tell_event("job.problem", provider=did, text=str(error))
+        elif error is not None:
+            told = {"message": "fetching a result failed", "exception": error, "task": task}
+            self._loop.call_exception_handler(told)
+        self._woken.set()
+
+    async def _fetch(self, did: str, wanted: Wanted) -> None:
+        """Get what an answer needs, and keep it with that; else see what that means."""
+        assert self._peering is not None, "a provider was heard"
+        found = await self._peering.fetch(
+            wanted.blocks,
+            deep=True,
+            bytes_max=self._node.config["peers.fetch_bytes"],
+            within_ms=FETCH_MS,
+            first=did,
+        )
+        body = wanted.receipt.out.body
+        rest = [cid for cid in found.absent if not (found.over and cid == body)]
+        if not rest:  # a value that is over the bound stays there until somebody wants it
+            await self._do(self._clerk.settle, wanted)
+        elif "should not" in found.why:
+            unfit = Unfit("wrong-block", found.why)
+            await self._do(self._clerk.reject, wanted.job, unfit)
+        elif did in found.refused:
+            unfit = Unfit("no-block", f"{rest[0]} is part of its answer, and it does not give it")
+            await self._do(self._clerk.reject, wanted.job, unfit)
+        else:  # the link was lost: the change comes again
+            await self._line(did).cut()
+
+    async def _acknowledge(self, did: str) -> int:
+        """The number of the last change that need not come again."""
+        kept: int = await self._do(self._outbox.heard, did)
+        seen = self._seen.pop(did, 0)
+        if seen > kept and not self._fetching.get(did):
+            await self._do(self._outbox.set_heard, did, seen)
+            return seen
+        return kept
+
+    # Lines.
+
+    def _line(self, did: str) -> Line:
+        if did not in self._lines:
+            assert self._peering is not None, "nobody is called by a node that works alone"
+            self._lines[did] = Line(
+                did,
+                partial(self._peering.gateway, did),
+                after=partial(self._acknowledge, did),
+                heard=partial(self._heard, did),
+                resend=partial(self._do, self._clerk.resendable, did),
+                busy=partial(self._is_busy, did),
+            )
+        return self._lines[did]
+
+    async def _is_busy(self, did: str) -> bool:
+        return bool(await self._do(self._outbox.jobs_at, did))
+
+    def _is_near(self, did: str) -> bool:
+        """Whether it is worth asking a provider now."""
+        assert self._peering is not None, "there are peers"
+        if any(talk.session.peer == did for talk in self._peering.talks()):
+            return True
+        can = bool(self._peering.book.addresses(did))
+        return can and self._loop.time() >= self._far_until.get(did, 0.0)
+
+    def _noticed(self, notice: Notice) -> None:
+        if notice.kind == "connected":
+            self._far_until.pop(notice.peer, None)
+            if notice.peer in self._lines:
+                self._lines[notice.peer].poke()
+            self._woken.set()
+        elif notice.kind == "moved":
+            self._far_until.clear()
+            for line in self._lines.values():
+                line.poke()
+            self._woken.set()
+
+    # Threads.
+
+    async def _do(self, work: Callable[..., T], *given: Any) -> T:
+        return await self._loop.run_in_executor(self._pool, partial(work, *given))
+
+    def _fits_here(self, item: Item, needs: Requirements) -> bool:
+        """Whether a step can run here now after all. What is merely to be fetched does not."""
+        if item.code in ("along", "op", "module-size", "module") or item.secret:
+            return False
+        here = all(holds(self._store, cid) for cid, _ in needs.inputs)
+        return here and self._node.here.fit(needs).ok
+
+    def _tell(self, kind: str, item: Item, data: dict[str, Any]) -> None:
+        told = {"item": item.id, "run": item.run, "label": item.label}
+        self._tell_event(kind, **told, **data)
+
+
+def _of(some: list[Bid | wire.NoBid] | str, ins: Any) -> list[Bid | wire.NoBid]:
+    return [] if isinstance(some, str) else [one for one in some if one.instruction == ins]
+
+
+def _whys(did: str, some: Collection[Bid | wire.NoBid]) -> list[str]:
+    return [f"{did}: {one.message}" for one in some if isinstance(one, wire.NoBid)]
+
+
+def _chosen(
+    plan: Plan, bids: Sequence[Bid], known: Mapping[str, Capabilities], now: int
+) -> tuple[Plan, Choice]:
+    """The bids in the order in which to take them; without what goes along where nobody takes
+    that."""
+    lead = plan.group.lead
+    has = {bid.provider: known.get(bid.provider) or _claimed(bid, lead.needs) for bid in bids}
+    choice = choose(bids, Wish(lead.instruction.cid, lead.needs, plan.along), has, {}, now)
+    if choice.ranked or not plan.along:
+        return plan, choice
+    alone = replace(plan, group=Group((lead,)))
+    return alone, choose(bids, Wish(lead.instruction.cid, lead.needs), has, {}, now)
+
+
+def _claimed(bid: Bid, needs: Requirements) -> Capabilities:
+    """What a provider says by a bid that it has, where it has published nothing: what the step
+    needs of a machine. Its tags are not known."""
+    gpus: tuple[Gpu, ...] = ()
+    if needs.gpu is not None:
+        gpu = Gpu(needs.gpu.kind or "gpu", needs.gpu.kind or "gpu", needs.gpu.memory_bytes or None)
+        gpus = (gpu,) * needs.gpu.count
+    return Capabilities(
+        bid.provider,
+        arch=needs.arch,
+        cores=max(1, needs.cores),
+        memory_bytes=needs.memory_bytes,
+        disk_bytes=needs.disk_bytes,
+        gpus=gpus,
+        engine=needs.engine,
+        ops=needs.ops,
+    )
+
+
+def _loads(cargos: Sequence[Cargo]) -> list[list[Cargo]]:
+    """Cargos that fit into one container each."""
+    loads: list[list[Cargo]] = []
+    jobs = size = 0
+    for cargo in cargos:
+        more = sum(len(job.token) for job in cargo.jobs) + sum(map(len, cargo.tokens))
+        if not loads or jobs + len(cargo.jobs) > wire.JOBS_MAX or size + more > CARGO_BYTES_MAX:
+            loads.append([])
+            jobs = size = 0
+        loads[-1].append(cargo)
+        jobs, size = jobs + len(cargo.jobs), size + more
+    return loads

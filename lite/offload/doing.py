@@ -1,0 +1,276 @@
+"""Doing one job: what it waits for, then `lite.invocations.serve`, then how it ended as a value.
+
+Everything here runs in a thread. The claim that `serve` makes before anything is done, and the
+receipt that it keeps with it, say after a crash what became of a job: answered, free to be done
+again because it is pure, or in doubt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final
+
+from lite.engine.stop import Stop
+from lite.errors import Interrupted, IpvmError
+from lite.frozen import frozen
+from lite.invocations import Act, admit, answer_to, instruction_of, limits_of, serve
+from lite.ipld.cid import CID
+from lite.limits import Limits
+from lite.model.instruction import Instruction
+from lite.model.receipt import Receipt
+from lite.model.trust import TrustPolicy
+from lite.needs.capabilities import Capabilities
+from lite.needs.fit import fit
+from lite.needs.requirements import Requirements
+from lite.node import Node
+from lite.offload import refused
+from lite.offload.contracting import Contracting, Lost, granted
+from lite.offload.holding import Holding
+from lite.offload.wire import NEEDS
+from lite.parcel import Parcel
+from lite.peering.shelf import missing
+from lite.settled import Watch
+from lite.store.jobs import StoredJob, Usage
+from lite.ucan.authorised import Authorised
+from lite.ucan.invocation import Invocation
+from lite.ucan.refusals import InDoubt, Replayed
+
+__all__ = ["Doing", "Done", "End", "Needs", "NotDone", "PassedOn", "Stopped"]
+
+_MICRO: Final = 1_000
+
+
+@frozen
+class Done:
+    """It was answered; `used` is None when nothing ran for it."""
+
+    receipt: Receipt
+    used: Usage | None
+
+
+@frozen
+class NotDone:
+    """It will not be answered."""
+
+    code: str
+    message: str
+    name: str = ""
+    begun: bool = False
+
+
+@frozen
+class Needs:
+    """It cannot begin yet.
+
+    Attributes:
+        awaited: instructions whose answers are not known here.
+        blocks: roots below which something is missing.
+    """
+
+    awaited: tuple[CID, ...] = ()
+    blocks: tuple[CID, ...] = ()
+
+
+@frozen
+class PassedOn:
+    """It lacks something here, and became a run of this node that goes elsewhere."""
+
+    run: str
+
+
+@frozen
+class Stopped:
+    """It was ended from outside; `begun`: it may have had an effect."""
+
+    begun: bool
+
+
+End = Done | NotDone | Needs | PassedOn | Stopped
+
+
+class Doing:
+    """Does jobs. Thread-safe.
+
+    Args:
+        limits: what a job that was let in may use at most.
+        capabilities: what of this node others may count on.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        limits: Callable[[Authorised], Limits],
+        capabilities: Callable[[], Capabilities],
+    ) -> None:
+        self._node = node
+        self._capabilities = capabilities
+        self._contracting = Contracting(node)
+        self._store = node.store
+        self._limits = limits
+        self._own = TrustPolicy(node.did)
+
+    def do(
+        self,
+        job: StoredJob,
+        stop: Stop,
+        on_trace: Callable[[bytes], None],
+        began: Callable[[], object],
+    ) -> End:
+        """Do a job, or say why it cannot begin. A job that is over is never begun again: what
+        answered it is found by its invocation.
+
+        Args:
+            began: told that it is running, once that is written down.
+
+        Raises:
+            BugError, and whatever else is no error of the world.
+        """
+        earlier = answer_to(job.invocation, self._store)
+        if earlier is not None:
+            return Done(earlier.receipt, used_by(earlier.receipt) if job.begun else None)
+        data = self._store.jobs.tokens(job.number)
+        instruction = self._instruction(data)
+        needs = self._needs(instruction, job)
+        if needs is not None:
+            return needs
+        try:
+            if (run := self._pass_on(job, data, instruction)) is not None:
+                return PassedOn(run)
+        except IpvmError as error:
+            return self._failed(job, error, begun=False)
+        self._store.jobs.change(job.number, "running")
+        began()
+        acted: list[bool] = []
+        harmless = self._node.executor.may_repeat(instruction)
+        try:
+            watch = Watch(None, on_trace, stop, True, _declared(data))
+            return self._serve(job, data, watch, acted)
+        except IpvmError as error:
+            return self._failed(job, error, begun=bool(acted) and not harmless)
+
+    def end_of(self, job: StoredJob, run: str) -> Done | NotDone | None:
+        """What came of a job that was passed on; None: it goes on."""
+        ended = self._contracting.end(run)
+        if ended is None:
+            return None
+        if isinstance(ended, Lost):
+            return NotDone("passed-on", ended.message, begun=ended.begun)
+        data, act = self._store.jobs.tokens(job.number), partial(self._contracting.sign, ended)
+        try:
+            done = self._serve(job, data, Watch(for_others=True), [], act)
+        except IpvmError as error:
+            done = self._failed(job, error, begun=True)
+        return done if isinstance(done, (Done, NotDone)) else None
+
+    def call_off(self, run: str) -> None:
+        """A job that was passed on is not wanted any more."""
+        self._contracting.cancel(run)
+
+    def _pass_on(self, job: StoredJob, data: bytes, instruction: Instruction) -> str | None:
+        """The run of a job that does not fit here and may be passed on, else None."""
+        parcel = Parcel.read(data)
+        if not self._contracting.may(granted(job, dict(parcel.delegations))):
+            return None
+        invocation = Invocation.parse(parcel.invocations[0])
+        told = invocation.meta.get(NEEDS)
+        plain = Requirements(ops=(instruction.op,))
+        needs = plain if told is None else Requirements.from_value(told)
+        if fit(needs, self._capabilities(), Holding(self._store)).ok:
+            return None
+        allowed = admit(self._node.authority, parcel, invocation.data, self._node.did, None)
+        limits = limits_of(invocation, self._limits(allowed))
+        return self._contracting.begin(job, instruction, needs, limits)
+
+    def knows(self, job: StoredJob) -> bool:
+        """Whether a job can be answered at once, without running anything."""
+        return self.answered(self._instruction(self._store.jobs.tokens(job.number)))
+
+    def _instruction(self, data: bytes) -> Instruction:
+        return instruction_of(Invocation.parse(Parcel.read(data).invocations[0]))
+
+    def answered(self, instruction: Instruction) -> bool:
+        """Whether a receipt of this node answers an instruction without running it."""
+        executor = self._node.executor
+        if executor.level_of(instruction) != "pure":
+            return False
+        limits = self._node.config.limits
+        return executor.lookup(instruction.cid, limits, policy=self._own) is not None
+
+    def _needs(self, instruction: Instruction, job: StoredJob) -> Needs | None:
+        """What it waits for; None when it can begin."""
+        if self.answered(instruction):
+            return None
+        canonical = self._store.instructions.canonical
+        awaited = dict.fromkeys(canonical(wait.instruction) for wait in instruction.awaits())
+        unknown = [cid for cid in awaited if not self._knows(cid, job.customer)]
+        if unknown:
+            return Needs(awaited=tuple(unknown))
+        roots = list(instruction.links())
+        if instruction.module is not None:
+            roots.append(instruction.module)
+        lacking = roots and missing(self._store, roots, deep=True)
+        return Needs(blocks=tuple(dict.fromkeys(roots))) if lacking else None
+
+    def _knows(self, instruction: CID, customer: str) -> bool:
+        if self._store.jobs.answer(instruction, customer) is not None:
+            return True
+        return self._node.executor.lookup(instruction, self._node.config.limits) is not None
+
+    def _serve(
+        self,
+        job: StoredJob,
+        data: bytes,
+        watch: Watch,
+        acted: list[bool],
+        act: Act | None = None,
+    ) -> End:
+        def results(instruction: CID) -> Receipt | None:
+            cid = self._store.instructions.canonical(instruction)
+            answer = self._store.jobs.answer(cid, job.customer)
+            return None if answer is None else Receipt.from_store(answer)
+
+        node = self._node
+        settled = serve(
+            data,
+            authority=node.authority,
+            executor=node.executor,
+            store=self._store,
+            did=node.did,
+            guest=self._limits,
+            ops_allowed=node.config["ops.allowed_for_others"],
+            info=node.info,
+            watch=watch,
+            results=results,
+            begins=lambda: acted.append(True),
+            act=act,
+        )
+        ran = settled.source == "ran" or job.begun
+        return Done(settled.receipt, used_by(settled.receipt) if ran else None)
+
+    def _failed(self, job: StoredJob, error: IpvmError, *, begun: bool) -> End:
+        if isinstance(error, Interrupted):
+            return Stopped(begun)
+        if isinstance(error, Replayed) and not isinstance(error, InDoubt):
+            answer = answer_to(job.invocation, self._store)
+            if answer is not None:  # somebody else brought the same one here meanwhile
+                return Done(answer.receipt, None)
+        code, name = refused.code_of(error)
+        begun = begun or isinstance(error, InDoubt)
+        return NotDone(code, str(error), name, begun)
+
+
+def used_by(receipt: Receipt) -> Usage:
+    """What a run used, as its receipt says."""
+    fuel, time_us = receipt.meta.get("fuel"), receipt.meta.get("time_us")
+    return Usage(
+        1,
+        fuel if type(fuel) is int else 0,
+        time_us // _MICRO if type(time_us) is int else 0,
+    )
+
+
+def _declared(data: bytes) -> Mapping[str, Any]:
+    """What its customer says that a job needs; admission has read it."""
+    told = Invocation.parse(Parcel.read(data).invocations[0]).meta.get(NEEDS)
+    return told if isinstance(told, dict) else {}

@@ -1,0 +1,174 @@
+"""Jobs over plain HTTP, as other implementations of UCAN 1.0 speak it: the provider's end.
+
+`POST /` of a bare container (`{"ctn-v1": […]}`) with invocations and all their delegations. The
+answer comes when all are done, or after `ANSWER_S_MAX`: a container with one receipt for each that
+is addressed to this node; others are passed over. Who signed an invocation is its customer; there
+is no other proof of who asks, and none is needed. What is not done in time gets a statement with
+the code `pending`: the same request asks how it goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+
+from lite.errors import IpvmError, StoreError
+from lite.ipld.cid import CID, DAG_CBOR
+from lite.offload.admission import Caller, DeniedError
+from lite.offload.provider import Provider
+from lite.offload.wire import CBOR_TYPE, JOBS_MAX, Job
+from lite.parcel import Parcel
+from lite.ucan import container
+from lite.ucan.container import CONTAINER_BYTES_MAX
+from lite.ucan.invocation import Invocation
+from sync.within import within
+
+__all__ = ["HttpDoor"]
+
+ANSWER_S_MAX: Final = 100.0
+BODY_S_MAX: Final = 30.0
+REQUESTS_MAX: Final = 64  # at once; one has at most CONTAINER_BYTES_MAX
+PENDING: Final = "pending"
+
+
+class HttpDoor:
+    """A listener beside that of peers.
+
+    Args:
+        may_run: whether a DID has the right `run`.
+        address: `IP:PORT`; port 0 picks a free one.
+        certificate, key: files in PEM that make it HTTPS; None: a reverse proxy does, or nobody.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        may_run: Callable[[str], bool],
+        address: str,
+        certificate: Path | None = None,
+        key: Path | None = None,
+        *,
+        answer_s: float = ANSWER_S_MAX,
+    ) -> None:
+        self.listening = ("", 0)
+        self._provider = provider
+        self._may_run = may_run
+        self._address = address
+        self._files = certificate, key
+        self._answer_s = answer_s
+        self._requests = 0
+        app = web.Application()
+        app.router.add_post("/", self._post)
+        app.router.add_get("/", self._about)
+        self._http = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2.0)
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            StoreError: the address is in use or not of this machine, or a file cannot be used.
+        """
+        host, _, port = self._address.rpartition(":")
+        await self._http.setup()
+        try:
+            site = web.TCPSite(self._http, host.strip("[]"), int(port), ssl_context=self._tls())
+            await site.start()
+        except (OSError, ssl.SSLError) as error:
+            await self._http.cleanup()
+            raise StoreError(
+                f"cannot take jobs over HTTP at {self._address}: {error.strerror or error}",
+                hint="Look at the settings provider.http, provider.http_cert, provider.http_key.",
+            ) from None
+        found = self._http.addresses[0]
+        self.listening = (str(found[0]), int(found[1]))
+
+    async def stop(self) -> None:
+        """Stop listening, and end every request. Safe to call twice."""
+        await self._http.cleanup()
+
+    def _tls(self) -> ssl.SSLContext | None:
+        certificate, key = self._files
+        if certificate is None:
+            return None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(certificate, key)
+        return context
+
+    async def _about(self, _request: web.Request) -> web.Response:
+        return web.Response(text=f"{self._provider.node.did}\n")
+
+    async def _post(self, request: web.Request) -> web.Response:
+        if self._requests >= REQUESTS_MAX or not self._provider.is_ready:
+            return web.Response(status=503, text="busy\n", headers={"Retry-After": "5"})
+        self._requests += 1
+        try:
+            parcel = Parcel.read(await within(_body(request), BODY_S_MAX))
+            return await self._answer(parcel)
+        except asyncio.TimeoutError:
+            return web.Response(status=408, text="the body did not come in time\n")
+        except IpvmError as error:
+            return web.Response(status=400, text=f"{error.code}: {error}\n")
+        finally:
+            self._requests -= 1
+
+    async def _answer(self, parcel: Parcel) -> web.Response:
+        did, mine = self._provider.node.did, dict[str, list[bytes]]()
+        for data in parcel.invocations:
+            invocation = Invocation.parse(data)
+            if invocation.executor == did:
+                mine.setdefault(invocation.issuer, []).append(data)
+        if sum(map(len, mine.values())) > JOBS_MAX:
+            return web.Response(status=400, text=f"more than {JOBS_MAX} invocations\n")
+        taken = [await self._take(issuer, data, parcel) for issuer, data in mine.items()]
+        jobs = [job for some in taken for job in some]
+        ends = asyncio.get_running_loop().time() + self._answer_s
+        receipts = [await self._receipt(job, data, ends) for job, data in jobs]
+        body = container.write(receipts, "bare")
+        return web.Response(body=body, content_type=CBOR_TYPE)
+
+    async def _take(
+        self, issuer: str, invocations: list[bytes], parcel: Parcel
+    ) -> list[tuple[Job, bytes]]:
+        """The jobs of one customer, each with its invocation."""
+        caller = Caller(issuer, self._may_run(issuer))
+        tokens = [*invocations, *parcel.delegations.values(), *parcel.revocations]
+        by_cid = {CID.of(data, DAG_CBOR): data for data in invocations}
+        try:
+            jobs = await self._provider.take(container.write(tokens, "bare"), caller)
+        except DeniedError as error:
+            code, told = error.denied.code, error.denied.message
+            refuse = partial(self._provider.admission.refuse, caller=caller, code=code)
+            jobs = [
+                await self._provider.in_pool(partial(refuse, data, message=told))
+                for data in invocations
+            ]
+        return [(job, by_cid[job.invocation]) for job in jobs]
+
+    async def _receipt(self, job: Job, data: bytes, ends: float) -> bytes:
+        """What answers an invocation, once it is over."""
+        if job.receipt is None:
+            left = max(0.0, ends - asyncio.get_running_loop().time())
+            stored = await self._provider.over(job.invocation, left)
+            if stored is not None and stored.answer is not None:
+                return stored.answer
+            told = "it is not done yet; the same request asks how it goes on"
+            return self._provider.admission.statement(data, PENDING, told)
+        return job.receipt
+
+
+async def _body(request: web.Request) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.content.iter_any():
+        size += len(part)
+        if size > CONTAINER_BYTES_MAX:
+            raise web.HTTPRequestEntityTooLarge(CONTAINER_BYTES_MAX, size)
+        parts.append(part)
+    return b"".join(parts)

@@ -1,0 +1,216 @@
+"""The invocations of a group for one provider, with the rights that they need on both sides."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from lite.authority import Authority
+from lite.clock import Clock
+from lite.errors import IpvmError
+from lite.frozen import frozen
+from lite.invocations import args_of, nonce_for
+from lite.ipld import dag_cbor
+from lite.ipld.cid import CID, DAG_CBOR
+from lite.keys import Key
+from lite.limits import INTEGER_MAX, Limits
+from lite.model.instruction import Instruction
+from lite.needs.choice import Ranked
+from lite.offload.grants import grant
+from lite.offload.groups import Group, Member
+from lite.offload.terms import limits_within
+from lite.store import Store
+from lite.store.outbox_rows import Grant, Item, Job, Wish
+from lite.ucan.delegation import Delegation
+from lite.ucan.invocation import Invocation
+
+__all__ = ["Cargo", "Rights", "command_of", "pack"]
+
+SALT_BYTES: Final = 6
+
+
+@frozen
+class Cargo:
+    """What goes to one provider at once, for one group.
+
+    Attributes:
+        jobs: as they are written down; those of steps without an item have a negative number.
+        along: these steps, by that number. tokens: proofs, and the grant.
+    """
+
+    provider: str
+    jobs: tuple[Job, ...]
+    along: Mapping[int, Wish]
+    grant: Grant | None
+    tokens: tuple[bytes, ...]
+
+
+def command_of(instruction: Instruction) -> str:
+    """The command that an operation is asked for by."""
+    return f"/{instruction.op}"
+
+
+class Rights:
+    """Who lets this node do what, as its delegations say; for one thread, and one look at them."""
+
+    def __init__(self, store: Store, key: Key, clock: Clock) -> None:
+        self._store = store
+        self._did = key.did
+        self._authority = Authority(store, key, clock)
+        self._providers: dict[str, tuple[str, ...]] = {}
+
+    def providers(self, command: str) -> tuple[str, ...]:
+        """The nodes whose compute this node has a delegation of, for one command."""
+        known = self._providers.get(command)
+        if known is None:
+            subjects = self._store.tokens.subjects_given_to(self._did)
+            known = tuple(did for did in subjects if did != self._did and self._may(did, command))
+            self._providers[command] = known
+        return known
+
+    def chain(
+        self, provider: str, command: str, args: dict[str, Any] | None
+    ) -> list[Delegation] | None:
+        """The delegations that allow one invocation."""
+        return self._authority.find_chain(
+            subject=provider, audience=self._did, command=command, args=args
+        )
+
+    def _may(self, did: str, command: str) -> bool:
+        found = self._authority.find_chain(subject=did, audience=self._did, command=command)
+        return found is not None
+
+
+def pack(
+    key: Key,
+    rights: Rights,
+    group: Group,
+    ranked: Ranked,
+    *,
+    now: int,
+    lease_s: int,
+    along_from: int,
+) -> Cargo:
+    """Sign what goes to the provider of a bid.
+
+    Args:
+        now: seconds since 1970. lease_s: how late the provider may be.
+        along_from: the first number, below 0, for steps that have no item yet.
+
+    Raises:
+        LimitError: an instruction is too large for a token, or has too many inputs.
+        NoChain: no delegation allows what the group asks for.
+    """
+    item = group.lead.item
+    assert item is not None, "a group is behind an item"
+    provider = ranked.bid.provider
+    until = _until(item, group, ranked, now, lease_s)
+    roots = _roots(group, ranked)
+    given = grant(key, provider, roots, until, secret=item.secret) if roots else None
+    tokens: dict[CID, bytes] = {} if given is None else {given.delegation: given.token}
+    signed: list[tuple[Member, Invocation]] = []
+    for member in group.members:
+        invocation, chain = _invocation(key, rights, member, provider, until, now)
+        tokens.update((one.cid, one.data) for one in chain)
+        signed.append((member, invocation))
+    cargo = CID.of(b"".join(one.cid.raw for _, one in signed), DAG_CBOR)
+    jobs: list[Job] = []
+    along: dict[int, Wish] = {}
+    for member, invocation in signed:
+        number = along_from - len(along)
+        if member.item is None:
+            along[number] = _wish(member, item)
+        jobs.append(
+            Job(
+                invocation.cid,
+                number if member.item is None else member.item.id,
+                provider,
+                invocation.data,
+                member.instruction.cid,
+                cargo,
+                None if given is None else given.delegation,
+                member.final,
+                ranked.reason,
+                "sent",
+                False,
+                until,
+                "",
+                "",
+                None,
+                now,
+                None,
+            )
+        )
+    return Cargo(provider, tuple(jobs), along, given, tuple(tokens.values()))
+
+
+class NoChain(IpvmError):
+    """No delegation allows an invocation as it would have to be."""
+
+    code = "no-chain"
+
+
+def _until(item: Item, group: Group, ranked: Ranked, now: int, lease_s: int) -> int:
+    """The last second of the lease. What must not be done twice is its provider's to the end."""
+    if not item.may_repeat:
+        return item.deadline_at
+    work_ms = ranked.cost_ms + sum(member.limits.time_ms for member in group.members)
+    return min(item.deadline_at, now + -(-work_ms // 1000) + lease_s)
+
+
+def _roots(group: Group, ranked: Ranked) -> list[CID]:
+    """The inputs that the provider has to read here."""
+    held = frozenset(ranked.bid.holds)
+    all_ = [cid for member in group.members for cid, _ in member.needs.inputs]
+    return [cid for cid in dict.fromkeys(all_) if cid not in held]
+
+
+def _invocation(
+    key: Key, rights: Rights, member: Member, provider: str, until: int, now: int
+) -> tuple[Invocation, Sequence[Delegation]]:
+    instruction, command = member.instruction, command_of(member.instruction)
+    args = args_of(instruction, _asked(member.limits, rights.chain(provider, command, None) or ()))
+    chain = rights.chain(provider, command, args)
+    if chain is None:
+        raise NoChain(f"no delegation of {provider} allows {command} as it is asked for")
+    nonce = instruction.nnc if type(instruction.nnc) is bytes else b""
+    invocation = Invocation.issue(
+        key,
+        subject=provider,
+        command=command,
+        args=args,
+        expires_at=until,
+        proofs=[link.cid for link in chain],
+        issued_at=now,
+        meta={"needs": member.needs.value(), "salt": os.urandom(SALT_BYTES)},
+        nonce=nonce or nonce_for(instruction),
+    )
+    return invocation, chain
+
+
+def _asked(limits: Limits, chain: Sequence[Delegation]) -> dict[str, int]:
+    """What is asked for in `args.limits`: no more than the delegations let pass."""
+    asked: dict[str, int] = {}
+    for link in chain:
+        asked = limits_within(link, limits)
+        least = (asked.get(name, INTEGER_MAX) for name in ("fuel", "memory", "time", "output"))
+        limits = limits.clamp(Limits(*least))
+    return asked
+
+
+def _wish(member: Member, lead: Item) -> Wish:
+    row = member.row
+    return Wish(
+        row.run,
+        row.position,
+        row.label,
+        row.instruction,
+        member.instruction,
+        row.level,
+        dag_cbor.encode(member.needs.value()),
+        "along",
+        f"it goes with {lead.label}",
+        lead.deadline_at,
+        priority=lead.priority,
+    )

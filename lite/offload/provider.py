@@ -1,0 +1,476 @@
+"""The node that does jobs for others: it takes them in, gives each customer its turn, runs them in
+threads, and tells how they stand. It lives on one event loop.
+
+    queued ─► running ─► done | refused          also from queued: refused, cancelled, expired
+
+A job that awaits another one waits for it; one whose blocks are missing waits for its customer, who
+is asked for them. Everything is in the database before it is told: after a crash what was running
+is looked at again, and its claim and receipt say what became of it (`lite.offload.doing`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from lite.engine.pool import default_size
+from lite.engine.stop import Stop
+from lite.errors import IpvmError, StoreError
+from lite.ipld.cid import CID
+from lite.needs.capabilities import Capabilities, Offer, for_others
+from lite.node import Node
+from lite.offload import refused
+from lite.offload.admission import Admission, Bounds, Caller, job_of
+from lite.offload.doing import Doing, Done, End, Needs, NotDone, PassedOn
+from lite.offload.news import News
+from lite.offload.offers import Offers
+from lite.offload.results import Results
+from lite.offload.turns import Turns
+from lite.offload.wire import Job
+from lite.parcel import Parcel
+from lite.store.jobs import DAY_S, StoredJob
+
+if TYPE_CHECKING:
+    from lite.peering.peering import Peering
+    from sync.health import Notice
+
+__all__ = ["Provider"]
+
+T = TypeVar("T")
+
+FETCH_MS: Final = 120_000  # for the blocks that one job needs; what came until then stays
+FETCHES_MAX: Final = 4
+ADMISSION_THREADS: Final = 2
+END_WITHIN_S: Final = 8.0  # for jobs that were stopped
+LOOK_S_MAX: Final = 3_600.0
+USUAL_MS: Final = 100.0  # that a job takes, before any was seen
+MESSAGE_CHARS_MAX: Final = 1_000
+
+
+class Provider:
+    """See the module. Made on the event loop, before the peering whose paths it answers.
+
+    Args:
+        slots: jobs that run at the same time; default as many as guests may.
+        on_event: told on the event loop of each job that is taken in or up, and how it ended.
+
+    Attributes:
+        is_ready: it was started, and does not stop.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        *,
+        slots: int | None = None,
+        bounds: Bounds | None = None,
+        on_event: Callable[[StoredJob], None] | None = None,
+    ) -> None:
+        self.node = node
+        self.jobs = node.store.jobs
+        self.admission = Admission(node, self.capabilities, bounds or Bounds())
+        self.offers = Offers(node)
+        self.news = News()
+        self.results = Results(node.store)
+        self.slots = slots or node.config.workers or default_size()
+        self._doing = Doing(node, self.admission.limits, self.capabilities)
+        self._on_event = on_event
+        self._peering: Peering | None = None
+        self._leaving = ExitStack()
+        self._turns = Turns()
+        self._open: dict[int, StoredJob] = {}
+        self._running: dict[int, Stop] = {}
+        self._cancelled: set[int] = set()
+        self._parked: dict[tuple[str, CID], set[int]] = defaultdict(set)
+        self._lacking: dict[str, set[int]] = defaultdict(set)
+        self._unwritten: dict[int, Done | NotDone] = {}
+        self._fetching: set[int] = set()
+        self._passed: dict[str, int] = {}
+        self._ends: list[tuple[int, int]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._fetches = asyncio.Semaphore(FETCHES_MAX)
+        self._workers = ThreadPoolExecutor(self.slots, "ipvm-job")
+        self._pool = ThreadPoolExecutor(ADMISSION_THREADS, "ipvm-provider")
+        self._stopping = False
+        self._started = False
+        self._pruned_on = 0
+        self._usual_ms = USUAL_MS
+
+    # From start to end.
+
+    async def start(self, peering: Peering | None) -> None:
+        """Take up the jobs that are here.
+
+        Args:
+            peering: where customers are asked for blocks; None: nobody is.
+
+        Raises:
+            StoreError: the store cannot be used.
+        """
+        self._peering = peering
+        if peering is not None:
+            self._leaving.enter_context(peering.watched(self._noticed))
+        await self.in_pool(self.jobs.again)
+        for job in await self.in_pool(self.jobs.open):
+            self._taken(job)
+        self._started = True
+        self._pump()
+
+    @property
+    def is_ready(self) -> bool:
+        return self._started and not self._stopping
+
+    async def stop(self) -> None:
+        """Begin nothing more, and stop what runs: it goes on after the next start. Safe to call
+        twice."""
+        self._stopping = True
+        self._leaving.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        for stop in self._running.values():
+            stop.ask()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=END_WITHIN_S)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.news.close()
+        for pool in (self._workers, self._pool):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def run_ended(self, run: str) -> None:
+        """A run of this node ended, or goes on later: it may be that of a job."""
+        job = self._open.get(self._passed.get(run, -1))
+        if job is not None and self.is_ready:
+            self._spawn(self._look_at_passed(run, job))
+
+    def tick(self) -> None:
+        """Called now and then: write what could not be written, and look at the clock again."""
+        for run in list(self._passed):
+            self.run_ended(run)
+        for number, end in list(self._unwritten.items()):
+            if (job := self._open.get(number)) is not None:
+                del self._unwritten[number]
+                self._spawn(self._settle(job, end))
+        self._look_at_ends()
+        today = self.node.clock.now() // DAY_S
+        if today != self._pruned_on:
+            self._pruned_on = today
+            self._spawn(self._prune())
+
+    async def _prune(self) -> None:
+        await self.in_pool(self.jobs.prune)
+
+    # What customers ask.
+
+    async def take(self, data: bytes, caller: Caller) -> list[Job]:
+        """Take in a container of invocations; how each stands, in its order. What is answered here
+        already is answered at once.
+
+        Raises:
+            DeniedError: none of them was looked at.
+        """
+        jobs: list[Job] = await self.in_pool(partial(self.admission.take, data, caller))
+        waiting = [job.invocation for job in jobs if not job.is_over]
+        new = [
+            job
+            for job in await self.in_pool(lambda: self._stored(waiting))
+            if job.is_open and job.number not in self._open
+        ]
+        for job in new:
+            self._taken(job)
+        at_once = await self.in_pool(lambda: [job for job in new if self._doing.knows(job)])
+        for job in at_once:
+            if job.number in self._open and job.number not in self._running:
+                self._turns.drop(job.party, job.number)
+                await self._work(job, self._pool)
+        self._pump()
+        if not at_once:
+            return jobs
+        ended = {job.invocation: job for job in await self.in_pool(lambda: self._stored(waiting))}
+        return [job_of(ended[job.invocation]) if job.invocation in ended else job for job in jobs]
+
+    async def cancel(self, job: StoredJob) -> StoredJob:
+        """Call a job off; how it stands then. What runs is stopped."""
+        if job.number in self._running:
+            self._cancelled.add(job.number)
+            self._running[job.number].ask()
+            await self.over(job.invocation, END_WITHIN_S)
+        elif job.number in self._open:
+            runs = [run for run, number in self._passed.items() if number == job.number]
+            for run in runs:
+                await self.in_pool(partial(self._doing.call_off, run))
+            told = "its customer called it off"
+            await self._settle(job, NotDone("cancelled", told, begun=bool(runs)))
+        return (await self.in_pool(lambda: self._stored([job.invocation])))[0]
+
+    async def over(self, invocation: CID, within_s: float) -> StoredJob | None:
+        """How a job ended; None: it has not in that time, or there is none."""
+        ends = asyncio.get_running_loop().time() + within_s
+        while not self.news.is_closed:
+            news = self.news.of(invocation)
+            found = await self.in_pool(lambda: self.jobs.get(invocation))
+            if found is None or not found.is_open:
+                return found
+            left = ends - asyncio.get_running_loop().time()
+            if left <= 0 or not await self.news.wait(news, left):
+                return None
+        return None
+
+    def wait_ms(self, party: str) -> int:
+        """How long a new job would wait for its turn."""
+        ahead = self._turns.ahead(party) + len(self._running)
+        return round(max(0, ahead - self.slots + 1) * self._usual_ms / self.slots)
+
+    def capabilities(self) -> Capabilities:
+        """What of this node others may count on; up to a second where it has to be measured, so it
+        is called in a thread."""
+        config = self.node.config
+        offer = Offer(config["ops.allowed_for_others"], config.limits)
+        return for_others(self.node.here.capabilities(), offer)
+
+    def offered(self) -> Capabilities | None:
+        """The same for everybody to know; None where nothing is done for others. In a thread."""
+        return self.capabilities() if any(self.offers.all()) else None
+
+    async def in_pool(self, work: Callable[[], T]) -> T:
+        """Short questions to the store."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    # One job.
+
+    def _taken(self, job: StoredJob) -> None:
+        """It waits from now on."""
+        self._open[job.number] = job
+        self._turns.add(job.party, job.number)
+        heapq.heappush(self._ends, (job.expires_at, job.number))
+        self._look_at_ends()
+        self._changed(job)
+        if self._on_event is not None:
+            self._on_event(job)
+
+    def _pump(self) -> None:
+        """Begin as much as may run."""
+        while not self._stopping and len(self._running) < self.slots:
+            number = self._turns.take()
+            if number is None:
+                return
+            if number in self._open and number not in self._running:
+                self._running[number] = Stop()
+                self._spawn(self._work(self._open[number], self._workers))
+
+    async def _work(self, job: StoredJob, pool: ThreadPoolExecutor) -> None:
+        """Do a job, and go on with what that leads to."""
+        loop = asyncio.get_running_loop()
+        stop = self._running.setdefault(job.number, Stop())
+
+        def heard(data: bytes) -> None:
+            loop.call_soon_threadsafe(self.news.wrote, job.invocation, data)
+
+        def began() -> None:
+            loop.call_soon_threadsafe(self._changed, job)
+
+        end: End
+        try:
+            if self._is_late(job):
+                end = _LATE
+            else:
+                doing = partial(self._doing.do, job, stop, heard, began)
+                end = await loop.run_in_executor(pool, doing)
+        except Exception as error:
+            told = {"message": f"the job {job.invocation} failed", "exception": error}
+            loop.call_exception_handler(told)
+            end = NotDone("stopped", f"a fault of this provider: {type(error).__name__}")
+        finally:
+            del self._running[job.number]
+        await self._go_on(job, end)
+        self._pump()
+
+    async def _go_on(self, job: StoredJob, end: End) -> None:
+        if isinstance(end, Needs):
+            await self._wait_for(job, end)
+        elif isinstance(end, PassedOn):
+            self._passed[end.run] = job.number
+            told = f"it goes to another node: run {end.run}"
+            await self._note(job, "passed-on", told, begun=True)
+            await self._look_at_passed(end.run, job)
+        elif not isinstance(end, (Done, NotDone)):
+            if job.number not in self._cancelled:
+                return  # this node stops: it is looked at again at the next start
+            told = "its customer called it off while it ran"
+            await self._settle(job, NotDone("cancelled", told, begun=end.begun))
+        else:
+            await self._settle(job, end)
+
+    async def _wait_for(self, job: StoredJob, needs: Needs) -> None:
+        if needs.blocks:
+            if job.number not in self._fetching:
+                self._fetching.add(job.number)
+                self._spawn(self._fetch(job, needs.blocks))
+            return
+        coming = {one.instruction for one in self._open.values() if one.customer == job.customer}
+        unknown = [cid for cid in needs.awaited if cid not in coming]
+        if unknown or job.instruction in needs.awaited:
+            told = f"it awaits the result of {(unknown or needs.awaited)[0]}, which nobody makes"
+            await self._settle(job, NotDone("await-unknown", told))
+            return
+        for cid in needs.awaited:
+            self._parked[job.customer, cid].add(job.number)
+
+    async def _fetch(self, job: StoredJob, roots: tuple[CID, ...]) -> None:
+        """Get the blocks that a job needs, its customer asked first."""
+        if self._peering is None:
+            told = "some of its inputs are not here, and nobody can be asked for them"
+            await self._settle(job, NotDone("input-missing", told))
+            return
+        try:
+            async with self._fetches:
+                found = await self._peering.fetch(
+                    roots,
+                    deep=True,
+                    bytes_max=self.node.config["peers.fetch_bytes"],
+                    within_ms=FETCH_MS,
+                    first=job.customer,
+                )
+        except IpvmError as error:
+            await self._settle(job, NotDone("input-missing", str(error)))
+            return
+        finally:
+            self._fetching.discard(job.number)
+        if job.number not in self._open or self._stopping:
+            return
+        if not found.absent:
+            self._turns.add(job.party, job.number, first=True)
+            self._pump()
+        elif found.over:
+            await self._settle(job, NotDone("fetch-size", f"its inputs: {found.why}"))
+        elif job.customer in found.refused or not job.party:
+            told = f"{found.absent[0]} is not here: {found.why}"
+            await self._settle(job, NotDone("input-missing", told))
+        else:
+            self._lacking[job.customer].add(job.number)
+            await self._note(job, "input-missing", f"it waits for its inputs: {found.why}")
+
+    async def _look_at_passed(self, run: str, job: StoredJob) -> None:
+        end = await self.in_pool(partial(self._doing.end_of, job, run))
+        if end is not None:
+            self._passed.pop(run, None)
+            await self._settle(job, end)
+
+    async def _note(self, job: StoredJob, code: str, message: str, *, begun: bool = False) -> None:
+        """Say why a job waits."""
+        change = partial(self.jobs.change, job.number, "queued", code=code, message=message)
+        await self.in_pool(partial(change, begun=begun))
+        self._changed(job)
+
+    async def _settle(self, job: StoredJob, end: Done | NotDone) -> None:
+        """End a job, on the disk first."""
+        if job.number not in self._open:
+            return
+        try:
+            await self.in_pool(partial(self._write_end, job, end))
+        except StoreError:
+            self._unwritten[job.number] = end  # `tick` tries again
+            return
+        del self._open[job.number]
+        self._cancelled.discard(job.number)
+        self._turns.drop(job.party, job.number)
+        self._lacking[job.customer].discard(job.number)
+        self.news.tell(job.customer, job.invocation, over=True)
+        if isinstance(end, Done):
+            self._usual_ms += ((end.used.time_ms if end.used else 0) - self._usual_ms) / 8
+        if self._on_event is not None:
+            ended = await self.in_pool(lambda: self.jobs.get(job.invocation))
+            if ended is not None:
+                self._on_event(ended)
+        await self._wake_parked(job, is_done=isinstance(end, Done))
+
+    def _write_end(self, job: StoredJob, end: Done | NotDone) -> None:
+        if isinstance(end, Done):
+            self.jobs.end(job, "done", end.receipt.data, used=end.used, begun=True)
+            return
+        node = self.node
+        data = job_token(self.jobs.tokens(job.number))
+        signed = refused.state(
+            node.key, data, end.code, end.message, now=node.clock.now(), name=end.name
+        )
+        state = end.code if end.code in ("cancelled", "expired") else "refused"
+        message = end.message[:MESSAGE_CHARS_MAX]
+        self.jobs.end(job, state, signed.data, code=end.code, message=message, begun=end.begun)
+
+    async def _wake_parked(self, job: StoredJob, *, is_done: bool) -> None:
+        """Others waited for this one."""
+        for number in sorted(self._parked.pop((job.customer, job.instruction), ())):
+            waiting = self._open.get(number)
+            if waiting is None:
+                continue
+            if is_done:
+                self._turns.add(waiting.party, number)
+                continue
+            told = f"it awaits {job.instruction}, which was not done"
+            await self._settle(waiting, NotDone("await-refused", told))
+        self._pump()
+
+    def _changed(self, job: StoredJob) -> None:
+        self.news.tell(job.customer, job.invocation, over=False)
+
+    def _stored(self, invocations: Sequence[CID]) -> list[StoredJob]:
+        found = [self.jobs.get(cid) for cid in invocations]
+        return [job for job in found if job is not None]
+
+    # What happens.
+
+    def _noticed(self, notice: Notice) -> None:
+        """A peer came: what waits for its blocks may go on."""
+        if notice.kind == "connected":
+            for number in sorted(self._lacking.pop(notice.peer, ())):
+                if (job := self._open.get(number)) is not None:
+                    self._turns.add(job.party, number)
+            self._pump()
+
+    def _is_late(self, job: StoredJob) -> bool:
+        return self.node.clock.now() > job.expires_at
+
+    def _look_at_ends(self) -> None:
+        """End what came to its end before it began, and look again when the next one does."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._ends and not self._stopping:
+            expires_at, number = self._ends[0]
+            job = self._open.get(number)
+            if job is not None and number not in self._running and not self._is_late(job):
+                left = expires_at + 1 - self.node.clock.now()
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_later(min(left, LOOK_S_MAX), self._look_at_ends)
+                return
+            heapq.heappop(self._ends)
+            if job is not None and number not in self._running:
+                self._spawn(self._settle(job, _LATE))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._over)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            told = {"message": "a task of the provider failed", "exception": error, "task": task}
+            task.get_loop().call_exception_handler(told)
+
+
+_LATE: Final = NotDone("expired", "it could not begin before its end")
+
+
+def job_token(data: bytes) -> bytes:
+    """The invocation in the container of a job."""
+    return Parcel.read(data).invocations[0]

@@ -1,0 +1,90 @@
+"""Which sets this node shares with a peer.
+
+Letters and capability records with each that has a right, records if it may read, by that right or
+by a delegation; the small and urgent sets first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from lite.clock import Clock
+from lite.keys import Key
+from lite.peering.capability_set import CapabilitySet, CapabilityVerifier
+from lite.peering.letters import LetterStore, LetterVerifier
+from lite.peering.names import CAPABILITIES, RECORDS, RECORDS_WANTED
+from lite.peering.readers import Readers
+from lite.peering.record_verifier import RecordVerifier
+from lite.peering.records import RecordStore
+from lite.peering.shelf import PeerBlocks
+from lite.store import Store
+from sync.peers import READ, PeerBook
+from sync.runner import SyncSet
+
+__all__ = ["SharedSets"]
+
+
+class SharedSets:
+    """See the module.
+
+    Args:
+        key: of this node.
+        records, verifier: of the set of records.
+        blocks: given over any channel.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        key: Key,
+        book: PeerBook,
+        clock: Clock,
+        records: RecordStore,
+        verifier: RecordVerifier,
+        blocks: PeerBlocks,
+    ) -> None:
+        self._store = store
+        self._own = key.did
+        self._book = book
+        self._clock = clock
+        self._blocks = blocks
+        self._readers = Readers(store, key, clock)
+        self._own_records = records
+        self._letters: dict[str, SyncSet] = {}
+        self._records = SyncSet(RECORDS, records, verifier, blocks)
+        capabilities = CapabilitySet(store, clock)
+        judge = CapabilityVerifier(capabilities, clock, self._is_somebody)
+        self._capabilities = SyncSet(CAPABILITIES, capabilities, judge, blocks)
+
+    def shared_with(self, did: str) -> Sequence[SyncSet]:
+        """What is shared with a peer now; nothing with whoever has no right or is banned."""
+        if self._book.banned_s(did):
+            return []
+        peer = self._book.peer(did)
+        reads = (peer is not None and READ in peer.rights) or self._readers.may_read(did)
+        if not reads and (peer is None or not peer.rights):
+            return []
+        if did not in self._letters:
+            letters = LetterStore(self._store, self._own, did, self._clock)
+            verifier = LetterVerifier(letters, self._own, did)
+            self._letters[did] = SyncSet(letters.name, letters, verifier, self._blocks)
+        shared = [self._letters[did], self._capabilities]
+        if not reads:
+            return shared
+        told = [replace(one, features=(RECORDS_WANTED,)) for one in shared]
+        return [*told, self._records]
+
+    def look(self, changed: Callable[[], None]) -> None:
+        """Let go of what comparisons have read, and see who may read now.
+
+        Args:
+            changed: called when that is not who it was.
+        """
+        self._own_records.relax()
+        if self._readers.look():
+            changed()
+
+    def _is_somebody(self, did: str) -> bool:
+        peer = self._book.peer(did)
+        return did == self._own or (peer is not None and bool(peer.rights))
