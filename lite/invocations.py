@@ -189,7 +189,7 @@ def _do(
         check_open(instruction, store, ops_allowed)
         store.tokens.add(allowed.chain, durable=False)
     asked = Block.trusted(invocation.cid, invocation.data)
-    permit = _permit(allowed, store, info)
+    permit = _permit(allowed, instruction, store, info)
     warrant = Warrant(invocation.task, invocation.cid, claim.cid, asked, permit)
     # What acts on the world may have begun to, unless the error says that it could not.
     errors = BaseException if harmless else (QueuedError, UsageError, AuthorityError)
@@ -318,15 +318,15 @@ def instruction_of(invocation: Invocation) -> Instruction:
     if told is not None:
         if type(told) is not str:
             raise UsageError("args: nnc must be text; bytes are in the nonce")
-        return _spelt(Instruction(*fields, told))
+        return spelt(Instruction(*fields, told))
     nonce = invocation.nonce
     plain = Instruction(*fields)
     if not nonce or nonce == nonce_for(plain):
-        return _spelt(plain)
-    return _spelt(Instruction(*fields, nonce))
+        return spelt(plain)
+    return spelt(Instruction(*fields, nonce))
 
 
-def _spelt(instruction: Instruction) -> Instruction:
+def spelt(instruction: Instruction) -> Instruction:
     """The same. Raises UsageError when its resource, which policies compare as text, is spelled in
     another way than the usual one."""
     rsc = instruction.rsc
@@ -374,16 +374,18 @@ def limits_of(invocation: Invocation, guest: Limits) -> Limits:
     return asked.clamp(guest)
 
 
-def _permit(allowed: Authorised, store: Store, info: Info) -> Callable[[Instruction], None]:
+def _permit(
+    allowed: Authorised, instruction: Instruction, store: Store, info: Info
+) -> Callable[[Instruction], None]:
     """Ask the policies again, about what is going to be done: with awaits filled in, and with the
     function that is meant where the arguments leave it open or spell it in another way."""
 
     def permit(reified: Instruction) -> None:
-        _spelt(reified)
+        spelt(reified)
         asked = allowed.invocation.args
         value = reified.value()
         args = {**asked, "rsc": value["rsc"], "input": value["input"]}
-        if reified.cid != instruction_of(allowed.invocation).cid:
+        if reified.cid != instruction.cid:
             store.secrets.refuse_reading(reified)
             _ask_policies(allowed, args)
         if not any(link.policy.may_see("input", "func") for link in allowed.chain):

@@ -182,7 +182,7 @@ class SetIndex:
         found: list[Entry] = []
         for part in parts(ids):
             query = f"{_ENTRY} WHERE e.grp = ? AND e.id IN ({marks(part)})"
-            found += [Entry(*row) for row in self._db.execute(query, (self._no, *part))]
+            found += map(Entry._make, self._db.execute(query, (self._no, *part)))
         return found
 
     def urgent(self) -> list[bytes]:
@@ -197,7 +197,7 @@ class SetIndex:
             " JOIN sync_node AS n ON n.no = e.source"
             " WHERE l.grp = ? AND l.seq > ? ORDER BY l.seq LIMIT ?"
         )
-        return [Entry(*row) for row in self._db.execute(query, (self._no, seq, limit))]
+        return [*map(Entry._make, self._db.execute(query, (self._no, seq, limit)))]
 
     def id_at(self, seq: int) -> bytes | None:
         query = "SELECT id FROM sync_log WHERE grp = ? AND seq = ?"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lite.clock import SystemClock
-from lite.link import Link
+from lite.link import Card, Link
 from lite.model.receipt import Receipt
 from lite.peering.book import open_book
 from lite.store import Store
@@ -67,6 +68,37 @@ def enable(
         book.add_static(provider.did, address or provider.address)
     ipvm(provider.path, "provider", "enable", "--op", op, "--for", customer.did, *words)
     customer.running.link.post("/v1/peers/poke", {})
+    customer.sync()  # the delegation has come then
+
+
+def where(home: Home) -> str:
+    """Where its daemon listens; empty while none runs."""
+    card = Card.read(home.path)
+    return "" if card is None else card.listens[0]
+
+
+def let_post(provider: Home, url: str) -> None:
+    """Before the daemon of a provider starts: others may have it run a program that POSTs its
+    argument to a server, which is a mutation."""
+    code = (
+        "import sys, urllib.request as r\n"
+        f"r.urlopen(r.Request('{url}/acts/' + sys.argv[1], data=b'x'), timeout=20).read()"
+    )
+    argv = json.dumps([sys.executable, "-S", "-c", code])
+    programs = provider.path / "programs.toml"
+    programs.write_text(f'[post]\nargv = {argv}\nlevel = "mutation"\n')
+    ipvm(provider.path, "config", "set", "ops.exec", programs)
+    ipvm(provider.path, "config", "set", "ops.allowed_for_others", "wasm/run,exec/run")
+
+
+def posting(provider: Home, name: str) -> dict[str, Any]:
+    """A step that POSTs, which only the provider may do."""
+    return {
+        "op": "exec/run",
+        "rsc": "exec:post",
+        "input": {"args": [name]},
+        "requires": {"affinity": {"did": provider.did}},
+    }
 
 
 def far_step(provider: Home, func: str, *args: Any, **more: Any) -> dict[str, Any]:

@@ -92,6 +92,16 @@ def invocation_token(key: Key = PI, /, **fields: Any) -> Token:
     return token(key, TAG_INVOCATION, {k: v for k, v in payload.items() if v is not ...})
 
 
+def foreign_delegation(giver: Key, taker: Key, **fields: Any) -> Delegation:
+    """As `delegation_token`, by one who does not know how many values are read here."""
+    return Delegation.of(delegation_token(giver, **{"aud": taker.did, **fields}))
+
+
+def foreign_invocation(invoker: Key, chain: Iterable[Delegation], **fields: Any) -> Invocation:
+    """As `invocation_token`, by one who does not know how many values or proofs are read here."""
+    return Invocation.of(invocation_token(invoker, prf=[link.cid for link in chain], **fields))
+
+
 def unsized(key: Key, tag: str, payload: dict[str, Any]) -> bytes:
     """A signed token of any size, as one who does not know our bounds would make it."""
     signed = dag_cbor.encode({"h": bytes.fromhex("3401ed01ed011371"), tag: payload})

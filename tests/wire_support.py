@@ -18,7 +18,7 @@ class Wire:
     """A context manager: forwards TCP connections to an address.
 
     Args:
-        target: `host:port`, asked for each connection.
+        target: `host:port`, asked for each connection; empty: nobody listens.
 
     Attributes:
         bytes: that went through, both ways.
@@ -29,8 +29,8 @@ class Wire:
         self._target = target
         self._lock = threading.Lock()
         self._ends: set[socket.socket] = set()
+        self._going: list[threading.Thread] = []
         self._is_whole = True
-        self._closed = False
         self.bytes = 0
         self.cut_after: int | None = None
         self._listening = socket.create_server((_HERE, 0))
@@ -56,11 +56,12 @@ class Wire:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._closed = True
         self.cut()
         _shut(self._listening)
-        self._listening.close()
         self._accepting.join()
+        self._listening.close()
+        for both in self._going:
+            both.join()
 
     def _accept(self) -> None:
         while True:
@@ -72,7 +73,9 @@ class Wire:
             with self._lock:
                 if far is not None and self._is_whole:
                     self._ends |= {near, far}
-                    threading.Thread(target=self._both, args=(near, far), daemon=True).start()
+                    both = threading.Thread(target=self._both, args=(near, far), daemon=True)
+                    self._going.append(both)
+                    both.start()
                     continue
             for end in (near, far):
                 if end is not None:
@@ -80,6 +83,8 @@ class Wire:
 
     def _dialled(self) -> socket.socket | None:
         host, _, port = self._target().rpartition(":")
+        if not host:
+            return None
         with suppress(OSError):
             return socket.create_connection((host, int(port)), 5, source_address=(_FROM, 0))
         return None

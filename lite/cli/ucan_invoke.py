@@ -56,7 +56,7 @@ def invoke(
     from lite.cli.ucan_delegate import lasting
     from lite.cli.ucan_source import did
     from lite.cli.ucan_words import ODD_NOTE, odd
-    from lite.invocations import args_of, nonce_for
+    from lite.invocations import args_of, nonce_for, spelt
     from lite.ucan import container
 
     if not words:
@@ -78,7 +78,7 @@ def invoke(
             f"the invocation would let out what was marked secret: {what}",
             hint="Give the other the file in a way of your own, and name it by its CID.",
         )
-    told = args_of(instruction, limits)
+    told = args_of(spelt(instruction), limits)
     if found := odd(told):
         shell.note(f"ipvm: {found}; {ODD_NOTE}")
     tokens = node.authority.invoke(

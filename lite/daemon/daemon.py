@@ -166,6 +166,7 @@ class Daemon:
             self._events.tell("daemon.started", pid=self.pid)
             gc.collect()
             gc.freeze()  # what was made until now stays: no look for cycles needs to see it
+            self._memory.used()  # by the start itself
             notify("READY=1", f"STATUS={self.api}")
             ready(card)
             await self._stop.wait()

@@ -1,6 +1,6 @@
 """Bids: what a provider offers for one step, as a value with one canonical form.
 
-    {ins, by, holds: [link, …], wait, price, unit, until, speed?}
+    {ins, by, holds: [link, …], wait, price, unit, until, speed?, passes?: true}
 
 A bid binds nobody: it says how soon and for what price its provider expects to run the step. Who
 gets it learned from the channel that it came over who made it.
@@ -36,6 +36,7 @@ class Bid:
         price: in whole `unit`s, for all of it; 0: free, and then `unit` is empty.
         until: the last second in which it holds, since 1970.
         speed: bytes a second that the provider expects of its line; None: it does not say.
+        passes: it would pass the step on to another node, which has what it lacks.
     """
 
     instruction: CID
@@ -46,6 +47,7 @@ class Bid:
     unit: str = ""
     until: int = 0
     speed: int | None = None
+    passes: bool = False
 
     def __post_init__(self) -> None:
         assert bool(self.price) == bool(self.unit), "a price is in some unit"
@@ -61,7 +63,9 @@ class Bid:
             "unit": self.unit,
             "until": self.until,
         }
-        return value if self.speed is None else value | {"speed": self.speed}
+        if self.speed is not None:
+            value["speed"] = self.speed
+        return value | {"passes": True} if self.passes else value
 
     def encode(self) -> bytes:
         """The canonical DAG-CBOR."""
@@ -74,7 +78,7 @@ class Bid:
         Raises:
             FieldError: it names the field that is wrong, missing or unknown.
         """
-        told = fields.mapping(value, path, (*_NEEDED, "speed"))
+        told = fields.mapping(value, path, (*_NEEDED, "speed", "passes"))
         for key in _NEEDED:
             if key not in told:
                 raise FieldError((*path, key), "missing")
@@ -88,6 +92,8 @@ class Bid:
         speed = None
         if "speed" in told:
             speed = fields.whole(told["speed"], (*path, "speed"), 1, NUMBER_MAX)
+        if told.get("passes", True) is not True:
+            raise FieldError((*path, "passes"), "true is needed, or nothing")
         return Bid(
             _link(told["ins"], (*path, "ins")),
             fields.did(told["by"], (*path, "by")),
@@ -97,6 +103,7 @@ class Bid:
             unit,
             fields.whole(told["until"], (*path, "until"), 0, TIME_MAX_S),
             speed,
+            "passes" in told,
         )
 
     @staticmethod

@@ -96,6 +96,9 @@ class Choice:
         return self.ranked[0] if self.ranked else None
 
 
+_OF_WHOM: Final = ("key", "anti-affinity")  # what nobody may so much as pass on
+
+
 def choose(
     bids: Iterable[Bid],
     wish: Wish,
@@ -150,6 +153,8 @@ def _left_out(bid: Bid, wish: Wish, has: Capabilities | None, now: int) -> LeftO
             return LeftOut(bid, ("price",), told)
     holds = frozenset(bid.holds).__contains__
     fits = [fit(needs, has, holds, bid.provider) for needs in wish.steps]
+    if bid.passes and fits:  # the step itself goes on to somebody else, what goes along does not
+        fits[0] = Fit(tuple(one for one in fits[0].reasons if one.code in _OF_WHOM))
     reasons = dict.fromkeys(reason for one in fits for reason in one.reasons)
     found = Fit(tuple(reasons))
     return None if found.ok else LeftOut(bid, found.codes, str(found))

@@ -100,8 +100,11 @@ class Admission:
         self._contracting = Contracting(node)
         self._lock = threading.Lock()
 
-    def take(self, data: bytes, caller: Caller) -> list[Job]:
-        """Take in what a customer sent, or refuse it job by job; in the order of the container.
+    def take(self, data: bytes, caller: Caller) -> tuple[list[Job], list[StoredJob]]:
+        """Take in what a customer sent, or refuse it job by job.
+
+        Returns:
+            How each stands, in the order of the container; and those that are new.
 
         Raises:
             DeniedError: it cannot be read, or this customer may not ask at all.
@@ -115,7 +118,8 @@ class Admission:
                 found.append(self._one(invocation, parcel, caller, room))
             new = [one for one in found if isinstance(one, NewJob)]
             added = {job.invocation: job for job in self._jobs.add(new)} if new else {}
-        return [job_of(added[one.invocation]) if isinstance(one, NewJob) else one for one in found]
+        jobs = [job_of(added[one.invocation]) if isinstance(one, NewJob) else one for one in found]
+        return jobs, list(added.values())
 
     def check_caller(self, caller: Caller) -> None:
         """Raises DeniedError for somebody for whom nothing is done here."""

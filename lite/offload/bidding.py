@@ -45,11 +45,14 @@ def bid_for(
         price,
         node.config["provider.unit"] if price else "",
         node.clock.now() + HOLDS_FOR_S,
+        passes=passes,
     )
 
 
 def _may_pass_on(node: Node, ask: Ask, customer: str) -> bool:
     """Whether the job could go to another node that this one knows of."""
     contracting, ops = Contracting(node), ask.needs.ops
+    if ask.needs.key:
+        return False  # what is for the holder of a key alone is not for who passes it on
     allowed = bool(ops) and all(contracting.may_for(customer, op) for op in ops)
     return allowed and contracting.elsewhere(ask.needs, customer)

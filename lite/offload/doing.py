@@ -176,7 +176,7 @@ class Doing:
         told = invocation.meta.get(NEEDS)
         plain = Requirements(ops=(instruction.op,))
         needs = plain if told is None else Requirements.from_value(told)
-        if fit(needs, self._capabilities(), Holding(self._store)).ok:
+        if needs.key or fit(needs, self._capabilities(), Holding(self._store)).ok:
             return None
         allowed = admit(self._node.authority, parcel, invocation.data, self._node.did, None)
         limits = limits_of(invocation, self._limits(allowed))

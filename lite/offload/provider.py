@@ -91,6 +91,7 @@ class Provider:
         self._lacking: dict[str, set[int]] = defaultdict(set)
         self._unwritten: dict[int, Done | NotDone] = {}
         self._fetching: set[int] = set()
+        self._ending: set[int] = set()
         self._passed: dict[str, int] = {}
         self._ends: list[tuple[int, int]] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -177,24 +178,17 @@ class Provider:
         Raises:
             DeniedError: none of them was looked at.
         """
-        jobs: list[Job] = await self.in_pool(partial(self.admission.take, data, caller))
-        waiting = [job.invocation for job in jobs if not job.is_over]
-        new = [
-            job
-            for job in await self.in_pool(lambda: self._stored(waiting))
-            if job.is_open and job.number not in self._open
-        ]
-        for job in new:
-            self._taken(job)
+        jobs, new = await self.in_pool(partial(self.admission.take, data, caller))
         at_once = await self.in_pool(lambda: [job for job in new if self._doing.knows(job)])
+        for job in new:
+            self._taken(job, waits=job not in at_once)
         for job in at_once:
-            if job.number in self._open and job.number not in self._running:
-                self._turns.drop(job.party, job.number)
-                await self._work(job, self._pool)
+            await self._work(job, self._pool)
         self._pump()
         if not at_once:
             return jobs
-        ended = {job.invocation: job for job in await self.in_pool(lambda: self._stored(waiting))}
+        names = [job.invocation for job in at_once]
+        ended = {job.invocation: job for job in await self.in_pool(lambda: self._stored(names))}
         return [job_of(ended[job.invocation]) if job.invocation in ended else job for job in jobs]
 
     async def cancel(self, job: StoredJob) -> StoredJob:
@@ -246,10 +240,11 @@ class Provider:
 
     # One job.
 
-    def _taken(self, job: StoredJob) -> None:
-        """It waits from now on."""
+    def _taken(self, job: StoredJob, *, waits: bool = True) -> None:
+        """It is this provider's from now on, and waits for its turn."""
         self._open[job.number] = job
-        self._turns.add(job.party, job.number)
+        if waits:
+            self._turns.add(job.party, job.number)
         heapq.heappush(self._ends, (job.expires_at, job.number))
         self._look_at_ends()
         self._changed(job)
@@ -262,7 +257,7 @@ class Provider:
             number = self._turns.take()
             if number is None:
                 return
-            if number in self._open and number not in self._running:
+            if number in self._open and number not in (*self._running, *self._ending):
                 self._running[number] = Stop()
                 self._spawn(self._work(self._open[number], self._workers))
 
@@ -372,13 +367,16 @@ class Provider:
 
     async def _settle(self, job: StoredJob, end: Done | NotDone) -> None:
         """End a job, on the disk first."""
-        if job.number not in self._open:
+        if job.number not in self._open or job.number in self._ending:
             return
+        self._ending.add(job.number)
         try:
             await self.in_pool(partial(self._write_end, job, end))
         except StoreError:
             self._unwritten[job.number] = end  # `tick` tries again
             return
+        finally:
+            self._ending.discard(job.number)
         del self._open[job.number]
         self._cancelled.discard(job.number)
         self._turns.drop(job.party, job.number)

@@ -279,7 +279,11 @@ class Attempts:
             return None
         if glance is not None and not glance.is_answered and not self._told_nearby(entry, reified):
             return None
-        return self._answered(entry, reified)
+        found = self._answered(entry, reified)
+        if found is None and glance is not None and glance.is_answered:
+            # Its receipt came by itself; perhaps only the result is not here.
+            found = self._answered(entry, reified) if self._told_nearby(entry, reified) else None
+        return found
 
     def _told_nearby(self, entry: Entry, reified: Reified) -> bool:
         """Whether neighbours know more of a step whose awaits were filled in only now."""

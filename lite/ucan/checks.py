@@ -15,7 +15,7 @@ from lite.ucan.authorised import CLOCK_BUFFER_S
 from lite.ucan.delegation import Delegation
 from lite.ucan.envelope import Token
 from lite.ucan.invocation import Invocation
-from lite.ucan.items import ITEMS_MAX, items_in
+from lite.ucan.items import ITEMS_MAX, are_too_many, items_in
 from lite.ucan.refusals import (
     ContainerTooLarge,
     Expired,
@@ -127,7 +127,7 @@ def read(
     """
     step = place.step("1", "7b")
     count = items_in(data) if items is None else items
-    if len(data) <= TOKEN_BYTES_MAX and count > ITEMS_MAX:
+    if len(data) <= TOKEN_BYTES_MAX and count > ITEMS_MAX and are_too_many(data, count):
         raise place.refused(too_many_items(data), step)
     try:
         return parse(data, cid)

@@ -15,9 +15,11 @@ from lite.ipld import dag_cbor
 from lite.ucan import envelope, heads
 
 ITEMS_MAX: Final = 4_096  # values in one token, nested ones included
+RECEIPT_ITEMS_MAX: Final = 2 * ITEMS_MAX  # their result alone may have 4 KiB; no policy sees it
 CHECK_ITEMS_MAX: Final = 5_000  # values in an invocation and its proofs, small tokens aside
 SMALL_BYTES: Final = 512  # so few that their values need no count
 
+_RECEIPT: Final = b"/ucan/assert/receipt"
 _LINK_BYTES: Final = 41  # of a link to a token: tag, head, prefix and CID
 _LINK_ITEMS: Final = 2
 _SIGNATURE: Final = bytes(keys.SIGNATURE_BYTES)
@@ -30,16 +32,21 @@ def items_in(data: bytes) -> int:
     selectors and patterns count too, by the signs that begin them: one of a selector takes as long
     as two values, three of a pattern as long as one.
     """
-    count = 0 if len(data) <= SMALL_BYTES else heads.items(data, ITEMS_MAX)
+    count = 0 if len(data) <= SMALL_BYTES else heads.items(data, RECEIPT_ITEMS_MAX)
     if envelope.DELEGATION_LEAD in data[: envelope.LEAD_WITHIN]:
         of = data.count
         count += 2 * (of(b".") + of(b"[")) + (of(b"*") + of(b"\\")) // 3
     return count
 
 
+def are_too_many(data: bytes, count: int) -> bool:
+    """Whether so many values of a token are more than are read of one."""
+    return count > (RECEIPT_ITEMS_MAX if _RECEIPT in data else ITEMS_MAX)
+
+
 def check_few(data: bytes, hint: str) -> None:
     """Raises LimitError, with the hint, when a token has so many values that no node reads it."""
-    if items_in(data) > ITEMS_MAX:
+    if are_too_many(data, items_in(data)):
         raise LimitError(
             f"a token of over {ITEMS_MAX} values, the parts of its selectors and patterns "
             "included, more than are read",

@@ -418,7 +418,7 @@ def test_an_instruction_comes_through_an_invocation_unchanged(
         ({"rsc": "ipfs://x", "nnc": b""}, "nnc must be text"),
         ({"rsc": "ipfs://x", "more": 1}, "'more' is not known"),
         ({"rsc": "https://x.y", "input": 1}, "input: a map"),
-        ({"rsc": "https://x.y", "limits": 1}, "args.limits"),
+        ({"rsc": "https://x.y/", "limits": 1}, "args.limits"),
     ],
 )
 def test_arguments_of_no_instruction_are_the_requester_s_fault(

@@ -19,7 +19,7 @@ from lite.ucan import container
 from lite.ucan.delegation import Delegation
 from tests.integration.conftest import Ipvm
 from tests.integration.test_cli_ucan import At, home, ok
-from tests.ucan_support import LAPTOP, PI, STRANGER, TABLET
+from tests.ucan_support import LAPTOP, PI, STRANGER, TABLET, foreign_delegation
 
 GIVE = ("ucan", "delegate", "--to", STRANGER.did, "--cmd", "/wasm/run")
 
@@ -143,10 +143,8 @@ def test_long_text_is_never_cut_without_a_sign(pi: At, here: Path) -> None:
 def test_many_fat_tokens_are_looked_at_in_no_time(pi: At, here: Path) -> None:
     fat = [["!=", ".zz?", [[]] * 14_000]]
     some = [
-        Delegation.issue(
-            PI, audience=LAPTOP.did, subject=PI.did, command="/", expires_at=None, policy=fat
-        )
-        for _ in range(40)
+        foreign_delegation(PI, LAPTOP, cmd="/", exp=None, pol=fat, nonce=bytes([number]))
+        for number in range(40)
     ]
     (here / "fat.ucan").write_bytes(container.write([one.data for one in some], "raw"))
     started = time.process_time()

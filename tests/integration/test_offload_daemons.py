@@ -24,9 +24,12 @@ from tests.offload_support import (
     enable,
     far_step,
     jobs,
+    let_post,
     own_receipts,
+    posting,
     queue,
     values,
+    where,
     write,
 )
 from tests.ops_support import HttpServer
@@ -83,9 +86,8 @@ def test_a_partition_costs_nothing_but_time(
     room: Callable[..., list[Home]], tmp_path: Path
 ) -> None:
     phone, gpu = room("phone", "gpu")
-    with Wire(lambda: gpu.address) as wire:
+    with Wire(lambda: where(gpu)) as wire:
         enable(gpu, phone, "--fuel", "100G", "--time", "60s", address=wire.address)
-        phone.sync()
         gpu.end()
         path = write(tmp_path, "heavy", {"heavy": far_step(gpu, "work", ROUNDS, 7)})
         run = begin(phone, path)
@@ -117,11 +119,10 @@ def test_work_goes_to_the_data(
     with data.open("wb") as file:
         file.truncate(size)
     cid = ipvm(store.path, "-q", "add", data).decode().split()[0]
-    with Wire(lambda: store.address) as wire:
+    with Wire(lambda: where(store)) as wire:
         enable(store, phone, "--memory", "512M", "--time", "60s", address=wire.address)
         steps = {"count": {"run": "numbers:count", "args": [{"/": cid}]}}
         path = write(tmp_path, "count", steps)
-        phone.sync()
         before = wire.bytes
         run = begin(phone, path)
         ended = done(phone, run)
@@ -152,21 +153,17 @@ def test_an_input_that_the_provider_lacks_is_read_with_the_right_to_it_alone(
 def test_a_mutation_happens_once_whoever_is_killed(
     room: Callable[..., list[Home]], tmp_path: Path, scaled: Callable[[int, int], int]
 ) -> None:
-    phone, gpu = room("phone", "gpu")
+    phone, gpu = room("phone", "gpu", run=False)
     random = Random(15)
-    with HttpServer() as server, Wire(lambda: gpu.address) as wire:
-        enable(gpu, phone, address=wire.address, op="http/post")
+    with HttpServer() as server, Wire(lambda: where(gpu)) as wire:
+        let_post(gpu, server.url)
+        start([phone, gpu])
+        enable(gpu, phone, address=wire.address, op="exec/run")
         for number in range(scaled(4, 100)):
             before = server.posts
-            step = {
-                "op": "http/post",
-                "rsc": f"{server.url}/slow?ms=40&n={number}",
-                "requires": {"affinity": {"did": gpu.did}},
-            }
-            run = begin(phone, write(tmp_path, f"act{number}", {"act": step}))
-            pause = random.random() / 4
+            run = begin(phone, write(tmp_path, f"act{number}", {"act": posting(gpu, str(number))}))
+            threading.Event().wait(random.random() / 4)
             victim = random.choice([phone, gpu, None])
-            threading.Event().wait(pause)
             if victim is None:
                 wire.cut()
                 wire.mend()
@@ -175,6 +172,6 @@ def test_a_mutation_happens_once_whoever_is_killed(
                 victim.start()
             phone.sync()
             ended = done(phone, run)
-            assert ended["state"] in ("done", "in-doubt"), ended
+            assert ended["state"] in ("done", "in-doubt"), ended["steps"]
             assert server.posts - before <= 1
             assert ended["state"] == "in-doubt" or server.posts - before == 1

@@ -255,6 +255,35 @@ def test_a_workflow_that_a_peer_ran_is_not_run_again(tmp_path: Path) -> None:
     meeting(story, tmp_path, "a", "b", metered=True)
 
 
+def test_large_results_of_a_chain_come_for_receipts_that_are_here_already(tmp_path: Path) -> None:
+    """The second step is known under its name with the first result filled in, and that alone."""
+    one, two = raw_block("1" * 9_000), raw_block("2" * 9_000)
+    first = instruction(1)
+    chain = Workflow(a=first, b=wasm(MODULE.cid, "g", first.ok))
+
+    async def story(a: PeerNode, b: PeerNode) -> None:
+        befriend(a, b)
+        keep(a.store, one, two)
+        ready = wasm(MODULE.cid, "g", one.cid)
+        known = [
+            signed(a.key, first, one.cid, linked="file"),
+            signed(a.key, ready, two.cid, linked="file"),
+        ]
+        a.keep(known)
+        await b.until(lambda: b.has(known))
+        neighbours = LoopNeighbours(b.peering, asyncio.get_running_loop(), MIB)
+
+        def work() -> list[str]:
+            with node_of(b.home, neighbours) as here:
+                run = here.run(chain)
+                return [row.state for row in here.store.runs.steps(run.id)]
+
+        assert await asyncio.to_thread(work) == ["cached", "cached"]
+        assert b.store.blocks.has(two.cid)
+
+    meeting(story, tmp_path, "a", "b")
+
+
 def test_nobody_is_asked_about_secrets(tmp_path: Path) -> None:
     spy = Spy()
     with node_of(tmp_path / "home", spy) as node:

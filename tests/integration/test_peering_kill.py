@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
+import pytest
+
 from lite.ipld.cid import CID
 from lite.keys import Key
 from lite.model.receipt import Receipt
@@ -71,6 +73,7 @@ def taken_over(giver: Home, taker: Home) -> set[CID]:
         return {CID.from_bytes(CID_HEAD + row.id) for row in log}
 
 
+@pytest.mark.timeout(1_200)  # 200 rounds on a slow machine
 def test_nothing_acknowledged_is_lost_when_it_is_killed_at_any_moment(
     here: Path, tmp_path: Path, scaled: Callable[[int, int], int]
 ) -> None:

@@ -209,22 +209,32 @@ def test_found_by_multicast_after_an_outage_and_at_another_address(net: Net) -> 
     a.until(equal_with(2))
 
 
-MANY, LOSS, ALL_SEEN_S = 20, 0.3, 40.0
+MANY, LOSS, ALL_SEEN_S, TRIES = 20, 0.3, 5.0, 3
 
 
 @pytest.mark.full
 def test_twenty_nodes_see_each_other_although_three_frames_of_ten_are_lost(net: Net) -> None:
+    """Within 5 s of the start of the last one; a machine with more to do may need another try."""
+    took = []
+    while not took or (min(took) > ALL_SEEN_S and len(took) < TRIES):
+        took.append(all_seen_s(net, seed=len(took)))
+    assert min(took) <= ALL_SEEN_S, took
+
+
+def all_seen_s(net: Net, seed: int) -> float:
+    """Seconds until as many new nodes have all been told of all others."""
     spaces = [net.space() for _ in range(MANY)]
-    with LossySwitch(spaces, LOSS, seed=9):
+    with LossySwitch(spaces, LOSS, seed):
         runners = [net.runner(space, f"n{at}", "mdns") for at, space in enumerate(spaces)]
         everybody = {runner.address for runner in runners}
-        ends_at = time.monotonic() + ALL_SEEN_S
+        began = time.monotonic()
         for runner in runners:
-            missing = everybody - {runner.address} - seen(runner)
-            while missing:
-                runner.until(lambda state: state["kind"] == "found", ends_at - time.monotonic())
-                missing -= seen(runner)
-        print("SEEN", time.monotonic() - ends_at + ALL_SEEN_S)
+            while everybody - {runner.address} - seen(runner):
+                runner.until(lambda state: state["kind"] == "found")
+        took = time.monotonic() - began
+        for runner in runners:
+            runner.stop()
+    return took
 
 
 def seen(runner: Runner) -> set[str]:

@@ -436,3 +436,27 @@ def test_the_libraries_of_the_network_are_loaded_when_they_are_needed() -> None:
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert loaded & {"aiohttp", "zeroconf", "cryptography", "ifaddr", "lite"} == set()
+
+
+def test_what_an_ending_task_begins_ends_with_it() -> None:
+    """As a conversation that is cut off does, which says goodbye to another one."""
+
+    async def work() -> None:
+        node = NetNode("a")
+        await started(node)
+
+        async def forever() -> None:
+            await asyncio.Event().wait()
+
+        async def leaving() -> None:
+            try:
+                await forever()
+            finally:
+                node.runner._spawn(forever())
+
+        node.runner._spawn(leaving())
+        await asyncio.sleep(0)
+        await stopped(node)
+        assert node.runner._tasks == set()
+
+    run(work)

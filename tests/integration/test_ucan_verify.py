@@ -19,7 +19,16 @@ from lite.ucan.delegation import Delegation
 from lite.ucan.refusals import Refusal
 from lite.ucan.revocation import Revocation
 from tests.store_support import START, FakeClock
-from tests.ucan_support import LAPTOP, PHONE, PI, STRANGER, TABLET, delegation, invocation
+from tests.ucan_support import (
+    LAPTOP,
+    PHONE,
+    PI,
+    STRANGER,
+    TABLET,
+    delegation,
+    foreign_invocation,
+    invocation,
+)
 
 PEOPLE = [PI, *(Key.from_seed(bytes([n]) * 32) for n in range(50, 50 + PROOFS_MAX + 1))]
 
@@ -49,7 +58,7 @@ def verified(gate: Gate, chain: Sequence[Delegation]) -> Verdict:
 
 def told(gate: Gate, invoker: Key, chain: Sequence[Delegation], command: str) -> str:
     """The code with which an invocation through the chain is refused; empty when it is let in."""
-    asked = invocation(invoker, chain, command=command, expires_at=START + 60)
+    asked = foreign_invocation(invoker, chain, cmd=command, exp=START + 60)
     with_it = {one.cid: one.data for one in chain}
     try:
         gate.authorise(asked.data, executor=PI.did, proofs_with_it=with_it, claim=None)

@@ -17,10 +17,10 @@ import pytest
 from tests.guests import ADD
 
 HEAVY = {
-    "aiohttp", "asyncio", "concurrent", "cryptography", "ctypes", "hypothesis", "http", "logging",
-    "multiformats", "multiprocessing", "pluggy", "psutil", "pydoc", "rich", "ruamel",
-    "sqlite_utils", "ssl", "subprocess", "unittest", "urllib.request", "wasmer", "wasmtime",
-    "zeroconf",
+    "aiohttp", "asyncio", "concurrent", "cryptography", "ctypes", "dataclasses", "hypothesis",
+    "http", "logging", "multiformats", "multiprocessing", "pluggy", "psutil", "pydoc", "rich",
+    "ruamel", "sqlite_utils", "ssl", "subprocess", "unittest", "urllib.request", "wasmer",
+    "wasmtime", "zeroconf",
 }  # fmt: skip
 
 if sys.version_info < (3, 11):

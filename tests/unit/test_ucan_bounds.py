@@ -16,7 +16,16 @@ from lite.ucan.envelope import TAG_DELEGATION, parse
 from lite.ucan.memo import Memo
 from lite.ucan.refusals import Refusal, TooManyItems
 from lite.ucan.selector import Selector
-from tests.ucan_support import LAPTOP, PHONE, PI, Gate, delegation, invocation, unsized
+from tests.ucan_support import (
+    LAPTOP,
+    PHONE,
+    PI,
+    Gate,
+    delegation,
+    foreign_delegation,
+    invocation,
+    unsized,
+)
 
 PEOPLE = [Key.from_seed(bytes([number]) * 32) for number in range(1, 18)]
 
@@ -44,7 +53,7 @@ HEAVY: dict[str, Callable[[int], Policy]] = {
 @pytest.mark.parametrize("name", HEAVY)
 def test_the_parts_of_selectors_and_patterns_count_like_values(name: str) -> None:
     chain = [
-        delegation(PEOPLE[n], PEOPLE[n + 1], subject=PEOPLE[0].did, policy=HEAVY[name](n))
+        foreign_delegation(PEOPLE[n], PEOPLE[n + 1], sub=PEOPLE[0].did, pol=HEAVY[name](n))
         for n in range(16)
     ]
     asked = invocation(PEOPLE[16], chain, subject=PEOPLE[0].did, args={"s": "aXb"})

@@ -10,6 +10,8 @@ from tests.ucan_support import (
     TABLET,
     Gate,
     delegation,
+    foreign_delegation,
+    foreign_invocation,
     invocation,
     three_links,
 )
@@ -36,7 +38,7 @@ def test_policies_come_last_because_they_cost_the_most() -> None:
 
 
 def test_the_values_of_one_token_and_of_one_check_are_bounded() -> None:
-    many = delegation(PI, LAPTOP, policy=[["!=", ".zz?", [[]] * 5_000]])
+    many = foreign_delegation(PI, LAPTOP, pol=[["!=", ".zz?", [[]] * 5_000]])
     asked = invocation(LAPTOP, [many])
     error = refused(Gate().hold([many]), asked.data, refusals.TooManyItems, "7b")
     assert "over 4096 values" in str(error)
@@ -44,7 +46,7 @@ def test_the_values_of_one_token_and_of_one_check_are_bounded() -> None:
     Gate().hold(chain[:1]).check(invocation(LAPTOP, chain[:1]).data)
     error = refused(Gate().hold(chain), invocation(PHONE, chain).data, refusals.TooManyItems, "7b")
     assert (error.position, error.code) == (1, "ucan-items-too-many")
-    asked = invocation(PI, [], args={"x": [[]] * 5_000})
+    asked = foreign_invocation(PI, [], args={"x": [[]] * 5_000})
     refused(Gate(), asked.data, refusals.TooManyItems, "1")
 
 

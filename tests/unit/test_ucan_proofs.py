@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from lite import keys
 from lite.ipld import dag_cbor
-from lite.ucan import proofs, refusals, twins, varsig
+from lite.ucan import envelope, proofs, refusals, twins, varsig
 from lite.ucan.delegation import Delegation
 from lite.ucan.envelope import TAG_DELEGATION, TAG_INVOCATION
 from lite.ucan.memo import Memo
@@ -27,6 +27,7 @@ from tests.ucan_support import (
     cid_of,
     delegation,
     delegation_token,
+    foreign_invocation,
     invocation,
     invocation_token,
     three_links,
@@ -88,9 +89,12 @@ def test_step_2_signature_of_the_invocation() -> None:
     refused(Gate(), unsized(PI, TAG_INVOCATION, payload), refusals.InvalidSignature, "2")
 
 
-def test_step_1_a_signature_of_another_length_is_none() -> None:
+def test_step_2_a_signature_of_another_length_is_none() -> None:
     _, signed = dag_cbor.decode(invocation(PI, []).data)
-    refused(Gate(), dag_cbor.encode([b"bad", signed]), refusals.InvalidSignature, "1")
+    for size in (0, 3, 23, 24, 63, 65, 255, 256, 512):
+        data = dag_cbor.encode([bytes(size), signed])
+        refused(Gate(), data, refusals.InvalidSignature, "2")
+        assert envelope.parse(data).signed == dag_cbor.encode(signed)
 
 
 def test_step_3_executor() -> None:
@@ -128,7 +132,8 @@ def test_step_6_proofs_are_bounded() -> None:
     gate = Gate().hold(chain)
     gate.check(invocation(PI, chain).data)
     gate = Gate().hold(chain)
-    error = refused(gate, invocation(PI, [*chain, chain[0]]).data, refusals.TooManyProofs, "6")
+    many = foreign_invocation(PI, [*chain, chain[0]])
+    error = refused(gate, many.data, refusals.TooManyProofs, "6")
     assert "17 proofs" in str(error)
     assert gate.resolved == []
 

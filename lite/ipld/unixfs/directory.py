@@ -10,7 +10,6 @@ from lite.frozen import frozen
 from lite.ipld import dag_cbor, dag_pb
 from lite.ipld.block import Block
 from lite.ipld.cid import CID, DAG_CBOR, DAG_JSON, DAG_PB
-from lite.ipld.unixfs.hamt import name_hash, slot_of, write_shards
 from lite.ipld.unixfs.node import (
     Get,
     Kind,
@@ -60,6 +59,8 @@ def write_directory(
     if profile.folders_by == "links":
         size = sum(len(raw) + len(link.cid.raw) for raw, link in links.items())
     if size > DIRECTORY_BYTES_MAX:
+        from lite.ipld.unixfs.hamt import write_shards
+
         return write_shards(links, put)
     block = Block.make(data, DAG_PB)
     put(block)
@@ -123,6 +124,8 @@ def _lookup(cid: CID, name: str, get: Get) -> CID:
 
 def _find(root: Node, name: str, get: Get) -> CID | None:
     """The entry of a sharded directory under a name; only the shards on the way are read."""
+    from lite.ipld.unixfs.hamt import name_hash, slot_of
+
     shard, fanout = root, root.fanout
     hashed, digits = name_hash(name.encode("utf-8", "replace")), len(f"{fanout - 1:X}")
     level = 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from lite.errors import CodecError, IntegrityError, UsageError
 from lite.ipld.cid import CID
@@ -40,7 +39,6 @@ def read_file(cid: CID, get: Get, *, offset: int = 0, length: int | None = None)
     return _walk(_load_file(cid, get), get, offset, length)
 
 
-@dataclass(slots=True)
 class _Level:
     """A node on the way from the root to the current leaf.
 
@@ -49,9 +47,12 @@ class _Level:
         next: the link to visit next.
     """
 
-    node: Node
-    start: int
-    next: int = 0
+    __slots__ = ("next", "node", "start")
+
+    def __init__(self, node: Node, start: int) -> None:
+        self.node = node
+        self.start = start
+        self.next = 0
 
 
 def _walk(root: Node, get: Get, offset: int, length: int | None) -> Iterator[bytes]:
