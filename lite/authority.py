@@ -26,9 +26,9 @@ from lite.ucan.authorised import Authorised, first_revoked
 from lite.ucan.chains import Found
 from lite.ucan.delegation import Delegation
 from lite.ucan.invocation import Invocation
-from lite.ucan.items import Beside, fit, items_in
+from lite.ucan.items import Beside, items_in
 from lite.ucan.proofs import Claim
-from lite.ucan.refusals import MalformedToken, NoProofs, Revoked, TooManyItems
+from lite.ucan.refusals import MalformedToken, NoProofs, Revoked
 from lite.ucan.revocation import Revocation, Revocations
 from lite.ucan.show import moment, short
 
@@ -129,21 +129,11 @@ class Authority:
         """
         _check_command(command)
         expires_at = self._expiry(expires_in_s)
-        chain: tuple[Delegation, ...] = ()
+        chain: Sequence[Delegation] = ()
         if subject is not None and subject != self._key.did:
             if powerline:
                 raise UsageError("a powerline is about any subject; leave the subject out")
-            draft = Delegation.issue(
-                self._key, audience=to, subject=subject, command=command, policy=list(policy),
-                expires_at=TIME_MAX_S,
-            )  # fmt: skip
-            beside = Beside.least(subject, to, command, last=items_in(draft.data))
-            chain = self._own_chain(subject, command, expires_at, None, beside)
-            token = chains.extend(
-                chain, self._key, audience=to, command=command, policy=draft.policy,
-                expires_at=expires_at,
-            )  # fmt: skip
-            _check_fit(Beside.least(subject, to, command), [*chain, token])
+            chain, token = self._below(subject, to, command, policy, expires_at)
         else:
             token = Delegation.issue(
                 self._key,
@@ -194,7 +184,7 @@ class Authority:
         draft = Invocation.issue(self._key, **asked).token.payload
         beside = Beside.of(draft)
         chain = self._own_chain(subject, command, expires_at, dict(args), beside)
-        _check_fit(beside, chain)
+        chains.check_fit(beside, chain)
         invocation = Invocation.issue(self._key, **asked, proofs=[link.cid for link in chain])
         return [invocation.data, *(link.data for link in chain)]
 
@@ -420,6 +410,23 @@ class Authority:
             raise clock_wrong(state, None)
         return state
 
+    def _below(
+        self, subject: str, to: str, command: str, policy: Sequence[Any], expires_at: int | None
+    ) -> tuple[Sequence[Delegation], Delegation]:
+        """The best chain that this node holds, and the next link of it."""
+        draft = Delegation.issue(
+            self._key, audience=to, subject=subject, command=command, policy=list(policy),
+            expires_at=TIME_MAX_S,
+        )  # fmt: skip
+        beside = Beside.least(subject, to, command, last=items_in(draft.data))
+        chain = self._own_chain(subject, command, expires_at, None, beside)
+        token = chains.extend(
+            chain, self._key, audience=to, command=command, policy=draft.policy,
+            expires_at=expires_at,
+        )  # fmt: skip
+        chains.check_fit(Beside.least(subject, to, command), [*chain, token])
+        return chain, token
+
     def _own_chain(
         self,
         subject: str,
@@ -475,18 +482,6 @@ def _receipt(data: bytes) -> Receipt:
     """A receipt that answers an instruction. Raises Refusal; IntegrityError: it answers none."""
     _, receipt = read_receipt(data)
     return receipt if isinstance(receipt, Receipt) else Receipt.parse(data)
-
-
-def _check_fit(beside: Beside, chain: Sequence[Delegation]) -> None:
-    """Raises TooManyItems when what was found is more than is read for one check."""
-    if not fit(beside, [link.data for link in chain]):
-        raise TooManyItems(
-            f"together with the {len(chain)} delegations that it rests on it has more values than "
-            "are read for one check",
-            step="7b",
-            hint="make its policy or its arguments smaller, or ask for delegations with smaller "
-            "policies",
-        )
 
 
 def _check_command(command: str) -> None:

@@ -38,7 +38,7 @@ class Comparison:
     """Both roles. What the responder keeps is only how much time its answers took.
 
     Args:
-        spent: seconds for answers to this peer, in this session and others.
+        spent: seconds for answers to this peer, over all its connections.
 
     Attributes:
         round: under way at the initiator.

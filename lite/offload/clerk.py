@@ -333,6 +333,14 @@ class Clerk:
         for job in jobs:
             self._turned_away(job, "void", "denied", note, begun=False)
 
+    def denied_again(self, provider: str, note: str) -> None:
+        """A provider refuses to be sent again what may have reached it before. What may be repeated
+        goes to somebody else; of the rest it will tell, or its lease ends."""
+        for job in self._outbox.jobs_at(provider):
+            item = self._item(job)
+            if job.state == "sent" and item is not None and item.may_repeat:
+                self._turned_away(job, "void", "denied", note, begun=False)
+
     # What comes back.
 
     def heard(self, provider: str, told: wire.Job) -> Wanted | None:

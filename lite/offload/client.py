@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from lite.errors import AuthorityError, CodecError, IntegrityError, QueuedError, UsageError
 from lite.ipld import dag_json
+from lite.ipld.block import Block
+from lite.ipld.car import write_car
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.needs.bids import Bid
 from lite.offload import wire
@@ -55,6 +58,11 @@ class ProviderRefused(AuthorityError):
         super().__init__(f"{denied.code}: {denied.message}", hint=denied.hint or None)
         self.denied = denied
         self.status = status
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether it was refused before anything was done: a server that failed may have."""
+        return 400 <= self.status < 500
 
 
 class ProviderWrong(IntegrityError):
@@ -117,6 +125,30 @@ class JobClient:
         """Call a job off; how it stands then. What runs is stopped, and what acts on the world may
         go on to its end (`begun`). None when it knows of none."""
         return await self._job("POST", wire.job_path(invocation, "cancel"), invocation)
+
+    async def supply(self, get: Callable[[CID], bytes | None]) -> int:
+        """Bring it the inputs that our jobs there wait for, for whoever cannot be dialled; how many
+        bytes went.
+
+        Args:
+            get: the bytes of a block that it may have, else None. Called on the event loop.
+
+        Raises:
+            ProviderRefused: also when it takes no more.
+        """
+        gone: set[CID] = set()
+        total, body = 0, b""
+        while True:
+            data = await self._ask("POST", wire.PATH_BLOCKS, body, wire.REPLY_BYTES_MAX)
+            lacking = [cid for cid in _read(wire.read_lacking, data) if cid not in gone]
+            blocks = _some(lacking, get)
+            if not blocks:
+                return total
+            out = BytesIO()
+            write_car(out, [], blocks)
+            body = out.getvalue()
+            total += len(body)
+            gone.update(block.cid for block in blocks)
 
     async def offers(self) -> list[bytes]:
         """The delegations that it gives us, as tokens."""
@@ -187,6 +219,21 @@ class JobClient:
                 elif not line and kind:
                     yield kind, _read(dag_json.decode, data)
                     kind, data = "", b""
+
+
+def _some(cids: Sequence[CID], get: Callable[[CID], bytes | None]) -> list[Block]:
+    """Blocks for one request."""
+    found: list[Block] = []
+    size = 0
+    for cid in cids:
+        data = get(cid)
+        if data is None:
+            continue
+        size += len(data)
+        if found and size > wire.SUPPLY_BYTES_MAX // 2:
+            break
+        found.append(Block(cid, data))
+    return found
 
 
 class _Errors:

@@ -61,6 +61,7 @@ class Desk:
         return [
             (wire.PATH_BIDS, self._taking(self._bids), wire.ASKS_BYTES_MAX),
             (wire.PATH_JOBS, self._taking(self._submit), wire.SUBMISSION_BYTES_MAX),
+            (wire.PATH_BLOCKS, self._taking(self._supply), wire.SUPPLY_BYTES_MAX),
             (f"{wire.PATH_JOBS}/{{inv}}/cancel", self._taking(self._cancel), 0),
         ]
 
@@ -90,6 +91,9 @@ class Desk:
 
     async def _cancel(self, request: web.Request, did: str, _body: bytes) -> web.StreamResponse:
         return _one(await self._provider.cancel(await self._job(request, did)))
+
+    async def _supply(self, _request: web.Request, did: str, body: bytes) -> web.StreamResponse:
+        return _cbor(dag_cbor.encode(await self._provider.supply(did, body)))
 
     async def _give_offers(self, _request: web.Request, did: str) -> web.StreamResponse:
         caller = self._caller(did)

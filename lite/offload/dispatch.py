@@ -34,6 +34,7 @@ from lite.ops.base import InDoubt
 from lite.peering.capability_set import known_capabilities
 from lite.store import Store
 from lite.store.outbox_rows import Item
+from sync.within import within
 
 if TYPE_CHECKING:
     from lite.node import Node
@@ -238,12 +239,12 @@ class Dispatcher:
         ]
         try:
             client = await self._line(did).client()
-            return await asyncio.wait_for(client.bids(asks), BIDS_S_MAX)
+            return await within(client.bids(asks), BIDS_S_MAX)
         except asyncio.TimeoutError:
             return f"{did} did not answer a call for bids in {BIDS_S_MAX:.0f} s"
         except ProviderAway as error:
             self._far_until[did] = self._loop.time() + DIAL_AGAIN_S
-            return str(error)
+            return f"not connected: {error}"
         except (ProviderRefused, ProviderWrong) as error:
             return f"{did}: {error}"
 
@@ -282,11 +283,13 @@ class Dispatcher:
             try:
                 client = await line.client()
                 told = await client.send(list(dict.fromkeys(tokens)))
-            except ProviderRefused as error:
-                await self._do(self._clerk.not_taken, jobs, str(error))
-                continue
             except (ProviderAway, ProviderWrong):
                 break
+            except ProviderRefused as error:
+                if not error.is_sure:
+                    break
+                await self._do(self._clerk.not_taken, jobs, str(error))
+                continue
             for one in told:
                 await self._heard(did, one)
         line.follow()
@@ -337,7 +340,7 @@ class Dispatcher:
             unfit = Unfit("no-block", f"{rest[0]} is part of its answer, and it does not give it")
             await self._do(self._clerk.reject, wanted.job, unfit)
         else:  # the link was lost: the change comes again
-            await self._line(did).cut()
+            self._line(did).cut()
 
     async def _acknowledge(self, did: str) -> int:
         """The number of the last change that need not come again."""
@@ -359,6 +362,7 @@ class Dispatcher:
                 after=partial(self._acknowledge, did),
                 heard=partial(self._heard, did),
                 resend=partial(self._do, self._clerk.resendable, did),
+                denied=partial(self._do, self._clerk.denied_again, did),
                 busy=partial(self._is_busy, did),
             )
         return self._lines[did]

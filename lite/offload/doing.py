@@ -7,7 +7,7 @@ again because it is pure, or in doubt.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -163,6 +163,21 @@ class Doing:
             done = self._failed(job, error, begun=True)
         return done if isinstance(done, (Done, NotDone)) else None
 
+    def acting(self, jobs: Sequence[StoredJob]) -> list[int]:
+        """The numbers of those that must not be stopped and run again."""
+        executor, tokens = self._node.executor, self._store.jobs.tokens
+        loaded = [(job.number, tokens(job.number)) for job in jobs]
+        return [
+            number
+            for number, data in loaded
+            if data and not executor.may_repeat(self._instruction(data))
+        ]
+
+    def roots_of(self, job: StoredJob) -> tuple[CID, ...]:
+        """Where the code and the inputs of a job begin."""
+        data = self._store.jobs.tokens(job.number)
+        return _roots(self._instruction(data)) if data else ()
+
     def call_off(self, run: str) -> None:
         """A job that was passed on is not wanted any more."""
         self._contracting.cancel(run)
@@ -206,11 +221,8 @@ class Doing:
         unknown = [cid for cid in awaited if not self._knows(cid, job.customer)]
         if unknown:
             return Needs(awaited=tuple(unknown))
-        roots = list(instruction.links())
-        if instruction.module is not None:
-            roots.append(instruction.module)
-        lacking = roots and missing(self._store, roots, deep=True)
-        return Needs(blocks=tuple(dict.fromkeys(roots))) if lacking else None
+        roots = _roots(instruction)
+        return Needs(blocks=roots) if roots and missing(self._store, roots, deep=True) else None
 
     def _knows(self, instruction: CID, customer: str) -> bool:
         if self._store.jobs.answer(instruction, customer) is not None:
@@ -258,6 +270,13 @@ class Doing:
         code, name = refused.code_of(error)
         begun = begun or isinstance(error, InDoubt)
         return NotDone(code, str(error), name, begun)
+
+
+def _roots(instruction: Instruction) -> tuple[CID, ...]:
+    roots = list(instruction.links())
+    if instruction.module is not None:
+        roots.append(instruction.module)
+    return tuple(dict.fromkeys(roots))
 
 
 def used_by(receipt: Receipt) -> Usage:

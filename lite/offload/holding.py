@@ -20,7 +20,7 @@ class Holding:
     def __call__(self, cid: CID) -> bool:
         found = self._found.get(cid)
         if found is None:
-            secrets = self._store.secrets
-            open_ = secrets.is_empty() or not (secrets.is_secret(cid) or secrets.any_below([cid]))
+            marks = self._store.secrets
+            open_ = marks.is_empty() or not (marks.is_secret(cid) or marks.any_below([cid]))
             found = self._found[cid] = open_ and not missing(self._store, [cid], deep=True)
         return found

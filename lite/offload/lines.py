@@ -4,6 +4,7 @@ jobs there, heard as they come and again after every cut."""
 from __future__ import annotations
 
 import asyncio
+from asyncio import FIRST_COMPLETED
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
@@ -20,6 +21,7 @@ AGAIN_S: Final = (
     0.25  # before the channel is dialled again while jobs are there; then twice as long
 )
 AGAIN_S_MAX: Final = 5.0
+LEFT_S: Final = 65.0  # for requests on a channel that has ended: each ends by itself before that
 
 Dial = Callable[[], Awaitable[WebChannel]]
 Heard = Callable[[Job], Awaitable[None]]
@@ -33,6 +35,7 @@ class Line:
         after: the number of the last change that was taken in.
         heard: told of each change, one after the other.
         resend: what may not have got there; sent again whenever the channel is new.
+        denied: told that it refuses to be sent those again, and why.
         busy: whether the provider has jobs of ours.
     """
 
@@ -44,6 +47,7 @@ class Line:
         after: Callable[[], Awaitable[int]],
         heard: Heard,
         resend: Callable[[], Awaitable[Sequence[bytes]]],
+        denied: Callable[[str], Awaitable[None]],
         busy: Callable[[], Awaitable[bool]],
     ) -> None:
         self.did = did
@@ -52,10 +56,13 @@ class Line:
         self._after = after
         self._heard = heard
         self._resend = resend
+        self._denied = denied
         self._busy = busy
         self._opening = asyncio.Lock()
         self._channel: WebChannel | None = None
+        self._ended = asyncio.Event()  # of the channel
         self._watch: asyncio.Task[None] | None = None
+        self._old: dict[WebChannel, asyncio.Task[None]] = {}
         self._follower: asyncio.Task[None] | None = None
         self._poked = asyncio.Event()
 
@@ -68,9 +75,9 @@ class Line:
                 except ChannelError as error:
                     self.problem = str(error)
                     raise ProviderAway(f"{self.did} cannot be reached: {error}") from error
-                self.problem = ""
+                self.problem, self._ended = "", asyncio.Event()
                 loop = asyncio.get_running_loop()
-                self._watch = loop.create_task(self._until_end(self._channel))
+                self._watch = loop.create_task(self._until_end(self._channel, self._ended))
             return JobClient(self._channel)
 
     def follow(self) -> None:
@@ -83,31 +90,43 @@ class Line:
         """The provider is near again: do not wait any longer."""
         self._poked.set()
 
-    async def cut(self) -> None:
+    def cut(self) -> None:
         """End the channel."""
-        channel, self._channel = self._channel, None
-        if self._watch is not None:
-            self._watch.cancel()
-        if channel is not None:
-            await channel.close()
+        if self._channel is not None:
+            self._channel.drop()
+            self._retire(self._channel)
 
     async def close(self) -> None:
         """End everything."""
-        if self._follower is not None:
-            self._follower.cancel()
-            await asyncio.gather(self._follower, return_exceptions=True)
-        await self.cut()
+        self.cut()
+        tasks = [one for one in (self._follower, self._watch) if one is not None]
+        for task in (*tasks, *self._old.values()):
+            task.cancel()
+        await asyncio.gather(*tasks, *self._old.values(), return_exceptions=True)
+        await asyncio.gather(*(channel.close() for channel in self._old))
+        self._old.clear()
 
-    async def _until_end(self, channel: WebChannel) -> None:
+    async def _until_end(self, channel: WebChannel, ended: asyncio.Event) -> None:
         """Answers pings; an end of the channel is seen at once."""
         try:
             while True:
                 await channel.receive()
         except ChannelError:
             pass
+        ended.set()
+        self._retire(channel)
+
+    def _retire(self, channel: WebChannel) -> None:
+        """Use a channel no more. It is closed later: who waits for an answer on a connection of a
+        session that is closed waits for ever."""
         if self._channel is channel:
             self._channel = None
-        channel.drop()
+        if channel not in self._old:
+            self._old[channel] = asyncio.get_running_loop().create_task(self._close_later(channel))
+
+    async def _close_later(self, channel: WebChannel) -> None:
+        await asyncio.sleep(LEFT_S)
+        del self._old[channel]
         await channel.close()
 
     async def _follow(self) -> None:
@@ -119,12 +138,12 @@ class Line:
                     await self._hear()
                     pause = AGAIN_S
                 elif not await is_set(self._poked, IDLE_S):
-                    await self.cut()
+                    self.cut()
                     return
             except IpvmError as error:
                 self.problem = str(error)
                 if not isinstance(error, ProviderRefused):
-                    await self.cut()
+                    self.cut()
             if not await is_set(self._poked, pause):
                 pause = min(2 * pause, AGAIN_S_MAX)
 
@@ -133,21 +152,30 @@ class Line:
         client = await self.client()
         tokens = await self._resend()
         if tokens:
-            for job in await client.send(tokens):
-                await self._heard(job)
+            try:
+                for job in await client.send(tokens):
+                    await self._heard(job)
+            except ProviderRefused as error:
+                if not error.is_sure:
+                    raise
+                await self._denied(str(error))
         changes = client.changes(await self._after())
+        over = asyncio.ensure_future(self._ended.wait())
         coming: asyncio.Task[Job | None] | None = None
         try:
             while True:
                 coming = coming or asyncio.ensure_future(changes.__anext__())
-                await asyncio.wait({coming}, timeout=IDLE_S)
+                await asyncio.wait({coming, over}, timeout=IDLE_S, return_when=FIRST_COMPLETED)
                 if coming.done():
                     change, coming = coming.result(), None
                     if change is not None:
                         await self._heard(change)
+                elif over.done():
+                    raise ProviderAway("the channel ended")
                 if not await self._busy():
                     return
         finally:
+            over.cancel()
             if coming is not None:
                 coming.cancel()
                 await asyncio.gather(coming, return_exceptions=True)

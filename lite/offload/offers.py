@@ -84,7 +84,7 @@ class Offers:
     def tokens_for(self, did: str) -> list[bytes]:
         """The delegations that somebody may use here: its own, then, for what is done for whoever
         asks, new ones that hold for an hour."""
-        found = [one.data for one in self._own() if one.audience == did]
+        found = [one.data for one in self._given_to(did)]
         now = self._node.clock.now()
         for command, data in self._store.jobs.offers().items():
             terms = Terms.decode(data)
@@ -94,12 +94,15 @@ class Offers:
 
     def _own(self) -> Iterator[Delegation]:
         """Delegations of this node about itself that hold now."""
-        own, now = self._node.did, self._node.clock.now()
-        for one in self._store.tokens.delegations():
-            over = one.expires_at is not None and one.expires_at < now
-            if not one.issuer == one.subject == own or over:
-                continue
-            if self._store.tokens.revoked_by(one.cid, (own,)) is None:
+        own = self._node.did
+        for did in self._store.tokens.takers(own, own):
+            yield from self._given_to(did)
+
+    def _given_to(self, did: str) -> Iterator[Delegation]:
+        """Those to one node."""
+        own, tokens = self._node.did, self._store.tokens
+        for one in tokens.all_given_to(did, own, (own,)):
+            if one.subject == own and tokens.revoked_by(one.cid, (own,)) is None:
                 yield one
 
     def _revoke(self, offer: Offer) -> None:

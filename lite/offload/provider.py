@@ -11,8 +11,7 @@ is looked at again, and its claim and receipt say what became of it (`lite.offlo
 from __future__ import annotations
 
 import asyncio
-import heapq
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -21,16 +20,18 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from lite.engine.pool import default_size
 from lite.engine.stop import Stop
-from lite.errors import IpvmError, StoreError
+from lite.errors import IpvmError, QueuedError, StoreError
 from lite.ipld.cid import CID
 from lite.needs.capabilities import Capabilities, Offer, for_others
 from lite.node import Node
 from lite.offload import refused
 from lite.offload.admission import Admission, Bounds, Caller, job_of
 from lite.offload.doing import Doing, Done, End, Needs, NotDone, PassedOn
+from lite.offload.ends import Ends
 from lite.offload.news import News
 from lite.offload.offers import Offers
 from lite.offload.results import Results
+from lite.offload.supplying import supply
 from lite.offload.turns import Turns
 from lite.offload.wire import Job
 from lite.parcel import Parcel
@@ -48,7 +49,6 @@ FETCH_MS: Final = 120_000  # for the blocks that one job needs; what came until 
 FETCHES_MAX: Final = 4
 ADMISSION_THREADS: Final = 2
 END_WITHIN_S: Final = 8.0  # for jobs that were stopped
-LOOK_S_MAX: Final = 3_600.0
 USUAL_MS: Final = 100.0  # that a job takes, before any was seen
 MESSAGE_CHARS_MAX: Final = 1_000
 
@@ -89,12 +89,12 @@ class Provider:
         self._cancelled: set[int] = set()
         self._parked: dict[tuple[str, CID], set[int]] = defaultdict(set)
         self._lacking: dict[str, set[int]] = defaultdict(set)
+        self._comings: Counter[str] = Counter()
         self._unwritten: dict[int, Done | NotDone] = {}
-        self._fetching: set[int] = set()
+        self._fetching: dict[int, asyncio.Task[None]] = {}
         self._ending: set[int] = set()
         self._passed: dict[str, int] = {}
-        self._ends: list[tuple[int, int]] = []
-        self._timer: asyncio.TimerHandle | None = None
+        self._ends = Ends(node.clock, self._look_at_ends)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._fetches = asyncio.Semaphore(FETCHES_MAX)
         self._workers = ThreadPoolExecutor(self.slots, "ipvm-job")
@@ -129,14 +129,19 @@ class Provider:
         return self._started and not self._stopping
 
     async def stop(self) -> None:
-        """Begin nothing more, and stop what runs: it goes on after the next start. Safe to call
-        twice."""
+        """Begin nothing more, and stop what runs and can be run again: it is, after the next start.
+        What acts on the world has some time to end by itself. Safe to call twice."""
         self._stopping = True
         self._leaving.close()
-        if self._timer is not None:
-            self._timer.cancel()
-        for stop in self._running.values():
-            stop.ask()
+        self._ends.close()
+        for fetching in self._fetching.values():
+            fetching.cancel()
+        running = [job for job in self._open.values() if job.number in self._running]
+        if running:
+            acting = set(await self.in_pool(lambda: self._doing.acting(running)))
+            self._ask_to_stop(lambda number: number not in acting)
+            await asyncio.wait(self._tasks, timeout=END_WITHIN_S)
+            self._ask_to_stop(lambda _: True)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=END_WITHIN_S)
         for task in self._tasks:
@@ -145,6 +150,11 @@ class Provider:
         self.news.close()
         for pool in (self._workers, self._pool):
             pool.shutdown(wait=False, cancel_futures=True)
+
+    def _ask_to_stop(self, which: Callable[[int], bool]) -> None:
+        for number, stop in self._running.items():
+            if which(number):
+                stop.ask()
 
     def run_ended(self, run: str) -> None:
         """A run of this node ended, or goes on later: it may be that of a job."""
@@ -205,6 +215,25 @@ class Provider:
             await self._settle(job, NotDone("cancelled", told, begun=bool(runs)))
         return (await self.in_pool(lambda: self._stored([job.invocation])))[0]
 
+    async def supply(self, did: str, data: bytes) -> list[CID]:
+        """Take blocks that jobs of a customer wait for; what is missing then.
+
+        Raises:
+            DeniedError: it brings something else. StoreError: it cannot be stored.
+        """
+        numbers = sorted(self._lacking.get(did, ()))
+        jobs = [self._open[number] for number in numbers if number in self._open]
+        most = self.node.config["peers.fetch_bytes"]
+
+        def work() -> list[CID]:
+            roots = [root for job in jobs for root in self._doing.roots_of(job)]
+            return supply(self.node.store, roots, data, most)
+
+        lacking = await self.in_pool(work)
+        if jobs and not lacking:
+            self._go_on_with(did)
+        return lacking
+
     async def over(self, invocation: CID, within_s: float) -> StoredJob | None:
         """How a job ended; None: it has not in that time, or there is none."""
         ends = asyncio.get_running_loop().time() + within_s
@@ -245,7 +274,7 @@ class Provider:
         self._open[job.number] = job
         if waits:
             self._turns.add(job.party, job.number)
-        heapq.heappush(self._ends, (job.expires_at, job.number))
+        self._ends.add(job.expires_at, job.number)
         self._look_at_ends()
         self._changed(job)
         if self._on_event is not None:
@@ -307,8 +336,7 @@ class Provider:
     async def _wait_for(self, job: StoredJob, needs: Needs) -> None:
         if needs.blocks:
             if job.number not in self._fetching:
-                self._fetching.add(job.number)
-                self._spawn(self._fetch(job, needs.blocks))
+                self._fetching[job.number] = self._spawn(self._fetch(job, needs.blocks))
             return
         coming = {one.instruction for one in self._open.values() if one.customer == job.customer}
         unknown = [cid for cid in needs.awaited if cid not in coming]
@@ -321,12 +349,11 @@ class Provider:
 
     async def _fetch(self, job: StoredJob, roots: tuple[CID, ...]) -> None:
         """Get the blocks that a job needs, its customer asked first."""
-        if self._peering is None:
-            told = "some of its inputs are not here, and nobody can be asked for them"
-            await self._settle(job, NotDone("input-missing", told))
-            return
         try:
             async with self._fetches:
+                comings = self._comings[job.customer]
+                if self._peering is None:
+                    raise QueuedError("some of its inputs are not here, and this node is alone")
                 found = await self._peering.fetch(
                     roots,
                     deep=True,
@@ -338,10 +365,10 @@ class Provider:
             await self._settle(job, NotDone("input-missing", str(error)))
             return
         finally:
-            self._fetching.discard(job.number)
+            self._fetching.pop(job.number, None)
         if job.number not in self._open or self._stopping:
             return
-        if not found.absent:
+        if not found.absent or self._comings[job.customer] != comings:
             self._turns.add(job.party, job.number, first=True)
             self._pump()
         elif found.over:
@@ -428,35 +455,31 @@ class Provider:
     def _noticed(self, notice: Notice) -> None:
         """A peer came: what waits for its blocks may go on."""
         if notice.kind == "connected":
-            for number in sorted(self._lacking.pop(notice.peer, ())):
-                if (job := self._open.get(number)) is not None:
-                    self._turns.add(job.party, number)
-            self._pump()
+            self._comings[notice.peer] += 1
+            self._go_on_with(notice.peer)
+
+    def _go_on_with(self, did: str) -> None:
+        """What waited for blocks of a customer is looked at again."""
+        for number in sorted(self._lacking.pop(did, ())):
+            if (job := self._open.get(number)) is not None:
+                self._turns.add(job.party, number)
+        self._pump()
 
     def _is_late(self, job: StoredJob) -> bool:
         return self.node.clock.now() > job.expires_at
 
     def _look_at_ends(self) -> None:
-        """End what came to its end before it began, and look again when the next one does."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        while self._ends and not self._stopping:
-            expires_at, number = self._ends[0]
-            job = self._open.get(number)
-            if job is not None and number not in self._running and not self._is_late(job):
-                left = expires_at + 1 - self.node.clock.now()
-                loop = asyncio.get_running_loop()
-                self._timer = loop.call_later(min(left, LOOK_S_MAX), self._look_at_ends)
-                return
-            heapq.heappop(self._ends)
-            if job is not None and number not in self._running:
-                self._spawn(self._settle(job, _LATE))
+        """End what came to its end before it began."""
+        if self._stopping:
+            return
+        for number in self._ends.due(lambda one: one in self._open and one not in self._running):
+            self._spawn(self._settle(self._open[number], _LATE))
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._over)
+        return task
 
     def _over(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

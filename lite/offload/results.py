@@ -42,13 +42,13 @@ class Results:
     def _all_below(self, did: str) -> set[CID]:
         """What is below the results of a customer, the latest first, as far as it is here."""
         found: set[CID] = set()
-        secrets = self._store.secrets
+        marks = self._store.secrets
         for answer in self._store.jobs.answers(did):
             out = dag_cbor.encode(Receipt.from_store(answer).out.value())
             todo = block_links(CID.of(out, DAG_CBOR), out)
             while todo:
                 cid = todo.pop()
-                if cid in found or secrets.is_secret(cid):
+                if cid in found or marks.is_secret(cid):
                     continue
                 if len(found) >= LOOKED_AT_MAX:
                     return found

@@ -11,6 +11,8 @@ DAG-CBOR, but for the container of tokens that submits jobs and the event stream
     GET  /ipvm/1/jobs/INV/events   -> events `state` (a job) and `output` ({at, data})
     GET  /ipvm/1/changes?after=SEQ -> events `state` of all jobs of whoever asks that changed since,
                                       then `live` ({seq}), then `state` as they change
+    POST /ipvm/1/blocks            CAR v1 of inputs that jobs wait for, or nothing -> [link, …]:
+                                      what is missing then
     GET  /ipvm/1/offers            -> ctn-v1 of delegations for whoever asks
     GET  /ipvm/1/account           -> account
 
@@ -28,7 +30,7 @@ from lite.errors import CodecError, UsageError
 from lite.frozen import field, frozen
 from lite.ipld import dag_cbor
 from lite.ipld.cid import CID
-from lite.limits import INTEGER_MAX, TIME_MAX_S, TOKEN_BYTES_MAX
+from lite.limits import BLOCK_BYTES_MAX, INTEGER_MAX, TIME_MAX_S, TOKEN_BYTES_MAX
 from lite.model import fields
 from lite.model.place import FieldError, Path
 from lite.needs.bids import Bid
@@ -40,6 +42,7 @@ T = TypeVar("T")
 PATH_BIDS: Final = "/ipvm/1/bids"
 PATH_JOBS: Final = "/ipvm/1/jobs"
 PATH_CHANGES: Final = "/ipvm/1/changes"
+PATH_BLOCKS: Final = "/ipvm/1/blocks"
 PATH_OFFERS: Final = "/ipvm/1/offers"
 PATH_ACCOUNT: Final = "/ipvm/1/account"
 
@@ -57,6 +60,8 @@ TEXT_CHARS_MAX: Final = 2_000
 CODES_MAX: Final = 256
 ASKS_BYTES_MAX: Final = 1024 * 1024
 SUBMISSION_BYTES_MAX: Final = CONTAINER_BYTES_MAX + 1
+SUPPLY_BYTES_MAX: Final = BLOCK_BYTES_MAX + 1024 * 1024  # a CAR with one block at least
+LACKING_MAX: Final = 1_000  # CIDs in one answer
 REPLY_BYTES_MAX: Final = JOBS_MAX * (TOKEN_BYTES_MAX + 8 * TEXT_CHARS_MAX)
 
 State = Literal["queued", "running", "done", "refused", "cancelled", "expired"]
@@ -316,6 +321,17 @@ def read_bids(data: bytes) -> list[Bid | NoBid]:
 def read_jobs(data: bytes) -> list[Job]:
     """How the jobs of a request stand. Raises CodecError."""
     return _read(data, lambda value: _list(value, Job.from_value, JOBS_MAX), "a list of jobs")
+
+
+def read_lacking(data: bytes) -> list[CID]:
+    """What is missing of the inputs of jobs. Raises CodecError."""
+
+    def links(value: Any) -> list[CID]:
+        if type(value) is not list or len(value) > LACKING_MAX:
+            raise FieldError((), f"a list of at most {LACKING_MAX} is needed")
+        return [_link(item, (at,)) for at, item in enumerate(value)]
+
+    return _read(data, links, "a list of links")
 
 
 def read_job(data: bytes) -> Job:

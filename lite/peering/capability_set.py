@@ -5,8 +5,9 @@ than the one of the same node here takes its place, in the index as well. The pr
 that grow: a peer that still has the older one is offered the newer with everything else that came
 since, and lets go of the older itself; until then it asks nobody for it, and nobody asks it.
 
-An expired record stays until a newer one comes, so that sets are equal whatever clocks say; that it
-counts no more is for whoever reads it (`known_capabilities`).
+An expired record stays until a newer one comes, and one from the future until any other one comes,
+so that sets are equal whatever clocks say; that they do not count is for whoever reads them
+(`known_capabilities`).
 """
 
 from __future__ import annotations
@@ -102,9 +103,7 @@ class CapabilitySet(SetStore):
     def is_newer(self, record: CapabilityRecord, now: int) -> bool:
         """Whether a record takes the place of that which is here."""
         other = self.of(record.issuer)
-        if other is None or other.issued_at > now + AHEAD_MAX_S:
-            return True  # one from the future is as if it were not here
-        return (other.issued_at, other.cid.raw) < (record.issued_at, record.cid.raw)
+        return other is None or _rank(other, now) < _rank(record, now)
 
     def keep(self, transaction: Transaction, items: Sequence[Item], source: str) -> None:
         rows = [(_record(item).issuer, item.id, item.raw) for item in items]
@@ -151,16 +150,13 @@ class CapabilityVerifier:
 
         Raises:
             ItemInvalid: no record, or not signed by its node.
-            ItemUnwanted: from the future, older than the one here, or one node too many.
+            ItemUnwanted: older than the one here, or of one node too many.
         """
         try:
             record = CapabilityRecord.parse(raw)
         except IpvmError as error:
             raise ItemInvalid(str(error)) from error
-        now = self._clock.now()
-        if record.issued_at > now + AHEAD_MAX_S:
-            raise ItemUnwanted("it is from the future")
-        if not self._records.is_newer(record, now):
+        if not self._records.is_newer(record, self._clock.now()):
             raise ItemUnwanted("a newer one of the same node is here")
         if not self._has_room_for(record.issuer):
             raise ItemUnwanted(f"records of {NODES_MAX} nodes are here")
@@ -208,6 +204,12 @@ def _is_due(last: CapabilityRecord, offered: Capabilities, now: int) -> bool:
         return not now < last.issued_at <= now + AHEAD_MAX_S
     only_disk = said | {"disk": 0} == value | {"disk": 0}
     return not (only_disk and 0 <= now - last.issued_at < DISK_EVERY_S)
+
+
+def _rank(record: CapabilityRecord, now: int) -> tuple[bool, int, bytes]:
+    """Of two records of a node the one with the greater rank is kept. A clock that was wrong once
+    does not outlast what its node says later."""
+    return record.issued_at <= now + AHEAD_MAX_S, record.issued_at, record.cid.raw
 
 
 def _sound(id: bytes, raw: bytes) -> CapabilityRecord | None:

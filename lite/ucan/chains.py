@@ -33,10 +33,10 @@ from lite.ucan.authorised import CLOCK_BUFFER_S, RevokedBy, first_revoked
 from lite.ucan.between import Distances, Graph, between
 from lite.ucan.delegation import Delegation
 from lite.ucan.evaluate import STEPS_MAX, Meter
-from lite.ucan.items import CHECK_ITEMS_MAX, Beside, items_in
+from lite.ucan.items import CHECK_ITEMS_MAX, ITEMS_MAX, Beside, fit, items_in
 from lite.ucan.payload import principal
 from lite.ucan.policy import Policy
-from lite.ucan.refusals import TooManyProofs
+from lite.ucan.refusals import TooManyItems, TooManyProofs
 from lite.ucan.show import short
 from lite.ucan.show import value as shown
 
@@ -238,7 +238,9 @@ class _Search:
         """Whether it is more than is read, or decided, for one check."""
         if sum(self._took.get(link.cid, 0) for link in chain) > STEPS_MAX:
             return True
-        return self._beside.items(len(chain)) + sum(map(self._items_in, chain)) > CHECK_ITEMS_MAX
+        counts = [self._items_in(link) for link in chain]
+        beside = self._beside.items(len(chain))
+        return max(counts) > ITEMS_MAX or beside + sum(counts) > CHECK_ITEMS_MAX
 
     def _items_in(self, one: Delegation) -> int:
         count = self._items.get(one.cid)
@@ -366,6 +368,18 @@ def extend(
         not_before=not_before,
         meta=meta,
     )
+
+
+def check_fit(beside: Beside, chain: Sequence[Delegation]) -> None:
+    """Raises TooManyItems when what was found is more than is read for one check."""
+    if not fit(beside, [link.data for link in chain]):
+        raise TooManyItems(
+            f"together with the {len(chain)} delegations that it rests on it has more values than "
+            "are read for one check",
+            step="7b",
+            hint="make its policy or its arguments smaller, or ask for delegations with smaller "
+            "policies",
+        )
 
 
 def _loops(delegation: Delegation, chain: Chain) -> bool:

@@ -54,6 +54,39 @@ def check_few(data: bytes, hint: str) -> None:
         )
 
 
+class Budget:
+    """The values that the proofs of one check may have together. Small tokens are counted only when
+    they could be too many.
+
+    Attributes:
+        over: whether there were more.
+    """
+
+    __slots__ = ("_at_most", "_left", "_small", "over")
+
+    def __init__(self, items: int) -> None:
+        self._left = items
+        self._at_most = 0  # what the small ones, not counted yet, could have
+        self._small: list[bytes] = []
+        self.over = False
+
+    def spend(self, data: bytes) -> int:
+        """Count a delegation; how many values it has, 0 for one that is too small to matter."""
+        if len(data) > SMALL_BYTES:
+            items = items_in(data)
+            self._left -= items
+        else:
+            items = 0
+            self._at_most += 2 * len(data)
+            self._small.append(data)
+        if self._at_most > self._left:
+            self._left -= sum(map(items_in, self._small))
+            self._at_most = 0
+            self._small.clear()
+            self.over = self._left < 0
+        return items
+
+
 @dataclass(frozen=True, slots=True)
 class Beside:
     """What one check reads beside the chain that is looked for: an invocation, which names each

@@ -59,7 +59,7 @@ from lite.ucan.checks import (
 )
 from lite.ucan.delegation import Delegation
 from lite.ucan.invocation import Invocation
-from lite.ucan.items import CHECK_ITEMS_MAX, ITEMS_MAX, Beside, items_in
+from lite.ucan.items import CHECK_ITEMS_MAX, ITEMS_MAX, Beside, Budget, items_in
 from lite.ucan.memo import Memo
 from lite.ucan.payload import principal
 from lite.ucan.policy import Failure
@@ -205,15 +205,14 @@ def _walk(data: bytes, request: _Request) -> Authorised:
     check_time(invocation, request.now, place)
     count = len(invocation.proofs)
     _check_number(count, place)
-    left = CHECK_ITEMS_MAX - items
+    budget = Budget(CHECK_ITEMS_MAX - items)
     chain: list[Delegation] = []
     for position, cid in enumerate(invocation.proofs):
         place = Place(cid, position, count)
         known = request.memo.delegation(cid) if request.memo is not None else None
         proof = _at_hand(cid, place, request) if known is None else known.data
-        items = items_in(proof)
-        left -= items
-        if left < 0 and len(proof) <= TOKEN_BYTES_MAX:
+        items = budget.spend(proof)
+        if budget.over and len(proof) <= TOKEN_BYTES_MAX:
             raise place.refused(too_many_items(proof), "7b")
         delegation = known or _proof(cid, proof, place, request.memo, items)
         check_time(delegation, request.now, place)

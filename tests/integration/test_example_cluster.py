@@ -13,6 +13,7 @@ from types import ModuleType
 
 import pytest
 
+from lite.engine.spool import SPOOL_BYTES_MIN, Spool, Spooled
 from tests.example_support import environment, install
 
 NO_RAY = "Ray is not installed: pip install 'ipvm-lite[ray]'"
@@ -42,6 +43,17 @@ def test_what_no_machine_has_is_named(ray_package: ModuleType) -> None:
     assert demand(gpus=2).lacking(machines) == told
     assert "has all that it needs at once" in demand(cpus=4, gpus=1).lacking(machines)
     assert demand().lacking([]) == "needs 1 cores; no machine of the cluster has over 0"
+
+
+def test_large_results_travel_as_bytes(ray_package: ModuleType) -> None:
+    in_memory = importlib.import_module("ipvm_ray.task").in_memory
+    spool = Spool()
+    spool.write(bytes(SPOOL_BYTES_MIN + 1))
+    large = spool.end()
+    assert isinstance(large, Spooled)
+    assert in_memory(large) == bytes(SPOOL_BYTES_MIN + 1)
+    assert in_memory({"a": [large, 1]}) == {"a": [bytes(SPOOL_BYTES_MIN + 1), 1]}
+    assert in_memory(None) is None
 
 
 STORY = """

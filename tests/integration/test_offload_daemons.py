@@ -37,7 +37,7 @@ from tests.waiting_support import until
 from tests.wat_guests import wat
 from tests.wire_support import Wire
 
-ROUNDS = 600_000_000  # a second or two
+ROUNDS = 300_000_000  # a second or so
 RECEIPT_S = 5.0
 
 

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from io import BytesIO
 from pathlib import Path
+from random import Random
 
+import pytest
+
+from lite.errors import StoreFull
+from lite.ipld.block import Block
+from lite.ipld.car import write_car
 from lite.ipld.cid import CID, RAW
 from lite.model.instruction import Instruction, wasm
 from lite.model.promise import Await
 from lite.model.receipt import Receipt
 from lite.needs.bids import Bid
 from lite.needs.requirements import GpuNeed, Requirements
+from lite.offload.client import ProviderRefused
 from lite.offload.wire import Ask, Job, NoBid, Output
 from tests.guests import ADD
 from tests.peering_support import PeerNode
@@ -67,7 +75,8 @@ def test_the_same_invocation_is_the_same_job_and_a_known_answer_comes_at_once(
             assert Receipt.parse(at_once.receipt or b"").invocation == first_cid(other)
             (another,) = await wire.send(second)  # another nonce: another instruction
             assert another.instruction != over.instruction
-            assert (await wire.account()).jobs == 1 + (another.state == "done")
+            await ended(wire, another.invocation)
+            assert (await wire.account()).jobs == 2  # what was known used nothing
 
     dealing(story, tmp_path, "phone")
 
@@ -129,6 +138,65 @@ def test_missing_inputs_come_from_the_customer(tmp_path: Path) -> None:
         assert value_of(over) == 42
 
     dealing(story, tmp_path, "phone")
+
+
+def test_a_job_waits_for_a_customer_that_is_away_and_goes_on_when_it_comes(
+    tmp_path: Path,
+) -> None:
+    async def story(pi: ProviderNode, phone: PeerNode) -> None:
+        pi.enable(phone)
+        from lite import Node
+
+        with Node.open(phone.home, in_process=True) as own:
+            module = own.add(ADD)
+        tokens = asking(phone, pi, wasm(module, "add", 20, 22))
+        async with client(phone, pi) as wire:
+            await wire.send(tokens)
+            async for job in wire.changes():
+                if job is not None and job.code:
+                    break
+            assert job is not None
+            assert (job.state, job.code, job.begun) == ("queued", "input-missing", False)
+            pi.peering.book.add_static(phone.did, phone.address)
+            phone.trusts(pi, ("blocks",))
+            (over,) = await ended(wire, first_cid(tokens))
+        assert value_of(over) == 42
+
+    dealing(story, tmp_path, "phone")
+
+
+def test_a_customer_that_cannot_be_dialled_brings_its_inputs(tmp_path: Path) -> None:
+    async def story(pi: ProviderNode, phone: PeerNode) -> None:
+        from lite import Node
+
+        op = held(pi)
+        op.go.set()
+        pi.enable(phone, op=op.name)
+        photo = Random(1).randbytes(3 << 20)
+        with Node.open(phone.home, in_process=True) as own:
+            cid, other = own.add(photo), own.add(b"something else")
+        tokens = asking(phone, pi, held_job(pi, "a", data=cid))
+        blocks = phone.store.blocks
+        async with client(phone, pi) as wire:
+            assert await wire.supply(blocks.get) == 0  # nothing waits
+            await wire.send(tokens)
+            async for job in wire.changes():
+                if job is not None and job.code == "input-missing":
+                    break
+            out = BytesIO()
+            write_car(out, [], [Block(other, blocks.get(other))])
+            with pytest.raises(ProviderRefused, match="no job of yours waits for"):
+                await wire._ask("POST", "/ipvm/1/blocks", out.getvalue(), 1_000)
+            with pytest.raises(ProviderRefused, match="not a CAR"):
+                await wire._ask("POST", "/ipvm/1/blocks", b"junk", 1_000)
+            assert not pi.node.store.blocks.has(other)
+            assert await wire.supply(lambda _: None) == 0
+            assert await wire.supply(blocks.get) > len(photo)
+            (over,) = await ended(wire, first_cid(tokens))
+        assert value_of(over) == "a"
+        assert b"".join(pi.node.cat(cid)) == photo
+
+    dealing(story, tmp_path, "phone", **HELD)
 
 
 def test_customers_take_turns_whoever_came_first(tmp_path: Path) -> None:
@@ -215,6 +283,57 @@ def test_jobs_go_on_after_a_restart_and_changes_are_told_from_any_number_on(
         assert (await _account(phone, pi)).jobs == 3
 
     dealing(story, tmp_path, "phone", slots=1, **HELD)
+
+
+def test_what_acts_on_the_world_may_end_when_the_provider_stops(tmp_path: Path) -> None:
+    async def story(pi: ProviderNode, phone: PeerNode) -> None:
+        op = held(pi, "mutation")
+        pi.enable(phone, op=op.name)
+        tokens = asking(phone, pi, held_job(pi, "a"))
+        async with client(phone, pi) as wire:
+            await wire.send(tokens)
+            async for told in wire.events(first_cid(tokens)):
+                if isinstance(told, Output):
+                    break
+        stopping = asyncio.ensure_future(pi.provider.stop())
+        await asyncio.sleep(0)
+        assert not stopping.done()
+        op.go.set()
+        await stopping
+        job = pi.node.store.jobs.get(first_cid(tokens))
+        assert job is not None and (job.state, op.begun) == ("done", ["a"])
+        await pi.again()
+
+    dealing(story, tmp_path, "phone", **HELD)
+
+
+def test_an_end_that_a_full_disk_kept_from_being_written_is_written_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(pi: ProviderNode, phone: PeerNode) -> None:
+        pi.enable(phone)
+        tokens = asking(phone, pi, add_job(pi, 2, 40))
+        full = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def end(*_: object, **__: object) -> bool:
+            loop.call_soon_threadsafe(full.set)
+            raise StoreFull("the disk is full")
+
+        monkeypatch.setattr(pi.node.store.jobs, "end", end)
+        async with client(phone, pi) as wire:
+            await wire.send(tokens)
+            await asyncio.wait_for(full.wait(), 20)
+            state = await wire.state(first_cid(tokens))
+            assert state is not None and not state.is_over
+            monkeypatch.undo()
+            while not pi.provider._unwritten:
+                await asyncio.sleep(0)
+            pi.provider.tick()
+            (over,) = await ended(wire, first_cid(tokens))
+            assert (value_of(over), (await wire.account()).jobs) == (42, 1)
+
+    dealing(story, tmp_path, "phone")
 
 
 def test_bids_say_what_is_here_and_why_not(tmp_path: Path) -> None:

@@ -21,7 +21,6 @@ from tests.ops_support import HttpServer
 from tests.peering_support import PeerNode
 from tests.provider_program import OPS
 from tests.provider_support import ProviderNode, asking, first_cid
-from tests.sync_net_support import run
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 JOBS = 12
@@ -96,7 +95,7 @@ def test_each_job_ends_once_however_often_the_provider_is_killed(
             phone.close()
 
     with HttpServer() as server:
-        run(lambda: whole(server))
+        asyncio.run(asyncio.wait_for(whole(server), 60 + 4 * kills))
         posts = Counter(entry["body"] for entry in server.log.entries)
     check(seen, posts)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lite.offload.client import ProviderRefused
-from lite.offload.wire import JOBS_MAX
+from lite.offload.client import JobClient, ProviderRefused
+from lite.offload.wire import JOBS_MAX, Job
 from lite.ucan.invocation import Invocation
 from tests.peering_support import PeerNode
 from tests.provider_support import (
@@ -57,3 +58,24 @@ def _like(token: bytes) -> dict[str, Any]:
         "issued_at": found.issued_at,
         "nonce": found.nonce,
     }
+
+
+def test_the_same_jobs_sent_again_and_again_while_they_end_are_done_once(tmp_path: Path) -> None:
+    async def story(pi: ProviderNode, phone: PeerNode) -> None:
+        pi.enable(phone)
+        asked = [asking(phone, pi, add_job(pi, number, 7)) for number in range(30)]
+        tokens = [token for some in asked for token in some]
+        async with client(phone, pi) as wire:
+            for _ in range(10):
+                states = [job for some in await _twice(wire, tokens) for job in some]
+                assert all(job.state in ("queued", "running", "done") for job in states)
+            over = await ended(wire, *map(first_cid, asked))
+            assert (await wire.account()).jobs == len(asked)
+        assert [value_of(job) for job in over] == [number + 7 for number in range(30)]
+        assert pi.changed.count("queued") == pi.changed.count("done") == len(asked)
+
+    dealing(story, tmp_path, "phone")
+
+
+async def _twice(wire: JobClient, tokens: list[bytes]) -> list[list[Job]]:
+    return list(await asyncio.gather(wire.send(tokens), wire.send(tokens)))

@@ -110,12 +110,27 @@ def test_what_is_no_record_is_the_fault_of_whoever_sent_it(place: Place) -> None
         place.verifier.verify(good.cid.digest, bad, "did:key:them")
 
 
-def test_older_ones_and_those_from_the_future_are_nobodys_fault(place: Place) -> None:
+def test_an_older_one_is_nobodys_fault(place: Place) -> None:
     place.put(record(at=START))
-    place.verify(record(at=START + AHEAD_MAX_S))
-    for one in (record(at=START - 1), record(at=START), record(at=START + AHEAD_MAX_S + 1)):
+    place.verify(record(at=START + 1))
+    for one in (record(at=START - 1), record(at=START)):
         with pytest.raises(ItemUnwanted):
             place.verify(one)
+
+
+def test_one_from_the_future_is_kept_until_any_other_comes_and_says_nothing(place: Place) -> None:
+    future, further = record(at=START + AHEAD_MAX_S + 1), record(at=START + 10_000)
+    for one in (future, further):
+        place.verify(one)
+        place.put(one)
+        assert capability_records(place.store) == [one]
+        assert known_capabilities(place.store, START) == {}
+    past = record(at=START - LIFETIME_S * 2)
+    place.verify(past)
+    place.put(past)
+    assert capability_records(place.store) == [past]
+    with pytest.raises(ItemUnwanted):
+        place.verify(further)
 
 
 def test_a_clock_that_was_wrong_once_does_not_outlast_what_its_node_says_later(

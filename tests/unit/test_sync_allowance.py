@@ -112,7 +112,8 @@ def test_one_message_makes_the_responder_read_so_many_rows_and_the_rest_comes_la
     left_out = {id for _, id in here[::200]}
     other.add(Entry(0, id, time, 300, 1, "") for time, id in here if id not in left_out)
     asking = Reconciler(other.ranges(), 60_000, initiator=True, split=FINE)
-    message, found, messages = asking.initiate(), set[bytes](), 0
+    message: bytes | None = asking.initiate()
+    found, messages = set[bytes](), 0
     while message is not None:
         messages += 1
         assert messages < 60

@@ -9,7 +9,9 @@ from functools import lru_cache
 from typing import Any
 
 from lite.engine.base import Outcome
+from lite.engine.spool import Spooled
 from lite.errors import NotFoundError
+from lite.frozen import replace
 from lite.ipld.cid import CID
 from lite.limits import TRACE_BYTES_MAX, EngineCaps, Limits
 from lite.model.instruction import Instruction
@@ -96,7 +98,18 @@ def run_there(parcel: Parcel, settings: Mapping[str, str]) -> tuple[Outcome, byt
     if missing is not None:
         told = f"on the machine of the cluster: {missing}"
         return Outcome(error={"code": "not-on-cluster", "message": told, "transient": True}), b""
-    return op.run(ready), bytes(trace)
+    outcome = op.run(ready)
+    ok, error = in_memory(outcome.ok), in_memory(outcome.error)
+    return replace(outcome, ok=ok, error=error), bytes(trace)
+
+
+def in_memory(value: Any) -> Any:
+    """A value without files of this machine: large bytes lie in one that has no name."""
+    if isinstance(value, Spooled):
+        return value.bytes()
+    if isinstance(value, dict):
+        return {key: in_memory(item) for key, item in value.items()}
+    return [in_memory(item) for item in value] if isinstance(value, list) else value
 
 
 @lru_cache(maxsize=1)
