@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from lite.node import Node
     from sync.peers import Peer, PeerBook
 
+WRONG: Final = "wrong-answer"  # `lite.offload.confirming`, which is loaded with offloading alone
+
 peers = group(
     "peers",
     help="Other nodes: who is known, where, and what each may do here.",
@@ -39,17 +41,18 @@ peers.add_command(invite)
 def list_(shell: Shell) -> None:
     """List the peers: name, rights and, where a daemon runs, whether they are in sync."""
     node, book = book_of(shell)
-    live = _live(shell)
+    live, refused = _live(shell), node.store.outbox.refusals()
     found = book.peers()
     if shell.json:
-        shell.emit(
+        told = [
             {
-                "daemon": live is not None,
-                "peers": [
-                    {**_fields(book, one), **_link((live or {}).get(one.did))} for one in found
-                ],
+                **_fields(book, one),
+                **_link((live or {}).get(one.did)),
+                "refused": refused.get(one.did, {}),  # of its answers to steps sent to it, by code
             }
-        )
+            for one in found
+        ]
+        shell.emit({"daemon": live is not None, "peers": told})
         return
     now = node.clock.now()
     for one in found:
@@ -58,7 +61,10 @@ def list_(shell: Shell) -> None:
         met = f"met {age(one.met_at, now)}" if one.met_at else "never met"
         if state["link"]:
             met = "in sync" if state["in_sync"] else f"{state['link']} {state['why']}".strip()
-        shell.line(f"{called(one.did, one.name):<12}  {rights:<24}  {visible(met)}  {one.did}")
+        wrong = ", gave a wrong answer" if WRONG in refused.get(one.did, {}) else ""
+        shell.line(
+            f"{called(one.did, one.name):<12}  {rights:<24}  {visible(met)}{wrong}  {one.did}"
+        )
     if not found:
         shell.note(
             "ipvm: no peers; `ipvm peers invite` here and `ipvm peers add CODE` there pair two"
@@ -77,11 +83,13 @@ def list_(shell: Shell) -> None:
 def trust(shell: Shell, /, peer: str, name: str | None, **flags: bool) -> None:
     """Give a peer rights, beside those that it has: read and blocks unless others are named.
 
-    A name, or the end of a DID that only one peer has, stands for a peer that is known.
+    A name, or the end of a DID that only one peer has, stands for a peer that is known. A wrong
+    answer that it gave is forgiven.
     """
-    _, book = book_of(shell)
+    node, book = book_of(shell)
     did = find_peer(book, peer, new=True)
     _not_self(shell, did)
+    node.store.outbox.forgive(did)
     changed = book.trust(did, rights_of(flags), _checked_name(book, did, name))
     _say(shell, book, changed)
     lacking = [right for right in USUAL_RIGHTS if right not in changed.rights]

@@ -1,7 +1,11 @@
-"""The outbox of a daemon: what is made of it, which runs go on, and what becomes an event."""
+"""The outbox of a daemon: what is made of it, which runs go on, and what becomes an event.
+
+Nothing of it is loaded before a step waits for the first time.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from lite.errors import IpvmError
@@ -9,8 +13,6 @@ from lite.http.api import Api
 from lite.store import Store
 
 if TYPE_CHECKING:
-    from contextlib import AsyncExitStack
-
     from lite.offload.dispatch import Dispatcher
     from lite.peering.peering import Peering
 
@@ -22,39 +24,56 @@ class Sending:
 
     def __init__(self, api: Api) -> None:
         self._api = api
+        self._peering: Peering | None = None
+        self._store: Store | None = None
         self._dispatcher: Dispatcher | None = None
+        self._woken = asyncio.Event()
 
-    def open(self, ending: AsyncExitStack, peering: Peering | None) -> None:
-        """Get ready.
+    def among(self, peering: Peering | None) -> None:
+        """Say who the peers are; None: this node works alone. Before `run`."""
+        self._peering = peering
 
-        Args:
-            peering: None: this node works alone.
+    async def run(self) -> None:
+        """Work until cancelled. Raises StoreError."""
+        self._woken.clear()
+        while await self._api.work.short(self._is_idle):
+            await self._woken.wait()
+            self._woken.clear()
+        if self._dispatcher is None:
+            self._open()
+        assert self._dispatcher is not None, "it was opened"
+        await self._dispatcher.run()
 
-        Raises:
-            StoreError: the store cannot be used.
-        """
+    async def close(self) -> None:
+        """After the last `run`. Safe to call twice."""
+        if self._dispatcher is not None:
+            await self._dispatcher.stop()
+            self._dispatcher = None
+        if self._store is not None:
+            self._store.close()
+
+    def wake(self) -> None:
+        """Something was written."""
+        self._woken.set()
+        if self._dispatcher is not None:
+            self._dispatcher.wake()
+
+    def _is_idle(self) -> bool:
+        outbox = self._api.node.store.outbox
+        return outbox.is_idle() and not outbox.busy_providers() and not outbox.answered_runs()
+
+    def _open(self) -> None:
         from lite.offload.dispatch import Dispatcher
 
         node = self._api.node
-        store = Store.open(
+        self._store = store = Store.open(
             node.home,
             durability=node.config.durability,
             quota_bytes=node.config.quota_bytes,
             clock=node.clock,
         )
-        ending.callback(store.close)
-        self._dispatcher = Dispatcher(node, store, peering, tell=self._tell, resume=self._resume)
-        ending.push_async_callback(self._dispatcher.stop)
-
-    async def run(self) -> None:
-        """Work until cancelled. Raises StoreError."""
-        assert self._dispatcher is not None, "it was opened"
-        await self._dispatcher.run()
-
-    def wake(self) -> None:
-        """Something was written."""
-        if self._dispatcher is not None:
-            self._dispatcher.wake()
+        told, go_on = self._tell, self._resume
+        self._dispatcher = Dispatcher(node, store, self._peering, tell=told, resume=go_on)
 
     def _tell(self, kind: str, **told: Any) -> None:
         self._api.events.tell_soon(kind, **told)

@@ -22,7 +22,7 @@ from lite.needs.requirements import Requirements
 from lite.offload import wire
 from lite.offload.answers import Unfit, look, statement
 from lite.offload.court import Court, Tell
-from lite.offload.groups import Group, expected, group_of
+from lite.offload.groups import Group, Runs, expected, group_of
 from lite.offload.invoking import Cargo, NoChain, Rights, command_of, pack
 from lite.store import Store
 from lite.store.database import Transaction
@@ -176,7 +176,7 @@ class Clerk:
     def plans(self, limit: int) -> list[Plan]:
         """What may be offered now, the most urgent first; notes of the rest say why not."""
         now, rights = self._clock.now(), Rights(self._store, self._key, self._clock)
-        found: list[Plan] = []
+        runs, found = Runs(self._store, self._base), list[Plan]()
         for item in self._outbox.ready(limit):
             if item.next_try_at is not None and item.next_try_at > now:
                 continue
@@ -184,7 +184,7 @@ class Clerk:
                 self._note(item, "the same step is asked for already")
                 continue
             try:
-                plan = self._plan(item, rights)
+                plan = self._plan(item, rights, runs)
             except IpvmError as error:
                 self._note(item, str(error))
                 continue
@@ -199,7 +199,7 @@ class Clerk:
             one.id != item.id and (one.state != "queued" or one.id < item.id) for one in others
         )
 
-    def _plan(self, item: Item, rights: Rights) -> Plan | None:
+    def _plan(self, item: Item, rights: Rights, runs: Runs) -> Plan | None:
         needs = Requirements.from_value(dag_cbor.decode_trusted(item.needs))
         if item.instruction not in self._tried_here and self._fits(item, needs):
             self._tried_here.add(item.instruction)
@@ -207,7 +207,7 @@ class Clerk:
                 self._drop(transaction, item)
             self._tell("job.ended", item, {"state": "cancelled", "reason": "it runs here now"})
             return None
-        group = group_of(self._store, item, self._base)
+        group = group_of(self._store, item, runs)
         command = command_of(group.lead.instruction)
         providers = rights.providers(command)
         if not providers:

@@ -17,6 +17,7 @@ from lite.offload import wire
 from lite.offload.admission import Caller, DeniedError, job_of
 from lite.offload.bidding import bid_for
 from lite.offload.provider import Provider
+from lite.offload.whole import whole
 from lite.offload.wire import Account, Ask, Denied, NoBid
 from lite.store.jobs import DAY_S, StoredJob
 from lite.ucan import container
@@ -84,16 +85,16 @@ class Desk:
         return _cbor(wire.write(await provider.in_pool(all_bids)))
 
     async def _submit(self, _request: web.Request, did: str, body: bytes) -> web.StreamResponse:
-        return _cbor(wire.write(await self._provider.take(body, self._caller(did))))
+        return _cbor(wire.write(await whole(self._provider.take(body, self._caller(did)))))
 
     async def _state(self, request: web.Request, did: str) -> web.StreamResponse:
         return _one(await self._job(request, did))
 
     async def _cancel(self, request: web.Request, did: str, _body: bytes) -> web.StreamResponse:
-        return _one(await self._provider.cancel(await self._job(request, did)))
+        return _one(await whole(self._provider.cancel(await self._job(request, did))))
 
     async def _supply(self, _request: web.Request, did: str, body: bytes) -> web.StreamResponse:
-        return _cbor(dag_cbor.encode(await self._provider.supply(did, body)))
+        return _cbor(dag_cbor.encode(await whole(self._provider.supply(did, body))))
 
     async def _give_offers(self, _request: web.Request, did: str) -> web.StreamResponse:
         caller = self._caller(did)

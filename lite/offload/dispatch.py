@@ -50,6 +50,8 @@ FETCH_MS: Final = 600_000  # for one value; what came until then stays
 DIAL_AGAIN_S: Final = 30.0  # for one that could not be dialled, unless it comes by itself
 ROUND_MAX: Final = wire.ASKS_MAX
 CARGO_BYTES_MAX: Final = 3 * 1024 * 1024
+RESUMED_S: Final = 0.02  # between two times that a run goes on, for each of its steps elsewhere
+RESUMED_S_MAX: Final = 5.0
 LOOK_S_MIN: Final = 0.05
 LOOK_S_MAX: Final = 3_600.0
 TellEvent = Callable[..., None]
@@ -95,6 +97,7 @@ class Dispatcher:
         self._woken = asyncio.Event()
         self._far_until: dict[str, float] = {}
         self._resumed: dict[str, tuple[int, ...]] = {}
+        self._resumed_at: dict[str, float] = {}
         self._fetching: dict[str, set[asyncio.Task[None]]] = {}
         self._seen: dict[str, int] = {}
         self._loop = asyncio.get_running_loop()
@@ -154,8 +157,18 @@ class Dispatcher:
                 continue
             if await self._do(self._store.runs.is_active, run):
                 continue  # it looks by itself, and says when it ends
-            self._resumed[run] = ids
+            if (late := self._too_soon(run, sum(item.is_pending for item in untaken))) > 0:
+                self._loop.call_later(late, self.wake)
+                self._clerk.freed.update({run} & freed)
+                continue
+            self._resumed[run], self._resumed_at[run] = ids, self._loop.time()
             await self._resume(run)
+
+    def _too_soon(self, run: str, pending: int) -> float:
+        """How many seconds a run is left alone yet: each time that it goes on it looks at all its
+        steps, and more answers of many will come."""
+        since = self._loop.time() - self._resumed_at.get(run, -RESUMED_S_MAX)
+        return min(RESUMED_S_MAX, pending * RESUMED_S) - since
 
     async def _call_off(self) -> None:
         """Tell providers what nobody needs any more, where they can be told."""

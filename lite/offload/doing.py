@@ -224,6 +224,10 @@ class Doing:
         roots = _roots(instruction)
         return Needs(blocks=roots) if roots and missing(self._store, roots, deep=True) else None
 
+    def all_known(self, instructions: Sequence[CID], customer: str) -> bool:
+        """Whether the answers to instructions are here, for a customer."""
+        return all(self._knows(cid, customer) for cid in instructions)
+
     def _knows(self, instruction: CID, customer: str) -> bool:
         if self._store.jobs.answer(instruction, customer) is not None:
             return True

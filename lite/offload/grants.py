@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
 
 from lite.errors import LimitError
 from lite.ipld.cid import CID
@@ -65,14 +65,18 @@ class Grants:
         self._lock = threading.Lock()
         self._below: OrderedDict[CID, frozenset[CID]] = OrderedDict()
 
-    def may_read(self, did: str, cid: CID) -> bool:
-        """Whether a block lies below something that was granted to a node, and not taken back."""
-        for delegation, roots, _secret in self._store.outbox.grants_to(did):
+    def may_read(self, did: str, cid: CID) -> bool | Literal["secret"]:
+        """Whether a block lies below something that was granted to a node, and not taken back;
+        "secret": also if it is that, because the node holds the key that its step needs."""
+        found: bool | Literal["secret"] = False
+        for delegation, roots, secret in self._store.outbox.grants_to(did):
             if self._store.tokens.revokers(delegation):
                 continue
             if cid in roots or cid in self._all_below(delegation, roots):
-                return True
-        return False
+                if secret:
+                    return "secret"
+                found = True
+        return found
 
     def _all_below(self, delegation: CID, roots: Sequence[CID]) -> frozenset[CID]:
         with self._lock:

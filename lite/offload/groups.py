@@ -29,7 +29,7 @@ from lite.store import Store
 from lite.store.outbox_rows import Item
 from lite.store.runs_rows import RunRow, StepRow
 
-__all__ = ["MEMBERS_MAX", "Group", "Member", "expected", "group_of", "limits_of_run"]
+__all__ = ["MEMBERS_MAX", "Group", "Member", "Runs", "expected", "group_of", "limits_of_run"]
 
 MEMBERS_MAX: Final = 64  # steps of one group
 
@@ -70,21 +70,37 @@ class _Run:
     row: RunRow
     defaults: Mapping[str, Any] | None
     limits: Limits
-    rows: tuple[StepRow, ...] = ()
+    rows: Mapping[int, StepRow]
     private: bool = field(default=False)
 
 
-def group_of(store: Store, item: Item, base: Limits) -> Group:
-    """The group behind an item.
+class Runs:
+    """The runs of some items, each read once.
 
     Args:
         base: limits where neither step nor run names any.
+    """
+
+    def __init__(self, store: Store, base: Limits) -> None:
+        self._store = store
+        self._base = base
+        self._read: dict[str, _Run] = {}
+
+    def get(self, id: str) -> _Run:
+        """A run with its steps as they were when it was first asked for. Raises NotFoundError."""
+        if id not in self._read:
+            self._read[id] = _run_of(self._store, id, self._base)
+        return self._read[id]
+
+
+def group_of(store: Store, item: Item, runs: Runs) -> Group:
+    """The group behind an item.
 
     Raises:
         NotFoundError: its run, its step or its instruction is not here.
     """
-    run = _run_of(store, item.run, base)
-    row = next((one for one in run.rows if one.position == item.position), None)
+    run = runs.get(item.run)
+    row = run.rows.get(item.position)
     instruction = store.instructions.get(item.instruction)
     if row is None or instruction is None:
         raise NotFoundError(f"the step {item.label} of run {item.run} is not here")
@@ -109,7 +125,7 @@ def _run_of(store: Store, id: str, base: Limits) -> _Run:
         raise NotFoundError(f"the run {id} is not here")
     workflow = Workflow.parse(store.blocks.get(row.workflow))
     private = is_private(workflow.meta) or bool(row.options.get("private"))
-    rows = tuple(store.runs.steps(id))
+    rows = {one.position: one for one in store.runs.steps(id)}
     return _Run(row, workflow.defaults, limits_of_run(row, base), rows, private)
 
 
@@ -121,8 +137,11 @@ def _with_dependants(store: Store, lead: Member, run: _Run) -> tuple[Member, ...
     members = [lead]
     names = {lead.row.instruction: lead.instruction.cid}
     awaited: set[CID] = set()
-    receipts = {one.instruction: one.receipt for one in run.rows if one.state in END_STATES}
-    waiting = [row for row in run.rows if row.state == "waiting" and row.level == "pure"]
+    receipts = {
+        one.instruction: one.receipt for one in run.rows.values() if one.state in END_STATES
+    }
+    rows = run.rows.values()
+    waiting = [row for row in rows if row.state == "waiting" and row.level == "pure"]
     grown = True
     while grown:
         grown = False

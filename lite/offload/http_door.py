@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,7 @@ from lite.errors import IpvmError, StoreError
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.offload.admission import Caller, DeniedError
 from lite.offload.provider import Provider
+from lite.offload.whole import whole
 from lite.offload.wire import CBOR_TYPE, JOBS_MAX, Job
 from lite.parcel import Parcel
 from lite.ucan import container
@@ -121,9 +123,10 @@ class HttpDoor:
     async def _answer(self, parcel: Parcel) -> web.Response:
         did, mine = self._provider.node.did, dict[str, list[bytes]]()
         for data in parcel.invocations:
-            invocation = Invocation.parse(data)
-            if invocation.executor == did:
-                mine.setdefault(invocation.issuer, []).append(data)
+            with suppress(IpvmError):  # nobody knows to whom it is addressed
+                invocation = Invocation.parse(data)
+                if invocation.executor == did:
+                    mine.setdefault(invocation.issuer, []).append(data)
         if sum(map(len, mine.values())) > JOBS_MAX:
             return web.Response(status=400, text=f"more than {JOBS_MAX} invocations\n")
         taken = [await self._take(issuer, data, parcel) for issuer, data in mine.items()]
@@ -141,7 +144,7 @@ class HttpDoor:
         tokens = [*invocations, *parcel.delegations.values(), *parcel.revocations]
         by_cid = {CID.of(data, DAG_CBOR): data for data in invocations}
         try:
-            jobs = await self._provider.take(container.write(tokens, "bare"), caller)
+            jobs = await whole(self._provider.take(container.write(tokens, "bare"), caller))
         except DeniedError as error:
             code, told = error.denied.code, error.denied.message
             refuse = partial(self._provider.admission.refuse, caller=caller, code=code)

@@ -59,6 +59,7 @@ class Rights:
         self._did = key.did
         self._authority = Authority(store, key, clock)
         self._providers: dict[str, tuple[str, ...]] = {}
+        self._loose: dict[tuple[str, str], list[Delegation] | None] = {}
 
     def providers(self, command: str) -> tuple[str, ...]:
         """The nodes whose compute this node has a delegation of, for one command."""
@@ -72,14 +73,18 @@ class Rights:
     def chain(
         self, provider: str, command: str, args: dict[str, Any] | None
     ) -> list[Delegation] | None:
-        """The delegations that allow one invocation."""
-        return self._authority.find_chain(
+        """The delegations that allow one invocation; with args None those that may."""
+        if args is None and (provider, command) in self._loose:
+            return self._loose[provider, command]
+        found = self._authority.find_chain(
             subject=provider, audience=self._did, command=command, args=args
         )
+        if args is None:
+            self._loose[provider, command] = found
+        return found
 
     def _may(self, did: str, command: str) -> bool:
-        found = self._authority.find_chain(subject=did, audience=self._did, command=command)
-        return found is not None
+        return self.chain(did, command, None) is not None
 
 
 def pack(

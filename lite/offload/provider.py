@@ -137,24 +137,19 @@ class Provider:
         for fetching in self._fetching.values():
             fetching.cancel()
         running = [job for job in self._open.values() if job.number in self._running]
-        if running:
-            acting = set(await self.in_pool(lambda: self._doing.acting(running)))
-            self._ask_to_stop(lambda number: number not in acting)
-            await asyncio.wait(self._tasks, timeout=END_WITHIN_S)
-            self._ask_to_stop(lambda _: True)
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=END_WITHIN_S)
+        acting = await self.in_pool(lambda: self._doing.acting(running)) if running else []
+        for last in (False, True):
+            for number, stop in self._running.items():
+                if last or number not in acting:
+                    stop.ask()
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=END_WITHIN_S)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.news.close()
         for pool in (self._workers, self._pool):
             pool.shutdown(wait=False, cancel_futures=True)
-
-    def _ask_to_stop(self, which: Callable[[int], bool]) -> None:
-        for number, stop in self._running.items():
-            if which(number):
-                stop.ask()
 
     def run_ended(self, run: str) -> None:
         """A run of this node ended, or goes on later: it may be that of a job."""
@@ -172,7 +167,7 @@ class Provider:
                 self._spawn(self._settle(job, end))
         self._look_at_ends()
         today = self.node.clock.now() // DAY_S
-        if today != self._pruned_on:
+        if today != self._pruned_on and not self._stopping:
             self._pruned_on = today
             self._spawn(self._prune())
 
@@ -210,6 +205,7 @@ class Provider:
         elif job.number in self._open:
             runs = [run for run, number in self._passed.items() if number == job.number]
             for run in runs:
+                del self._passed[run]
                 await self.in_pool(partial(self._doing.call_off, run))
             told = "its customer called it off"
             await self._settle(job, NotDone("cancelled", told, begun=bool(runs)))
@@ -301,13 +297,13 @@ class Provider:
         def began() -> None:
             loop.call_soon_threadsafe(self._changed, job)
 
-        end: End
+        end: End = _LATE
         try:
-            if self._is_late(job):
-                end = _LATE
-            else:
+            if not self._is_late(job):
                 doing = partial(self._doing.do, job, stop, heard, began)
                 end = await loop.run_in_executor(pool, doing)
+        except IpvmError as error:
+            end = NotDone(error.code, str(error))
         except Exception as error:
             told = {"message": f"the job {job.invocation} failed", "exception": error}
             loop.call_exception_handler(told)
@@ -340,12 +336,14 @@ class Provider:
             return
         coming = {one.instruction for one in self._open.values() if one.customer == job.customer}
         unknown = [cid for cid in needs.awaited if cid not in coming]
-        if unknown or job.instruction in needs.awaited:
-            told = f"it awaits the result of {(unknown or needs.awaited)[0]}, which nobody makes"
+        if not unknown:
+            for cid in needs.awaited:
+                self._parked[job.customer, cid].add(job.number)
+        elif await self.in_pool(lambda: self._doing.all_known(unknown, job.customer)):
+            self._turns.add(job.party, job.number)  # they ended while this one was looked at
+        else:
+            told = f"it awaits the result of {unknown[0]}, which nobody makes"
             await self._settle(job, NotDone("await-unknown", told))
-            return
-        for cid in needs.awaited:
-            self._parked[job.customer, cid].add(job.number)
 
     async def _fetch(self, job: StoredJob, roots: tuple[CID, ...]) -> None:
         """Get the blocks that a job needs, its customer asked first."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from aiohttp import web
 
@@ -25,8 +25,8 @@ RAW_TYPE: Final = "application/vnd.ipld.raw"
 CAR_TYPE: Final = "application/vnd.ipld.car"
 STREAMS_MAX: Final = 8  # at once, for one peer
 READ_S_MAX: Final = 30.0  # whoever reads nothing for as long is cut off
-Reader = Callable[[str, CID], bool]
-"""Whether a node, by its DID, may read a block. Called in threads."""
+Reader = Callable[[str, CID], "bool | Literal['secret']"]
+"""Whether a node, by its DID, may read a block; "secret": although it is. Called in threads."""
 _WRITE_BYTES: Final = 64 * 1024
 _BATCH_BYTES: Final = 1024 * 1024
 _SCOPES: Final[dict[str, Scope]] = {"all": "all", "entity": "entity", "block": "block"}
@@ -62,21 +62,28 @@ class Gateway:
         kind = _kind(request)
         if kind is None:
             return web.Response(status=406, text="only format=raw and format=car are given\n")
-        if not allowed and not await self._read(self._may_read, who, cid):
+        shelf = await self._read(self._shelf_for, who, cid, allowed)
+        if shelf is None:
             return _absent(cid)
         async with self._streams.setdefault(who, asyncio.Semaphore(STREAMS_MAX)):
             try:
-                return await (self._raw if kind == "raw" else self._car)(request, cid)
+                return await (self._raw if kind == "raw" else self._car)(request, cid, shelf)
             except (asyncio.TimeoutError, ConnectionResetError):  # it reads nothing, or it left
                 if request.transport is not None:
                     request.transport.abort()
                 return web.Response(status=408)  # which does not get there either
 
-    def _may_read(self, who: str, cid: CID) -> bool:
-        return any(reader(who, cid) for reader in self._readers)
+    def _shelf_for(self, who: str, cid: CID, allowed: bool) -> Shelf | None:
+        """What somebody may have when it asks for a block; None: nothing."""
+        if allowed and not self._shelf.hides(cid):
+            return self._shelf
+        said = [reader(who, cid) for reader in self._readers]
+        if "secret" in said:
+            return self._shelf.with_secrets()
+        return self._shelf if any(said) else None
 
-    async def _raw(self, request: web.Request, cid: CID) -> web.StreamResponse:
-        data = await self._read(self._shelf.get, cid)
+    async def _raw(self, request: web.Request, cid: CID, shelf: Shelf) -> web.StreamResponse:
+        data = await self._read(shelf.get, cid)
         if data is None:
             return _absent(cid)
         headers = {**_headers(f'"{cid}.raw"', f"{cid}.bin"), "Accept-Ranges": "bytes"}
@@ -99,11 +106,11 @@ class Gateway:
         await response.write_eof()
         return response
 
-    async def _car(self, request: web.Request, cid: CID) -> web.StreamResponse:
+    async def _car(self, request: web.Request, cid: CID, shelf: Shelf) -> web.StreamResponse:
         scope = _SCOPES.get(request.query.get("dag-scope", "all"))
         if scope is None:
             return web.Response(status=400, text="dag-scope is all, entity or block\n")
-        if await self._read(self._shelf.get, cid) is None:
+        if await self._read(shelf.get, cid) is None:
             return _absent(cid)
         headers = _headers(f'W/"{cid}.car.{scope}"', f"{cid}.car")
         if _is_known(request, headers["ETag"]):
@@ -115,7 +122,7 @@ class Gateway:
             await response.write_eof()
             return response
         await response.write(_section(dag_cbor.encode({"roots": [cid], "version": 1})))
-        blocks = self._shelf.walk(cid, scope)
+        blocks = shelf.walk(cid, scope)
         complete = True
         while batch := await self._read(_batch, blocks):
             for one, data in batch:

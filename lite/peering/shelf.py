@@ -37,7 +37,7 @@ class Shelf:
         """
         if cid.hash_code == IDENTITY:
             return cid.digest
-        if not self._secrets and self._store.secrets.is_secret(cid):
+        if self.hides(cid):
             return None
         if self._store.blocks.has(cid):
             try:
@@ -46,6 +46,14 @@ class Shelf:
                 return None
         receipt = self._store.receipts.get(cid) if self._receipts else None
         return None if receipt is None else receipt.data
+
+    def hides(self, cid: CID) -> bool:
+        """Whether it is secret, and so not given."""
+        return not self._secrets and self._store.secrets.is_secret(cid)
+
+    def with_secrets(self) -> Shelf:
+        """The same blocks and what is secret, for those who were given just that."""
+        return Shelf(self._store, receipts=self._receipts, secrets=True)
 
     def by_digest(self, digest: bytes) -> bytes | None:
         """The same for whatever has this sha2-256 digest."""

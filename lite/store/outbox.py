@@ -384,6 +384,12 @@ class Outbox:
         with self._database.write(durable=False) as transaction:
             transaction.execute(sql.REFUSED, (provider, code, self._clock.now()))
 
+    def forgive(self, provider: str) -> None:
+        """Let it be as if nothing of a provider had been refused."""
+        if self.refusals().get(provider):
+            with self._database.write() as transaction:
+                transaction.execute(sql.FORGIVE, (provider,))
+
     def refusals(self) -> dict[str, dict[str, int]]:
         """How many answers were not taken, by provider and code."""
         found: dict[str, dict[str, int]] = {}

@@ -149,6 +149,7 @@ REFUSED = """
 INSERT INTO refusals (provider, code, count, at) VALUES (?, ?, 1, ?)
     ON CONFLICT (provider, code) DO UPDATE SET count = count + 1, at = excluded.at
 """
+FORGIVE = "DELETE FROM refusals WHERE provider = ?"
 REFUSALS = "SELECT provider, code, count, at FROM refusals ORDER BY provider, code"
 
 # Collection and checks.

@@ -69,7 +69,7 @@ def replayed(folder: Path, effort: Effort) -> Iterator[Sides]:
     from lite.store import Store
 
     people = keys()
-    chain = links(people, policy=[])
+    chain = links(people, pol=[])
     gate = gate_in(folder, chain)
     tokens = Store.open(folder / "home", durability="normal").tokens
 
@@ -84,14 +84,14 @@ def replayed(folder: Path, effort: Effort) -> Iterator[Sides]:
 @row("ucan.expired", "refuse an invocation that expired 61 s ago", "ms", 10.0)
 def expired(folder: Path, effort: Effort) -> Iterator[Sides]:
     people = keys()
-    chain = links(people, policy=[])
+    chain = links(people, pol=[])
     yield refusal(folder, chain, "ucan-expired", asking(people, chain, expires_at=NOW - 61))
 
 
 @row("ucan.expired-proof", "refuse a proof that expired 61 s ago", "ms", 10.0)
 def expired_proof(folder: Path, effort: Effort) -> Iterator[Sides]:
     people = keys()
-    fresh, stale = links(people, policy=[]), links(people, policy=[], expires_at=NOW - 61)
+    fresh, stale = links(people, pol=[]), links(people, pol=[], exp=NOW - 61)
     chain = [*fresh[:2], stale[2]]
     yield refusal(folder, chain, "ucan-expired", asking(people, chain))
 
@@ -99,14 +99,14 @@ def expired_proof(folder: Path, effort: Effort) -> Iterator[Sides]:
 @row("ucan.prefix", "refuse /wasmedge with proofs for /wasm", "ms", 10.0)
 def prefix(folder: Path, effort: Effort) -> Iterator[Sides]:
     people = keys()
-    chain = links(people, command="/wasm", policy=[])
+    chain = links(people, cmd="/wasm", pol=[])
     yield refusal(folder, chain, "ucan-command", asking(people, chain, command="/wasmedge"))
 
 
 @row("ucan.powerline", "refuse a powerline at the root", "ms", 10.0)
 def powerline(folder: Path, effort: Effort) -> Iterator[Sides]:
     people = keys()
-    chain = links(people, subject=None, policy=[])
+    chain = links(people, sub=None, pol=[])
     yield refusal(folder, chain, "ucan-powerline-root", asking(people, chain))
 
 
@@ -116,7 +116,7 @@ def revoked(folder: Path, effort: Effort) -> Iterator[Sides]:
     from lite.ucan.revocation import Revocation
 
     people = keys()
-    chain = links(people, policy=[])
+    chain = links(people, pol=[])
     sides = refusal(folder, chain, "ucan-revoked", asking(people, chain))
     back = Revocation.issue(people[1], revoked=chain[1].cid, subject=people[0].did)
     Store.open(folder / "home").tokens.add([], [(back, [people[1].did])])
@@ -156,7 +156,7 @@ def dropped(folder: Path, effort: Effort) -> Iterator[Sides]:
 @row("ucan.costly", "refuse a policy of too many steps", "ms", 10.0)
 def costly(folder: Path, effort: Effort) -> Iterator[Sides]:
     people = keys()
-    chain = links(people, policy=[["all", ".rows", ["!=", ".", 1]]] * 50)
+    chain = links(people, pol=[["all", ".rows", ["!=", ".", 1]]] * 50)
     data = asking(people, chain, args={"rows": [0] * 1_000, **ARGS})
     yield refusal(folder, chain, "ucan-policy-steps", data)
 
@@ -167,8 +167,8 @@ def fat(folder: Path, effort: Effort) -> Iterator[Sides]:
 
     people = [Key.from_seed(bytes([number] * 32)) for number in range(1, 18)]
     policy = [["!=", ".zz?", [[]] * 50]]
-    begin = links(people[:16], policy=policy)
-    chain = [*begin, *links(people[15:], subject=people[0].did, command="/wasmedge")]
+    begin = links(people[:16], pol=policy)
+    chain = [*begin, *links(people[15:], sub=people[0].did, cmd="/wasmedge")]
     yield refusal(folder, chain, "ucan-command", asking(people, chain))
 
 
@@ -189,9 +189,9 @@ def sixteen(policy: Callable[[int], list[Any]]) -> tuple[list[Key], list[Delegat
         for n in range(16)
         for link in links(
             people[n : n + 2],
-            subject=people[0].did,
-            policy=policy(n),
-            command=RUN if n < 15 else "/wasmedge",
+            sub=people[0].did,
+            pol=policy(n),
+            cmd=RUN if n < 15 else "/wasmedge",
         )
     ]
     return people, chain
@@ -218,7 +218,7 @@ def selectors(folder: Path, effort: Effort) -> Iterator[Sides]:
 @row("ucan.items", "refuse proofs of 14,000 values", "ms", 10.0)
 def items(folder: Path, effort: Effort) -> Iterator[Sides]:
     people = keys()
-    chain = links(people, policy=[["!=", ".zz?", [[]] * 14_000]])
+    chain = links(people, pol=[["!=", ".zz?", [[]] * 14_000]])
     yield refusal(folder, chain, "ucan-items-too-many", asking(people, chain))
 
 
@@ -226,7 +226,7 @@ def items(folder: Path, effort: Effort) -> Iterator[Sides]:
 def last(folder: Path, effort: Effort) -> Iterator[Sides]:
     people = keys()
     either = ["or", [["==", ".", 0], ["==", ".", 1]]]
-    chain = links(people[:2], policy=[["all", ".rows", either]])
+    chain = links(people[:2], pol=[["all", ".rows", either]])
     data = asking(people[:2], chain, args={"rows": [1] * 1_600 + [5], **ARGS})
     yield refusal(folder, chain, "ucan-policy", data)
 

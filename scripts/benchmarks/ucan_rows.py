@@ -36,12 +36,25 @@ def keys() -> list[Key]:
 
 
 def links(people: list[Key], **told: Any) -> list[Delegation]:
-    """From the first, who is the subject, to the last."""
-    from lite.ucan.delegation import Delegation
+    """From the first, who is the subject, to the last; signed by those who do not ask how much of
+    it anybody would read.
 
-    fields = {"subject": people[0].did, "command": RUN, "policy": POLICY, "expires_at": NOW + 9}
+    Args:
+        told: of the payload.
+    """
+    from lite.keys import random_nonce
+    from lite.ucan.delegation import Delegation
+    from lite.ucan.envelope import TAG_DELEGATION, sign
+
+    fields = {"sub": people[0].did, "cmd": RUN, "pol": POLICY, "exp": NOW + 9, **told}
     return [
-        Delegation.issue(giver, audience=taker.did, **{**fields, **told})
+        Delegation.of(
+            sign(
+                TAG_DELEGATION,
+                {"iss": giver.did, "aud": taker.did, "nonce": random_nonce(), **fields},
+                giver,
+            )
+        )
         for giver, taker in itertools.pairwise(people)
     ]
 

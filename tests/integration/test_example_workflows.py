@@ -42,7 +42,8 @@ def test_a_file_is_valid(ipvm: Ipvm, file: Path) -> None:
 def test_every_file_is_in_the_readme_beside_it() -> None:
     readme = (FOLDER / "README.md").read_text("utf-8")
     assert all(f"]({file.name})" in readme for file in FOLDER.glob("*.yaml"))
-    assert all(f"](../imaging/{file.name})" in readme for file in FILES if file.parent != FOLDER)
+    elsewhere = [file for file in FILES if file.parent != FOLDER]
+    assert all(f"](../{file.parent.name}/{file.name})" in readme for file in elsewhere)
 
 
 def test_the_workflow_in_the_readme_is_workflow_one() -> None:

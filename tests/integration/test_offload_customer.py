@@ -348,6 +348,21 @@ def _linking(cid: CID) -> bytes:
     return dag_cbor.encode([cid])
 
 
+def test_what_is_secret_is_for_the_holder_of_the_key_alone(shop: Shop) -> None:
+    store = shop.lab.store
+    leaf = Block.make(b"private", RAW)
+    store.blocks.put_many([leaf])
+    store.secrets.mark([leaf.cid])
+    step = needing(do("pure", value=leaf.cid), requires={"key": OTHER_KEY.did})
+    shop.queue(Workflow(heavy=step))
+    (job,) = shop.send()
+    assert job.provider == OTHER_KEY.did
+    assert Grants(store).may_read(OTHER_KEY.did, leaf.cid) == "secret"
+    shop.hear(job, shop.receipt(job))
+    (item,) = store.outbox.newest()
+    assert item.receipt is not None and store.secrets.is_secret(item.receipt)
+
+
 # Confirmations.
 
 

@@ -175,3 +175,26 @@ def test_a_mutation_happens_once_whoever_is_killed(
             assert ended["state"] in ("done", "in-doubt"), ended["steps"]
             assert server.posts - before <= 1
             assert ended["state"] == "in-doubt" or server.posts - before == 1
+
+
+def test_a_link_that_is_cut_at_any_byte_costs_nothing_but_time(
+    room: Callable[..., list[Home]], tmp_path: Path, scaled: Callable[[int, int], int]
+) -> None:
+    phone, gpu = room("phone", "gpu")
+    random = Random(16)
+    rounds = scaled(5, 100)
+    with Wire(lambda: where(gpu)) as wire:
+        enable(gpu, phone, address=wire.address)
+        for number in range(rounds):
+            wire.cut_after = wire.bytes + random.randrange(1, 20_000)
+            steps = {
+                "one": far_step(gpu, "add", number, 2),
+                "two": {"run": "numbers:add", "args": ["${one}", 1000]},
+            }
+            run = begin(phone, write(tmp_path, f"cut{number}", steps))
+            threading.Event().wait(random.random() / 2)
+            wire.mend()
+            ended = done(phone, run)
+            assert (ended["state"], values(ended, ["two"])) == ("done", [number + 1002])
+    made = [receipt.instruction for receipt in own_receipts(gpu)]
+    assert len(made) == len(set(made)) == 2 * rounds

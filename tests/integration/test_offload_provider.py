@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from io import BytesIO
 from pathlib import Path
 from random import Random
@@ -18,8 +19,11 @@ from lite.model.promise import Await
 from lite.model.receipt import Receipt
 from lite.needs.bids import Bid
 from lite.needs.requirements import GpuNeed, Requirements
+from lite.offload.admission import Caller
 from lite.offload.client import ProviderRefused
+from lite.offload.whole import whole
 from lite.offload.wire import Ask, Job, NoBid, Output
+from lite.ucan import container
 from tests.guests import ADD
 from tests.peering_support import PeerNode
 from tests.provider_support import (
@@ -197,6 +201,35 @@ def test_a_customer_that_cannot_be_dialled_brings_its_inputs(tmp_path: Path) -> 
         assert b"".join(pi.node.cat(cid)) == photo
 
     dealing(story, tmp_path, "phone", **HELD)
+
+
+def test_a_request_whose_link_is_cut_is_done_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(pi: ProviderNode, phone: PeerNode) -> None:
+        pi.enable(phone)
+        tokens = asking(phone, pi, add_job(pi, 2, 40))
+        looked, cut = asyncio.Event(), threading.Event()
+        loop = asyncio.get_running_loop()
+        take = pi.provider.admission.take
+
+        def slow(data: bytes, caller: Caller) -> object:
+            taken = take(data, caller)
+            loop.call_soon_threadsafe(looked.set)
+            assert cut.wait(20)
+            return taken
+
+        monkeypatch.setattr(pi.provider.admission, "take", slow)
+        body = container.write(tokens, "raw")
+        asked = asyncio.ensure_future(whole(pi.provider.take(body, Caller(phone.did, True))))
+        await asyncio.wait_for(looked.wait(), 20)
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+        cut.set()
+        job = await pi.provider.over(first_cid(tokens), 20)
+        assert job is not None and job.state == "done"
+
+    dealing(story, tmp_path, "phone")
 
 
 def test_customers_take_turns_whoever_came_first(tmp_path: Path) -> None:

@@ -63,6 +63,9 @@ def test_a_bare_container_is_answered_by_one_with_a_receipt_for_each(tmp_path: P
             assert data[:1] == b"\xa1"
             parcel = Parcel.read(data)
             assert len(parcel.receipts) == 3
+            body = container.write([*tokens, b"\x82junk", b"more"], "bare")
+            async with http.post(url, data=body, headers=headers) as response:
+                assert len(Parcel.read(await response.read()).receipts) == 2
             answers = await plain_http.post(url, pi.did, [*tokens, lacking.data])
             async with http.get(url) as about:
                 assert (await about.text()).strip() == pi.did

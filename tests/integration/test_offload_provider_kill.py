@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
+import pytest
+
 from lite.ipld.cid import CID
 from lite.model.instruction import Instruction
 from lite.model.receipt import Receipt
@@ -48,6 +50,7 @@ class Process:
             self._child.communicate()
 
 
+@pytest.mark.timeout(1_200)  # 100 kills on a slow machine
 def test_each_job_ends_once_however_often_the_provider_is_killed(
     tmp_path: Path, scaled: Callable[[int, int], int]
 ) -> None:
@@ -95,7 +98,7 @@ def test_each_job_ends_once_however_often_the_provider_is_killed(
             phone.close()
 
     with HttpServer() as server:
-        asyncio.run(asyncio.wait_for(whole(server), 60 + 4 * kills))
+        asyncio.run(asyncio.wait_for(whole(server), 60 + 10 * kills))
         posts = Counter(entry["body"] for entry in server.log.entries)
     check(seen, posts)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 from lite.invocations import args_of
-from lite.ipld.cid import CID
+from lite.ipld.cid import CID, RAW
 from lite.model.instruction import Instruction, wasm
 from lite.model.promise import Await
 from lite.needs.requirements import GpuNeed, Requirements
@@ -17,7 +18,7 @@ from lite.offload import refused
 from lite.offload.admission import Bounds
 from lite.offload.client import ProviderRefused
 from lite.offload.terms import Terms
-from lite.offload.wire import Job
+from lite.offload.wire import Ask, Job, read_denied, write
 from lite.ucan import container
 from lite.ucan.delegation import Delegation
 from tests.guests import ADD
@@ -235,5 +236,41 @@ def test_whoever_asks_gets_a_right_where_that_is_offered(tmp_path: Path) -> None
             pi.provider.offers.take_back("")
             with pytest.raises(ProviderRefused):
                 await wire.offers()
+
+    dealing(story, tmp_path, "phone")
+
+
+def test_junk_on_any_path_is_refused_and_breaks_nothing(
+    tmp_path: Path, scaled: Callable[[int, int], int]
+) -> None:
+    random = Random(7)
+    kinds = ["bids", "jobs", "blocks", "jobs/junk/cancel", f"jobs/{CID.of(b'x', RAW)}/cancel"]
+    paths = ["jobs/junk", "jobs/junk/events", "changes?after=-1", "changes?after=9" * 30]
+
+    async def story(pi: ProviderNode, phone: PeerNode) -> None:
+        pi.enable(phone)
+        good = container.write(asking(phone, pi, add_job(pi, 2, 40)), "raw")
+        needs = Ask(CID.of(b"x", RAW), Requirements(ops=("wasm/run",)))
+        bodies = [b"", good, write([needs]), b"\x80", b"\xa0", b"\x81\xa0", b"\xff" * 99]
+        statuses = set()
+        async with client(phone, pi) as wire:
+            for _ in range(scaled(60, 3_000)):
+                body = bytearray(random.choice(bodies))
+                for _ in range(random.randrange(3)):
+                    if body:
+                        body[random.randrange(len(body))] = random.randrange(256)
+                path = f"/ipvm/1/{random.choice(kinds)}"
+                async with wire._channel.post(path, bytes(body)) as answer:
+                    statuses.add(answer.status)
+                    if answer.status not in (200, 413):  # the latter is of the channel itself
+                        read_denied(await answer.read())
+            for path in paths:
+                async with wire._channel.get(f"/ipvm/1/{path}") as answer:
+                    statuses.add(answer.status)
+            tokens = asking(phone, pi, add_job(pi, 20, 40))
+            await wire.send(tokens)
+            (over,) = await ended(wire, first_cid(tokens))
+        assert over.state == "done"
+        assert {200, 400, 404} <= statuses <= {200, 400, 404, 413}
 
     dealing(story, tmp_path, "phone")
