@@ -189,7 +189,7 @@ def _do(
         check_open(instruction, store, ops_allowed)
         store.tokens.add(allowed.chain, durable=False)
     asked = Block.trusted(invocation.cid, invocation.data)
-    permit = _permit(allowed, instruction, store, info)
+    permit = permit_of(allowed, instruction, store, info)
     warrant = Warrant(invocation.task, invocation.cid, claim.cid, asked, permit)
     # What acts on the world may have begun to, unless the error says that it could not.
     errors = BaseException if harmless else (QueuedError, UsageError, AuthorityError)
@@ -374,11 +374,11 @@ def limits_of(invocation: Invocation, guest: Limits) -> Limits:
     return asked.clamp(guest)
 
 
-def _permit(
+def permit_of(
     allowed: Authorised, instruction: Instruction, store: Store, info: Info
 ) -> Callable[[Instruction], None]:
-    """Ask the policies again, about what is going to be done: with awaits filled in, and with the
-    function that is meant where the arguments leave it open or spell it in another way."""
+    """What asks the policies again, about what is going to be done: with awaits filled in, and with
+    the function that is meant where the arguments leave it open or spell it in another way."""
 
     def permit(reified: Instruction) -> None:
         spelt(reified)

@@ -233,10 +233,10 @@ class Workflows:
                 one, and letting out what is secret; `meta.force` is the former alone.
             wait: try queued steps again until they are done. offline: leave what needs the network.
             private: all that comes of it is secret. homestar: Homestar's value rules.
-            confirm: how many other nodes have to say the same of a step that they run.
             redo: labels of steps that may be done again: in doubt, failed, or done by another run.
-            due: what it is the run of, for a new one. on_event: called by any thread.
+            due: what a new one is the run of. on_event: called by any thread.
             deadline_ms: from now; then "expired". name: of a new run whose workflow has none.
+            confirm: so many others must agree.
 
         Raises:
             UsageError: it needs consent (`force`).
@@ -254,12 +254,11 @@ class Workflows:
             confirm=confirm,
             place=self._place,
         )
-        limits = limits or self._limits
-        kept = _options(limits, force=force, private=private, homestar=homestar, new=new)
-        kept |= {} if confirm == 1 else {"confirm": confirm}
-        of = (workflow, rules, limits, resume, new, private, deadline_ms, kept, name, due)
-        request = Request(*of)
-        return self._open(request, workers or self._workers, Stream(on_event))
+        flags = {"force": force, "private": private, "homestar": homestar, "new": new}
+        bounds = limits or self._limits
+        kept = _options(bounds, confirm, **flags)
+        of = (workflow, rules, bounds, resume, new, private, deadline_ms, kept, name, due)
+        return self._open(Request(*of), workers or self._workers, Stream(on_event))
 
     def _open(self, request: Request, workers: int, stream: Stream) -> Run:
         clock, store, stop = self._clock, self._store, Stop()
@@ -338,9 +337,10 @@ class Workflows:
         return counted(states, self.failures(self._store.runs.steps(run)).values())
 
 
-def _options(limits: Limits, **flags: bool) -> dict[str, Any]:
+def _options(limits: Limits, confirm: int, **flags: bool) -> dict[str, Any]:
     """What is kept with a run, so that it can go on under the same rules."""
     kept: dict[str, Any] = {name: True for name, is_set in flags.items() if is_set}
+    kept |= {} if confirm == 1 else {"confirm": confirm}
     kept["limits"] = {
         "fuel": limits.fuel,
         "memory": limits.memory_bytes,

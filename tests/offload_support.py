@@ -107,6 +107,11 @@ def far_step(provider: Home, func: str, *args: Any, **more: Any) -> dict[str, An
     return {"run": f"numbers:{func}", "args": list(args), "requires": requires, **more}
 
 
+def either(*providers: Home) -> dict[str, Any]:
+    """What a step requires that only these may do."""
+    return {"affinity": {"did": [provider.did for provider in providers]}}
+
+
 def write(folder: Path, name: str, steps: dict[str, Any]) -> str:
     """A workflow file; its name."""
     path = folder / f"{name}.json"
@@ -132,11 +137,11 @@ def run_of(home: Home, run: str) -> dict[str, Any]:
     return Link(home.running.card).get(f"/v1/workflows/{run}")
 
 
-def begin(home: Home, path: str) -> str:
+def begin(home: Home, path: str, *words: str) -> str:
     """Run a workflow by the command, as far as that goes; the id of the run."""
     with Store.open(home.path, durability="normal") as store:
         before = {run.id for run in store.runs.list()}
-    ipvm(home.path, "-q", "workflow", "run", path, status=3)
+    ipvm(home.path, "-q", "workflow", "run", path, *words, status=3)
     with Store.open(home.path, durability="normal") as store:
         return next(run.id for run in store.runs.list() if run.id not in before)
 
@@ -144,7 +149,8 @@ def begin(home: Home, path: str) -> str:
 def done(home: Home, run: str, within_s: float = 30.0) -> dict[str, Any]:
     """The run once it is done."""
     going = ("queued", "running", "interrupted")  # the last: between two who work on it
-    until(lambda: run_of(home, run)["state"] not in going, within_s)
+    with Store.open(home.path, durability="normal") as store:
+        until(lambda: store.runs.state_of(store.runs.find(run)) not in going, within_s)
     return run_of(home, run)
 
 

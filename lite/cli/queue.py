@@ -75,7 +75,8 @@ def why(node: Node, item: Item) -> str:
     if jobs:
         who = ", ".join(called(job.provider, names.get(job.provider, "")) for job in jobs)
         return f"{who} has it, until {moment(max(job.lease_until for job in jobs))}"
-    return f"{item.reason}; {item.note}" if item.note else item.reason
+    note = item.note or ("nobody was asked yet" if item.state == "queued" else "")
+    return f"{item.reason}; {note}" if note else item.reason
 
 
 @verb("show", in_group=queue, example="ipvm queue show 12\nipvm queue show 12 --json")

@@ -239,6 +239,11 @@ class Clerk:
         self._outbox.drop(transaction, item)
         self.freed.add(item.run)
 
+    def alone(self) -> None:
+        """There are no peers at all: say so."""
+        for item in self._outbox.ready(1_000):
+            self._note(item, "this node works without peers (--offline)")
+
     def _later(self, item: Item) -> int:
         return self._clock.now() + min(BACKOFF_S_MAX, BACKOFF_S << min(item.attempts, 12))
 

@@ -126,6 +126,7 @@ class Contracting:
         self, theirs: Receipt, warrant: Warrant, instruction: Instruction, _limits: Limits
     ) -> Settled:
         """Answer an invocation by what another node signed; for `lite.invocations.serve`."""
+        warrant.permit(instruction)
         by: dict[str, Any] = {"iss": theirs.issuer, "receipt": theirs.cid}
         if theirs.invocation is not None:
             by |= {"inv": theirs.invocation, "prf": self._proofs(theirs.invocation)}

@@ -8,7 +8,7 @@ all that is ready, takes the best of each, writes down what it sends, sends it, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
@@ -18,16 +18,18 @@ from lite.capabilities.sizes import holds
 from lite.errors import IpvmError
 from lite.frozen import replace
 from lite.ipld import dag_cbor
+from lite.ipld.cid import CID
 from lite.model.receipt import Receipt
 from lite.needs.bids import Bid
-from lite.needs.capabilities import Capabilities, Gpu
-from lite.needs.choice import Choice, Wish, choose
+from lite.needs.choice import Choice
 from lite.needs.requirements import Requirements
 from lite.offload import wire
 from lite.offload.answers import Unfit
+from lite.offload.bringing import Bringing
+from lite.offload.choosing import chosen, loads, of, whys
 from lite.offload.clerk import Clerk, Plan, Wanted
 from lite.offload.client import ProviderAway, ProviderRefused, ProviderWrong
-from lite.offload.groups import Group, limits_of_run
+from lite.offload.groups import limits_of_run
 from lite.offload.invoking import Cargo
 from lite.offload.lines import Line, is_set
 from lite.ops.base import InDoubt
@@ -49,9 +51,10 @@ BIDS_S_MAX: Final = 15.0
 FETCH_MS: Final = 600_000  # for one value; what came until then stays
 DIAL_AGAIN_S: Final = 30.0  # for one that could not be dialled, unless it comes by itself
 ROUND_MAX: Final = wire.ASKS_MAX
-CARGO_BYTES_MAX: Final = 3 * 1024 * 1024
 RESUMED_S: Final = 0.02  # between two times that a run goes on, for each of its steps elsewhere
 RESUMED_S_MAX: Final = 5.0
+IDLE_SHARE: Final = 2  # of the time of a look: what comes meanwhile is seen together
+IDLE_S_MAX: Final = 1.0
 LOOK_S_MIN: Final = 0.05
 LOOK_S_MAX: Final = 3_600.0
 TellEvent = Callable[..., None]
@@ -99,7 +102,13 @@ class Dispatcher:
         self._resumed: dict[str, tuple[int, ...]] = {}
         self._resumed_at: dict[str, float] = {}
         self._fetching: dict[str, set[asyncio.Task[None]]] = {}
+        self._bringing = Bringing(
+            store,
+            lambda did: self._line(did).client(),
+            lambda did, why: tell("job.problem", provider=did, text=why),
+        )
         self._seen: dict[str, int] = {}
+        self._unkept: dict[str, dict[CID, int]] = {}  # answers whose values are being fetched
         self._loop = asyncio.get_running_loop()
 
     def wake(self) -> None:
@@ -117,7 +126,11 @@ class Dispatcher:
         with watched:
             while True:
                 self._woken.clear()
-                await is_set(self._woken, await self._look())
+                began = self._loop.time()
+                pause = await self._look()
+                took = self._loop.time() - began
+                if await is_set(self._woken, pause):
+                    await asyncio.sleep(min(took * IDLE_SHARE, IDLE_S_MAX))
 
     async def stop(self) -> None:
         """End all lines. What is under way at providers goes on there."""
@@ -125,6 +138,7 @@ class Dispatcher:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._bringing.close()
         await asyncio.gather(*(line.close() for line in self._lines.values()))
         await self._loop.run_in_executor(None, self._pool.shutdown)
 
@@ -140,6 +154,8 @@ class Dispatcher:
             await self._call_off()
             await self._settle_disputes()
             await self._offer()
+        else:
+            await self._do(self._clerk.alone)
         await self._wake_runs()
         next_at = await self._do(self._outbox.next_at)
         if next_at is None:
@@ -271,14 +287,14 @@ class Dispatcher:
         for plan in plans:
             ins = plan.group.lead.instruction.cid
             told = {did: some for did, some in bids.items() if did in plan.providers}
-            good = [b for some in told.values() for b in _of(some, ins) if isinstance(b, Bid)]
-            plan, choice = _chosen(plan, good, known, now)
+            good = [b for some in told.values() for b in of(some, ins) if isinstance(b, Bid)]
+            plan, choice = chosen(plan, good, known, now)
             if choice.ranked:
                 found.append((plan, choice))
                 continue
             why = [f"{one.bid.provider}: {one.reason}" for one in choice.left_out]
             for did, some in told.items():
-                texts = [some] if isinstance(some, str) else _whys(did, _of(some, ins))
+                texts = [some] if isinstance(some, str) else whys(did, of(some, ins))
                 why += texts
             note = "; ".join(why) or "nobody made a bid"
             near = any(not isinstance(some, str) for some in told.values())
@@ -289,7 +305,7 @@ class Dispatcher:
         """Send what was written down, and hear how it stands. What does not get there is sent
         again by the line."""
         line = self._line(did)
-        for some in _loads(cargos):
+        for some in loads(cargos):
             tokens = [token for cargo in some for token in cargo.tokens]
             tokens += [job.token for cargo in some for job in cargo.jobs]
             jobs = [job for cargo in some for job in cargo.jobs]
@@ -311,9 +327,11 @@ class Dispatcher:
 
     async def _heard(self, did: str, told: wire.Job) -> None:
         """Take in how a job stands."""
+        self._bringing.look(did, told)
         wanted = await self._do(self._clerk.heard, did, told)
         self._seen[did] = max(self._seen.get(did, 0), told.seq)
         if wanted is not None:
+            self._unkept.setdefault(did, {})[told.invocation] = told.seq
             some = self._fetching.setdefault(did, set())
             task = self._loop.create_task(self._fetch(did, wanted))
             some.add(task)
@@ -344,25 +362,28 @@ class Dispatcher:
         )
         body = wanted.receipt.out.body
         rest = [cid for cid in found.absent if not (found.over and cid == body)]
+        if rest and "should not" not in found.why and did not in found.refused:
+            self._line(did).cut()  # the link was lost: the change is told again on the next
+            return
         if not rest:  # a value that is over the bound stays there until somebody wants it
             await self._do(self._clerk.settle, wanted)
         elif "should not" in found.why:
             unfit = Unfit("wrong-block", found.why)
             await self._do(self._clerk.reject, wanted.job, unfit)
-        elif did in found.refused:
+        else:
             unfit = Unfit("no-block", f"{rest[0]} is part of its answer, and it does not give it")
             await self._do(self._clerk.reject, wanted.job, unfit)
-        else:  # the link was lost: the change comes again
-            self._line(did).cut()
+        self._unkept.get(did, {}).pop(wanted.job.invocation, None)
 
     async def _acknowledge(self, did: str) -> int:
-        """The number of the last change that need not come again."""
+        """The number of the last change that need not come again: all up to it were taken in."""
         kept: int = await self._do(self._outbox.heard, did)
-        seen = self._seen.pop(did, 0)
-        if seen > kept and not self._fetching.get(did):
-            await self._do(self._outbox.set_heard, did, seen)
-            return seen
-        return kept
+        unkept = self._unkept.get(did, {}).values()
+        seen = min([self._seen.get(did, 0), *(seq - 1 for seq in unkept)])
+        if seen <= kept:
+            return kept
+        await self._do(self._outbox.set_heard, did, seen)
+        return seen
 
     # Lines.
 
@@ -409,7 +430,11 @@ class Dispatcher:
         return await self._loop.run_in_executor(self._pool, partial(work, *given))
 
     def _fits_here(self, item: Item, needs: Requirements) -> bool:
-        """Whether a step can run here now after all. What is merely to be fetched does not."""
+        """Whether a step can run here now after all, or its answer is known by now. What is merely
+        to be fetched does not."""
+        executor, limits = self._node.executor, self._node.config.limits
+        if item.level in ("", "pure") and executor.lookup(item.instruction, limits) is not None:
+            return True
         if item.code in ("along", "op", "module-size", "module") or item.secret:
             return False
         here = all(holds(self._store, cid) for cid, _ in needs.inputs)
@@ -418,58 +443,3 @@ class Dispatcher:
     def _tell(self, kind: str, item: Item, data: dict[str, Any]) -> None:
         told = {"item": item.id, "run": item.run, "label": item.label}
         self._tell_event(kind, **told, **data)
-
-
-def _of(some: list[Bid | wire.NoBid] | str, ins: Any) -> list[Bid | wire.NoBid]:
-    return [] if isinstance(some, str) else [one for one in some if one.instruction == ins]
-
-
-def _whys(did: str, some: Collection[Bid | wire.NoBid]) -> list[str]:
-    return [f"{did}: {one.message}" for one in some if isinstance(one, wire.NoBid)]
-
-
-def _chosen(
-    plan: Plan, bids: Sequence[Bid], known: Mapping[str, Capabilities], now: int
-) -> tuple[Plan, Choice]:
-    """The bids in the order in which to take them; without what goes along where nobody takes
-    that."""
-    lead = plan.group.lead
-    has = {bid.provider: known.get(bid.provider) or _claimed(bid, lead.needs) for bid in bids}
-    choice = choose(bids, Wish(lead.instruction.cid, lead.needs, plan.along), has, {}, now)
-    if choice.ranked or not plan.along:
-        return plan, choice
-    alone = replace(plan, group=Group((lead,)))
-    return alone, choose(bids, Wish(lead.instruction.cid, lead.needs), has, {}, now)
-
-
-def _claimed(bid: Bid, needs: Requirements) -> Capabilities:
-    """What a provider says by a bid that it has, where it has published nothing: what the step
-    needs of a machine. Its tags are not known."""
-    gpus: tuple[Gpu, ...] = ()
-    if needs.gpu is not None:
-        gpu = Gpu(needs.gpu.kind or "gpu", needs.gpu.kind or "gpu", needs.gpu.memory_bytes or None)
-        gpus = (gpu,) * needs.gpu.count
-    return Capabilities(
-        bid.provider,
-        arch=needs.arch,
-        cores=max(1, needs.cores),
-        memory_bytes=needs.memory_bytes,
-        disk_bytes=needs.disk_bytes,
-        gpus=gpus,
-        engine=needs.engine,
-        ops=needs.ops,
-    )
-
-
-def _loads(cargos: Sequence[Cargo]) -> list[list[Cargo]]:
-    """Cargos that fit into one container each."""
-    loads: list[list[Cargo]] = []
-    jobs = size = 0
-    for cargo in cargos:
-        more = sum(len(job.token) for job in cargo.jobs) + sum(map(len, cargo.tokens))
-        if not loads or jobs + len(cargo.jobs) > wire.JOBS_MAX or size + more > CARGO_BYTES_MAX:
-            loads.append([])
-            jobs = size = 0
-        loads[-1].append(cargo)
-        jobs, size = jobs + len(cargo.jobs), size + more
-    return loads

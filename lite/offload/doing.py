@@ -14,7 +14,15 @@ from typing import Any, Final
 from lite.engine.stop import Stop
 from lite.errors import Interrupted, IpvmError
 from lite.frozen import frozen
-from lite.invocations import Act, admit, answer_to, instruction_of, limits_of, serve
+from lite.invocations import (
+    Act,
+    admit,
+    answer_to,
+    instruction_of,
+    limits_of,
+    permit_of,
+    serve,
+)
 from lite.ipld.cid import CID
 from lite.limits import Limits
 from lite.model.instruction import Instruction
@@ -27,6 +35,7 @@ from lite.node import Node
 from lite.offload import refused
 from lite.offload.contracting import Contracting, Lost, granted
 from lite.offload.holding import Holding
+from lite.offload.supplying import supply
 from lite.offload.wire import NEEDS
 from lite.parcel import Parcel
 from lite.peering.shelf import missing
@@ -173,8 +182,18 @@ class Doing:
             if data and not executor.may_repeat(self._instruction(data))
         ]
 
-    def roots_of(self, job: StoredJob) -> tuple[CID, ...]:
-        """Where the code and the inputs of a job begin."""
+    def supplied(
+        self, jobs: Sequence[StoredJob], data: bytes, bytes_max: int
+    ) -> tuple[list[CID], list[StoredJob]]:
+        """Take blocks for jobs that wait for them; what is missing then, and the jobs that have
+        all. Raises DeniedError, StoreError as `lite.offload.supplying.supply`."""
+        roots = {job.number: self._roots_of(job) for job in jobs}
+        every = [root for some in roots.values() for root in some]
+        lacking = supply(self._store, every, data, bytes_max)
+        whole = [job for job in jobs if not missing(self._store, roots[job.number], deep=True)]
+        return lacking, whole
+
+    def _roots_of(self, job: StoredJob) -> tuple[CID, ...]:
         data = self._store.jobs.tokens(job.number)
         return _roots(self._instruction(data)) if data else ()
 
@@ -194,6 +213,7 @@ class Doing:
         if needs.key or fit(needs, self._capabilities(), Holding(self._store)).ok:
             return None
         allowed = admit(self._node.authority, parcel, invocation.data, self._node.did, None)
+        permit_of(allowed, instruction, self._store, self._node.info)(instruction)
         limits = limits_of(invocation, self._limits(allowed))
         return self._contracting.begin(job, instruction, needs, limits)
 

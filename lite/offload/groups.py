@@ -7,7 +7,7 @@ somebody wants them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from lite.capabilities.sizes import needs_of
@@ -65,13 +65,18 @@ class Group:
 
 @frozen
 class _Run:
-    """A run, as far as a group has to know it."""
+    """A run, as far as a group has to know it.
+
+    Attributes:
+        rows: by position. behind: pure steps that wait, by the instructions that they await.
+    """
 
     row: RunRow
     defaults: Mapping[str, Any] | None
     limits: Limits
     rows: Mapping[int, StepRow]
     private: bool = field(default=False)
+    behind: Mapping[CID, tuple[StepRow, ...]] = field(default_factory=dict)
 
 
 class Runs:
@@ -126,7 +131,20 @@ def _run_of(store: Store, id: str, base: Limits) -> _Run:
     workflow = Workflow.parse(store.blocks.get(row.workflow))
     private = is_private(workflow.meta) or bool(row.options.get("private"))
     rows = {one.position: one for one in store.runs.steps(id)}
-    return _Run(row, workflow.defaults, limits_of_run(row, base), rows, private)
+    behind = _behind(store, rows.values())
+    return _Run(row, workflow.defaults, limits_of_run(row, base), rows, private, behind)
+
+
+def _behind(store: Store, rows: Iterable[StepRow]) -> dict[CID, tuple[StepRow, ...]]:
+    found: dict[CID, tuple[StepRow, ...]] = {}
+    for row in rows:
+        if row.state != "waiting" or row.level != "pure":
+            continue
+        instruction = store.instructions.get(row.instruction)
+        awaits = [] if instruction is None else instruction.awaits()
+        for cid in {store.instructions.canonical(wait.instruction) for wait in awaits}:
+            found[cid] = (*found.get(cid, ()), row)
+    return found
 
 
 def _limits(row: StepRow, run: _Run) -> Limits:
@@ -137,27 +155,20 @@ def _with_dependants(store: Store, lead: Member, run: _Run) -> tuple[Member, ...
     members = [lead]
     names = {lead.row.instruction: lead.instruction.cid}
     awaited: set[CID] = set()
-    receipts = {
-        one.instruction: one.receipt for one in run.rows.values() if one.state in END_STATES
-    }
-    rows = run.rows.values()
-    waiting = [row for row in rows if row.state == "waiting" and row.level == "pure"]
-    grown = True
-    while grown:
-        grown = False
-        for row in list(waiting):
-            if len(members) == MEMBERS_MAX:
-                break
-            found = _dependant(store, row, names, receipts)
-            if found is None or is_private(row.meta):
-                continue
-            instruction, wants = found
-            waiting.remove(row)
-            needs = needs_of(store, instruction, row.meta, run.defaults)
-            members.append(Member(row, None, instruction, needs, _limits(row, run)))
-            names[row.instruction] = instruction.cid
-            awaited |= wants
-            grown = True
+    settled = (one for one in run.rows.values() if one.state in END_STATES)
+    receipts = {one.instruction: one.receipt for one in settled}
+    todo = list(run.behind.get(lead.row.instruction, ()))
+    while todo and len(members) < MEMBERS_MAX:
+        row = todo.pop(0)
+        found = None if is_private(row.meta) else _dependant(store, row, names, receipts)
+        if found is None:
+            continue  # it comes again behind the last one that it awaits
+        instruction, wants = found
+        needs = needs_of(store, instruction, row.meta, run.defaults)
+        members.append(Member(row, None, instruction, needs, _limits(row, run)))
+        names[row.instruction] = instruction.cid
+        awaited |= wants
+        todo += run.behind.get(row.instruction, ())
     return tuple(
         Member(one.row, one.item, one.instruction, one.needs, one.limits, not is_awaited)
         for one in members

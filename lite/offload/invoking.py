@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
+from lite import keys
 from lite.authority import Authority
 from lite.clock import Clock
 from lite.errors import IpvmError
@@ -26,8 +26,6 @@ from lite.ucan.delegation import Delegation
 from lite.ucan.invocation import Invocation
 
 __all__ = ["Cargo", "Rights", "command_of", "pack"]
-
-SALT_BYTES: Final = 6
 
 
 @frozen
@@ -126,28 +124,44 @@ def pack(
         number = along_from - len(along)
         if member.item is None:
             along[number] = _wish(member, item)
-        jobs.append(
-            Job(
-                invocation.cid,
-                number if member.item is None else member.item.id,
-                provider,
-                invocation.data,
-                member.instruction.cid,
-                cargo,
-                None if given is None else given.delegation,
-                member.final,
-                ranked.reason,
-                "sent",
-                False,
-                until,
-                "",
-                "",
-                None,
-                now,
-                None,
-            )
-        )
+        else:
+            number = member.item.id
+        to = (provider, None if given is None else given.delegation, ranked.reason, until, now)
+        jobs.append(_job(member, number, invocation, cargo, *to))
     return Cargo(provider, tuple(jobs), along, given, tuple(tokens.values()))
+
+
+def _job(
+    member: Member,
+    number: int,
+    invocation: Invocation,
+    cargo: CID,
+    provider: str,
+    given: CID | None,
+    choice: str,
+    until: int,
+    now: int,
+) -> Job:
+    """A job as it is written down before it leaves."""
+    return Job(
+        invocation.cid,
+        item=number,
+        provider=provider,
+        token=invocation.data,
+        instruction=member.instruction.cid,
+        cargo=cargo,
+        grant=given,
+        final=member.final,
+        choice=choice,
+        state="sent",
+        begun=False,
+        lease_until=until,
+        code="",
+        message="",
+        receipt=None,
+        sent_at=now,
+        ended_at=None,
+    )
 
 
 class NoChain(IpvmError):
@@ -188,7 +202,7 @@ def _invocation(
         expires_at=until,
         proofs=[link.cid for link in chain],
         issued_at=now,
-        meta={"needs": member.needs.value(), "salt": os.urandom(SALT_BYTES)},
+        meta={"needs": member.needs.value(), "salt": keys.random_nonce()},
         nonce=nonce or nonce_for(instruction),
     )
     return invocation, chain

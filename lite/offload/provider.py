@@ -31,7 +31,6 @@ from lite.offload.ends import Ends
 from lite.offload.news import News
 from lite.offload.offers import Offers
 from lite.offload.results import Results
-from lite.offload.supplying import supply
 from lite.offload.turns import Turns
 from lite.offload.wire import Job
 from lite.parcel import Parcel
@@ -187,8 +186,7 @@ class Provider:
         at_once = await self.in_pool(lambda: [job for job in new if self._doing.knows(job)])
         for job in new:
             self._taken(job, waits=job not in at_once)
-        for job in at_once:
-            await self._work(job, self._pool)
+        await asyncio.gather(*(self._work(job, self._pool) for job in at_once))
         self._pump()
         if not at_once:
             return jobs
@@ -220,14 +218,12 @@ class Provider:
         numbers = sorted(self._lacking.get(did, ()))
         jobs = [self._open[number] for number in numbers if number in self._open]
         most = self.node.config["peers.fetch_bytes"]
-
-        def work() -> list[CID]:
-            roots = [root for job in jobs for root in self._doing.roots_of(job)]
-            return supply(self.node.store, roots, data, most)
-
-        lacking = await self.in_pool(work)
-        if jobs and not lacking:
-            self._go_on_with(did)
+        work = partial(self._doing.supplied, jobs, data, most)
+        lacking, whole = await self.in_pool(work)
+        for job in whole:
+            self._lacking[did].discard(job.number)
+            self._turns.add(job.party, job.number)
+        self._pump()
         return lacking
 
     async def over(self, invocation: CID, within_s: float) -> StoredJob | None:

@@ -305,6 +305,17 @@ class Drive:
             self.progress.again(position)
         return bool(queued)
 
+    def leave_away(self) -> None:
+        """Do not try steps that other nodes have."""
+        placing = self.attempts.placing
+        pause = placing.pause_ms
+        later = None if pause is None else int(self._clock.monotonic() * 1000) + pause
+        for entry in self.book.entries if placing.away else ():
+            item = placing.away.get(entry.row)
+            if item is not None and self.progress.state(entry.position) == "waiting":
+                self.progress.queue(entry.position, later)
+                self.reasons[entry.position] = ("", "", item.reason)
+
     # Ending.
 
     def finish(self, state: RunState) -> RunState:

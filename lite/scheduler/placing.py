@@ -63,6 +63,11 @@ class Placing:
         self._rules = rules
         self._deadline_at = deadline_at
 
+    @property
+    def pause_ms(self) -> int | None:
+        """Between two looks of a run that waits; None: it does not."""
+        return RETRY_BACKOFF_MS_MAX if self._rules.wait else None
+
     def open(self) -> None:
         """Take in where the steps of a run that goes on stand."""
         self.waits = bool(self._store.outbox.of_run(self._run))

@@ -421,5 +421,7 @@ class Outbox:
 
     def end_grants(self) -> None:
         """Forget those that have ended, and those whose jobs are over."""
+        if self._database.row(sql.GRANTS_ANY) is None:
+            return
         with self._database.write(durable=False) as transaction:
             transaction.execute(sql.GRANTS_OVER, (self._clock.now(),))

@@ -134,6 +134,7 @@ INSERT OR IGNORE INTO grants (delegation, audience, until, roots, token, secret)
 """
 GRANT = "SELECT token FROM grants WHERE delegation = ?"
 GRANTS_TO = "SELECT delegation, roots, secret FROM grants WHERE audience = ? AND until >= ?"
+GRANTS_ANY = "SELECT 1 FROM grants LIMIT 1"
 GRANTS_OVER = """
 DELETE FROM grants WHERE until < ? OR NOT EXISTS (SELECT 1 FROM outbox_jobs AS j
     WHERE j.grant_cid = grants.delegation AND j.state IN ('sent', 'accepted'))

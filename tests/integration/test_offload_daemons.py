@@ -21,6 +21,7 @@ from tests.offload_support import (
     WORK,
     begin,
     done,
+    either,
     enable,
     far_step,
     jobs,
@@ -198,3 +199,36 @@ def test_a_link_that_is_cut_at_any_byte_costs_nothing_but_time(
             assert (ended["state"], values(ended, ["two"])) == ("done", [number + 1002])
     made = [receipt.instruction for receipt in own_receipts(gpu)]
     assert len(made) == len(set(made)) == 2 * rounds
+
+
+def test_two_providers_confirm_what_one_of_them_says(
+    room: Callable[..., list[Home]], tmp_path: Path
+) -> None:
+    phone, one, two = room("phone", "one", "two")
+    for provider in (one, two):
+        enable(provider, phone)
+    step = far_step(one, "add", 20, 22) | {"requires": either(one, two)}
+    run = begin(phone, write(tmp_path, "sure", {"sure": step}), "--confirm", "2")
+    assert values(done(phone, run), ["sure"]) == [42]
+    assert {job.provider for job in jobs(phone)} == {one.did, two.did}
+    assert [job.state for job in jobs(phone)] == ["done", "done"]
+
+
+def test_a_provider_that_dies_is_followed_by_the_next_after_its_lease(
+    room: Callable[..., list[Home]], tmp_path: Path
+) -> None:
+    phone, one, two = room("phone", "one", "two", run=False)
+    ipvm(phone.path, "config", "set", "queue.lease", "1s")
+    start([phone, one, two])
+    for provider in (one, two):
+        enable(provider, phone, "--fuel", "100G", "--time", "60s")
+    step = far_step(one, "work", 3 * ROUNDS, 5, limits={"time": "8s"})
+    run = begin(phone, write(tmp_path, "late", {"late": step | {"requires": either(one, two)}}))
+    until(lambda: [item.state for item in queue(phone)] == ["accepted"])
+    (first,) = jobs(phone)
+    victim = one if first.provider == one.did else two
+    victim.end()
+    assert values(done(phone, run, 60), ["late"]) == [5]
+    states = {job.provider: job.state for job in jobs(phone)}
+    assert states.pop(victim.did) == "lost"
+    assert list(states.values()) == ["done"]

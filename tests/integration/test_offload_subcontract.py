@@ -5,11 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from lite.ipld.cid import CID
+from lite.model.instruction import wasm
 from lite.model.receipt import Receipt
+from lite.needs.requirements import GpuNeed, Requirements
+from lite.offload.doing import NEEDS
+from lite.offload.terms import KEY
 from lite.store import Store
+from lite.ucan.delegation import Delegation
+from sync.peers import RUN
 from tests.daemon_support import ipvm
+from tests.guests import ADD
 from tests.meeting_support import Home, homes, start
 from tests.offload_support import WORK, begin, done, enable, jobs, values, write
+from tests.peering_support import PeerNode
+from tests.provider_support import ProviderNode, client, dealing, ended, signed
 from tests.waiting_support import until
 from tests.wat_guests import wat
 
@@ -19,8 +31,6 @@ FAST: dict[str, Any] = {"affinity": {"tag": "fast"}}
 def of_run(home: Home, run: dict[str, Any]) -> Receipt:
     (step,) = run["steps"]
     with Store.open(home.path, durability="normal") as store:
-        from lite.ipld.cid import CID
-
         found = store.receipts.get(CID.parse(step["receipt"]))
     assert found is not None
     return found
@@ -51,7 +61,37 @@ def test_a_job_is_passed_on_and_the_receipt_names_who_did_it(tmp_path: Path) -> 
         assert sent.provider == laptop.did
 
 
-def test_without_leave_nothing_is_passed_on(tmp_path: Path) -> None:
+def test_policies_are_asked_about_the_function_that_is_meant_before_it_is_passed_on(
+    tmp_path: Path,
+) -> None:
+    async def story(pi: ProviderNode, phone: PeerNode) -> None:
+        grant = Delegation.issue(
+            pi.key,
+            audience=phone.did,
+            subject=pi.did,
+            command="/wasm/run",
+            expires_at=None,
+            policy=[["!=", ".input.func", "add"]],
+            meta={KEY: {"subcontract": True}},
+        )
+        pi.peering.book.trust(phone.did, (RUN,), "phone")
+        pi.peering.poke()
+        needs = {NEEDS: Requirements(ops=("wasm/run",), gpu=GpuNeed()).value()}
+        job = wasm(pi.node.add(ADD), "ADD", 2, 40)
+        async with client(phone, pi) as wire:
+            asked = signed(phone, pi, job, [grant.cid], meta=needs)
+            (sent,) = await wire.send([asked.data, grant.data])
+            assert sent.state == "queued"
+            (over,) = await ended(wire, asked.cid)
+        assert (over.state, over.code, over.begun) == ("refused", "ucan-policy", False)
+        assert pi.node.store.runs.list() == []
+
+    dealing(story, tmp_path, "phone", **{"provider.subcontract": True})
+
+
+def test_without_leave_nothing_is_passed_on(tmp_path: Path, full: bool) -> None:
+    if not full:
+        pytest.skip("three more daemons: runs with --full")
     with homes(tmp_path, wat(WORK), "phone", "laptop", "gpu") as (phone, laptop, gpu):
         ipvm(gpu.path, "config", "set", "node.tags", "fast")
         ipvm(laptop.path, "config", "set", "provider.subcontract", "true")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lite.errors import CodecError
@@ -55,6 +55,7 @@ outputs = st.builds(Output, numbers, st.binary(max_size=50))
 SINGLE = [(Account, accounts), (Denied, denials), (Output, outputs), (Job, jobs), (Job, ended)]
 
 
+@settings(max_examples=30)
 @given(st.lists(asks, min_size=1, max_size=3))
 def test_asks_come_back_as_they_went(some: list[Ask]) -> None:
     assert wire.read_asks(wire.write(some)) == some

@@ -1,0 +1,78 @@
+"""Bids as a customer weighs them, and what of it goes together in one container."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+
+from lite.frozen import replace
+from lite.ipld.cid import CID
+from lite.needs.bids import Bid
+from lite.needs.capabilities import Capabilities, Gpu
+from lite.needs.choice import Choice, Wish, choose
+from lite.needs.requirements import Requirements
+from lite.offload import wire
+from lite.offload.clerk import Plan
+from lite.offload.groups import Group
+from lite.offload.invoking import Cargo
+
+__all__ = ["chosen", "loads", "of", "whys"]
+
+CARGO_BYTES_MAX: Final = 3 * 1024 * 1024
+
+
+def of(some: list[Bid | wire.NoBid] | str, ins: CID) -> list[Bid | wire.NoBid]:
+    """What a provider said about one step; nothing where it said why it says nothing."""
+    return [] if isinstance(some, str) else [one for one in some if one.instruction == ins]
+
+
+def whys(did: str, some: Collection[Bid | wire.NoBid]) -> list[str]:
+    """Why a provider does not bid, for people."""
+    return [f"{did}: {one.message}" for one in some if isinstance(one, wire.NoBid)]
+
+
+def chosen(
+    plan: Plan, bids: Sequence[Bid], known: Mapping[str, Capabilities], now: int
+) -> tuple[Plan, Choice]:
+    """The bids in the order in which to take them; without what goes along where nobody takes
+    that."""
+    lead = plan.group.lead
+    has = {bid.provider: known.get(bid.provider) or _claimed(bid, lead.needs) for bid in bids}
+    choice = choose(bids, Wish(lead.instruction.cid, lead.needs, plan.along), has, {}, now)
+    if choice.ranked or not plan.along:
+        return plan, choice
+    alone = replace(plan, group=Group((lead,)))
+    return alone, choose(bids, Wish(lead.instruction.cid, lead.needs), has, {}, now)
+
+
+def _claimed(bid: Bid, needs: Requirements) -> Capabilities:
+    """What a provider says by a bid that it has, where it has published nothing: what the step
+    needs of a machine. Its tags are not known."""
+    gpus: tuple[Gpu, ...] = ()
+    if needs.gpu is not None:
+        gpu = Gpu(needs.gpu.kind or "gpu", needs.gpu.kind or "gpu", needs.gpu.memory_bytes or None)
+        gpus = (gpu,) * needs.gpu.count
+    return Capabilities(
+        bid.provider,
+        arch=needs.arch,
+        cores=max(1, needs.cores),
+        memory_bytes=needs.memory_bytes,
+        disk_bytes=needs.disk_bytes,
+        gpus=gpus,
+        engine=needs.engine,
+        ops=needs.ops,
+    )
+
+
+def loads(cargos: Sequence[Cargo]) -> list[list[Cargo]]:
+    """Cargos that fit into one container each."""
+    found: list[list[Cargo]] = []
+    jobs = size = 0
+    for cargo in cargos:
+        more = sum(len(job.token) for job in cargo.jobs) + sum(map(len, cargo.tokens))
+        if not found or jobs + len(cargo.jobs) > wire.JOBS_MAX or size + more > CARGO_BYTES_MAX:
+            found.append([])
+            jobs = size = 0
+        found[-1].append(cargo)
+        jobs, size = jobs + len(cargo.jobs), size + more
+    return found

@@ -1,0 +1,158 @@
+"""The dispatcher with peers that a test plays: results that do not come, or are others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from lite.config import Config
+from lite.frozen import replace
+from lite.ipld.block import Block
+from lite.ipld.cid import DAG_CBOR
+from lite.limits import Limits
+from lite.model.result import Result
+from lite.model.workflow import Workflow
+from lite.offload import wire
+from lite.offload.clerk import Wanted
+from lite.offload.dispatch import Dispatcher
+from lite.peering.values import Fetched
+from lite.store import Store
+from tests.clerk_support import Shop
+from tests.outbox_support import OTHER_KEY, Far, needing
+from tests.scheduler_support import do
+from tests.store_support import KEY, FakeClock
+
+HEAVY = do("pure", value=1)
+BIG = Block.make(b"\x83\x01\x02\x03", DAG_CBOR)
+DID = OTHER_KEY.did
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    clock = FakeClock()
+    lab = Far(tmp_path / "home", clock)
+    yield Shop(lab, clock)
+    lab.close()
+
+
+def fetching(shop: Shop, home: Path, fetch: Callable[..., Fetched]) -> Dispatcher:
+    """A dispatcher whose peers give what a function says."""
+
+    async def fetched(cids: Any, **_asked: Any) -> Fetched:
+        return fetch(cids)
+
+    config = Config.defaults(home)
+    peering: Any = SimpleNamespace(fetch=fetched, gateway=lambda did: None)
+    lab = shop.lab
+    node: Any = SimpleNamespace(key=KEY, clock=shop.clock, config=config, executor=lab.executor)
+
+    async def resume(run: str) -> None:
+        raise AssertionError(run)
+
+    store = Store.open(lab.store.home, clock=shop.clock)
+    return Dispatcher(node, store, peering, tell=lambda *_a, **_b: None, resume=resume)
+
+
+def wanted(shop: Shop) -> Wanted:
+    """An answer whose value is a block that is not here."""
+    shop.queue(Workflow(heavy=needing(HEAVY)))
+    (job,) = shop.send()
+    receipt = shop.receipt(job, out=Result.of_ok(BIG.cid), linked="dag-cbor")
+    found = shop.hear(job, receipt)
+    assert isinstance(found, Wanted)
+    return found
+
+
+@pytest.mark.parametrize(
+    "told, code",
+    [
+        (Fetched((), (BIG.cid,), 0, f"{DID} sent what it should not: other bytes"), "wrong-block"),
+        (Fetched((), (BIG.cid,), 0, "it does not give it", frozenset({DID})), "no-block"),
+    ],
+)
+def test_a_value_that_is_not_what_the_receipt_says_sends_the_step_on(
+    shop: Shop, tmp_path: Path, told: Fetched, code: str
+) -> None:
+    answer = wanted(shop)
+
+    async def story() -> None:
+        dispatcher = fetching(shop, tmp_path, lambda _cids: told)
+        await dispatcher._fetch(DID, answer)
+        await dispatcher.stop()
+        dispatcher._store.close()
+
+    asyncio.run(story())
+    outbox = shop.lab.store.outbox
+    assert outbox.refusals() == {DID: {code: 1}}
+    assert [item.state for item in outbox.newest()] == ["queued"]
+    assert not shop.lab.store.receipts.has(answer.receipt.cid)
+
+
+@pytest.mark.parametrize("over", [False, True])
+def test_a_value_comes_with_its_receipt_unless_it_is_over_the_bound(
+    shop: Shop, tmp_path: Path, over: bool
+) -> None:
+    answer = wanted(shop)
+
+    def give(cids: Any) -> Fetched:
+        if over:
+            return Fetched((), tuple(cids), 0, "it is larger than may be taken", over=True)
+        shop.lab.store.blocks.put_many([BIG])
+        return Fetched(tuple(cids), (), 4)
+
+    async def story() -> None:
+        dispatcher = fetching(shop, tmp_path, give)
+        await dispatcher._fetch(DID, answer)
+        await dispatcher.stop()
+        dispatcher._store.close()
+
+    asyncio.run(story())
+    (item,) = shop.lab.store.outbox.newest()
+    assert (item.state, item.receipt) == ("done", answer.receipt.cid)
+    assert shop.lab.store.blocks.has(BIG.cid) is not over
+
+
+def test_a_step_whose_answer_is_known_by_now_is_not_offered(shop: Shop, tmp_path: Path) -> None:
+    shop.queue(Workflow(heavy=needing(HEAVY)))
+    shop.lab.executor.run(HEAVY, Limits())
+
+    async def story() -> None:
+        dispatcher = fetching(shop, tmp_path, lambda _cids: Fetched((), (), 0))
+        assert dispatcher._clerk.plans(10) == []
+        assert dispatcher._clerk.freed == {shop.lab.store.runs.list()[0].id}
+        await dispatcher.stop()
+        dispatcher._store.close()
+
+    asyncio.run(story())
+    assert shop.queue(Workflow(heavy=needing(HEAVY))).step("heavy").state == "cached"
+
+
+def test_without_peers_the_reason_says_so(shop: Shop, tmp_path: Path) -> None:
+    shop.queue(Workflow(heavy=needing(HEAVY)))
+    shop.clerk.alone()
+    (item,) = shop.lab.store.outbox.newest()
+    assert item.note == "this node works without peers (--offline)"
+
+
+def test_a_link_that_is_lost_meanwhile_keeps_the_job(shop: Shop, tmp_path: Path) -> None:
+    answer = wanted(shop)
+
+    async def story() -> None:
+        lost = Fetched((), (BIG.cid,), 0, "no peer can be reached")
+        dispatcher = fetching(shop, tmp_path, lambda _cids: lost)
+        await dispatcher._heard(DID, wire.Job(answer.job.invocation, "running", 6, 0))
+        await dispatcher._heard(DID, replace(answer.told, seq=7))
+        await asyncio.gather(*dispatcher._fetching[DID])
+        await dispatcher._heard(DID, wire.Job(BIG.cid, "running", 8, 0))
+        assert await dispatcher._acknowledge(DID) == 6  # so that the answer is told again
+        await dispatcher.stop()
+        dispatcher._store.close()
+
+    asyncio.run(story())
+    assert shop.lab.store.outbox.refusals() == {}
+    assert shop.job(answer.job).is_pending
