@@ -6,21 +6,31 @@ or dag-json block for its value; the parameter's type decides what the guest get
 
 from __future__ import annotations
 
+import errno
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from lite.engine.base import GuestFailure
 from lite.engine.job import Content
-from lite.errors import LimitError, NotFoundError
+from lite.errors import NotFoundError, StoreError, StoreFull
 from lite.ipld import dag_cbor, unixfs
 from lite.ipld.block import Block
 from lite.ipld.cid import CID, DAG_CBOR, DAG_JSON, IDENTITY, RAW
-from lite.limits import CONTENT_LINKS_MAX, CONTENT_MEMORY_BYTES_MAX
+from lite.limits import (
+    CONTENT_BYTES_MAX,
+    CONTENT_LINKS_MAX,
+    CONTENT_MEMORY_BYTES_MAX,
+    CONTENT_VALUES_BYTES_MAX,
+    Limits,
+)
+from lite.model.instruction import WASM_RUN, Instruction
 from lite.model.promise import Await
 from lite.model.receipt import Receipt
 from lite.model.result import Result
 from lite.ops.base import Ready
 from lite.store import Store
+from lite.store.faults import check_room
 
 __all__ = ["Content", "Links", "StoreFiles", "as_file", "whole_result"]
 
@@ -59,6 +69,10 @@ class Links:
         self._folder: Path | None = None
         self._scratch = ExitStack()
         self._memory_bytes_left = CONTENT_MEMORY_BYTES_MAX
+        self._value_bytes_left = CONTENT_VALUES_BYTES_MAX
+        self._file_bytes_left = CONTENT_BYTES_MAX
+        self._guest_bytes_left: int | None = None
+        self._streamed: Any = None
 
     def __enter__(self) -> Links:
         return self
@@ -70,24 +84,32 @@ class Links:
         self._scratch.close()
         self._folder = None
 
-    def content(self, value: Any, *, skip_absent: bool = False) -> dict[CID, Content]:
-        """Content of every link in `value`, and in the values that those links stand for.
+    def content(
+        self, instruction: Instruction, limits: Limits, *, skip_absent: bool = False
+    ) -> dict[CID, Content]:
+        """Content of every link in an input, and in the values that those links stand for. A file
+        is looked at by the size that it declares before anything of it is read.
 
         Args:
+            limits: arguments of a guest with more bytes than its memory are not read ("large").
             skip_absent: leave out what is not here (Homestar passes such links on as text).
 
         Raises:
             NotFoundError: a block is not in the store.
-            LimitError: more than `CONTENT_LINKS_MAX` links.
+            GuestFailure: `bad-argument`, for more links or bytes than one run may reach.
+            StoreFull, StoreError: a temporary file cannot be made.
         """
+        if instruction.op == WASM_RUN:
+            self._guest_bytes_left = limits.memory_bytes
+            self._streamed = instruction.input.get("stdin")
         found: dict[CID, Content] = {}
-        todo = list(dag_cbor.links(value))
+        todo = list(dag_cbor.links(instruction.input))
         while todo:
             cid = todo.pop()
             if cid in found:
                 continue
             if len(found) == CONTENT_LINKS_MAX:
-                raise LimitError(f"the input reaches more than {CONTENT_LINKS_MAX} links")
+                raise _too_much(f"more than {CONTENT_LINKS_MAX} links")
             try:
                 found[cid] = here = self._one(cid)
             except NotFoundError:
@@ -103,31 +125,61 @@ class Links:
         return cid.codec == DAG_CBOR and self._receipts.has(cid)
 
     def _one(self, cid: CID) -> Content:
-        if cid.codec == DAG_CBOR:
-            try:
-                return Content("value", self._get(cid))
-            except NotFoundError:
-                receipt = self._receipts.get(cid)
-                if receipt is None:
-                    raise
-                return Content("value", receipt.data)
-        if cid.codec == DAG_JSON:
-            from lite.ipld import dag_json
-
-            return Content("value", dag_cbor.encode(dag_json.decode(self._get(cid))))
+        if cid.codec in (DAG_CBOR, DAG_JSON):
+            data = self._value(cid)
+            self._value_bytes_left -= len(data)
+            if self._value_bytes_left < 0:
+                raise _too_much(f"values of more than {CONTENT_VALUES_BYTES_MAX} bytes together")
+            return Content("value", data)
         size = self._files.size(cid)
+        if self._guest_bytes_left is not None and cid != self._streamed:
+            if size > self._guest_bytes_left:
+                return Content("large", b"")
+            self._guest_bytes_left -= size
+        self._file_bytes_left -= size
+        if self._file_bytes_left < 0:
+            raise _too_much(f"files of more than {CONTENT_BYTES_MAX} bytes together")
         if size <= self._memory_bytes_left:
             self._memory_bytes_left -= size
             return Content("file", self._files.read(cid))
-        if self._folder is None:
-            from lite.ops.scratch import scratch_folder
+        return Content("file", self._copied(cid, size))
 
-            self._folder = Path(self._scratch.enter_context(scratch_folder("ipvm-input-")))
-        path = self._folder / str(cid)
-        with path.open("xb") as out:
-            for chunk in unixfs.read_file(cid, self._get):
-                out.write(chunk)
-        return Content("file", path)
+    def _value(self, cid: CID) -> bytes:
+        if cid.codec == DAG_JSON:
+            from lite.ipld import dag_json
+
+            return dag_cbor.encode(dag_json.decode(self._get(cid)))
+        try:
+            return self._get(cid)
+        except NotFoundError:
+            receipt = self._receipts.get(cid)
+            if receipt is None:
+                raise
+            return receipt.data
+
+    def _copied(self, cid: CID, size: int) -> Path:
+        """A file in the folder for temporary files."""
+        from lite.ops.scratch import scratch_folder
+
+        try:
+            if self._folder is None:
+                self._folder = Path(self._scratch.enter_context(scratch_folder("ipvm-input-")))
+            path = self._folder / str(cid)
+            check_room(path, size)
+            with path.open("xb") as out:
+                for chunk in unixfs.read_file(cid, self._get):
+                    out.write(chunk)
+        except OSError as fault:
+            kind = StoreFull if fault.errno in (errno.ENOSPC, errno.EDQUOT) else StoreError
+            raise kind(
+                f"a temporary file for {size} bytes of input cannot be written: {fault.strerror}",
+                hint="Let the variable TMPDIR name a folder with room.",
+            ) from fault
+        return path
+
+
+def _too_much(what: str) -> GuestFailure:
+    return GuestFailure("bad-argument", f"the input links to {what}, and no run takes that")
 
 
 def as_file(store: Store, rsc: str | Await, values: dict[Await, Any]) -> None:

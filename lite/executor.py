@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from lite.clock import Clock
 from lite.content import Links, StoreFiles, as_file, whole_result
-from lite.engine.base import Outcome
-from lite.engine.job import UNRESOLVED
+from lite.engine.base import GuestFailure, Outcome
+from lite.engine.job import UNRESOLVED, failed
 from lite.errors import NotFoundError, QueuedError, UsageError
 from lite.frozen import replace
 from lite.ipld.block import Block
@@ -30,7 +30,7 @@ from lite.model.promise import Await, BranchMismatch
 from lite.model.receipt import Receipt
 from lite.model.trust import TrustPolicy, said_pure
 from lite.ops.base import Level, Op, Ready
-from lite.outputs import effects_of, link_bytes, link_large, receipt_meta
+from lite.outputs import link_bytes, write_receipt
 from lite.settled import (
     NotHere,
     Reified,
@@ -79,6 +79,11 @@ class Executor:
         self._files = StoreFiles(store)
         self._nearby = nearby
 
+    @property
+    def did(self) -> str:
+        """Of the key that signs here."""
+        return self._key.did
+
     def lookup(
         self, cid: CID, limits: Limits, mode: str = "", policy: TrustPolicy | None = None
     ) -> Settled | None:
@@ -119,6 +124,8 @@ class Executor:
                 self._ready(op, reified.instruction, limits, mode, _UNWATCHED).close()
         except QueuedError as queued:
             return queued
+        except GuestFailure:
+            return None  # it would run, and end in an error receipt
         return None
 
     def run(
@@ -299,7 +306,11 @@ class Executor:
         self, instruction: Instruction, limits: Limits, mode: str, watch: Watch
     ) -> Outcome:
         op = self._op(instruction)
-        with self._ready(op, instruction, limits, mode, watch) as links:
+        try:
+            ready = self._ready(op, instruction, limits, mode, watch)
+        except GuestFailure as failure:
+            return failed(failure)
+        with ready as links:
             try:
                 outcome = op.run(links.ready)
             except NotFoundError as absent:
@@ -314,7 +325,7 @@ class Executor:
         """Everything an operation needs, or `QueuedError` naming what is missing."""
         links = Links(self._store, self._files)
         try:
-            content = links.content(instruction.input, skip_absent=mode == HOMESTAR)
+            content = links.content(instruction, limits, skip_absent=mode == HOMESTAR)
             links.ready = Ready(
                 instruction,
                 content,
@@ -420,22 +431,19 @@ class Executor:
             private: it is secret, whatever it was made from.
             kept: the instruction as it was asked is in the store, with its names.
         """
-        outcome, effects = effects_of(outcome)
-        linked, ready = link_large(outcome), reified.instruction
-        receipt = Receipt.issue(
+        written = write_receipt(
             self._key,
-            ready,
-            linked.out,
-            linked=linked.kind,
-            meta=receipt_meta(ready, outcome, linked, limits, self.level_of(ready)),
+            reified.instruction,
+            outcome,
+            limits,
+            self.level_of(reified.instruction),
             mode=mode,
-            fork=[instruction.cid for instruction in effects.fork],
-            join=None if effects.join is None else effects.join.cid,
             now=self._clock.now(),
             invocation=None if warrant is None else warrant.invocation,
             ran=None if warrant is None else warrant.ran,
         )
-        asked_for = [Block.make(one.data, DAG_CBOR) for one in effects.all]
+        receipt, linked = written.receipt, written.linked
+        asked_for = [Block.make(one.data, DAG_CBOR) for one in written.effects.all]
         blocks = [*linked.blocks, *asked_for] if asked_for else linked.blocks
         secret = private or self.is_secret(reified)
         finished = finished_of(

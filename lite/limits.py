@@ -35,7 +35,9 @@ TIME_MAX_S = 2**53 - 1
 
 # Content handles: what one run may reach through links, and what of it stays in memory.
 CONTENT_LINKS_MAX = 10_000
-CONTENT_MEMORY_BYTES_MAX = 64 * MIB
+CONTENT_BYTES_MAX = 4 * GIB  # of files, by the sizes that they declare: they are copied out
+CONTENT_VALUES_BYTES_MAX = 64 * MIB  # of values, which stay in memory
+CONTENT_MEMORY_BYTES_MAX = 8 * MIB  # of files; what does not fit goes through temporary files
 PROVENANCE_DEPTH_MAX = 64  # steps from a value back towards its inputs, or from one to what uses it
 PROVENANCE_NODES_MAX = 10_000  # in a tree back towards the inputs
 DESCENDANTS_MAX = 1_000  # in a tree of what was computed from something
@@ -43,6 +45,7 @@ ANCESTORS_MAX = 10_000  # instructions that one may depend on through awaits, lo
 
 # Runs of workflows.
 EFFECTS_MAX = 1_000  # steps that the results of others may add to one run
+EFFECTS_PER_RESULT_MAX = 200  # of one result: their links always fit into its receipt
 EFFECTS_DEPTH_MAX = 16  # results that asked for a step because a result asked for them
 BATCH_MAX = 64  # finished steps that are written at once
 BATCH_WAIT_MS = 5  # how long a finished step waits for others while there is more to run

@@ -9,23 +9,29 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from lite.engine.base import Outcome
 from lite.engine.spool import Spooled
-from lite.errors import LimitError, UsageError
+from lite.errors import CodecError, LimitError, UsageError
 from lite.frozen import field, frozen, replace
 from lite.ipld import dag_cbor, unixfs
 from lite.ipld.block import Block
 from lite.ipld.cid import CID, DAG_CBOR
-from lite.limits import BLOCK_BYTES_MAX, INLINE_BYTES_MAX, Limits
+from lite.keys import Key
+from lite.limits import BLOCK_BYTES_MAX, INLINE_BYTES_MAX, NESTING_MAX, Limits
 from lite.model.effects import BAD_EFFECTS, Effects
 from lite.model.instruction import WASM_RUN, Instruction
+from lite.model.receipt import Receipt
 from lite.model.result import Result
 
 LinkKind = Literal["file", "dag-cbor"]
 FUNC_CHARS_MAX = 256  # of a function's name in a receipt's meta
 TRACE_INLINE_BYTES_MAX = 1024  # leaves room for the rest of a token
+MESSAGE_CHARS_MAX = 1024  # of an error that cannot be kept as it is
+BAD_RESULT: Final = "bad-result"
+"""The error code of a result that an operation gave and that is no value of the data model."""
+_AROUND: Final = 5  # lists and maps that a receipt puts around a result
 
 
 @frozen
@@ -47,6 +53,58 @@ class Linked:
     trace: Any = None
     blocks: list[Block] = field(default_factory=list)
     more: Iterable[Block] = ()
+
+
+@frozen
+class Written:
+    """The receipt of an outcome, and what is kept with it."""
+
+    receipt: Receipt
+    linked: Linked
+    effects: Effects
+
+
+def write_receipt(
+    key: Key,
+    instruction: Instruction,
+    outcome: Outcome,
+    limits: Limits,
+    level: str | None,
+    *,
+    mode: str,
+    now: int,
+    invocation: CID | None = None,
+    ran: CID | None = None,
+) -> Written:
+    """Sign what came of an instruction, awaits filled in. What no receipt can hold of a result, an
+    error in it, so that there is one of everything that ended.
+
+    Args:
+        level, now, invocation, ran: as for `receipt_meta` and `Receipt.issue`.
+    """
+
+    def write(outcome: Outcome) -> Written:
+        outcome, effects = effects_of(outcome)
+        linked = link_large(outcome)
+        receipt = Receipt.issue(
+            key,
+            instruction,
+            linked.out,
+            linked=linked.kind,
+            meta=receipt_meta(instruction, outcome, linked, limits, level),
+            mode=mode,
+            fork=[one.cid for one in effects.fork],
+            join=None if effects.join is None else effects.join.cid,
+            now=now,
+            invocation=invocation,
+            ran=ran,
+        )
+        return Written(receipt, linked, effects)
+
+    try:
+        return write(outcome)
+    except (LimitError, CodecError) as fault:  # what an operation says of itself, or all of it
+        return write(Outcome(error=_unsayable(fault)))
 
 
 class FileBlocks:
@@ -77,16 +135,27 @@ def link_large(outcome: Outcome) -> Linked:
         try:
             value, kind = link_value(_without_large_bytes(outcome, blocks), blocks)
             return Linked(Result.of_ok(value), kind, "", trace, blocks)
-        except LimitError as limit:
-            error: dict[str, Any] = {"code": "output-limit", "message": str(limit)}
+        except (LimitError, CodecError) as fault:
+            error = _unsayable(fault)
     else:
         error = outcome.error
     try:
         value, kind = link_value(error, blocks)
-    except LimitError:  # what came with the error is too large: keep what it says
-        told = {key: error[key] for key in ("code", "message") if key in error}
-        value, kind = link_value({**told, "truncated": True}, blocks)
+    except (LimitError, CodecError):  # what came with the error cannot be kept: what it says can
+        error = {key: _sayable(error[key]) for key in ("code", "message") if key in error}
+        value, kind = link_value({**error, "truncated": True}, blocks)
     return Linked(Result.of_error(value), kind, str(error.get("code", "")), trace, blocks)
+
+
+def _unsayable(fault: LimitError | CodecError) -> dict[str, Any]:
+    """The error of a result that no receipt can hold."""
+    if isinstance(fault, LimitError) or fault.rule == "nesting":
+        return {"code": "output-limit", "message": f"the result: {fault}"}
+    return {"code": BAD_RESULT, "message": f"the result: {fault}"}
+
+
+def _sayable(text: Any) -> str:
+    return str(text)[:MESSAGE_CHARS_MAX].encode(errors="backslashreplace").decode()
 
 
 def _without_large_bytes(outcome: Outcome, blocks: list[Block]) -> Any:
@@ -97,19 +166,24 @@ def _without_large_bytes(outcome: Outcome, blocks: list[Block]) -> Any:
     return link_bytes(outcome.ok, blocks) if made_here else outcome.ok
 
 
-def link_bytes(value: Any, blocks: list[Block]) -> Any:
+def link_bytes(value: Any, blocks: list[Block], depth: int = 0) -> Any:
     """`value` with every byte string that is too large for it replaced by a link to a file.
 
     An input follows the same constant as a result, so that the memo key does not depend on the way
     in which bytes came in.
+
+    Raises:
+        CodecError: it is nested too deep for the data model, counted from `depth`.
     """
     if isinstance(value, bytes):
         return link_value(value, blocks)[0]
+    if not isinstance(value, (dict, list)):
+        return value
+    if depth >= NESTING_MAX:
+        raise CodecError(f"nested deeper than {NESTING_MAX} levels", rule="nesting")
     if isinstance(value, dict):
-        return {key: link_bytes(item, blocks) for key, item in value.items()}
-    if isinstance(value, list):
-        return [link_bytes(item, blocks) for item in value]
-    return value
+        return {key: link_bytes(item, blocks, depth + 1) for key, item in value.items()}
+    return [link_bytes(item, blocks, depth + 1) for item in value]
 
 
 def link_value(value: Any, blocks: list[Block]) -> tuple[Any, LinkKind | None]:
@@ -117,17 +191,18 @@ def link_value(value: Any, blocks: list[Block]) -> tuple[Any, LinkKind | None]:
 
     Raises:
         LimitError: a value that is not bytes is larger than one block.
+        CodecError: it is no value of the IPLD data model, or nested too deep for a receipt.
     """
     if isinstance(value, bytes):
         if len(value) <= INLINE_BYTES_MAX and len(dag_cbor.encode(value)) <= INLINE_BYTES_MAX:
             return value, None
         return unixfs.write_file(io.BytesIO(value), blocks.append), "file"
-    data = dag_cbor.encode(value)
+    data = dag_cbor.encode(value, depth=_AROUND)
     if len(data) <= INLINE_BYTES_MAX:
         return value, None
     if len(data) > BLOCK_BYTES_MAX:
         raise LimitError(
-            f"the result has {len(data)} bytes as one value; the limit is {BLOCK_BYTES_MAX}, "
+            f"{len(data)} bytes as one value; the limit is {BLOCK_BYTES_MAX}, "
             "and list<u8> results have no such limit"
         )
     block = Block.make(data, DAG_CBOR)
@@ -183,7 +258,8 @@ def effects_of(outcome: Outcome) -> tuple[Outcome, Effects]:
     if outcome.fx is None:
         return outcome, Effects()
     try:
-        return outcome, Effects.of(*outcome.fx)
-    except UsageError as fault:
+        fork, join = outcome.fx
+        return outcome, Effects.of(fork, join)
+    except (UsageError, TypeError, ValueError) as fault:  # of another form at all, by a plug-in
         error = {"code": BAD_EFFECTS, "message": str(fault)}
         return replace(outcome, ok=None, error=error, fx=None), Effects()

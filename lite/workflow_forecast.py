@@ -11,7 +11,7 @@ from lite.executor import Executor
 from lite.frozen import frozen, replace
 from lite.ipld.cid import CID
 from lite.limits import Limits
-from lite.model.effects import Effects
+from lite.model.effects import BAD_EFFECTS, Effects, Wanted
 from lite.model.graph import Graph
 from lite.model.instruction import Instruction
 from lite.model.limits_map import limits_from_meta
@@ -23,9 +23,12 @@ from lite.model.workflow import Step, Workflow
 from lite.once import is_once
 from lite.scheduler.before import Before
 from lite.scheduler.book import is_private
+from lite.scheduler.consent import is_of_others, needs_leave
 from lite.scheduler.drive import INHERITED
 from lite.scheduler.effects import beyond, labels
-from lite.scheduler.ended import NEEDS_FORCE
+from lite.scheduler.ended import EFFECTS_LOST, LOST, NEEDS_FORCE, OF_OTHERS
+from lite.scheduler.rules import FOR_OTHERS
+from lite.scheduler.state import END_STATES
 from lite.store import Store
 from lite.store.runs_rows import RunRow, StepRow
 
@@ -76,6 +79,8 @@ class Rules:
     force: bool = False
     tell: bool = False
     private: bool = False
+    redo: frozenset[str] = frozenset()
+    for_others: frozenset[str] = FOR_OTHERS
 
 
 class Look(Protocol):
@@ -138,11 +143,13 @@ class Forecaster:
         rows = [] if run is None else store.runs.steps(run.id)
         self._rows: dict[str, StepRow] = {row.label: row for row in rows}
         name = "" if run is None else run.id
-        self._before = Before(name, others, store, executor, redo=(), fresh=rules.fresh)
+        self._before = Before(name, others, store, executor, redo=rules.redo, fresh=rules.fresh)
         self._steps = {step.label: step for step in workflow}
         self._telling: Mapping[str, str] = {}
         self._added: list[Step] = []
         self._depth: dict[str, int] = {}
+        self._fresh: list[Step] = []
+        self._of_others: set[str] = set()
         self._kept: set[str] = set()
         self._receipts: dict[CID, Receipt] = {}
         self._found: dict[str, StepForecast] = {}
@@ -176,6 +183,7 @@ class Forecaster:
                 forecast = self._as_first(label)
             else:
                 forecast = self._one(step)
+            forecast = self._with_effects(step, forecast)
             self._found[label] = forecast
             if forecast.receipt is not None:
                 self._receipts[step.instruction.cid] = forecast.receipt
@@ -187,14 +195,19 @@ class Forecaster:
         if row is None or run is None:
             return None
         acts = self._graph.levels[label] == "mutation"
+        redone = label in self._rules.redo
         if row.state == "in-doubt" or (row.state == "running" and self._lost and acts):
-            return self._ended_meanwhile(label) or StepForecast(label, "in-doubt", row.reason)
+            doubt = StepForecast(label, "in-doubt", row.reason)
+            return None if redone else self._ended_meanwhile(label) or doubt
         receipt = None if row.receipt is None else self._store.receipts.get(row.receipt)
+        if receipt is None and acts and row.state in END_STATES:
+            doubt = StepForecast(label, "in-doubt", LOST)
+            return None if redone else self._ended_meanwhile(label) or doubt
         if receipt is None or any(e.label not in self._kept for e in self._graph.needs[label]):
             return None
         if row.state in ("done", "cached"):
             return StepForecast(label, "done", receipt=receipt)
-        if row.state == "failed" and (acts or run.state == "done"):
+        if row.state == "failed" and not redone and (acts or run.state == "done"):
             return StepForecast(label, "failed", receipt=receipt)
         return None
 
@@ -212,32 +225,45 @@ class Forecaster:
 
     def _follow(self) -> bool:
         """Take in the steps that known results ask for; whether there are any new ones."""
-        fresh: list[Step] = []
-        for label, forecast in self._found.items():
-            if forecast.receipt is None or label in self._graph.duplicates:
-                continue
-            for step in self._asked_by(label, forecast.receipt, len(self._added) + len(fresh)):
-                if step.label not in self._steps:
-                    fresh.append(step)
-                    self._steps[step.label] = step
-                    self._depth[step.label] = self._depth.get(label, 0) + 1
+        fresh, self._fresh = self._fresh, []
         self._added += fresh
+        self._steps |= {step.label: step for step in fresh}
         return bool(fresh)
 
-    def _asked_by(self, label: str, receipt: Receipt, added: int) -> list[Step]:
-        if not (receipt.fork or receipt.join) or f"{label}/1" in self._steps:
-            return []
-        forks = [self._store.instructions.get(cid) for cid in receipt.fork]
-        join = None if receipt.join is None else self._store.instructions.get(receipt.join)
-        if None in forks or (join is None and receipt.join is not None):
-            return []
-        effects = Effects(tuple(one for one in forks if one is not None), join)
-        if beyond(effects, self._depth.get(label, 0), added):
-            return []
-        meta = self._steps[label].meta
-        kept: dict[str, Any] = {key: meta[key] for key in INHERITED if key in meta}
-        named = zip(labels(label, effects), effects.all, strict=True)
-        return [Step(name, Task(one, kept, cause=receipt.cid)) for name, one in named]
+    def _with_effects(self, step: Step, forecast: StepForecast) -> StepForecast:
+        """A known answer, with what it asks for put down; the error in its place when that is more
+        than a run may get."""
+        label, receipt = step.label, forecast.receipt
+        if receipt is None or label in self._graph.duplicates:
+            return forecast
+        effects = self._wanted(step.instruction, receipt)
+        if effects is None or not effects.all:
+            return forecast
+        depth = self._depth.get(label, 0)
+        reason = beyond(effects, depth, len(self._added) + len(self._fresh))
+        if reason is not None and label not in self._kept:
+            return StepForecast(label, "failed", f"{BAD_EFFECTS}: {reason}")
+        others = label in self._of_others or is_of_others(receipt, self._executor.did)
+        kept: dict[str, Any] = {key: step.meta[key] for key in INHERITED if key in step.meta}
+        for name, one in zip(labels(label, effects), effects.all, strict=True):
+            self._fresh.append(Step(name, Task(one, kept, cause=receipt.cid)))
+            self._depth[name] = depth + 1
+            if others:
+                self._of_others.add(name)
+        return forecast
+
+    def _wanted(self, instruction: Instruction, receipt: Receipt) -> Effects | None:
+        """What a receipt asks for; None: it is not here, so that the receipt is no answer."""
+        return Wanted.of(receipt, instruction).load(self._store.instructions.get)
+
+    def _why_held(self, label: str) -> str:
+        """Why a step that a result asks for waits for a person, as a run has it; or nothing."""
+        level = self._graph.levels[label] or ""
+        if label in self._of_others:
+            instruction = self._steps[label].instruction
+            if needs_leave(instruction, level, self._rules):
+                return OF_OTHERS
+        return NEEDS_FORCE if self._is_second(label) else ""
 
     def _is_second(self, label: str) -> bool:
         """Whether a result asks for a mutation beside another one, so that it waits for consent.
@@ -284,7 +310,7 @@ class Forecaster:
         limits = self._limits_of(step)
         level = self._executor.level_of(instruction) or ""
         if level == "pure" and label not in self._graph.volatile:
-            known = self._known(label, instruction.cid, limits)
+            known = self._known(step, instruction.cid, limits)
             if known is not None:
                 return known
         needs = [self._found[edge.label] for edge in self._graph.needs[label]]
@@ -297,8 +323,8 @@ class Forecaster:
     def _later(self, step: Step, level: str, needs: Sequence[StepForecast]) -> StepForecast:
         """A step that awaits what would have to run before."""
         label, instruction = step.label, step.instruction
-        if self._is_second(label):
-            return StepForecast(label, "queued", NEEDS_FORCE)
+        if held := self._why_held(label):
+            return StepForecast(label, "queued", held)
         if self._is_off(instruction):
             return StepForecast(label, "queued", NO_NETWORK)
         self._place(step, instruction)
@@ -332,15 +358,15 @@ class Forecaster:
             return StepForecast(label, "failed", str(reified.error["message"]))
         ready = reified.instruction
         if level in ("pure", "") or (level != "query" and ready.nnc):
-            known = self._known(label, ready.cid, limits, sure=bool(level))
+            known = self._known(step, ready.cid, limits, sure=bool(level))
             if known is not None:
                 return known
         if level in ("mutation", "idempotent-mutation"):
             acted = self._acted(_Asked(label, level, step.instruction), ready)
             if acted is not None:
                 return acted
-        if self._is_second(label):
-            return StepForecast(label, "queued", NEEDS_FORCE)
+        if held := self._why_held(label):
+            return StepForecast(label, "queued", held)
         if self._is_off(step.instruction):
             return StepForecast(label, "queued", NO_NETWORK)
         self._place(step, ready)
@@ -371,8 +397,10 @@ class Forecaster:
     def _acted(self, step: _Asked, ready: Instruction) -> StepForecast | None:
         """A mutation that was done before, or may have been."""
         done = self._before.done(step, ready)
-        if done is not None:
+        if done is not None and self._wanted(step.instruction, done.receipt) is not None:
             return _as_known(step.label, done.receipt, done.rule)
+        if done is not None and step.level == "mutation":
+            return StepForecast(step.label, "in-doubt", EFFECTS_LOST)
         if step.level != "mutation":
             return None
         if is_once(ready, step.level) and self._is_under_way(ready.cid):
@@ -392,14 +420,16 @@ class Forecaster:
         return False
 
     def _known(
-        self, label: str, cid: CID, limits: Limits, *, sure: bool = True
+        self, step: Step, cid: CID, limits: Limits, *, sure: bool = True
     ) -> StepForecast | None:
         if self._rules.fresh:
             return None
         found = self._executor.lookup(cid, limits, self._rules.mode)
         if found is None or not (sure or said_pure(found.receipt)):
             return None
-        return _as_known(label, found.receipt, found.rule)
+        if self._wanted(step.instruction, found.receipt) is None:
+            return None
+        return _as_known(step.label, found.receipt, found.rule)
 
 
 def _as_known(label: str, receipt: Receipt, rule: str) -> StepForecast:

@@ -196,6 +196,7 @@ class Outlook:
         homestar: bool = False,
         new: bool = False,
         force: bool = False,
+        redo: Collection[str] = (),
     ) -> UsageError | None:
         """What `Workflows.begin` would raise because nobody consented to its mutations, or None.
 
@@ -205,7 +206,7 @@ class Outlook:
         if force or workflow.meta.get("force") is True:
             return None
         run = None if new else goes_on(self._store, workflow.cid, HOMESTAR if homestar else "")
-        return why_refused(graph.force, run)
+        return why_refused(graph.force, run, redo=bool(redo))
 
     def forecast(
         self,
@@ -219,6 +220,7 @@ class Outlook:
         new: bool = False,
         force: bool = False,
         private: bool = False,
+        redo: Collection[str] = (),
     ) -> list[StepForecast]:
         """What would become of each step, in the order of the workflow; then of those that known
         results ask for.
@@ -226,6 +228,7 @@ class Outlook:
         Args:
             new: as in `Workflows.begin`, as are the others.
         """
+        from lite.scheduler.rules import FOR_OTHERS
         from lite.workflow_forecast import Forecaster, Rules
 
         mode = HOMESTAR if homestar else ""
@@ -236,6 +239,8 @@ class Outlook:
             force=force or workflow.meta.get("force") is True,
             tell=force,
             private=private,
+            redo=frozenset(redo),
+            for_others=FOR_OTHERS if self._place is None else self._place.for_others,
         )
         store, cid = self._store, workflow.cid
         run = None if new else goes_on(store, cid, mode)

@@ -27,7 +27,7 @@ from lite.scheduler.ended import ORPHAN
 from lite.scheduler.events import Listener, RunEvent, Stream
 from lite.scheduler.failures import Failure, counted, missed_branch
 from lite.scheduler.opening import Request, open_run
-from lite.scheduler.rules import Place, Rules
+from lite.scheduler.rules import FOR_OTHERS, Place, Rules
 from lite.scheduler.runner import Runner
 from lite.scheduler.state import Progress
 from lite.scheduler.turn import nobody_acts
@@ -253,10 +253,10 @@ class Workflows:
             redo=frozenset(redo),
             confirm=confirm,
             place=self._place,
+            for_others=FOR_OTHERS if self._place is None else self._place.for_others,
         )
-        flags = {"force": force, "private": private, "homestar": homestar, "new": new}
         bounds = limits or self._limits
-        kept = _options(bounds, confirm, **flags)
+        kept = _options(bounds, confirm, force=force, private=private, homestar=homestar, new=new)
         of = (workflow, rules, bounds, resume, new, private, deadline_ms, kept, name, due)
         return self._open(Request(*of), workers or self._workers, Stream(on_event))
 

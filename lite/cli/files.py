@@ -180,7 +180,7 @@ def _value(node: Node, cid: CID) -> bytes | None:
     if cid.codec == DAG_CBOR:
         receipt = node.store.receipts.get(cid)
         data = receipt.data if receipt is not None else node.store.blocks.get(cid)
-        return dag_json.encode(dag_cbor.decode(data)) + b"\n"
+        return dag_json.shown(dag_cbor.decode(data)) + b"\n"
     return None
 
 

@@ -128,7 +128,7 @@ def _result(r: Receipt) -> str:
     if r.linked is not None:
         kind = "file" if r.linked == "file" else "value"
         return f"{r.out.branch}, a {kind} of its own: {r.out.body}"
-    return one_line(f"{r.out.branch} {dag_json.encode(r.out.body).decode()}", 400)
+    return one_line(f"{r.out.branch} {dag_json.shown(r.out.body).decode()}", 400)
 
 
 @verb(

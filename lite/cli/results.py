@@ -10,10 +10,12 @@ from lite.cli.outfile import writing
 from lite.cli.present import age, amount, elapsed, one_line, short, size, visible
 from lite.cli.shell import Shell, error_line
 from lite.ipld.cid import CID
+from lite.model.effects import Wanted
 from lite.model.trust import OWN_RULE, trusted_rule
 
 if TYPE_CHECKING:
     from lite.answer import Answer
+    from lite.model.instruction import Instruction
     from lite.model.receipt import Receipt
     from lite.node import Node
 
@@ -80,13 +82,18 @@ def _reason(answer: Answer) -> str:
     if code == "guest-error" and value is not None and not isinstance(value, str):
         from lite.ipld import dag_json
 
-        message += f": {dag_json.encode(value).decode()}"
+        message += f": {dag_json.shown(value).decode()}"
     return one_line(f"{code}: {message}" if message else code)
 
 
-def advice(receipt: Receipt) -> str | None:
-    """What the user may do about a receipt that leaves something to be done, or None."""
-    asked_for = len(receipt.fork) + (receipt.join is not None)
+def advice(receipt: Receipt, asked: Instruction | None = None) -> str | None:
+    """What the user may do about a receipt that leaves something to be done, or None.
+
+    Args:
+        asked: what it answers, when it stands alone; a workflow runs what results ask for.
+    """
+    wanted = Wanted() if asked is None else Wanted.of(receipt, asked)
+    asked_for = len(wanted.fork) + (wanted.join is not None)
     if asked_for:
         more = "1 more instruction" if asked_for == 1 else f"{asked_for} more instructions"
         return f"It asks for {more}; only `ipvm workflow run` runs what a result asks for"
@@ -176,4 +183,4 @@ def _plain(value: Any) -> bytes:
 def _json(value: Any) -> bytes:
     from lite.ipld import dag_json
 
-    return dag_json.encode(value)
+    return dag_json.shown(value)

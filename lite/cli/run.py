@@ -170,14 +170,16 @@ def run(
         end_queued(shell, label, str(queued), queued.hint)
     if not said.heard:  # it was known, or the operation tells all at the end
         show_trace(shell, node, answer.receipt)
-    _show(shell, node, answer, label, out)
+    _show(shell, node, answer, instruction, label, out)
 
 
-def _show(shell: Shell, node: Node, answer: Answer, label: str, out: str | None) -> None:
+def _show(
+    shell: Shell, node: Node, answer: Answer, asked: Instruction, label: str, out: str | None
+) -> None:
     """What came of it; ends the command unless that is a value."""
     secret = node.store.secrets.is_secret(answer.receipt.cid)
     shell.note(summary(shell, node, answer, label) + ("  secret" if secret else ""))
-    if (said := advice(answer.receipt)) is not None:
+    if (said := advice(answer.receipt, asked)) is not None:
         shell.note(f"  → {said}")
     if node.note:
         shell.note(f"ipvm: {node.note}")

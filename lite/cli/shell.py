@@ -148,9 +148,9 @@ class Shell:
 
         whole = {"v": JSON_VERSION, **fields}
         try:
-            data = dag_json.encode(whole)
+            data = dag_json.shown(whole)
         except CodecError:  # a file's name, or what it was called, is not UTF-8
-            data = dag_json.encode(encodable(whole))
+            data = dag_json.shown(encodable(whole))
         self.write(_plain(data) + b"\n")
 
     def emit_error(

@@ -258,4 +258,4 @@ def _result(receipt: Receipt) -> str:
 def _text(value: Any) -> str:
     from lite.ipld import dag_json
 
-    return dag_json.encode(value).decode()
+    return dag_json.shown(value).decode()

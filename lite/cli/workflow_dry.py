@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lite.cli.present import age, one_line, short
@@ -34,6 +35,7 @@ def forecast(
     homestar: bool,
     force: bool,
     private: bool,
+    redo: Sequence[str],
 ) -> None:
     """Print one line a step; ends with exit status 2 when consent is missing, so that none would
     run, else with 1 when a step is in doubt, else with 3 when one would be queued."""
@@ -48,9 +50,10 @@ def forecast(
         new=new,
         force=force,
         private=private,
+        redo=redo,
     )
     of = (named.workflow, graph)
-    refused = outlook.refused(*of, homestar=homestar, new=new, force=force)
+    refused = outlook.refused(*of, homestar=homestar, new=new, force=force, redo=redo)
     counts: Counter[str] = Counter(one.state for one in found)
     if shell.json:
         shell.emit(

@@ -136,6 +136,7 @@ def run(
             homestar=homestar,
             force=asked["force"],
             private=private,
+            redo=_known_labels(named.workflow, asked["redo"]),
         )
         return
     options = _options(shell, named.workflow, asked)
@@ -194,24 +195,28 @@ def _says_secret(workflow: Workflow) -> bool:
 
 def _options(shell: Shell, workflow: Workflow, asked: dict[str, Any]) -> dict[str, Any]:
     """What the library is asked for."""
-    for label in asked["redo"]:
-        known = [step.label for step in workflow]
-        if label not in known and "/" not in label:  # as in those that results have asked for
-            from lite.model.place import did_you_mean
-
-            raise UsageError(
-                f"--redo {label}: there is no such step", hint=did_you_mean(label, known)
-            )
     return {
         "workers": asked["workers"],
         "deadline_ms": asked["deadline"],
         "wait": asked["wait"],
         **({} if asked["confirm"] is None else {"confirm": asked["confirm"]}),
         "force": asked["force"],
-        "redo": asked["redo"],
+        "redo": _known_labels(workflow, asked["redo"]),
         "fresh": asked["no_cache"],
         "offline": shell.offline,
     }
+
+
+def _known_labels(workflow: Workflow, redo: Sequence[str]) -> Sequence[str]:
+    known = [step.label for step in workflow]
+    for label in redo:
+        if label not in known and "/" not in label:  # as in those that results have asked for
+            from lite.model.place import did_you_mean
+
+            raise UsageError(
+                f"--redo {label}: there is no such step", hint=did_you_mean(label, known)
+            )
+    return redo
 
 
 @frozen

@@ -136,4 +136,4 @@ def _value_text(node: Node, answer: Answer) -> str:
         return value
     from lite.ipld import dag_json
 
-    return dag_json.encode(value).decode()
+    return dag_json.shown(value).decode()

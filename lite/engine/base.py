@@ -51,7 +51,7 @@ class Host:
     Attributes:
         args: command-line arguments after the program's name (WASI commands).
         env: environment, in order.
-        stdin: all of standard input.
+        stdin: all of standard input, or the path of a private file that holds it.
         seed: bytes that seed the guest's random numbers (the instruction's CID).
         homestar: provide `homestar:host/helpers@0.1.1` and Homestar's value rules.
         on_trace: gets the trace while the guest runs, see `streams.Trace`; the guest sees nothing
@@ -62,7 +62,7 @@ class Host:
 
     args: tuple[str, ...] = ()
     env: tuple[tuple[str, str], ...] = ()
-    stdin: bytes = b""
+    stdin: bytes | Path = b""
     seed: bytes = b""
     homestar: bool = False
     on_trace: Callable[[bytes], None] | None = None

@@ -120,7 +120,7 @@ def outcome(value: Any, f: FuncType) -> Any:
 
 
 def core_arguments(args: Sequence[Any], f: FuncType, *, load: Load) -> list[Any]:
-    """The arguments of a call into an untyped core module: int, float or bytes.
+    """The arguments of a call into an untyped core module: int, float or bytes-like.
 
     Integers are signed, as results are: a larger one would come back as another number. Text, bytes
     and links to files take two i32 parameters.
@@ -140,7 +140,7 @@ def core_arguments(args: Sequence[Any], f: FuncType, *, load: Load) -> list[Any]
             value = _core_value(context, arg, kinds[at : at + 2])
         except Refused as refused:
             raise refused.at(f"arg {i}").failure() from None
-        at += 2 if isinstance(value, bytes) else 1
+        at += 1 if isinstance(value, (int, float)) else 2
         made.append(value)
     if at != len(kinds):
         raise GuestFailure(
@@ -154,7 +154,7 @@ def _core_value(context: Context, arg: Any, kinds: list[str]) -> Any:
         if isinstance(arg, bool) or kinds != ["i32", "i32"]:
             raise expected(kinds[0], arg)
         data = arg.encode() if isinstance(arg, str) else arg
-        return bytes(_to(BYTES)(context, data))
+        return _to(BYTES)(context, data)
     kind = kinds[0]
     if kind in ("f32", "f64"):
         return _to(Prim(kind))(context, arg)

@@ -7,7 +7,7 @@ converts what came back.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from lite.engine import convert
 from lite.engine.base import Engine, GuestFailure, Host, Outcome
 from lite.engine.cache import CodeCache
 from lite.engine.death import compile_memory, memory_limit, time_limit
-from lite.engine.job import UNRESOLVED, Content, Job, failed
+from lite.engine.job import UNRESOLVED, Job, failed
 from lite.engine.module import ModuleInfo
 from lite.engine.refusal import Refused
 from lite.engine.spool import Spooled
@@ -115,7 +115,7 @@ class _Call:
 def _prepare(job: Job, export: str, info: ModuleInfo) -> _Call:
     """Convert the arguments of the function `export`. Raises `GuestFailure`."""
     func = info.exports[export]
-    load = partial(_load, job.content)
+    load = partial(_load, job)
     if info.kind == "wasi-command":
         host = replace(job.host, args=(*job.host.args, *_texts(job.args, load)))
         return _Call(export, [], host, _unchanged)
@@ -163,17 +163,19 @@ def _texts(args: Sequence[Any], load: Load) -> Iterator[str]:
             )
 
 
-def _load(content: Mapping[CID, Content], cid: CID, t: WitType) -> Any:
-    """What a link stands for, for a parameter of type `t`."""
-    found = content.get(cid)
+def _load(job: Job, cid: CID, t: WitType) -> Any:
+    """What a link stands for, for a parameter of type `t`. A file that is larger than the guest's
+    memory may be is not read."""
+    found = job.content.get(cid)
     if found is None:
         raise GuestFailure(UNRESOLVED, f"{cid} is not here")
-    data = found.read()
-    if found.kind == "file":
-        if t in (BYTES, STRING):
-            return data
+    if found.kind == "value":
+        return dag_cbor.decode_trusted(found.read())
+    if t not in (BYTES, STRING):
         raise Refused(f"a file cannot be a {render(t)}")
-    return dag_cbor.decode_trusted(data)
+    if found.kind == "large" or found.size > job.limits.memory_bytes:
+        raise memory_limit(job.limits)
+    return found.view()
 
 
 def _for_result(limits: Limits, result: WitType | None, info: ModuleInfo) -> Limits:

@@ -24,16 +24,31 @@ class Content:
     """What a link in the arguments stands for.
 
     Attributes:
-        kind: "file" (raw or UnixFS) or "value" (dag-cbor).
+        kind: "file" (raw or UnixFS), "value" (dag-cbor), or "large": a file of more bytes than the
+            guest may have memory, which was not read.
         data: the file's bytes, or the path of a private file that holds them; for a value its
-            DAG-CBOR.
+            DAG-CBOR; empty for what is large.
     """
 
-    kind: Literal["file", "value"]
+    kind: Literal["file", "value", "large"]
     data: bytes | Path
+
+    @property
+    def size(self) -> int:
+        return len(self.data) if isinstance(self.data, bytes) else self.data.stat().st_size
 
     def read(self) -> bytes:
         return self.data if isinstance(self.data, bytes) else self.data.read_bytes()
+
+    def view(self) -> bytes | memoryview:
+        """The bytes; of a private file its pages, which are in memory only as far as the system
+        likes."""
+        if isinstance(self.data, bytes):
+            return self.data
+        import mmap
+
+        with self.data.open("rb") as file:
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 @frozen

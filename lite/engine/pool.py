@@ -132,6 +132,8 @@ class Workers:
         """
         if job.content:
             job = replace(job, content={cid: _absolute(c) for cid, c in job.content.items()})
+        if isinstance(job.host.stdin, Path):
+            job = replace(job, host=replace(job.host, stdin=job.host.stdin.absolute()))
 
         def ask(worker: Worker, wasm: bytes | None) -> Outcome:
             eager = self._spare and self._busy == 1

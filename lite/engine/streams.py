@@ -6,11 +6,13 @@ Free of any engine; each object serves one run.
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from lite.engine.base import GuestFailure
-from lite.engine.spool import Spool, Spooled
+from lite.engine.spool import PIECE_BYTES, Spool, Spooled
 from lite.limits import TRACE_BYTES_MAX
 
 TRUNCATED = b"\n[truncated]\n"
@@ -75,6 +77,48 @@ class Trace:
 
     def bytes(self) -> bytes:
         return bytes(self._data)
+
+
+class Input:
+    """Standard input, which is read as far as the guest reads it.
+
+    Args:
+        source: all of it, or the path of a file that holds it and does not change.
+    """
+
+    def __init__(self, source: bytes | Path) -> None:
+        self._rest = memoryview(source if isinstance(source, bytes) else b"")
+        self._fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC) if isinstance(source, Path) else -1
+
+    def __del__(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+
+    def read(self, count: int) -> bytes:
+        """The next `count` bytes; fewer only at the end."""
+        if self._fd < 0:
+            data = bytes(self._rest[:count])
+            self._rest = self._rest[len(data) :]
+            return data
+        target = bytearray(count)
+        return bytes(target[: self.into(memoryview(target), lambda: None)])
+
+    def into(self, target: memoryview, check: Callable[[], None]) -> int:
+        """Fill `target`, or as much of it as there is left; how many bytes that were. Calls `check`
+        now and then so that it can stop this."""
+        done = 0
+        while done < len(target):
+            piece = target[done : done + PIECE_BYTES]
+            if self._fd < 0:
+                got = min(len(piece), len(self._rest))
+                piece[:got], self._rest = self._rest[:got], self._rest[got:]
+            else:
+                got = os.readv(self._fd, [piece])
+            if got == 0:
+                break
+            done += got
+            check()
+        return done
 
 
 class Output:

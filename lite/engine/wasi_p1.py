@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lite.engine.base import GuestFailure, Host
-from lite.engine.streams import Output, Random, Trace
+from lite.engine.streams import Input, Output, Random, Trace
 
 MODULE = "wasi_snapshot_preview1"
 PROGRAM_NAME = "main"  # argv[0]
@@ -159,7 +159,7 @@ class WasiP1:
     ) -> None:
         self._args = [c_string(text) for text in (PROGRAM_NAME, *host.args)]
         self._env = [c_string(variable(name, value)) for name, value in host.env]
-        self._stdin = memoryview(host.stdin)
+        self._stdin = Input(host.stdin)
         self._random = random
         self._check = check
         self._open: dict[int, int] = {fd: fd for fd in (_STDIN, _STDOUT, _STDERR)}
@@ -241,11 +241,9 @@ class WasiP1:
             return EINVAL
         total = 0
         for pointer, size in _vectors(memory, vectors, count):
-            data = self._stdin[:size]
-            memory[pointer : pointer + len(data)] = data
-            self._stdin = self._stdin[len(data) :]
-            total += len(data)
-            if len(data) < size:
+            got = self._stdin.into(memory[pointer : pointer + size], self._check)
+            total += got
+            if got < size:
                 break
         _u32.pack_into(memory, out, total)
         return SUCCESS

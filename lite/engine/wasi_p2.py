@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from lite.engine.base import GuestFailure
 from lite.engine.hostfuncs import ANY, BORROW, OWN, HostFunc, World, handle
-from lite.engine.streams import Output, Trace
+from lite.engine.streams import Input, Output, Trace
 from lite.engine.wasi_p1 import MONOTONIC_NS, PROGRAM_NAME, RESOLUTION_NS, Exit, c_string, variable
 from lite.engine.wit import (
     BYTES,
@@ -90,15 +90,12 @@ class Stdin:
     """The rest of standard input, kept by the run's `World` under this class."""
 
     def __init__(self, world: World) -> None:
-        self.rest = memoryview(world.host.stdin)
+        self._input = Input(world.host.stdin)
 
     def read(self, count: int) -> bytes | None:
         """Up to `count` bytes, None at the end."""
-        if count and not self.rest:
-            return None
-        data = bytes(self.rest[: min(count, READ_BYTES_MAX)])
-        self.rest = self.rest[len(data) :]
-        return data
+        data = self._input.read(min(count, READ_BYTES_MAX))
+        return None if count and not data else data
 
 
 def _error_text(_world: World, _error: int) -> str:

@@ -64,7 +64,7 @@ def job_message(job: Job, blobs: Blobs) -> dict[str, Any]:
         ],
         "limits": _limits_values(job.limits),
         "caps": _caps_values(job.caps),
-        "stdin": blobs.put(host.stdin),
+        "stdin": str(host.stdin) if isinstance(host.stdin, Path) else blobs.put(host.stdin),
         "seed": host.seed,
         "homestar": host.homestar,
     }
@@ -75,6 +75,7 @@ def job_from(
 ) -> Job:
     """The inverse of `job_message`; `on_trace` is of this side."""
     func, args, host_args, env = dag_cbor.decode_trusted(blobs.get(message["given"]))
+    stdin = message["stdin"]
     return Job(
         module=CID.from_bytes(message["module"]),
         func=func,
@@ -90,7 +91,7 @@ def job_from(
         host=Host(
             args=tuple(host_args),
             env=tuple((name, value) for name, value in env),
-            stdin=blobs.get(message["stdin"]),
+            stdin=Path(stdin) if isinstance(stdin, str) else blobs.get(stdin),
             seed=message["seed"],
             homestar=message["homestar"],
             on_trace=on_trace,

@@ -168,9 +168,10 @@ class _Server:
 
 
 def _input_bytes(job: Job, blobs: Blobs) -> int:
-    """What the job brings along, and what of its links waits in files to be read."""
-    waiting = (c.data.stat().st_size for c in job.content.values() if isinstance(c.data, Path))
-    return sum(map(len, blobs)) + sum(waiting)
+    """What the job brings along, and what of its links waits in files to be read; not standard
+    input, which the guest reads bit by bit."""
+    files = [c for c in job.content.values() if isinstance(c.data, Path)]
+    return sum(map(len, blobs)) + sum(c.size for c in files if c.data != job.host.stdin)
 
 
 class _Announced(Phases):

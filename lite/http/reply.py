@@ -63,7 +63,7 @@ def json_reply(
     fields: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
 ) -> web.Response:
     """An IPLD map as DAG-JSON."""
-    body = dag_json.encode({"v": JSON_VERSION, **fields})
+    body = dag_json.shown({"v": JSON_VERSION, **fields})
     return web.Response(status=status, body=body + b"\n", content_type=JSON, headers=headers)
 
 

@@ -33,6 +33,7 @@ _UINT16: Final = struct.Struct(">BH").pack
 _UINT32: Final = struct.Struct(">BI").pack
 _UINT64: Final = struct.Struct(">BQ").pack
 
+_TOO_DEEP: Final = f"nested deeper than {NESTING_MAX} levels"
 _SHAPES_MAX = 512
 _SHAPE_KEYS_MAX = 32
 _SHAPE_BYTES_MAX = 512
@@ -57,7 +58,8 @@ def encode(value: object, *, depth: int = 0) -> bytes:
         _put(value, parts.append, depth)
     except _Refused as refused:
         raise CodecError(
-            f"cannot be written as DAG-CBOR: {refused.reason} {refused.where}"
+            f"cannot be written as DAG-CBOR: {refused.reason} {refused.where}",
+            rule="nesting" if refused.reason == _TOO_DEEP else "",
         ) from None
     return b"".join(parts)
 
@@ -246,7 +248,7 @@ def _link_head(size: int) -> bytes:
 
 
 def _too_deep() -> _Refused:
-    return _Refused(f"nested deeper than {NESTING_MAX} levels")
+    return _Refused(_TOO_DEEP)
 
 
 _HEADS: Final = [[bytes((major << 5 | number,)) for number in range(24)] for major in range(7)]
@@ -381,7 +383,7 @@ def _key(data: bytes, at: int, depth: int) -> tuple[str, int]:
 def _check_count(data: bytes, pos: int, items: int, depth: int) -> None:
     """Refuse a container before any work on it: too deep, or longer than what is left."""
     if depth >= NESTING_MAX:
-        raise _bad(f"nested deeper than {NESTING_MAX} levels", pos, "nesting")
+        raise _bad(_TOO_DEEP, pos, "nesting")
     if items > len(data) - pos:
         raise IndexError
 

@@ -48,6 +48,20 @@ def pretty(value: object) -> str:
     return "".join(parts)
 
 
+def shown(value: object) -> bytes:
+    """The same as `encode`, for looking at: also of what DAG-JSON cannot say.
+
+    A map that would be read as a link or as bytes has its keys that are made of "/" alone with one
+    "/" more, and so has one with such a key of several; "/" is then "//". Nesting has no bound.
+
+    Raises:
+        CodecError: some part is outside the data model.
+    """
+    parts: list[str] = []
+    _Shown(parts.append).write(value, [])
+    return "".join(parts).encode()
+
+
 def decode(data: bytes | str, *, canonical: bool = False) -> Any:
     """The value of DAG-JSON text.
 
@@ -96,7 +110,7 @@ class _Writer:
             self._emit(_scalar(value, path))
 
     def _write_list(self, value: list[Any], path: list[str]) -> None:
-        _check_depth(path)
+        self._check_depth(path)
         self._emit("[")
         for index, item in enumerate(value):
             self._separate(index, path)
@@ -106,13 +120,13 @@ class _Writer:
         self._close("]", bool(value), path)
 
     def _write_map(self, value: dict[Any, Any], path: list[str]) -> None:
-        _check_depth(path)
+        self._check_depth(path)
         for key in value:
             if type(key) is not str:
                 raise _bad(f"map key {key!r} is not a string", path)
         # Code points and UTF-8 bytes sort alike.
+        value = self._sayable(value, path)
         keys = sorted(value)
-        _check_reserved(keys, value, path)
         self._emit("{")
         for index, key in enumerate(keys):
             self._separate(index, path)
@@ -121,6 +135,15 @@ class _Writer:
             self.write(value[key], path)
             path.pop()
         self._close("}", bool(value), path)
+
+    def _sayable(self, value: dict[str, Any], path: list[str]) -> dict[str, Any]:
+        """The map as it is written; here only what can be read back as it is."""
+        if "/" in value and _is_taken(value):
+            raise _bad('a map whose first key is "/" is reserved for links and bytes', path)
+        return value
+
+    def _check_depth(self, path: list[str]) -> None:
+        _check_depth(path)
 
     def _separate(self, index: int, path: list[str]) -> None:
         if index:
@@ -132,6 +155,19 @@ class _Writer:
         if filled and self._indent:
             self._emit("\n" + self._indent * len(path))
         self._emit(bracket)
+
+
+class _Shown(_Writer):
+    """Writes what only has to be looked at."""
+
+    def _sayable(self, value: dict[str, Any], path: list[str]) -> dict[str, Any]:
+        slashes = [key for key in value if key and not key.strip("/")]
+        if not slashes or (slashes == ["/"] and not _is_taken(value)):
+            return value
+        return {f"{key}/" if key in slashes else key: item for key, item in value.items()}
+
+    def _check_depth(self, path: list[str]) -> None:
+        return
 
 
 def _scalar(value: Any, path: list[str]) -> str:
@@ -284,18 +320,15 @@ def _lift_reserved(value: dict[str, Any], path: list[str]) -> CID | bytes:
     raise _bad('{"/": {"bytes": …}} is not standard base64 without padding', path)
 
 
-def _check_reserved(keys: list[str], value: dict[str, Any], path: list[str]) -> None:
-    """Refuse a map that would be read back as a link or as bytes, or not at all."""
-    if not keys or keys[0] != "/":
-        return
+def _is_taken(value: dict[str, Any]) -> bool:
+    """Whether a map with the key "/" would be read back as a link or as bytes, or not at all."""
+    if min(value) != "/":
+        return False
     inner = value["/"]
     if isinstance(inner, dict) and inner:
         first = min((key for key in inner if isinstance(key, str)), default=None)
-        taken = first == "bytes" and isinstance(inner["bytes"], str)
-    else:
-        taken = isinstance(inner, str)
-    if taken:
-        raise _bad('a map whose first key is "/" is reserved for links and bytes', path)
+        return first == "bytes" and isinstance(inner["bytes"], str)
+    return isinstance(inner, str)
 
 
 def _check_text(text: str, path: list[str]) -> None:

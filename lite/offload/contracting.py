@@ -98,7 +98,7 @@ class Contracting:
         if known is not None and known.state not in _GOES_ON:
             return known.id
         left_ms = max(1, job.expires_at - self._node.clock.now()) * 1_000
-        run = self._node.workflows.begin(workflow, deadline_ms=left_ms, force=True)
+        run = self._node.workflows.begin(workflow, deadline_ms=left_ms)
         run.go()
         return run.id
 

@@ -240,4 +240,4 @@ def _cbor(body: bytes, status: int = 200) -> web.Response:
 
 def _event(kind: str, value: dict[str, object], id: int | None = None) -> bytes:
     head = b"" if id is None else b"id: %d\n" % id
-    return b"%sevent: %s\ndata: %s\n\n" % (head, kind.encode(), dag_json.encode(value))
+    return b"%sevent: %s\ndata: %s\n\n" % (head, kind.encode(), dag_json.shown(value))

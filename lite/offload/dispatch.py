@@ -402,7 +402,7 @@ class Dispatcher:
         return self._lines[did]
 
     async def _is_busy(self, did: str) -> bool:
-        return bool(await self._do(self._outbox.jobs_at, did))
+        return await self._do(self._outbox.is_busy, did)
 
     def _is_near(self, did: str) -> bool:
         """Whether it is worth asking a provider now."""

@@ -21,6 +21,8 @@ AGAIN_S: Final = (
     0.25  # before the channel is dialled again while jobs are there; then twice as long
 )
 AGAIN_S_MAX: Final = 5.0
+FAR_S: Final = 120.0  # after so long without it, dialling is left to those who look for peers
+FAR_AGAIN_S_MAX: Final = 60.0
 LEFT_S: Final = 65.0  # for requests on a channel that has ended: each ends by itself before that
 
 Dial = Callable[[], Awaitable[WebChannel]]
@@ -60,6 +62,7 @@ class Line:
         self._busy = busy
         self._opening = asyncio.Lock()
         self._channel: WebChannel | None = None
+        self._near_at = 0.0  # when it was last reached
         self._ended = asyncio.Event()  # of the channel
         self._watch: asyncio.Task[None] | None = None
         self._old: dict[WebChannel, asyncio.Task[None]] = {}
@@ -85,6 +88,7 @@ class Line:
         self._poked.set()
         if self._follower is None or self._follower.done():
             self._follower = asyncio.get_running_loop().create_task(self._follow())
+            self._follower.add_done_callback(_report)
 
     def poke(self) -> None:
         """The provider is near again: do not wait any longer."""
@@ -119,6 +123,7 @@ class Line:
     def _retire(self, channel: WebChannel) -> None:
         """Use a channel no more. It is closed later: who waits for an answer on a connection of a
         session that is closed waits for ever."""
+        self._near_at = asyncio.get_running_loop().time()
         if self._channel is channel:
             self._channel = None
         if channel not in self._old:
@@ -130,7 +135,8 @@ class Line:
         await channel.close()
 
     async def _follow(self) -> None:
-        pause = AGAIN_S
+        pause, loop = AGAIN_S, asyncio.get_running_loop()
+        self._near_at = loop.time()
         while True:
             self._poked.clear()
             try:
@@ -144,8 +150,11 @@ class Line:
                 self.problem = str(error)
                 if not isinstance(error, ProviderRefused):
                     self.cut()
-            if not await is_set(self._poked, pause):
-                pause = min(2 * pause, AGAIN_S_MAX)
+            is_far = loop.time() - self._near_at > FAR_S
+            if await is_set(self._poked, pause):
+                pause = AGAIN_S
+            else:
+                pause = min(2 * pause, FAR_AGAIN_S_MAX if is_far else AGAIN_S_MAX)
 
     async def _hear(self) -> None:
         """Hear changes until the jobs are over or the channel ends."""
@@ -180,6 +189,14 @@ class Line:
                 coming.cancel()
                 await asyncio.gather(coming, return_exceptions=True)
             await changes.aclose()
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    """A bug of ours ends a follower: the next look begins another."""
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        told = {"message": "following a provider failed", "exception": error, "task": task}
+        task.get_loop().call_exception_handler(told)
 
 
 async def is_set(event: asyncio.Event, within_s: float | None) -> bool:

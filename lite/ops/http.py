@@ -93,6 +93,8 @@ class _Http:
             _check_wanted(ready)
             if lost.timed_out:
                 raise _out_of_time(told, ready.limits) from lost
+            if lost.too_large:
+                raise GuestFailure("output-limit", told) from lost
             raise GuestFailure("connection-lost", told, transient=True) from lost
         if reply.cut and self.method == "GET":
             _check_wanted(ready)

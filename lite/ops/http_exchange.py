@@ -41,11 +41,14 @@ class NoReply(Exception):
 
     Attributes:
         timed_out: the deadline passed; else the other side left, or spoke no HTTP.
+        too_large: there is an answer, with more in front of its body than `http.client` reads: 100
+            headers, or a line of 64 KiB.
     """
 
-    def __init__(self, message: str, *, timed_out: bool) -> None:
+    def __init__(self, message: str, *, timed_out: bool = False, too_large: bool = False) -> None:
         super().__init__(message)
         self.timed_out = timed_out
+        self.too_large = too_large
 
 
 def exchange(
@@ -98,9 +101,10 @@ def _status(connection: http.client.HTTPConnection, request: Request) -> http.cl
         if timed_out:
             raise NoReply(f"time ran out {where}", timed_out=True) from error
         if isinstance(fault, OSError):  # also RemoteDisconnected
-            raise NoReply(f"the connection was lost {where}", timed_out=False) from error
-        told = type(fault).__name__
-        raise NoReply(f"its answer is not HTTP ({told})", timed_out=False) from error
+            raise NoReply(f"the connection was lost {where}") from error
+        if isinstance(fault, http.client.LineTooLong) or "more than" in str(fault):
+            raise NoReply(f"the head of its answer is too large: {fault}", too_large=True) from error
+        raise NoReply(f"its answer is not HTTP ({type(fault).__name__})") from error
 
 
 def _final(response: http.client.HTTPResponse) -> http.client.HTTPResponse:

@@ -7,10 +7,11 @@ true the result also says what is to be run because of it (`lite.ops.wasm_effect
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from lite.engine.base import GuestFailure, Host, Outcome
-from lite.engine.job import Content, Job
+from lite.engine.job import Job
 from lite.engine.pool import Workers
 from lite.errors import NotFoundError
 from lite.frozen import replace
@@ -148,19 +149,14 @@ def _env(env: Any) -> tuple[tuple[str, str], ...]:
     return tuple(env.items())
 
 
-def _stdin(stdin: Any, ready: Ready) -> bytes:
+def _stdin(stdin: Any, ready: Ready) -> bytes | Path:
     if isinstance(stdin, CID):
         content = ready.content.get(stdin)
         if content is None or content.kind != "file":
             raise GuestFailure("bad-argument", f"input.stdin: {stdin} is not a file")
-        return file_bytes(content)
+        return content.data
     if isinstance(stdin, str):
         return stdin.encode()
     if isinstance(stdin, bytes):
         return stdin
     raise GuestFailure("bad-argument", "input.stdin must be bytes, text or a link to a file")
-
-
-def file_bytes(content: Content) -> bytes:
-    """The bytes of file content, from memory or from its temporary file."""
-    return content.data if isinstance(content.data, bytes) else content.data.read_bytes()

@@ -13,21 +13,21 @@ lease knows that the one who ran it is dead.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 from lite.clock import Clock
 from lite.engine.base import Outcome
 from lite.engine.stop import Stop
-from lite.errors import Interrupted, NotFoundError, QueuedError, UsageError
+from lite.errors import Interrupted, NotFoundError, QueuedError
 from lite.frozen import replace
-from lite.model.effects import BAD_EFFECTS, Effects
+from lite.model.effects import BAD_EFFECTS
 from lite.model.receipt import Receipt
 from lite.model.trust import said_pure
 from lite.ops.base import InDoubt
+from lite.outputs import effects_of
 from lite.scheduler.book import Book, Entry
-from lite.scheduler.effects import beyond
-from lite.scheduler.ended import NEEDS_FORCE, ORPHAN, Claimed, Ended, Kind
+from lite.scheduler.effects import Budget
+from lite.scheduler.ended import EFFECTS_LOST, ORPHAN, Claimed, Ended, Kind
 from lite.scheduler.events import Stream
 from lite.scheduler.output import StepOutput
 from lite.scheduler.placing import Placing
@@ -87,8 +87,7 @@ class Attempts:
         self.deadline = deadline
         self._others = others
         self.placing = Placing(run, book, runner, store, clock, rules, deadline_at)
-        self._asked_for = 0  # steps that results of this process have asked for
-        self._lock = Lock()
+        self.budget = Budget(book, store)
 
     @property
     def _before(self) -> Before:
@@ -114,7 +113,7 @@ class Attempts:
         entry, mode = self._book[position], self._rules.mode
         if entry.twin is not None:
             return self._as_twin(entry, self._book[entry.twin])
-        if (told := self.placing.known(entry)) is not None and self._may_count(told):
+        if (told := self._told(entry)) is not None:
             return told
         try:
             reified = self._runner.reify(
@@ -125,12 +124,13 @@ class Attempts:
         if reified.error is not None:
             return self._told_before(entry, reified) or reified
         needs = self._runner.needs_of(entry.instruction)
-        if entry.level != "pure" or needs:  # nothing keeps any other from `claim`, which looks too
+        if entry.level != "pure" or needs or entry.held:
+            # Nothing keeps any other from `claim`, which looks too.
             known = self._known(entry, reified)
             if known is None and entry.mutates:
                 known = self._done_before(entry, reified)
             if known is None and entry.held:
-                known = Ended(position, "queued", reason=NEEDS_FORCE)
+                known = Ended(position, "queued", reason=entry.held)
             if known is not None:
                 return known
         if self._rules.offline and "network" in needs:
@@ -189,24 +189,28 @@ class Attempts:
         if not self._store.receipts.has_any(cid):
             return None
         settled = self._runner.lookup(cid, entry.limits, self._rules.mode)
-        if settled is None or not self.has_effects_here(settled.receipt):
+        if settled is None or not (entry.level or said_pure(settled.receipt)):
             return None
-        if not (entry.level or said_pure(settled.receipt)):
-            return None
-        return self._from_memo(entry, reified, settled)
+        return self._within_bounds(entry, reified, self._from_memo(entry, reified, settled))
 
     def _done_before(self, entry: Entry, reified: Reified) -> Ended | None:
         """How a mutation ended that was done before, in whatever run that counts for this one."""
         found = self._before.done(entry, reified.instruction)
-        if found is None or not self.has_effects_here(found.receipt):
+        if found is None:
             return None
         if found.receipt.instruction == reified.instruction.cid:
-            return self._from_memo(entry, reified, found)
-        kind: Kind = "cached" if found.receipt.out.is_ok else "failed"
-        made = Ended(entry.position, kind, receipt=found.receipt, source="cached", rule=found.rule)
-        if entry.private:
-            self._store.secrets.mark([found.receipt.cid])
-        return made
+            made = self._from_memo(entry, reified, found)
+        else:
+            kind: Kind = "cached" if found.receipt.out.is_ok else "failed"
+            made = Ended(
+                entry.position, kind, receipt=found.receipt, source="cached", rule=found.rule
+            )
+            if entry.private:
+                self._store.secrets.mark([found.receipt.cid])
+        if entry.level != "mutation":
+            return self._within_bounds(entry, reified, made)
+        lost = Ended(entry.position, "in-doubt", reason=EFFECTS_LOST)
+        return self._within_bounds(entry, reified, made) or lost
 
     def _from_memo(self, entry: Entry, reified: Reified, settled: Settled) -> Ended:
         finished: Finished | None = None
@@ -226,13 +230,27 @@ class Attempts:
             finished=finished,
         )
 
-    def _may_count(self, told: Ended) -> bool:
-        return told.receipt is None or self.has_effects_here(told.receipt)
+    def _told(self, entry: Entry) -> Ended | None:
+        """What came of a step elsewhere, if it counts."""
+        told = self.placing.known(entry)
+        if told is None:
+            return None
+        return self._within_bounds(entry, Reified(entry.instruction, entry.instruction), told)
 
-    def has_effects_here(self, receipt: Receipt) -> bool:
-        """Whether all instructions that a receipt asks for are here; else it is no answer."""
-        joins = [receipt.join] if receipt.join is not None else []
-        return all(self._store.instructions.get(cid) for cid in (*receipt.fork, *joins))
+    def _within_bounds(self, entry: Entry, reified: Reified, known: Ended) -> Ended | None:
+        """A known answer; an error in its place when it asks for more than a run may get, as if it
+        had been computed just now; None when it is no answer, as not all that it asks for is here.
+        """
+        if known.receipt is None:
+            return known
+        effects = self.budget.wanted(entry, known.receipt)
+        if effects is None:
+            return None
+        reason = self.budget.refuse(entry, effects)
+        if reason is None:
+            return known
+        told = Outcome(error={"code": BAD_EFFECTS, "message": reason})
+        return self._signed(entry, reified, told, self._clock.now(), known.leases)
 
     # Claim.
 
@@ -388,7 +406,7 @@ class Attempts:
             if pause is not None:
                 reason = f"{outcome.error['code']}: {outcome.error['message']}"
                 return Ended(entry.position, "queued", reason=reason, pause_ms=pause, leases=leases)
-        outcome = self._within_bounds(entry, outcome)
+        outcome = self._bounded(entry, outcome)
         return self._signed(entry, claimed.reified, outcome, claimed.started_at, leases)
 
     def _doubtful(self, entry: Entry, reason: str, leases: Sequence[Lease]) -> Ended:
@@ -434,20 +452,14 @@ class Attempts:
             leases=leases,
         )
 
-    def _within_bounds(self, entry: Entry, outcome: Outcome) -> Outcome:
+    def _bounded(self, entry: Entry, outcome: Outcome) -> Outcome:
         """The outcome, or an error in its place when it asks for too many steps."""
         if outcome.fx is None:
             return outcome
-        try:
-            effects = Effects.of(*outcome.fx)
-        except UsageError:
-            return outcome  # `sign` says what is wrong
-        with self._lock:
-            told = max(self._asked_for, self._book.added)
-            reason = beyond(effects, entry.depth, told)
-            if reason is None:
-                self._asked_for = told + len(effects.all)
-                return outcome
+        outcome, effects = effects_of(outcome)
+        reason = self.budget.refuse(entry, effects)
+        if reason is None:
+            return outcome
         error = {"code": BAD_EFFECTS, "message": reason}
         return replace(outcome, ok=None, error=error, fx=None)
 

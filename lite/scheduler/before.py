@@ -15,7 +15,7 @@ from lite.frozen import frozen
 from lite.ipld.cid import CID
 from lite.model.instruction import Instruction
 from lite.once import is_once, was_done, why_in_doubt
-from lite.scheduler.ended import ORPHAN
+from lite.scheduler.ended import LOST, ORPHAN
 from lite.scheduler.state import END_STATES
 from lite.settled import Settled
 from lite.store import Store
@@ -113,7 +113,7 @@ class Before:
             if row.state in ("running", "in-doubt"):
                 return Doubt(f"{row.reason or ORPHAN} (the same step {told})")
             if row.state in END_STATES and self._is_lost(row):
-                return Doubt(f"its receipt was lost (the same step {told})")
+                return Doubt(f"{LOST} (the same step {told})")
         return None
 
     def begins(self, entry: Asked, ready: Instruction) -> Callable[[Transaction], None] | None:

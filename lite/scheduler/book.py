@@ -57,7 +57,7 @@ class Entry:
         row: its position in the store, which differs from `position` for steps that effects added.
         looked_up: the memo was asked under the name with the awaits.
         kept: the run keeps its instruction in the store since it began.
-        held: a mutation that waits for consent, unless it was done before.
+        held: why it waits for consent, unless it was done before; else empty.
     """
 
     __slots__ = (
@@ -107,7 +107,7 @@ class Entry:
         self.row = position
         self.looked_up = False
         self.kept = False
-        self.held = False
+        self.held = ""
 
     @property
     def mutates(self) -> bool:
@@ -141,6 +141,7 @@ class Book:
         """
         self.entries: list[Entry] = []
         self.added = 0  # steps that effects brought
+        self.by_label: dict[str, int] = {}
         self._levels = levels
         self._base = base
         self.defaults = defaults
@@ -218,6 +219,7 @@ class Book:
         else:
             self._name(entry, self._codes)
         self.entries.append(entry)
+        self.by_label.setdefault(entry.label, entry.position)
         if new.cause is not None:
             self.added += 1
 

@@ -14,13 +14,13 @@ from lite.clock import Clock
 from lite.errors import QuotaError, StoreFull
 from lite.frozen import replace
 from lite.ipld.cid import CID
-from lite.model.effects import Effects
+from lite.model.effects import Effects, Wanted
 from lite.model.instruction import Instruction
-from lite.model.receipt import Receipt
 from lite.nudge import RECORDS, nudge
 from lite.scheduler.attempt import Attempts, Ended
 from lite.scheduler.book import Book, Entry, NewEntry
-from lite.scheduler.effects import beyond, labels
+from lite.scheduler.consent import Consent
+from lite.scheduler.effects import labels
 from lite.scheduler.ended import ORPHAN
 from lite.scheduler.events import RunEvent, Stream
 from lite.scheduler.failures import missed_branch
@@ -47,8 +47,7 @@ class Drive:
         store: Store,
         clock: Clock,
         stream: Stream,
-        *,
-        force: bool,
+        consent: Consent,
     ) -> None:
         self.run = run
         self.book = book
@@ -57,7 +56,7 @@ class Drive:
         self._store = store
         self._clock = clock
         self._stream = stream
-        self._force = force
+        self._consent = consent
         self._last_row = max((entry.row for entry in book.entries), default=-1)
         self.reasons: dict[int, tuple[str, str, str]] = {}  # position: source, rule, reason
         self._woken: set[int] = set()  # steps that were woken while an attempt at them was on
@@ -71,21 +70,9 @@ class Drive:
     def started(self, position: int) -> None:
         """An attempt at a step begins."""
         self.progress.start(position)
-        self.book[position].held = self._is_second(position)
+        self.book[position].held = self._consent.why_held(position)
         self._woken.discard(position)
         self._tell(position, "running")
-
-    def _is_second(self, position: int) -> bool:
-        """Whether a result asked for a mutation beside another one, and nobody consented to
-        several. What was done already, in whatever run, and answers a step is no act of this run;
-        nor is a step that repeats another."""
-        entry = self.book[position]
-        if self._force or entry.cause is None or not entry.mutates:
-            return False
-        return any(
-            other.mutates and other.twin is None and self.progress.state(other.position) != "cached"
-            for other in self.book.entries[:position]
-        )
 
     # Keeping.
 
@@ -185,7 +172,7 @@ class Drive:
         later = None if one.pause_ms is None else now + -(-one.pause_ms // 1000)
         return StepChange(
             _STORED[one.kind],
-            reason=one.reason,
+            reason=one.reason.encode(errors="backslashreplace").decode(),  # a plug-in's words
             receipt=None if one.receipt is None else one.receipt.cid,
             source=one.source,
             rule=one.rule,
@@ -198,16 +185,13 @@ class Drive:
     def _effects(self, one: Ended) -> list[NewStep]:
         """The steps that a receipt asks for, as rows to be added."""
         receipt = one.receipt
-        if receipt is None or not (receipt.fork or receipt.join):
-            return []
         entry = self.book[one.position]
-        if entry.twin is not None:
+        if receipt is None or entry.twin is not None:
             return []
-        effects = self._asked_for(receipt, one.finished)
-        reason = beyond(effects, entry.depth, self.book.added)
-        if reason is not None:
-            one.reason = reason
+        wanted = Wanted.of(receipt, entry.instruction)
+        if not wanted:
             return []
+        effects = self._asked_for(wanted, one.finished)
         meta = {key: entry.meta[key] for key in INHERITED if key in entry.meta}
         named = zip(labels(entry.label, effects), effects.all, strict=True)
         return [
@@ -222,20 +206,17 @@ class Drive:
             for label, instruction in named
         ]
 
-    def _asked_for(self, receipt: Receipt, finished: Finished | None) -> Effects:
+    def _asked_for(self, wanted: Wanted, finished: Finished | None) -> Effects:
         """The instructions behind the links of a receipt: here, or about to be kept with it."""
         brought = {block.cid: block.data for block in finished.blocks} if finished else {}
 
-        def load(cid: CID) -> Instruction:
+        def load(cid: CID) -> Instruction | None:
             data = brought.get(cid)
-            if data is not None:
-                return Instruction.parse(data)
-            found = self._store.instructions.get(cid)
-            assert found is not None, "a receipt whose effects are not here is no answer"
-            return found
+            return self._store.instructions.get(cid) if data is None else Instruction.parse(data)
 
-        join = None if receipt.join is None else load(receipt.join)
-        return Effects(tuple(load(cid) for cid in receipt.fork), join)
+        effects = wanted.load(load)
+        assert effects is not None, "a receipt whose effects are not here is no answer"
+        return effects
 
     # Applying.
 

@@ -15,9 +15,12 @@ from lite.store.leases import Lease
 if TYPE_CHECKING:
     from lite.store.outbox_rows import Wish
 
-__all__ = ["NEEDS_FORCE", "ORPHAN", "Claimed", "Ended", "Kind"]
+__all__ = ["EFFECTS_LOST", "LOST", "NEEDS_FORCE", "OF_OTHERS", "ORPHAN", "Claimed", "Ended", "Kind"]
 
+OF_OTHERS: Final = "the receipt of another node asked for it, and that needs --force"
 NEEDS_FORCE: Final = "a result asked for it, and a second mutation needs --force"
+LOST: Final = "its receipt was lost"
+EFFECTS_LOST: Final = "what its result asked for is lost"
 ORPHAN: Final = "the process that ran it ended; it may or may not have happened"
 
 Kind = Literal["done", "cached", "failed", "queued", "in-doubt", "elsewhere", "waiting"]

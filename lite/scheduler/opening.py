@@ -27,7 +27,9 @@ from lite.model.workflow import Workflow
 from lite.ops.base import is_transient
 from lite.scheduler.attempt import Attempts, Ended
 from lite.scheduler.book import Book, Entry, NewEntry, is_private
+from lite.scheduler.consent import Consent
 from lite.scheduler.drive import Drive
+from lite.scheduler.ended import LOST
 from lite.scheduler.events import RunEvent, Stream
 from lite.scheduler.failures import MISMATCH, missed_branch
 from lite.scheduler.rules import Rules
@@ -112,7 +114,7 @@ def open_run(
                 states = _go_on(request, book, row, store, alone=alone)
             _end_doubts(request, book, states, runner, store)
             known = _look_up(request, book, states, runner)
-            row = _reopened(request, row, store, clock)
+            row = _reopened(request, row, states, store, clock)
     of = (request, row, book, facts, states, known, runner, store, clock, stream, stop)
     return _drive(*of, old=old)
 
@@ -141,14 +143,18 @@ def _drive(
         attempts.placing.open()
     progress = Progress()
     progress.extend(facts, states, _missed(book))
-    drive = Drive(row, book, progress, attempts, store, clock, stream, force=rules.force)
+    consent = Consent(book, progress, store, rules, runner.did)
+    drive = Drive(row, book, progress, attempts, store, clock, stream, consent)
     stream.tell(RunEvent("run", row.id, "running"))
-    ended = [
-        _cached(book[position], settled)
-        for position, settled in known.items()
-        if attempts.has_effects_here(settled.receipt)
-        and book[position].row not in attempts.placing.answers  # which say more of it
-    ]
+    ended: list[Ended] = []
+    for position, settled in known.items():
+        entry = book[position]
+        if entry.row in attempts.placing.answers:  # which say more of it
+            continue
+        if attempts.budget.accepts(entry, settled.receipt):
+            ended.append(_cached(entry, settled))
+        else:
+            entry.looked_up = False  # its turn will tell what becomes of it
     drive.keep(ended)
     drive.apply(ended, now_ms=0)
     return drive
@@ -315,19 +321,22 @@ def _go_on(
         states.append(state)
     _spread_again(book, states)
     again: list[int] = []
+    lost: list[int] = []
     for entry, state in zip(book.entries, states, strict=True):
         row = rows.get(entry.row)
         if row is None or state == row.state:
             continue
+        if state == "in-doubt" and row.state in END_STATES:
+            lost.append(entry.row)
         redone = entry.label in request.rules.redo
         orphan = row.state == "running" and entry.mutates and alone
         if row.state == "running" and entry.level != "pure" and not (redone and orphan):
             continue  # whoever holds its lease next finds out what became of it
         if state == "waiting" and (had_ended or redone or row.state in END_STATES):
             again.append(entry.row)
-    change = StepChange("waiting", attempts=0)
-    durable = bool(request.rules.redo)
-    store.runs.set_steps(run.id, [(row, change) for row in again], durable=durable)
+    change, doubt = StepChange("waiting", attempts=0), StepChange("in-doubt", reason=LOST)
+    changes = [(row, change) for row in (*again, *lost)] + [(row, doubt) for row in lost]
+    store.runs.set_steps(run.id, changes, durable=bool(request.rules.redo or lost))
     return states
 
 
@@ -353,10 +362,12 @@ def _end_doubts(
             states[entry.position] = "waiting"
 
 
-def _reopened(request: Request, run: RunRow, store: Store, clock: Clock) -> RunRow:
+def _reopened(
+    request: Request, run: RunRow, states: Sequence[StepState], store: Store, clock: Clock
+) -> RunRow:
     """The row as it holds from now on. The deadline of a run that was interrupted still holds. One
     that somebody works on stays cancelled when it is, and has the latest deadline of all who do."""
-    if run.state == "done" and not request.rules.redo:
+    if run.state == "done" and not request.rules.redo and END_STATES.issuperset(states):
         return run
     deadline_at = _deadline_at(request, clock)
     if run.state == "running" and store.runs.is_active(run.id):
@@ -401,7 +412,7 @@ def _stands(entry: Entry, row: StepRow, store: Store, had_ended: bool, rules: Ru
         return "waiting" if redone else "in-doubt"
     receipt = None if row.receipt is None else store.receipts.get(row.receipt)
     if row.state in END_STATES and receipt is None and entry.level == "mutation":
-        return "in-doubt"  # it happened, and how it ended was lost
+        return "waiting" if redone else "in-doubt"  # it happened, and how it ended was lost
     if row.state not in END_STATES or receipt is None:
         return "waiting"
     entry.receipt = receipt

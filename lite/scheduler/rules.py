@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from lite.engine.base import Outcome
 from lite.errors import QueuedError
 from lite.frozen import frozen
 from lite.ipld.cid import CID
 from lite.limits import Limits
-from lite.model.instruction import Instruction
+from lite.model.instruction import WASM_RUN, Instruction
 from lite.settled import Reified, Results, Settled, Watch
 from lite.store.finished import Finished
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from lite.capabilities.here import Here
     from lite.config import Config
 
-__all__ = ["Place", "Rules", "Runner"]
+__all__ = ["FOR_OTHERS", "Place", "Rules", "Runner"]
+
+FOR_OTHERS: Final = frozenset({WASM_RUN})
 
 
 @frozen
@@ -29,21 +31,27 @@ class Place:
         here: measures this node, when somebody asks for the first time.
         fuel_cap: the most that a step may name here; None: no bound.
         ttl_s: how long a step waits.
+        for_others: operations that others may have done here.
     """
 
     here: Callable[[], Here]
     fuel_cap: int | None
     ttl_s: int
+    for_others: frozenset[str] = FOR_OTHERS
 
     @staticmethod
     def of(config: Config, here: Callable[[], Here]) -> Place:
         """As the settings of a node say."""
-        return Place(here, config["limits.fuel_cap"], max(1, config["queue.ttl"] // 1000))
+        ttl_s = max(1, config["queue.ttl"] // 1000)
+        allowed = frozenset(config["ops.allowed_for_others"])
+        return Place(here, config["limits.fuel_cap"], ttl_s, allowed)
 
 
 class Runner(Protocol):
     """What runs a single instruction: the executor, in parts."""
 
+    @property
+    def did(self) -> str: ...
     def lookup(self, cid: CID, limits: Limits, mode: str = "") -> Settled | None: ...
     def hindrance(
         self, instruction: Instruction, limits: Limits, mode: str = ""
@@ -85,6 +93,8 @@ class Rules:
         redo: labels of steps in doubt, or that failed, that may be done again.
         confirm: of how many other nodes the same answer is wanted, where one does not run here.
         place: what decides whether a step runs here; None: all do that can.
+        for_others: operations that are done here because another node's receipt asks for it,
+            where they are pure.
     """
 
     mode: str = ""
@@ -96,3 +106,4 @@ class Rules:
     redo: frozenset[str] = frozenset()
     confirm: int = 1
     place: Place | None = None
+    for_others: frozenset[str] = FOR_OTHERS

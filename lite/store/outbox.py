@@ -330,8 +330,12 @@ class Outbox:
         return [job_of(row) for row in self._database.rows(sql.JOBS_NEEDLESS, (limit,))]
 
     def busy_providers(self) -> list[str]:
-        """Those who have jobs, or may have."""
+        """Those who have jobs, or may have, or may yet answer what they had."""
         return [did for (did,) in self._database.rows(sql.PROVIDERS_BUSY)]
+
+    def is_busy(self, provider: str) -> bool:
+        """Whether a provider is one of those."""
+        return self._database.row(sql.IS_BUSY, (provider,)) is not None
 
     def write_job(
         self,

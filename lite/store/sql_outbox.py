@@ -110,7 +110,11 @@ JOBS_NEEDLESS = f"""
 {_JOB} AS j WHERE state IN ('sent', 'accepted') AND NOT EXISTS (
     SELECT 1 FROM outbox AS o WHERE o.id = j.item AND o.state IN {_PENDING}) LIMIT ?
 """
-PROVIDERS_BUSY = "SELECT DISTINCT provider FROM outbox_jobs WHERE state IN ('sent', 'accepted')"
+# Who was silent for too long may still answer, while somebody waits for that.
+_BUSY = f"""state IN ('sent', 'accepted') OR state = 'lost' AND EXISTS (
+        SELECT 1 FROM outbox AS o WHERE o.id = j.item AND o.state IN {_PENDING})"""
+PROVIDERS_BUSY = f"SELECT DISTINCT provider FROM outbox_jobs AS j WHERE {_BUSY}"
+IS_BUSY = f"SELECT 1 FROM outbox_jobs AS j WHERE provider = ? AND ({_BUSY}) LIMIT 1"
 JOB_ADD = """
 INSERT INTO outbox_jobs (invocation, item, provider, token, instruction, cargo, grant_cid, final,
     choice, state, lease_until, sent_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'sent', ?, ?)

@@ -86,10 +86,11 @@ def test_one_call_says_that_it_does_not_run_what_its_result_asks_for(
         for join, said in ((None, "1 more instruction;"), (more, "2 more instructions;")):
             asks = json.dumps({"out": 5, "fx": {"fork": [more], "join": join}})
             given = {"func": "greet", "args": [asks], "fx": True}
-            answer = node.run(Instruction(f"ipfs://{greeter}", "wasm/run", given, ""))
+            asked = Instruction(f"ipfs://{greeter}", "wasm/run", given, "")
+            answer = node.run(asked)
             told = answer_fields(answer)
             assert (len(told["fork"]), told["join"] is None) == (1, join is None)
-            hint = advice(answer.receipt)
+            hint = advice(answer.receipt, asked)
             assert hint is not None and hint.startswith(f"It asks for {said} only `ipvm workflow")
     plain = ipvm("run", "numbers.wasm:add", "1", "2")
     assert "→" not in plain.err

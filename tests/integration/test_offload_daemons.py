@@ -160,7 +160,7 @@ def test_a_mutation_happens_once_whoever_is_killed(
         let_post(gpu, server.url)
         start([phone, gpu])
         enable(gpu, phone, address=wire.address, op="exec/run")
-        for number in range(scaled(4, 100)):
+        for number in range(scaled(3, 100)):
             before = server.posts
             run = begin(phone, write(tmp_path, f"act{number}", {"act": posting(gpu, str(number))}))
             threading.Event().wait(random.random() / 4)
@@ -183,7 +183,7 @@ def test_a_link_that_is_cut_at_any_byte_costs_nothing_but_time(
 ) -> None:
     phone, gpu = room("phone", "gpu")
     random = Random(16)
-    rounds = scaled(5, 100)
+    rounds = scaled(3, 100)
     with Wire(lambda: where(gpu)) as wire:
         enable(gpu, phone, address=wire.address)
         for number in range(rounds):
@@ -214,6 +214,7 @@ def test_two_providers_confirm_what_one_of_them_says(
     assert [job.state for job in jobs(phone)] == ["done", "done"]
 
 
+@pytest.mark.full
 def test_a_provider_that_dies_is_followed_by_the_next_after_its_lease(
     room: Callable[..., list[Home]], tmp_path: Path
 ) -> None:

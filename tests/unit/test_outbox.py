@@ -99,8 +99,13 @@ def test_times_that_stand_in_it_are_the_next_to_be_looked_at(
     assert store.outbox.next_at() == LEASE
     clock.seconds = LEASE + 1
     assert [late.item for late in store.outbox.late_jobs()] == [item.id]
+    store.outbox.set_job(store.outbox.late_jobs()[0], "lost")
+    assert store.outbox.busy_providers() == [KEY.did]  # it may still answer
+    assert store.outbox.is_busy(KEY.did)
     clock.seconds = item.deadline_at + 1
     assert [late.id for late in store.outbox.late()] == [item.id]
+    store.outbox.cancel(item.id, note="", held=False)
+    assert not store.outbox.is_busy(KEY.did)
 
 
 def test_nobody_waits_for_what_is_answered_or_stopped(store: Store) -> None:

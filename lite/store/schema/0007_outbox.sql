@@ -52,7 +52,8 @@ CREATE TABLE outbox_jobs (
 ) STRICT;
 CREATE INDEX outbox_jobs_of ON outbox_jobs (item);
 CREATE INDEX outbox_jobs_cargo ON outbox_jobs (cargo);
-CREATE INDEX outbox_jobs_pending ON outbox_jobs (provider) WHERE state IN ('sent', 'accepted');
+CREATE INDEX outbox_jobs_pending ON outbox_jobs (provider)
+    WHERE state IN ('sent', 'accepted', 'lost');
 
 -- Receipts that count as answers here because this node asked their issuer for just that.
 CREATE TABLE accepted (
