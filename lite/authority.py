@@ -18,9 +18,9 @@ from lite.keys import Key, random_nonce
 from lite.limits import TIME_MAX_S
 from lite.model.receipt import Receipt
 from lite.parcel import Parcel, read_invocation, read_receipt
-from lite.revoking import revocation_of
+from lite.revoking import is_of_ours, names_of, revocation_of
 from lite.store import Store
-from lite.ucan import chains, container, envelope, twins
+from lite.ucan import chains, container, envelope
 from lite.ucan import command as commands
 from lite.ucan.authorised import Authorised, first_revoked
 from lite.ucan.chains import Found
@@ -356,24 +356,17 @@ class Authority:
         """Keep revocations that came with an invocation: of delegations that are here, by who
         issued them, and those of the one that stopped it.
 
-        A stranger could bring any number of others; the owner may import them.
+        A stranger could bring any number of others; the owner may import them. What is revoked may
+        have come, or be here, as its twin.
         """
-        good = []
-        for revocation, names in heeded:
-            data = self._tokens.delegation(revocation.revoked)
-            here = data is not None
-            data = data or parcel.delegations.get(revocation.revoked)
-            if data is None:
-                continue
-            delegation = Delegation.parse(data)
-            stops = (
-                stopped is not None
-                and stopped.token in twins.names(delegation.token)
-                and stopped.details.get("revoker") in names
-            )
-            new = names - self._tokens.revokers(revocation.revoked)
-            if stops or (here and delegation.issuer in new):
-                good.append((revocation, names))
+        revoker = None if stopped is None else stopped.details.get("revoker")
+        stopping = () if stopped is None else names_of(stopped.token, parcel, self._tokens)
+        good = [
+            (revocation, names)
+            for revocation, names in heeded
+            if (revocation.revoked in stopping and revoker in names)
+            or is_of_ours(revocation, names, parcel, self._tokens)
+        ]
         self._tokens.add(revocations=good)
         for revocation, _ in good:
             self._gate.memo.forget(revocation.revoked)

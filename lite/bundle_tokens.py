@@ -17,7 +17,7 @@ from lite.node import Node
 from lite.parcel import Parcel, read_invocation
 from lite.peering.letters import LetterStore, LetterVerifier, asked, take_in
 from lite.store import Store
-from lite.ucan import container
+from lite.ucan import container, twins
 from lite.ucan.checks import Place, check_signature
 from lite.ucan.delegation import Delegation
 from lite.ucan.invocation import Invocation
@@ -178,7 +178,7 @@ def unfit(node: Node, invocation: Invocation, wanted: frozenset[str]) -> str:
         return "an invocation of this node's own"
     if invocation.issuer not in wanted:
         return f"an invocation by {invocation.issuer}, who is neither a peer nor trusted here"
-    if node.store.tokens.receipt_of(invocation.cid) is not None:
+    if node.store.tokens.receipt_of(*twins.names(invocation.token)) is not None:
         return "an invocation that was answered here"
     return ""
 

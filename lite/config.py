@@ -40,11 +40,13 @@ from lite.setting_texts import (
     parse_smtp,
     parse_unit,
     parse_words,
+    parse_worth,
     render_bool,
     render_fuel_cap,
     render_gpus,
     render_optional,
     render_quota,
+    render_worth,
 )
 
 FILE_NAME = "config.toml"
@@ -95,7 +97,11 @@ class Setting:
 
 
 def _file(name: str, text: str) -> Setting:
-    return Setting(name, "path or none", None, text, parse_path, render_optional)
+    return _optional(name, "path or none", text, parse_path)
+
+
+def _optional(name: str, kind: str, text: str, parse: Callable[[str], Any]) -> Setting:
+    return Setting(name, kind, None, text, parse, render_optional)
 
 
 def _ops(name: str, default: tuple[str, ...], text: str) -> Setting:
@@ -205,20 +211,22 @@ SETTINGS: dict[str, Setting] = {
         _time("queue.ttl", 7 * 86_400_000, "how long a step waits for a node that can run it"),
         _time("queue.lease", 300_000, "how long a provider may be late before another is asked"),
         Setting(
-            "provider.price",
-            "number",
-            0,
-            "what a job of others costs, in whole units; a bid says it",
-            parse_count,
+            "queue.worth",
+            "unit=duration, …",
+            (),
+            "how long you would rather wait than pay one unit of a price: cent=30s, euro=50m",
+            parse_worth,
+            render_worth,
+        ),
+        Setting(
+            "provider.price", "number", 0, "what a job of others costs, in whole units", parse_count
         ),
         Setting("provider.unit", "word", "unit", "the unit of the price", parse_unit),
-        Setting(
+        _optional(
             "provider.http",
             "IP:PORT or none",
-            None,
             "where jobs come in by plain HTTP, for clients of UCAN that are no peers",
             parse_listen,
-            render_optional,
         ),
         _file("provider.http_cert", "certificate chain (PEM) that makes it HTTPS"),
         _file("provider.http_key", "private key (PEM) of that certificate"),
@@ -238,22 +246,10 @@ SETTINGS: dict[str, Setting] = {
         _file("ops.crud_root", "folder whose files crud/* may read and change"),
         _file("ops.http_netrc", "netrc file with names and passwords for http/*"),
         _file("ops.exec", "TOML file of the programs that exec/run may start"),
-        Setting(
-            "ops.smtp",
-            "smtp URL or none",
-            None,
-            "mail server for msg/send",
-            parse_smtp,
-            render_optional,
-        ),
+        _optional("ops.smtp", "smtp URL or none", "mail server for msg/send", parse_smtp),
         _file("ops.smtp_password_file", "file with the password for the mail server"),
-        Setting(
-            "ops.smtp_from",
-            "address or none",
-            None,
-            "address that msg/send writes from",
-            parse_address,
-            render_optional,
+        _optional(
+            "ops.smtp_from", "address or none", "address that msg/send writes from", parse_address
         ),
     )
 }
@@ -268,7 +264,8 @@ def setting(name: str) -> Setting:
     if name not in SETTINGS:
         import difflib
 
-        near = difflib.get_close_matches(name, SETTINGS, 1, 0.5)
+        near = [known for known in SETTINGS if known.endswith(f".{name}")]
+        near = near or difflib.get_close_matches(name, SETTINGS, 1, 0.76)
         raise ConfigError(
             f"there is no setting “{name}”",
             hint=f"Did you mean {near[0]}?" if near else "`ipvm config list` shows them all.",

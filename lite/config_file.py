@@ -155,5 +155,5 @@ def _replace_file(path: Path, text: str) -> None:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
-        kind = StoreFull if error.errno == errno.ENOSPC else StoreError
+        kind = StoreFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StoreError
         raise kind(f"{path} cannot be written: {error.strerror}") from None

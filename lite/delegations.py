@@ -235,6 +235,24 @@ class Source:
         """Whether any other that gives something to its issuer came along."""
         return any(one.cid != leaf.cid for one in self._to.get(leaf.issuer, ()))
 
+    def check_leads_to(self, leaf: Delegation, shown: Container[CID]) -> None:
+        """Whether a powerline came by itself, or with one that is before it; of others it would
+        say nothing that it holds.
+
+        Args:
+            shown: those that do not count: they came with a revocation.
+
+        Raises:
+            UsageError: it did not.
+        """
+        if leaf.subject is not None or self.has_giver(leaf):
+            return
+        if any(one.cid != leaf.cid and one.cid not in shown for one in self._with_it):
+            raise UsageError(
+                "the other delegations in it do not lead to the powerline that ends it: verify "
+                "them one by one"
+            )
+
     def ends(self) -> list[Delegation]:
         """Those that came along and from which no other of them goes on."""
         return ends(self._with_it)

@@ -244,6 +244,7 @@ class Gate:
         revocation in it that does not revoke it."""
         found = [one for one in along.source.ends() if one.cid not in along.shown]
         if len(found) == 1:
+            along.source.check_leads_to(found[0], along.shown)
             verdict = self._verify_delegation(found[0], along)
             if not along.parcel.revocations or type(verdict.refusal) is Revoked:
                 return verdict

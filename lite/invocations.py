@@ -22,7 +22,14 @@ from typing import TYPE_CHECKING, Any, Final
 from lite.authority import Authority
 from lite.content import StoreFiles
 from lite.engine.base import GuestFailure
-from lite.errors import AuthorityError, ModuleError, NotFoundError, QueuedError, UsageError
+from lite.errors import (
+    AuthorityError,
+    CodecError,
+    ModuleError,
+    NotFoundError,
+    QueuedError,
+    UsageError,
+)
 from lite.executor import FOR_OTHERS, Executor, Settled, Warrant, Watch
 from lite.ipld.block import Block
 from lite.ipld.cid import CID
@@ -36,7 +43,7 @@ from lite.ops import base as ops
 from lite.parcel import Parcel
 from lite.settled import NotHere, Results
 from lite.store import Store
-from lite.ucan import proofs
+from lite.ucan import envelope, proofs, twins
 from lite.ucan.authorised import Authorised
 from lite.ucan.checks import Place
 from lite.ucan.invocation import Invocation
@@ -158,10 +165,23 @@ def _answered(refusal: Replayed, earlier: Receipt) -> Refusal:
     )
 
 
-def answer_to(invocation: CID, store: Store) -> Settled | None:
-    """What answered an invocation that was accepted here, or None."""
-    receipt = store.tokens.receipt_of(invocation)
+def answer_to(invocation: CID | Invocation, store: Store) -> Settled | None:
+    """What answered an invocation that was accepted here, or None.
+
+    Signatures with a twin were claimed under one of two names. The other is found from the token,
+    which is here with its receipt.
+    """
+    token = _token_of(invocation, store) if isinstance(invocation, CID) else invocation.token
+    own = (invocation,) if isinstance(invocation, CID) else ()
+    receipt = store.tokens.receipt_of(*own, *(() if token is None else twins.names(token)))
     return None if receipt is None else Settled(receipt, "cached", "done before")
+
+
+def _token_of(invocation: CID, store: Store) -> envelope.Token | None:
+    try:
+        return envelope.parse(store.blocks.get(invocation))
+    except (NotFoundError, CodecError):  # never done under this name, or no token
+        return None
 
 
 def _do(
@@ -276,12 +296,11 @@ class _Claim:
         self._cid = cid
         found = self._tokens.claim(cid, until)
         if found == "forgotten":
-            raise Replayed(
+            refusal = Replayed(
                 "may have been accepted before: of those that ended so early not all are known",
-                step="9",
-                token=cid,
                 hint="send a new invocation that ends later",
             )
+            raise Place(cid).refused(refusal, "9")
         self.is_taken_over = found == "open"
         return found in ("new", "open")
 
@@ -412,6 +431,7 @@ def _function(instruction: Instruction, store: Store, info: Info) -> str | None:
 
     Raises:
         NotHere: the module is not here, so that nobody knows.
+        ModuleError: what is there is no file or folder of any kind.
     """
     func = instruction.input.get("func")
     module = instruction.module
@@ -426,3 +446,9 @@ def _function(instruction: Instruction, store: Store, info: Info) -> str | None:
         ) from absent
     except (ModuleError, GuestFailure):
         return None
+    except CodecError as broken:
+        raise ModuleError(
+            f"the module {instruction.rsc} cannot be read ({broken}), and policies ask which "
+            "function is meant",
+            hint="See whether the CID is that of a module, or of a file or folder with one.",
+        ) from broken

@@ -8,6 +8,7 @@ Source: the did:key method, the multicodec table, UCAN 1.0.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -19,7 +20,15 @@ from typing import Final
 from nacl import bindings
 from nacl.exceptions import CryptoError
 
-from lite.errors import CodecError, ConfigError, NotFoundError, SignatureError, UsageError
+from lite.errors import (
+    CodecError,
+    ConfigError,
+    NotFoundError,
+    SignatureError,
+    StoreError,
+    StoreFull,
+    UsageError,
+)
 from lite.ipld import multibase, varint
 
 ED25519_PUBLIC: Final = 0xED
@@ -112,7 +121,8 @@ class Key:
             The key, and whether this call made it.
 
         Raises:
-            ConfigError: as `load`; or the file cannot be written.
+            ConfigError: as `load`.
+            StoreError, StoreFull: the file cannot be written.
         """
         try:
             return Key.load(path), False
@@ -129,7 +139,7 @@ class Key:
 
         Raises:
             UsageError: the file exists and `overwrite` is false; it is left as it was.
-            ConfigError: the file cannot be written.
+            StoreError, StoreFull: the file cannot be written.
         """
         try:
             _write_private(path, self.export_text(), overwrite=overwrite)
@@ -313,7 +323,7 @@ def _write_private(path: Path, text: str, *, overwrite: bool) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"cannot make the folder of {path}: {error.strerror}") from None
+        raise _unwritten(f"the folder of {path} cannot be made", error) from None
     fresh = path.with_name(f".{path.name}.{os.urandom(6).hex()}.new")
     try:
         handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -329,7 +339,15 @@ def _write_private(path: Path, text: str, *, overwrite: bool) -> None:
     except FileExistsError:
         raise
     except OSError as error:
-        raise ConfigError(f"cannot write key file {path}: {error.strerror}") from None
+        raise _unwritten(f"the key file {path} cannot be written", error) from None
+
+
+def _unwritten(what: str, error: OSError) -> StoreError:
+    kind = StoreFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StoreError
+    return kind(
+        f"{what}: {error.strerror}",
+        hint="Check owner, permissions and free space, or choose another home with --home.",
+    )
 
 
 def _place(fresh: Path, path: Path, *, overwrite: bool) -> None:

@@ -17,7 +17,7 @@ from lite.settled import way_to_module
 from lite.store import Store
 from lite.store.holders import Holders
 from lite.store.inline import forms_of, holding
-from lite.store.reach import links_of
+from lite.store.reach import links_below, through
 
 if TYPE_CHECKING:
     from lite.model.instruction import Instruction
@@ -140,9 +140,9 @@ class _Consequences:
             instruction = self._store.instructions.get(user)
             if instruction is None:
                 continue
-            if holder in instruction.links():
+            if holder in through(instruction.links()):
                 yield user
-            elif instruction.module == holder:
+            else:
                 self._by_path[user] = way_to_module(self._store, instruction)
 
     def _answered(self, new: Sequence[CID]) -> Iterator[CID]:
@@ -188,8 +188,7 @@ def _small_contents(store: Store, cids: Iterable[CID]) -> Iterator[bytes]:
 def _parts(store: Store, cid: CID) -> Iterator[CID]:
     """What belongs to a file, an instruction or a receipt."""
     if cid.codec == DAG_PB:
-        if store.blocks.has(cid):
-            yield from links_of(cid, store.blocks.get(cid))
+        yield from links_below(store.database, cid)
         return
     if cid.codec != DAG_CBOR:
         return

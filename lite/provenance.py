@@ -20,6 +20,7 @@ from lite.origins import Best, Origin, Origins
 from lite.settled import way_to_module
 from lite.store import Store
 from lite.store.holders import Holders
+from lite.store.reach import through
 
 Kind = Literal["receipt", "instruction", "module", "input", "await", "value"]
 Cut = Literal["", "shown", "deep", "many"]
@@ -285,9 +286,9 @@ class _Descent:
             instruction = self._store.instructions.get(user)
             if instruction is None:
                 continue
-            if holder in instruction.links():
+            if holder in through(instruction.links()):
                 yield self._user("reads", user)
-            elif instruction.module == holder and name in way_to_module(self._store, instruction):
+            elif name in way_to_module(self._store, instruction):
                 yield self._user("runs", user)
 
     def _user(self, role: str, instruction: CID) -> _Draft:

@@ -1,4 +1,5 @@
-"""Taking back: of which delegations a node may sign a revocation, and what shows that it may."""
+"""Taking back: of which delegations a node may sign a revocation, and what shows that it may; and
+which revocations of others concern it."""
 
 from __future__ import annotations
 
@@ -6,15 +7,18 @@ from collections.abc import Sequence
 from itertools import chain as joined
 
 from lite.delegations import Source
+from lite.ipld.cid import CID
 from lite.keys import Key
-from lite.ucan import chains
+from lite.parcel import Parcel
+from lite.store.tokens import Tokens
+from lite.ucan import chains, envelope, twins
 from lite.ucan.between import between
 from lite.ucan.delegation import Delegation
 from lite.ucan.refusals import NoProofs
 from lite.ucan.revocation import Revocation
 from lite.ucan.show import short
 
-__all__ = ["revocation_of"]
+__all__ = ["is_of_ours", "names_of", "revocation_of"]
 
 
 def revocation_of(
@@ -46,6 +50,29 @@ def revocation_of(
         path=[link.cid for link in path],
     )
     return revocation, path
+
+
+def names_of(cid: CID | None, parcel: Parcel, tokens: Tokens) -> tuple[CID, ...]:
+    """All names of a delegation that came or is here (`lite.ucan.twins`); none of any other."""
+    data = None if cid is None else parcel.delegations.get(cid) or tokens.delegation(cid)
+    return () if data is None else twins.names(envelope.parse(data))
+
+
+def is_of_ours(
+    revocation: Revocation, names: frozenset[str], parcel: Parcel, tokens: Tokens
+) -> bool:
+    """Whether it takes back a delegation that is here, itself or as its twin, in the name of who
+    issued that, and is new.
+
+    Args:
+        names: in which it counts.
+        parcel: where the delegation may be as well.
+    """
+    cid = revocation.revoked
+    data = tokens.delegation(cid) or parcel.delegations.get(cid)
+    if data is None or Delegation.parse(data).issuer not in names - tokens.revokers(cid):
+        return False
+    return any(tokens.delegation(name) is not None for name in names_of(cid, parcel, tokens))
 
 
 def _path_to(

@@ -9,7 +9,14 @@ import re
 from pathlib import Path
 
 from lite.errors import CodecError, ConfigError
-from lite.quantities import parse_fuel, parse_size, render_fuel, render_size
+from lite.quantities import (
+    parse_duration_ms,
+    parse_fuel,
+    parse_size,
+    render_duration,
+    render_fuel,
+    render_size,
+)
 
 
 def parse_bool(text: str) -> bool:
@@ -183,3 +190,21 @@ def parse_unit(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:+/-]{0,63}", told):
         raise ConfigError(f"“{text}” is not a word", hint="Write for example cent.")
     return told
+
+
+def parse_worth(text: str) -> tuple[tuple[str, int], ...]:
+    """Milliseconds that one unit of a price is worth, by unit, sorted: `cent=30s, euro=50m`."""
+    found: dict[str, int] = {}
+    for part in re.split(r"[\s,]+", text.strip()):
+        unit, is_said, time = part.partition("=")
+        if part and (not is_said or unit in found):
+            hint = "Write for example cent=30s, euro=50m."
+            raise ConfigError(f"“{part}” does not say what one unit is worth", hint=hint)
+        if part:
+            found[parse_unit(unit)] = parse_duration_ms(time)
+    return tuple(sorted(found.items()))
+
+
+def render_worth(worth: tuple[tuple[str, int], ...]) -> str:
+    """What `parse_worth` reads back."""
+    return ",".join(f"{unit}={render_duration(time_ms)}" for unit, time_ms in worth)

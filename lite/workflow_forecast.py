@@ -200,7 +200,8 @@ class Forecaster:
             doubt = StepForecast(label, "in-doubt", row.reason)
             return None if redone else self._ended_meanwhile(label) or doubt
         receipt = None if row.receipt is None else self._store.receipts.get(row.receipt)
-        if receipt is None and acts and row.state in END_STATES:
+        is_second = label in self._graph.duplicates
+        if receipt is None and acts and not is_second and row.state in END_STATES:
             doubt = StepForecast(label, "in-doubt", LOST)
             return None if redone else self._ended_meanwhile(label) or doubt
         if receipt is None or any(e.label not in self._kept for e in self._graph.needs[label]):

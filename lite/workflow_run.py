@@ -32,6 +32,7 @@ from lite.scheduler.runner import Runner
 from lite.scheduler.state import Progress
 from lite.scheduler.turn import nobody_acts
 from lite.store import Store
+from lite.store.presence import Presence
 from lite.store.runs_rows import RunRow, RunState, StepChange, StepRow
 
 if TYPE_CHECKING:
@@ -96,6 +97,10 @@ class Run:
         """
         self.state = self._runner.go()
         return self
+
+    def presence(self) -> Presence:
+        """A claim to be at work on it, for whoever begins `go` a little later."""
+        return self._store.runs.presence(self.id)
 
     def cancel(self) -> None:
         """End it soon: guests that run are killed, nothing more starts. It can go on later."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from sync.base import Position, Summary
+from sync.base import Clock, Position, Summary
 
 STATE_DELAY_S: Final = 0.2  # of rest before a changed set is told
 AUDIT_DELAY_S: Final = 1.0  # of rest before sets that differ are compared once more
@@ -40,7 +40,7 @@ class Agreement:
         state_at, audit_at: when something is due if the session stays at rest; None: nothing is.
     """
 
-    def __init__(self, told: Content, *, initiator: bool, now: float) -> None:
+    def __init__(self, told: Content, clock: Clock, *, initiator: bool) -> None:
         self.told = told
         self.theirs: Content | None = None
         self.their_head: Position | None = None
@@ -50,14 +50,21 @@ class Agreement:
         self._matched: Content | None = None
         self._audited: tuple[Content, Content | None] | None = None
         self._differs: tuple[Content, Content | None] | None = None
-        self._audit_after = now
+        self._clock = clock
+        self._audit_after = self._since = clock.monotonic()  # since: what both told is as it is
 
     def hear(self, content: Content, head: Position) -> None:
+        if content != self.theirs:
+            self._since = self._clock.monotonic()
         self.theirs, self.their_head = content, head
 
     def is_told(self, content: Content) -> bool:
-        """Both have spoken, and this side's set is still what it said."""
-        return content == self.told and self._audited == (content, self.theirs)
+        """Both have spoken, this side's set is still what it said, and the peer had the time to
+        say something else."""
+        if content != self.told or self.theirs is None:
+            return False
+        due = self._since + AUDIT_DELAY_S
+        return self._audited == (content, self.theirs) or self._clock.monotonic() >= due
 
     def judge(self, mine: Summary, busy_at: float, now: float) -> Verdict:
         """Nothing is under way since `busy_at`."""
@@ -70,7 +77,7 @@ class Agreement:
             self.state_at = None
         elif equal or now >= busy_at + STATE_DELAY_S:
             verdict.tell = True
-            self.told, self.state_at = mine.content, None
+            self.told, self.state_at, self._since = mine.content, None, now
         else:
             self.state_at = busy_at + STATE_DELAY_S
         if equal or mine.content != self.told:

@@ -111,6 +111,8 @@ class Status:
         given: items and blocks sent to the peer.
         spent: items are lacking and the budget for this peer is used up.
         asking: the peer has not answered a question yet.
+        withheld: items of the set that the peer lacks and was not given, having no bytes here.
+        settled: both said what they have, it differs, and nothing is under way.
     """
 
     phase: Phase
@@ -128,3 +130,5 @@ class Status:
     given: int = 0
     spent: bool = False
     asking: bool = False
+    withheld: int = 0
+    settled: bool = False

@@ -117,6 +117,7 @@ class Intake:
         self._blocks: dict[bytes, bool] = {}  # digest -> whether it was asked for already
         self._questions: dict[bytes, bool] = {}
         self._moved = 0
+        self._looked_at: tuple[int, bytes] | None = None
 
     @property
     def is_idle(self) -> bool:
@@ -148,6 +149,14 @@ class Intake:
     @property
     def is_spent(self) -> bool:
         return self._budget <= 0 and bool(self._waiting)
+
+    def look_again(self, content: tuple[int, bytes]) -> None:
+        """Count ids as missed and refused no more that are in the set by now: it has `content`."""
+        if content != self._looked_at and (self.missed or self.refused):
+            for id in self._store.held([*self.missed, *self.refused]):
+                self.missed.pop(id, None)
+                self.refused.pop(id, None)
+        self._looked_at = content
 
     def offer(self, offer: Offer) -> Taken:
         """Note what the peer has.
@@ -306,7 +315,7 @@ class Intake:
         ]
         for id in known:
             if id in self._asked:
-                _note(self.missed, id)
+                note(self.missed, id)
             self._blocks.pop(id, None)
             self._questions.pop(id, None)
         self._resolve(known)
@@ -385,7 +394,7 @@ class Intake:
                 self._strike(id, str(found), taken)
             else:
                 taken.events.append(Refused(id, str(found), False))
-            _note(self.refused, id)
+            note(self.refused, id)
         return items
 
     def _strike(self, id: bytes, reason: str, taken: Taken) -> None:
@@ -439,7 +448,7 @@ class Intake:
         return Cursor(self.epoch, at) if at.seq else None
 
 
-def _note(ids: dict[bytes, None], id: bytes) -> None:
+def note(ids: dict[bytes, None], id: bytes) -> None:
     """Remember an id, and forget the oldest when there are too many."""
     if len(ids) >= NOTED_MAX:
         del ids[next(iter(ids))]

@@ -18,7 +18,7 @@ from sync.base import (
     Position,
 )
 from sync.errors import OrderError
-from sync.intake import PUSH_BYTES_MAX
+from sync.intake import PUSH_BYTES_MAX, note
 from sync.messages import (
     ANSWERS_MAX,
     IDS_MAX,
@@ -48,11 +48,13 @@ class Outlet:
     Attributes:
         given: items and blocks sent; `given_bytes` their bytes.
         due: there may be rows of the log that the peer has not been offered.
+        withheld: ids of the set that the peer lacks and was not given: there are no bytes.
     """
 
     def __init__(self, store: ItemStore, blocks: BlockSource | None, peer: str) -> None:
         self.given = self.given_bytes = 0
         self.due = False
+        self.withheld: dict[bytes, None] = {}
         self._store = store
         self._blocks = blocks
         self._peer = peer
@@ -71,6 +73,7 @@ class Outlet:
         self._have: deque[Entry] = deque()  # a part of it, looked up
         self._have_at: Position | None = None
         self._push = False
+        self._bare: list[bytes] = []  # found to be lacking, and without bytes
 
     @property
     def is_idle(self) -> bool:
@@ -134,6 +137,11 @@ class Outlet:
             part = [self._found.popitem()[0] for _ in range(min(LOOKED_UP_MAX, len(self._found)))]
             suitable = [entry for entry in self._store.entries(part) if self._suits(entry)]
             self._have.extend(sorted(suitable, key=_urgency))
+
+    def offered(self, ids: Sequence[bytes]) -> None:
+        """The peer has these: what was withheld it got elsewhere."""
+        for id in ids if self.withheld else ():
+            self.withheld.pop(id, None)
 
     def want(self, ids: Sequence[bytes]) -> int:
         """Note what the peer asks for; how much of it is here.
@@ -242,6 +250,13 @@ class Outlet:
         part = self._fitting(self._have)
         found = self._store.read(part)
         raws = tuple(found[id] for id in part if id in found)
+        self._bare += [id for id in part if id not in found]
+        if self._bare and not self._have:
+            # The peer asks for these and is told that they are not given: both know it then.
+            self._have.extend(self._store.entries(self._bare))
+            self._bare, self._push = [], False
+        if not raws and self._have:
+            return self._next_pushed() if self._push else self._next_have()
         at = self._end_of_have()
         return self._sent(Give(raws, at)) if raws else Offer((), (), at)
 
@@ -267,7 +282,10 @@ class Outlet:
     def _next_give(self) -> Message:
         part = self._fitting(self._wanted)
         found = self._store.read(part)
-        self._missing += [id for id in part if id not in found]
+        bare = [id for id in part if id not in found]
+        self._missing += bare
+        for id in bare:
+            note(self.withheld, id)
         if not found:
             ids, self._missing = self._missing[:WANTS_MAX], self._missing[WANTS_MAX:]
             return Miss(tuple(ids))

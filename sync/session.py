@@ -91,7 +91,7 @@ class Session:
             self._rules.frame_max, features=self._rules.features, hints=self._rules.hints,
         )  # fmt: skip
         self._greeting: msg.Hello | None = None
-        self._agreement = Agreement(self._mine.content, initiator=self._is_initiator, now=now)
+        self._agreement = Agreement(self._mine.content, clock, initiator=self._is_initiator)
         self._urgent: deque[msg.Message] = deque((self._hello,))
 
     # What the owner calls.
@@ -134,9 +134,8 @@ class Session:
             return 0.0  # `to_send` found something out
         if self.phase == "closed":
             return None
-        now = self._clock.monotonic()
         due = [at for at in self._deadlines() if at is not None]
-        return max(0.0, min(due) - now) if due else None
+        return max(0.0, min(due) - self._clock.monotonic()) if due else None
 
     def notify(self) -> None:
         """Items were added to the set, here or by another session."""
@@ -180,7 +179,8 @@ class Session:
         counts = (content[0], None if theirs is None else theirs[0])
         why = "" if in_sync else self._reason(content)
         found = standing.status(self.phase, why, counts, self._intake, self._outlet)
-        return replace(found, bytes_in=self.bytes_in, bytes_out=self.bytes_out)
+        settled = not in_sync and self.is_idle and self._agreement.is_told(content)
+        return replace(found, bytes_in=self.bytes_in, bytes_out=self.bytes_out, settled=settled)
 
     # Frames.
 
@@ -244,6 +244,7 @@ class Session:
             self._outlet.start(self._mine.head.seq)
 
     def _on_offer(self, offer: msg.Offer) -> None:
+        self._outlet.offered(offer.ids)
         self._apply(self._intake.offer(offer))
 
     def _on_give(self, give: msg.Give) -> None:
@@ -362,6 +363,7 @@ class Session:
     def _reason(self, content: tuple[int, bytes]) -> str:
         comparing = self._comparison.round is not None or self._rest_of_rounds is not None
         told = self._agreement.is_told(content)
+        self._intake.look_again(content)
         return standing.reason(
             self.phase, self._intake, self._outlet, comparing=comparing, told=told
         )

@@ -28,6 +28,7 @@ def status(
         given=outlet.given,
         spent=intake.is_spent,
         asking=intake.is_asking,
+        withheld=len(outlet.withheld),
     )
 
 
@@ -36,7 +37,7 @@ def reason(phase: Phase, intake: Intake, outlet: Outlet, *, comparing: bool, tol
 
     Args:
         comparing: a comparison is under way.
-        told: both sides have said what they have, and compared once more.
+        told: both sides have said what they have.
     """
     if phase == "closed":
         return "not connected"
@@ -59,4 +60,6 @@ def reason(phase: Phase, intake: Intake, outlet: Outlet, *, comparing: bool, tol
         reasons.append(f"{len(intake.refused)} items of the peer were not accepted")
     if intake.missed:
         reasons.append(f"{len(intake.missed)} items were not given")
+    if outlet.withheld:
+        reasons.append(f"{len(outlet.withheld)} items were not given to the peer")
     return ": ".join(("the sets differ", *([", ".join(reasons)] if reasons else [])))

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 import re
+import struct
 from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO, Protocol
 
@@ -264,7 +265,7 @@ def _scalar(text: str, name: str) -> Any:
                 raise _NotThatType("it is not one character")
             return text
         case "f32" | "f64":
-            return _float(text)
+            return _float(text, name)
         case _:
             value = _whole(text)
             if value is None:
@@ -318,12 +319,22 @@ def _core_value(i: int, text: str, kind: WitType) -> int | float | None:
         raise UsageError(f"argument {i + 1}: “{one_line(text, 60)}”: {reason}") from None
 
 
-def _float(text: str) -> float:
+def _float(text: str, name: str) -> float:
+    """A number for a float of the type `name`. Only what is written as a fraction is rounded."""
     value = _number(text)
     if value is None:
         why = "only finite numbers can be written" if "n" in text.lower() else ""
         raise _NotThatType(why)
+    if isinstance(value, int) and not _is_exact(value, name):
+        raise _NotThatType("it is not exact as this type; with .0 behind it, it is rounded")
     return float(value)
+
+
+def _is_exact(value: int, name: str) -> bool:
+    made = float(value)
+    if name == "f32":
+        (made,) = struct.unpack("<f", struct.pack("<f", made))
+    return int(made) == value
 
 
 def _finite(text: str) -> float:

@@ -260,8 +260,9 @@ def _store(config: Config, deep: bool, repair: bool) -> Iterator[Finding]:
     with store:
         yield _clock(store)
         yield from _rights(store)
-        mended = store.check(deep=deep, repair=True) if repair else []
-        problems = store.check(deep=deep)
+        own = _own(store)
+        mended = store.check(deep=deep, repair=True, own=own) if repair else []
+        problems = store.check(deep=deep, own=own)
         stats = store.stats()
     for problem in mended:
         if problem not in problems:
@@ -287,17 +288,25 @@ def _problem(problem: Problem) -> Finding:
     return Finding("store", "failed", problem.text, hint, IntegrityError.exit_code)
 
 
+def _own(store: Store) -> str:
+    """The DID of this node; empty where its key cannot be read, of which there is a line."""
+    from lite.keys import Key
+
+    try:
+        return Key.load(store.home / "key").did
+    except IpvmError:
+        return ""
+
+
 def _rights(store: Store) -> Iterator[Finding]:
     """A remark where all rights of this node have expired and nothing shows that so much time has
     passed: then the clock may be ahead."""
     from lite.clock import SystemClock
-    from lite.keys import Key
     from lite.ucan.show import span
 
-    try:
-        did = Key.load(store.home / "key").did
-    except IpvmError:
-        return  # it has a line of its own
+    did = _own(store)
+    if not did:
+        return
     now, found = SystemClock().now(), store.tokens.rights_ended_at(did)
     if found is None:
         return

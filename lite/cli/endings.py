@@ -116,7 +116,7 @@ def _system(error: OSError) -> Ending:
         )
     what = f"{error.filename}: " if error.filename else ""
     message = f"{what}{error.strerror or error}"
-    if error.errno == errno.ENOSPC:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Ending(6, "store-full", message, "Free some space, then do it again.")
     if isinstance(error, FileNotFoundError):
         return Ending(5, "not-found", message)

@@ -94,6 +94,7 @@ def _replace(shell: Shell, text: str, force: bool) -> None:
 
     fresh = Key.from_text(text)
     path = shell.home_path() / KEY_FILE
+    _make_home(shell, path)
     try:
         old = Key.load(path)
     except NotFoundError:
@@ -115,6 +116,18 @@ def _replace(shell: Shell, text: str, force: bool) -> None:
         shell.emit({"did": fresh.did})
     else:
         shell.line(fresh.did)
+
+
+def _make_home(shell: Shell, path: Path) -> None:
+    """The home that a key belongs to, where there is none yet."""
+    from lite.store import Store
+    from lite.store.home import DATABASE
+
+    if path.exists() or path.with_name(DATABASE).exists():
+        return
+    with Store.open(path.parent, durability=shell.config().durability) as store:
+        if store.created and not store.was_used():
+            shell.note(f"ipvm: made a new home in {store.home}")
 
 
 def _set_aside(shell: Shell, path: Path, fault: ConfigError, force: bool) -> None:

@@ -14,6 +14,7 @@ from lite.cli.shell import Shell
 from lite.cli.workflow_files import find_run, short_id
 from lite.errors import NotFoundError, UsageError
 from lite.ipld.cid import CID
+from lite.limits import TRACE_BYTES_MAX
 
 if TYPE_CHECKING:
     from lite.model.receipt import Receipt
@@ -151,5 +152,5 @@ def _receipt(node: Node, ref: str) -> Receipt:
 def _trace(node: Node, receipt: Receipt) -> bytes:
     trace = receipt.meta.get("trace")
     if isinstance(trace, CID):
-        return b"".join(node.cat(trace))
+        return b"".join(node.cat(trace, length=TRACE_BYTES_MAX))
     return trace if isinstance(trace, bytes) else b""

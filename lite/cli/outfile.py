@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from lite.cli.shell import need_stdout, stdout_named
-from lite.errors import StoreFull, UsageError
+from lite.errors import OutputError, StoreFull, UsageError
 
 
 class _Stdout:
@@ -47,7 +47,7 @@ def writing(target: str, *, private: bool = False) -> Iterator[BinaryIO]:
 
     Raises:
         UsageError: it cannot be written.
-        OutputError: it is stdout, and the caller closed that.
+        OutputError: it is stdout, and the caller closed that; or the disk fails.
         StoreFull: the disk is full.
     """
     if target == "-":
@@ -70,8 +70,10 @@ def writing(target: str, *, private: bool = False) -> Iterator[BinaryIO]:
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise
-        if error.errno == errno.ENOSPC:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StoreFull(f"{target}: the disk is full", hint="Free some space.") from None
+        if error.errno in (errno.EIO, errno.EFBIG):
+            raise OutputError(f"{target} could not be written: {error.strerror}") from None
         raise UsageError(f"cannot write {target}: {error.strerror}") from None
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from lite.cli.outfile import writing
 from lite.cli.present import age, amount, elapsed, one_line, short, size, visible
 from lite.cli.shell import Shell, error_line
 from lite.ipld.cid import CID
+from lite.limits import TRACE_BYTES_MAX
 from lite.model.effects import Wanted
 from lite.model.trust import OWN_RULE, trusted_rule
 
@@ -111,7 +113,7 @@ def show_trace(shell: Shell, node: Node, receipt: Receipt) -> None:
     trace = receipt.meta.get("trace")
     if shell.quiet or trace is None:
         return
-    data = b"".join(node.cat(trace)) if isinstance(trace, CID) else trace
+    data = b"".join(node.cat(trace, length=TRACE_BYTES_MAX)) if isinstance(trace, CID) else trace
     if not shell.watched:
         from lite.cli.guest_lines import without_frames
 
@@ -158,15 +160,27 @@ def _show_bytes(shell: Shell, node: Node, answer: Answer) -> None:
         for chunk in answer.chunks():
             shell.write(chunk)
         return
-    data = b"".join(answer.chunks())
-    if answer.receipt.meta.get("path") == "wasi":
-        try:
-            shell.write(visible(data.decode()).encode())
-            return
-        except UnicodeDecodeError:
-            pass
-    cid = answer.output_link or node.add(data)
-    shell.line(f"{cid}  {size(len(data))}")
+    if answer.receipt.meta.get("path") == "wasi" and _is_text(answer):
+        for text in _texts(answer):
+            shell.write(visible(text).encode())
+        return
+    cid = answer.output_link or node.add(b"".join(answer.chunks()))
+    shell.line(f"{cid}  {size(node.size(cid))}")
+
+
+def _texts(answer: Answer) -> Iterator[str]:
+    """Bytes as text, a block at a time. Raises UnicodeDecodeError."""
+    decode = codecs.getincrementaldecoder("utf-8")().decode
+    for chunk in answer.chunks():
+        yield decode(chunk)
+    yield decode(b"", True)
+
+
+def _is_text(answer: Answer) -> bool:
+    try:
+        return all(isinstance(text, str) for text in _texts(answer))
+    except UnicodeDecodeError:
+        return False
 
 
 def _safe(data: bytes) -> bytes:

@@ -145,6 +145,7 @@ def run(
     _check(shell, words, op, out)
     node = shell.node(meeting=True)
     label = op or words[0]
+    instruction: Instruction | None = None
     try:
         target = None if op else find_target(node, words[0])
         label = target.called(None) if target else label
@@ -167,7 +168,10 @@ def run(
         with GuestLines(shell) as said:
             answer = act(on_trace=said)
     except QueuedError as queued:
-        end_queued(shell, label, str(queued), queued.hint)
+        from lite.cli.run_elsewhere import queue_elsewhere
+
+        told = None if dry_run else queue_elsewhere(shell, node, instruction)
+        end_queued(shell, label, str(queued), told or queued.hint)
     if not said.heard:  # it was known, or the operation tells all at the end
         show_trace(shell, node, answer.receipt)
     _show(shell, node, answer, instruction, label, out)
@@ -178,7 +182,8 @@ def _show(
 ) -> None:
     """What came of it; ends the command unless that is a value."""
     secret = node.store.secrets.is_secret(answer.receipt.cid)
-    shell.note(summary(shell, node, answer, label) + ("  secret" if secret else ""))
+    tell = shell.note if answer.receipt.out.is_ok else shell.failure
+    tell(summary(shell, node, answer, label) + ("  secret" if secret else ""))
     if (said := advice(answer.receipt, asked)) is not None:
         shell.note(f"  → {said}")
     if node.note:
@@ -228,7 +233,7 @@ def end_queued(shell: Shell, label: str, reason: str, hint: str | None) -> NoRet
     """Say that it waits, and for what; ends the command."""
     if shell.json:
         shell.emit_error(QueuedError.code, reason, hint)
-    shell.note(f"{shell.paint('⇢', 'yellow')} {visible(label)}  queued: {visible(reason)}")
+    shell.failure(f"{shell.paint('⇢', 'yellow')} {visible(label)}  queued: {visible(reason)}")
     if hint:
         shell.note(f"  → {visible(hint)}")
     raise TaskEnded(QueuedError.exit_code)

@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 
     from lite.config import Config
     from lite.node import Node
+    from lite.store import Store
 
 JSON_VERSION = 1
 CARD = "daemon.json"  # as `lite.link` has it, which costs more to load than a run that is known
 STDOUT = "standard output"
 ONLY_SAID = "What the command did is done; only what it had to say is lost."
+_RESTORE = "`ipvm restore BACKUP` puts a backup in its place"
 _COLOURS = {"green": "32", "red": "31", "yellow": "33", "bold": "1", "dim": "2"}
 
 
@@ -110,10 +112,7 @@ class Shell:
             if self._node.first_use:
                 self.note(f"ipvm: made a new home with a new key in {self._node.home}")
             elif self._node.store.created:
-                self.note(
-                    f"ipvm: the database of {self._node.home} was gone, and with it what was kept; "
-                    "made a new one.\n  → `ipvm restore BACKUP` puts a backup in its place"
-                )
+                self.note(f"ipvm: {_lost(self._node.store)}; made a new one.\n  → {_RESTORE}")
         return self._node
 
     # Output.
@@ -156,10 +155,14 @@ class Shell:
     def emit_error(
         self, code: str, message: str, hint: str | None, more: Mapping[str, object] | None = None
     ) -> None:
-        """The object of `--json` for an error; needs nothing that may be what is broken."""
+        """The object of `--json` for an error; needs nothing that may be what is broken.
+
+        Args:
+            more: further fields of the error: IPLD values, which come out as DAG-JSON.
+        """
         import json
 
-        error = {"code": code, "message": message, "hint": hint, **(more or {})}
+        error = {"code": code, "message": message, "hint": hint, **_as_ipld(more)}
         fields = encodable({"v": JSON_VERSION, **self.done, "error": error})
         text = json.dumps(
             fields, ensure_ascii=False, separators=(",", ":"), sort_keys=True, default=str
@@ -171,6 +174,11 @@ class Shell:
         if not self.quiet:
             error_line(text)
 
+    def failure(self, text: str) -> None:
+        """A line about what failed or waits: also with `-q`, unless stdout gets it as JSON."""
+        if not (self.quiet and self.json):
+            error_line(text)
+
     def paint(self, text: str, colour: str) -> str:
         """The text for stderr, coloured where the user can see colours."""
         return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if coloured(sys.stderr) else text
@@ -179,6 +187,19 @@ class Shell:
     def watched(self) -> bool:
         """Whether a person sees progress on stderr."""
         return not self.quiet and not self.json and sys.stderr.isatty()
+
+
+def _as_ipld(fields: Mapping[str, object] | None) -> dict[str, Any]:
+    """The fields as JSON that means the same as DAG-JSON; as `ipvm ucan inspect` shows them."""
+    if not fields:
+        return {}
+    import json
+
+    from lite.cli.ucan_words import as_json
+    from lite.ipld import dag_json
+
+    found: dict[str, Any] = json.loads(dag_json.shown(as_json(encodable(dict(fields)))))
+    return found
 
 
 def _plain(data: bytes) -> bytes:
@@ -229,6 +250,13 @@ def stdout_named() -> Iterator[None]:
         raise
     except OSError as error:
         raise OSError(error.errno, error.strerror, STDOUT) from None
+
+
+def _lost(store: Store) -> str:
+    """What there was of a home whose database was just made, although it has a key."""
+    if store.was_used():
+        return f"the database of {store.home} was gone, and with it what was kept"
+    return f"the home {store.home} had a key and no database"
 
 
 def error_line(text: str) -> None:

@@ -8,7 +8,7 @@ from lite.cli.command import verb
 from lite.cli.present import counted, size
 from lite.cli.shell import Shell
 from lite.cli.status_peers import meeting_fields, meeting_lines
-from lite.cli.status_queue import queue_fields, queue_lines
+from lite.cli.status_queue import job_lines, queue_fields, queue_lines
 
 
 @verb("status", example="ipvm status\nipvm status --json")
@@ -38,6 +38,7 @@ def status(shell: Shell) -> None:
                 "engine": node.config.engine,
                 "durability": node.config.durability,
                 "queue": queue_fields(node),
+                "jobs": node.store.jobs.counts(),
                 **meeting_fields(shell, node),
             }
         )
@@ -53,5 +54,5 @@ def status(shell: Shell) -> None:
     shell.line(f"engine    {node.config.engine}")
     for line in meeting_lines(shell, node):
         shell.line(line)
-    for line in queue_lines(node):
+    for line in (*queue_lines(node), *job_lines(node)):
         shell.line(line)

@@ -1,4 +1,5 @@
-"""The part of `ipvm status` about steps that wait for other nodes: each with its true reason."""
+"""The part of `ipvm status` about offload: steps that wait for other nodes, each with its true
+reason, and jobs that are done for others."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
     from lite.node import Node
 
-__all__ = ["queue_fields", "queue_lines"]
+__all__ = ["job_lines", "queue_fields", "queue_lines"]
 
 SHOWN_MAX: Final = 10
 LISTED_MAX: Final = 1_000
@@ -36,3 +37,11 @@ def queue_lines(node: Node) -> Iterator[str]:
     yield f"queue     {counted(len(pending), 'step')} for other nodes{more}"
     for item in pending[:SHOWN_MAX]:
         yield line_of(node, item)
+
+
+def job_lines(node: Node) -> Iterator[str]:
+    """The jobs of others for people; nothing when there never was one."""
+    jobs = node.store.jobs.counts()
+    if any(jobs.values()):
+        now = f"{jobs['running']} running, {jobs['queued']} waiting"
+        yield f"jobs      for others: {now}, {jobs['done']} done, {jobs['refused']} refused"

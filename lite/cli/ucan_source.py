@@ -129,7 +129,7 @@ def _bounded(data: bytes, name: str) -> bytes:
     if not data.strip():
         from lite.ucan.refusals import MalformedToken
 
-        raise MalformedToken(f"{name} is empty, not a token", step="1")
+        raise MalformedToken(f"{name} is empty, not a token").unplaced("1")
     return data
 
 

@@ -95,6 +95,8 @@ class _View:
         receipts = [p.receipt for p in everything if p.receipt is not None]
         self._steps = node.store.runs.steps_of(dict.fromkeys(r.cid for r in receipts))
         self._shown: set[CID] = set()  # so far, with what is below it
+        peers = node.config["trust.peers"]
+        self._answering = node.store.answering() if peers else frozenset[str]()
 
     # Text.
 
@@ -170,6 +172,8 @@ class _View:
             return f"{short(issuer)}, {rule}"
         if issuer in self._node.config.trust_issuers:
             return f"{short(issuer)}, a trusted issuer"
+        if issuer in self._answering:
+            return f"{short(issuer)}, a peer whose receipts count"
         return f"{issuer}, whose receipts do not count here"
 
     def _rule(self, receipt: Receipt) -> str:

@@ -47,7 +47,8 @@ _GOING: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--force",
         is_flag=True,
-        help="Allow several mutations, one that others await, and letting out what is secret.",
+        help="Allow several mutations, one that others await, letting out what is secret, and what "
+        "receipts of other nodes ask for.",
     ),
     click.option(
         "--redo",
@@ -284,7 +285,8 @@ def _carry_out(
     if node.note:
         shell.note(f"ipvm: {node.note}")
     _say_results(shell, node, graph, started, rows, outs)
-    if status := run_status(node, rows, started.failures, expired=started.state == "expired"):
+    expired, stopped = started.state == "expired", started.state in ("cancelled", "in-doubt")
+    if status := run_status(node, rows, started.failures, expired=expired, stopped=stopped):
         raise TaskEnded(status)
 
 

@@ -146,20 +146,24 @@ def _prospect(
         return _Prospect(step, "known", forecast.reason or forecast.rule)
     if forecast.state == "failed":
         return _Prospect(step, "failed", forecast.reason)
-    missing += [proof for proof in step.task.prf if not _has_proof(node.store, proof)]
     reasons = [f"{short(cid)} is not here" for cid in missing]
+    proofs = [proof for proof in step.task.prf if not _has_proof(node.store, proof)]
     awaited = [wait.instruction for wait in graph.waiting.get(step.label, ())]
     reasons += [f"no receipt of {short(cid)} is here" for cid in awaited]
     missing += awaited
     if "network" in node.workflows.outlook.needs_of(instruction):
         reasons.insert(0, "it needs the network")
-    elif not missing and forecast.state == "queued":
+    elif not missing and forecast.state in ("queued", "in-doubt"):
         reasons = [forecast.reason]
     before = [edge.label for edge in graph.needs[step.label]]
     if late := [label for label in before if found[label].state == "wait"]:
         reasons.append(f"for {', '.join(dict.fromkeys(late))}")
-    state = "wait" if reasons else "run"
-    return _Prospect(step, state, "; ".join(reasons) or forecast.reason, tuple(missing))
+    if reasons:
+        return _Prospect(step, "wait", "; ".join(reasons), (*missing, *proofs))
+    # A step runs here by its owner's own right; what is missing is looked for all the same.
+    lacking = [f"without its delegation {short(proof)}" for proof in proofs]
+    told = "; ".join([*filter(None, [forecast.reason]), *lacking])
+    return _Prospect(step, "run", told, tuple(proofs))
 
 
 def _has_proof(store: Store, cid: CID) -> bool:

@@ -24,7 +24,12 @@ _FOLLOWS: Final = "branch-mismatch"  # of a step whose awaited one failed
 
 
 def run_status(
-    node: Node, rows: Iterable[StepRow], failures: Mapping[str, str], *, expired: bool = False
+    node: Node,
+    rows: Iterable[StepRow],
+    failures: Mapping[str, str],
+    *,
+    expired: bool = False,
+    stopped: bool = False,
 ) -> int:
     """The exit status of a run: 1 before 8 before 3.
 
@@ -34,6 +39,7 @@ def run_status(
     Args:
         failures: by label; those that are handled or not taken count as nothing.
         expired: the deadline ended this process's part of it.
+        stopped: the run was cancelled; what somebody is still at will not be waited for.
     """
     statuses: set[int] = {STATUS_LIMIT} if expired else set()
     followed = False
@@ -46,7 +52,7 @@ def run_status(
                 followed = True
             else:
                 statuses.add(STATUS_FAILED if receipt is None else exit_status(receipt))
-        elif row.state in ("in-doubt", "cancelled"):
+        elif row.state in ("in-doubt", "cancelled") or (stopped and row.state == "running"):
             statuses.add(STATUS_FAILED)
         elif row.state == "expired":
             statuses.add(STATUS_LIMIT)

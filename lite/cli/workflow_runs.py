@@ -55,6 +55,8 @@ def list_(shell: Shell, state: str | None, limit: int, every: bool) -> None:
     for run in found:
         shown = node.store.runs.state_of(run)
         counts = node.workflows.counts(run.id)
+        if shown == "interrupted" and "running" in counts:
+            counts["interrupted"] = counts.pop("running")  # nobody is at it any more
         title = one_line(run_title(run), _TITLE_CHARS)
         parts = [
             f"{_MARKS.get(shown, '×')} {short_id(run.id)}",

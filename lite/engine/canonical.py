@@ -141,8 +141,8 @@ def call_core(lift: Lift, instance: Instance, args: list[Any], *, output_bytes: 
     """Call a function of an untyped core module (kind "core").
 
     Args:
-        args: from `lite.engine.convert.core_arguments`: int, float, or bytes-like, which is placed with
-            the module's realloc and passed as two i32 (pointer, length).
+        args: from `lite.engine.convert.core_arguments`: int, float, or bytes-like, which is placed
+            with the module's realloc and passed as two i32 (pointer, length).
 
     Returns:
         int (signed) or float, a tuple for several results, bytes where `lift.type.result` is

@@ -99,6 +99,7 @@ def _stored(node: Node) -> dict[str, Any]:
             "next_due_at": schedules.next_due_at(),
         },
         "queue": queue_fields(node, QUEUE_MAX),
+        "jobs": node.store.jobs.counts(),
     }
 
 
@@ -111,7 +112,7 @@ async def _healthz(call: Call) -> web.StreamResponse:
 
 async def _metrics(call: Call) -> web.StreamResponse:
     stored = await call.api.work.short(_stored, call.api.node)
-    text = render(_families(call.api, stored["node"], stored["schedules"]))
+    text = render([*_families(call.api, stored["node"], stored["schedules"]), *_offload(stored)])
     return web.Response(body=text.encode(), headers={"Content-Type": MEDIA})
 
 
@@ -153,6 +154,18 @@ def _families(api: Api, node: Mapping[str, Any], schedules: Mapping[str, Any]) -
     )
     if api.meeting is not None:
         yield from _peers(counts_of(api.meeting.health(), api.node.clock.now()))
+
+
+def _offload(stored: Mapping[str, Any]) -> Iterable[Metric]:
+    """Steps that wait for others, and jobs that are done for others."""
+    waiting = tuple(({"state": state}, n) for state, n in sorted(stored["queue"]["counts"].items()))
+    yield Metric("ipvm_queue_steps", "gauge", "Steps for other nodes by state.", waiting)
+    jobs = stored["jobs"]
+    now = tuple(({"state": state}, jobs[state]) for state in ("queued", "running"))
+    yield Metric("ipvm_jobs", "gauge", "Jobs of others that have not ended.", now)
+    yield single("ipvm_jobs_done_total", "counter", "Jobs of others that ran.", jobs["done"])
+    refused = jobs["refused"]
+    yield single("ipvm_jobs_refused_total", "counter", "Jobs of others refused.", refused)
 
 
 def _peers(counts: dict[str, int | None]) -> Iterable[Metric]:

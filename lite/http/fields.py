@@ -176,6 +176,7 @@ STATUS: Final = shape(
         "runs": shape({"running": INTEGER, "calls": INTEGER}),
         "schedules": shape({"count": INTEGER, "next_due_at": NULL_INTEGER}),
         "queue": shape({"counts": mapping(INTEGER), "pending": items(ITEM)}),
+        "jobs": mapping(INTEGER),
         "events": shape({"last": TEXT, "followers": INTEGER}),
     },
     {"peers": ANY},

@@ -88,8 +88,8 @@ def _deadline(text: str | None) -> int | None:
 
 async def _started(call: Call, run: Run) -> web.StreamResponse:
     """Answer with the run as it begins, and work on it."""
-    fields = await call.api.work.short(_fields, call.api.node, run.id)
     call.api.start(run)
+    fields = await call.api.work.short(_fields, call.api.node, run.id)
     return call.reply(fields, 202)
 
 

@@ -64,13 +64,14 @@ class Ranked:
     """A bid that can be taken.
 
     Attributes:
-        cost_ms: what it costs, as a time.
+        cost_ms: what it costs, as a time. time_ms: of that what passes until it can begin.
         bytes_moved: of the inputs, to its provider.
         reason: how the cost came about, in one line.
     """
 
     bid: Bid
     cost_ms: int
+    time_ms: int
     bytes_moved: int
     reason: str
 
@@ -175,7 +176,8 @@ def _ranked(bid: Bid, wish: Wish, has: Capabilities, measured: int | None) -> Ra
     if bid.price:
         parts.append(f"price {bid.price} {bid.unit}: {wording.seconds(paying_ms)}")
     parts += [f"{word} {term_text(term)}: {wording.seconds(term.soft_ms)}" for word, term in missed]
-    return Ranked(bid, cost_ms, moved, f"{wording.seconds(cost_ms)} ({', '.join(parts)})")
+    time_ms = moving_ms + bid.wait_ms
+    return Ranked(bid, cost_ms, time_ms, moved, f"{wording.seconds(cost_ms)} ({', '.join(parts)})")
 
 
 def _missed(wish: Wish, has: Capabilities, held: frozenset[CID]) -> list[tuple[str, Term]]:

@@ -32,17 +32,21 @@ def whys(did: str, some: Collection[Bid | wire.NoBid]) -> list[str]:
 
 
 def chosen(
-    plan: Plan, bids: Sequence[Bid], known: Mapping[str, Capabilities], now: int
+    plan: Plan,
+    bids: Sequence[Bid],
+    known: Mapping[str, Capabilities],
+    worth_ms: Mapping[str, int],
+    now: int,
 ) -> tuple[Plan, Choice]:
     """The bids in the order in which to take them; without what goes along where nobody takes
-    that."""
+    that. `worth_ms`: how much time one unit of a price is worth, by unit."""
     lead = plan.group.lead
     has = {bid.provider: known.get(bid.provider) or _claimed(bid, lead.needs) for bid in bids}
-    choice = choose(bids, Wish(lead.instruction.cid, lead.needs, plan.along), has, {}, now)
+    alone = Wish(lead.instruction.cid, lead.needs, worth_ms=worth_ms)
+    choice = choose(bids, replace(alone, along=plan.along), has, {}, now)
     if choice.ranked or not plan.along:
         return plan, choice
-    alone = replace(plan, group=Group((lead,)))
-    return alone, choose(bids, Wish(lead.instruction.cid, lead.needs), has, {}, now)
+    return replace(plan, group=Group((lead,))), choose(bids, alone, has, {}, now)
 
 
 def _claimed(bid: Bid, needs: Requirements) -> Capabilities:

@@ -23,7 +23,7 @@ from lite.offload import wire
 from lite.offload.answers import Unfit, look, statement
 from lite.offload.court import Court, Tell
 from lite.offload.groups import Group, Runs, expected, group_of
-from lite.offload.invoking import Cargo, NoChain, Rights, command_of, pack
+from lite.offload.invoking import Cargo, NoChain, Rights, command_of, leaving, pack
 from lite.store import Store
 from lite.store.database import Transaction
 from lite.store.finished import Finished
@@ -271,7 +271,8 @@ class Clerk:
     def pack(self, sold: Sequence[tuple[Plan, Choice]]) -> list[Cargo]:
         """Sign what goes to whom, and write it down; what may leave now."""
         rights = Rights(self._store, self._key, self._clock)
-        found: list[Cargo] = []
+        packed: list[tuple[Item, Cargo]] = []
+        along_from = -1
         for plan, choice in sold:
             taken = choice.ranked[: max(1, plan.item.confirm - self._confirmed(plan.item))]
             for ranked in taken:
@@ -283,36 +284,42 @@ class Clerk:
                         ranked,
                         now=self._clock.now(),
                         lease_s=self._lease_s,
-                        along_from=-1,
+                        along_from=along_from,
                     )
                 except (NoChain, IpvmError) as error:
                     self.unsold(plan.item, str(error), again=False)
                     continue
-                if (sent := self._send(plan.item, cargo)) is not None:
-                    found.append(sent)
-        return found
+                along_from -= len(cargo.along)
+                packed.append((plan.item, cargo))
+        sent = self._send([cargo for item, cargo in packed if item.is_pure])
+        for item, cargo in packed:
+            sent += [] if item.is_pure else self._send_acting(item, cargo)
+        items = {cargo.jobs[0].cargo: item for item, cargo in packed}
+        for job in sent:
+            told = {"provider": job.provider, "inv": str(job.invocation), "reason": job.choice}
+            self._tell("job.sent", items[job.cargo], told)
+        return leaving([cargo for _, cargo in packed], sent)
 
     def _confirmed(self, item: Item) -> int:
         return sum(job.state == "done" for job in self._outbox.jobs_of(item.id))
 
-    def _send(self, item: Item, cargo: Cargo) -> Cargo | None:
-        """Write a cargo down. What may act waits for nobody who begins with it here just now."""
-        lease = None if item.is_pure else self._store.lease(item.instruction)
-        if lease is not None and not lease.take(block=False):
+    def _send_acting(self, item: Item, cargo: Cargo) -> list[Job]:
+        """Write down what may act. It waits for nobody who begins with it here just now."""
+        lease = self._store.lease(item.instruction)
+        if not lease.take(block=False):
             self.unsold(item, "it is being run here", again=False)
-            return None
+            return []
         try:
-            grants = [] if cargo.grant is None else [cargo.grant]
-            jobs = self._outbox.send(cargo.jobs, grants, cargo.along)
+            return self._send([cargo])
         finally:
-            if lease is not None:
-                lease.release()
-        if not jobs:
-            return None
-        for job in jobs:
-            told = {"provider": job.provider, "inv": str(job.invocation), "reason": job.choice}
-            self._tell("job.sent", item, told)
-        return Cargo(cargo.provider, tuple(jobs), {}, cargo.grant, cargo.tokens)
+            lease.release()
+
+    def _send(self, cargos: Sequence[Cargo]) -> list[Job]:
+        """Write cargos down, all in one commit."""
+        along = {number: wish for cargo in cargos for number, wish in cargo.along.items()}
+        grants = [cargo.grant for cargo in cargos if cargo.grant is not None]
+        jobs = [job for cargo in cargos for job in cargo.jobs]
+        return self._outbox.send(jobs, grants, along) if jobs else []
 
     def resendable(self, provider: str) -> list[bytes]:
         """The tokens of jobs that may not have reached a provider: to send them again is harmless

@@ -53,7 +53,8 @@ DIAL_AGAIN_S: Final = 30.0  # for one that could not be dialled, unless it comes
 ROUND_MAX: Final = wire.ASKS_MAX
 RESUMED_S: Final = 0.02  # between two times that a run goes on, for each of its steps elsewhere
 RESUMED_S_MAX: Final = 5.0
-IDLE_SHARE: Final = 2  # of the time of a look: what comes meanwhile is seen together
+IDLE_SHARE: Final = 2  # of what looking took beside its work: what comes then is seen together
+IDLE_FREE_S: Final = 0.005  # a look as quick as that may follow the next at once
 IDLE_S_MAX: Final = 1.0
 LOOK_S_MIN: Final = 0.05
 LOOK_S_MAX: Final = 3_600.0
@@ -81,6 +82,7 @@ class Dispatcher:
         resume: Resume,
     ) -> None:
         self._node = node
+        self._worth_ms = dict(node.config["queue.worth"])
         self._store = store
         self._outbox = store.outbox
         self._peering = peering
@@ -101,6 +103,7 @@ class Dispatcher:
         self._far_until: dict[str, float] = {}
         self._resumed: dict[str, tuple[int, ...]] = {}
         self._resumed_at: dict[str, float] = {}
+        self._useful_s = 0.0  # of this look
         self._fetching: dict[str, set[asyncio.Task[None]]] = {}
         self._bringing = Bringing(
             store,
@@ -126,11 +129,11 @@ class Dispatcher:
         with watched:
             while True:
                 self._woken.clear()
-                began = self._loop.time()
+                began, self._useful_s = self._loop.time(), 0.0
                 pause = await self._look()
-                took = self._loop.time() - began
+                took = self._loop.time() - began - self._useful_s
                 if await is_set(self._woken, pause):
-                    await asyncio.sleep(min(took * IDLE_SHARE, IDLE_S_MAX))
+                    await asyncio.sleep(min(max(0.0, took - IDLE_FREE_S) * IDLE_SHARE, IDLE_S_MAX))
 
     async def stop(self) -> None:
         """End all lines. What is under way at providers goes on there."""
@@ -178,7 +181,9 @@ class Dispatcher:
                 self._clerk.freed.update({run} & freed)
                 continue
             self._resumed[run], self._resumed_at[run] = ids, self._loop.time()
+            began = self._loop.time()
             await self._resume(run)
+            self._useful_s += self._loop.time() - began
 
     def _too_soon(self, run: str, pending: int) -> float:
         """How many seconds a run is left alone yet: each time that it goes on it looks at all its
@@ -235,8 +240,10 @@ class Dispatcher:
 
     async def _offer(self) -> None:
         while plans := await self._do(self._clerk.plans, ROUND_MAX):
+            began = self._loop.time()
             if not await self._round(plans):
                 return
+            self._useful_s += self._loop.time() - began
 
     async def _round(self, plans: Sequence[Plan]) -> bool:
         """Offer steps to whoever can be reached; whether anything went."""
@@ -288,7 +295,7 @@ class Dispatcher:
             ins = plan.group.lead.instruction.cid
             told = {did: some for did, some in bids.items() if did in plan.providers}
             good = [b for some in told.values() for b in of(some, ins) if isinstance(b, Bid)]
-            plan, choice = chosen(plan, good, known, now)
+            plan, choice = chosen(plan, good, known, self._worth_ms, now)
             if choice.ranked:
                 found.append((plan, choice))
                 continue

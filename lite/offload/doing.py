@@ -222,7 +222,7 @@ class Doing:
         return self.answered(self._instruction(self._store.jobs.tokens(job.number)))
 
     def _instruction(self, data: bytes) -> Instruction:
-        return instruction_of(Invocation.parse(Parcel.read(data).invocations[0]))
+        return instruction_of(_invocation(data))
 
     def answered(self, instruction: Instruction) -> bool:
         """Whether a receipt of this node answers an instruction without running it."""
@@ -288,12 +288,17 @@ class Doing:
         if isinstance(error, Interrupted):
             return Stopped(begun)
         if isinstance(error, Replayed) and not isinstance(error, InDoubt):
-            answer = answer_to(job.invocation, self._store)
-            if answer is not None:  # somebody else brought the same one here meanwhile
+            asked = _invocation(self._store.jobs.tokens(job.number))
+            answer = answer_to(asked, self._store)
+            if answer is not None:  # somebody else brought it, or its twin, here meanwhile
                 return Done(answer.receipt, None)
         code, name = refused.code_of(error)
         begun = begun or isinstance(error, InDoubt)
         return NotDone(code, str(error), name, begun)
+
+
+def _invocation(data: bytes) -> Invocation:
+    return Invocation.parse(Parcel.read(data).invocations[0])
 
 
 def _roots(instruction: Instruction) -> tuple[CID, ...]:

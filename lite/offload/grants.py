@@ -20,7 +20,7 @@ from lite.ipld.cid import CID
 from lite.keys import Key
 from lite.store import Store
 from lite.store.outbox_rows import Grant
-from lite.store.reach import LINKING, links_of
+from lite.store.reach import links_below
 from lite.ucan.delegation import Delegation
 
 __all__ = ["COMMAND", "ROOTS_MAX", "Grants", "grant"]
@@ -90,12 +90,10 @@ class Grants:
     def _walk(self, roots: Sequence[CID]) -> frozenset[CID]:
         found: set[CID] = set()
         todo = list(roots)
-        blocks = self._store.blocks
         while todo and len(found) < LOOKED_AT_MAX:
             cid = todo.pop()
             if cid in found:
                 continue
             found.add(cid)
-            if cid.codec in LINKING and blocks.has(cid):
-                todo.extend(links_of(cid, blocks.get(cid)))
+            todo.extend(links_below(self._store.database, cid))
         return frozenset(found)

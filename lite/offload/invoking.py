@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lite import keys
 from lite.authority import Authority
 from lite.clock import Clock
 from lite.errors import IpvmError
-from lite.frozen import frozen
+from lite.frozen import frozen, replace
 from lite.invocations import args_of, nonce_for
 from lite.ipld import dag_cbor
 from lite.ipld.cid import CID, DAG_CBOR
@@ -25,7 +25,7 @@ from lite.store.outbox_rows import Grant, Item, Job, Wish
 from lite.ucan.delegation import Delegation
 from lite.ucan.invocation import Invocation
 
-__all__ = ["Cargo", "Rights", "command_of", "pack"]
+__all__ = ["Cargo", "Rights", "command_of", "leaving", "pack"]
 
 
 @frozen
@@ -131,6 +131,19 @@ def pack(
     return Cargo(provider, tuple(jobs), along, given, tuple(tokens.values()))
 
 
+def leaving(cargos: Sequence[Cargo], sent: Iterable[Job]) -> list[Cargo]:
+    """Cargos with those of their jobs that were written down, in their order; those of which none
+    was are left out."""
+    jobs: dict[CID, list[Job]] = {}
+    for job in sent:
+        jobs.setdefault(job.cargo, []).append(job)
+    return [
+        replace(cargo, jobs=tuple(jobs[name]), along={})
+        for cargo in cargos
+        if (name := cargo.jobs[0].cargo) in jobs
+    ]
+
+
 def _job(
     member: Member,
     number: int,
@@ -174,7 +187,7 @@ def _until(item: Item, group: Group, ranked: Ranked, now: int, lease_s: int) -> 
     """The last second of the lease. What must not be done twice is its provider's to the end."""
     if not item.may_repeat:
         return item.deadline_at
-    work_ms = ranked.cost_ms + sum(member.limits.time_ms for member in group.members)
+    work_ms = ranked.time_ms + sum(member.limits.time_ms for member in group.members)
     return min(item.deadline_at, now + -(-work_ms // 1000) + lease_s)
 
 

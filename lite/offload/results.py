@@ -8,7 +8,7 @@ from typing import Final
 
 from lite.errors import IpvmError
 from lite.ipld import dag_cbor
-from lite.ipld.cid import CID, DAG_CBOR, RAW
+from lite.ipld.cid import CID, DAG_CBOR, IDENTITY, RAW
 from lite.ipld.links import block_links
 from lite.model.receipt import Receipt
 from lite.store import Store
@@ -57,9 +57,10 @@ class Results:
         return found
 
     def _links(self, cid: CID) -> list[CID]:
-        if cid.codec == RAW or not self._store.blocks.has(cid):
+        held = cid.hash_code == IDENTITY
+        if cid.codec == RAW or not (held or self._store.blocks.has(cid)):
             return []
         try:
-            return block_links(cid, self._store.blocks.get(cid))
+            return block_links(cid, cid.digest if held else self._store.blocks.get(cid))
         except IpvmError:  # the disk changed it, or it was collected just now
             return []

@@ -103,7 +103,9 @@ def _status(connection: http.client.HTTPConnection, request: Request) -> http.cl
         if isinstance(fault, OSError):  # also RemoteDisconnected
             raise NoReply(f"the connection was lost {where}") from error
         if isinstance(fault, http.client.LineTooLong) or "more than" in str(fault):
-            raise NoReply(f"the head of its answer is too large: {fault}", too_large=True) from error
+            raise NoReply(
+                f"the head of its answer is too large: {fault}", too_large=True
+            ) from error
         raise NoReply(f"its answer is not HTTP ({type(fault).__name__})") from error
 
 

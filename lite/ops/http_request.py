@@ -181,11 +181,11 @@ class _Links:
         content = self._content.get(cid)
         if content is None:
             raise bad(f"input.json: the content of {cid} is not here")
-        data = content.read()
-        self._bytes_left -= len(data)
+        self._bytes_left -= content.size
         self._links_left -= 1
         if self._bytes_left < 0 or self._links_left < 0:
             raise bad("input.json: too large with what its links hold")
+        data = content.read()
         if content.kind == "file":
             return data
         from lite.ipld import dag_cbor

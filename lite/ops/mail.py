@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from lite.clock import SystemClock
 from lite.frozen import frozen
+from lite.limits import MIB
 from lite.model.instruction import Instruction
-from lite.ops.arguments import Arguments, bad
+from lite.ops.arguments import Arguments, Bytes, bad
 
 if TYPE_CHECKING:
     from email.message import EmailMessage
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 RECIPIENTS_MAX: Final = 100
 SUBJECT_CHARS_MAX: Final = 900
 ATTACHMENTS_MAX: Final = 100
+MAIL_BYTES_MAX: Final = 64 * MIB  # of body and attachments, before they are encoded
 KEYS: Final = frozenset({"subject", "body", "attachments"})
 _LOCAL = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
 _DOMAIN = r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)*[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
@@ -63,8 +65,13 @@ def make_mail(instruction: Instruction, given: Arguments, sender: str) -> Mail:
     message["Date"] = formatdate(SystemClock().now())
     message["Message-ID"] = message_id
     message["Auto-Submitted"] = "auto-generated"  # so that no robot answers (RFC 3834)
-    message.set_content(_body(given))
-    _attach(message, given)
+    parts = {name: _attachment(given, name) for name in _attachment_names(given)}
+    body = given.bytes("body")
+    if body.size + sum(part.size for part in parts.values()) > MAIL_BYTES_MAX:
+        raise bad(f"body and attachments have more than {MAIL_BYTES_MAX} bytes together")
+    message.set_content(_text(body))
+    for name, part in parts.items():
+        _attach(message, name, part.read())
     return Mail(sender, recipients, message_id, message.as_bytes())
 
 
@@ -97,24 +104,31 @@ def _checked_subject(subject: str) -> str:
     return subject
 
 
-def _body(given: Arguments) -> str:
+def _text(body: Bytes) -> str:
     try:
-        return given.bytes("body").read().decode()
+        return body.read().decode()
     except UnicodeDecodeError:
         raise bad("input.body must be UTF-8 text; other bytes go into attachments") from None
 
 
-def _attach(message: EmailMessage, given: Arguments) -> None:
-    attachments = given.named("attachments")
-    if len(attachments) > ATTACHMENTS_MAX:
+def _attachment_names(given: Arguments) -> list[str]:
+    names = list(given.named("attachments"))
+    if len(names) > ATTACHMENTS_MAX:
         raise bad(f"more than {ATTACHMENTS_MAX} attachments")
-    from mimetypes import guess_type
-
-    for name, value in attachments.items():
+    for name in names:
         if not name or len(name) > 200 or "/" in name or _CONTROL.search(name):
             raise bad(f"input.attachments: {name[:64]!r} is not a file name")
-        data = given.bytes_of(f"input.attachments.{name}", value).read()
-        main, _, sub = (guess_type(name)[0] or "application/octet-stream").partition("/")
-        if main in ("message", "multipart"):  # these may not be encoded
-            main, sub = "application", "octet-stream"
-        message.add_attachment(data, maintype=main, subtype=sub, filename=name)
+    return names
+
+
+def _attachment(given: Arguments, name: str) -> Bytes:
+    return given.bytes_of(f"input.attachments.{name}", given.named("attachments")[name])
+
+
+def _attach(message: EmailMessage, name: str, data: bytes) -> None:
+    from mimetypes import guess_type
+
+    main, _, sub = (guess_type(name)[0] or "application/octet-stream").partition("/")
+    if main in ("message", "multipart"):  # these may not be encoded
+        main, sub = "application", "octet-stream"
+    message.add_attachment(data, maintype=main, subtype=sub, filename=name)

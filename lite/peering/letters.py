@@ -28,7 +28,7 @@ from lite.peering.set_store import SetStore, faults
 from lite.peering.values import PeerEvent
 from lite.store import Store
 from lite.store.database import Row, Transaction
-from lite.ucan import container
+from lite.ucan import container, twins
 from lite.ucan.checks import Place, check_signature, read
 from lite.ucan.delegation import Delegation
 from lite.ucan.invocation import Invocation
@@ -259,7 +259,7 @@ def asked(store: Store) -> list[Asked]:
     for peer, added_at, raw in store.database.rows(sql.LETTERS_FROM_PEERS):
         for data in Parcel.read(raw).invocations:
             invocation = Invocation.parse(data)
-            if store.tokens.receipt_of(invocation.cid) is None:
+            if store.tokens.receipt_of(*twins.names(invocation.token)) is None:
                 found.append(Asked(invocation.cid, invocation.command, peer, added_at, raw))
     return found
 

@@ -163,11 +163,13 @@ def _is_over(one: PeerHealth, peering: Peering, watch: _Watch, once: bool) -> bo
     held = one.next_s is not None and one.next_s >= HELD_S
     if one.link != "connected":
         return held or one.peer.did in watch.missed
-    return held or any(_is_stuck(shared.status) for shared in one.sets)
+    stuck = [_is_stuck(shared.status) for shared in one.sets if not shared.status.in_sync]
+    return held or (bool(stuck) and all(stuck))
 
 
 def _is_stuck(status: Status) -> bool:
-    return status.spent or (bool(status.refused or status.missed) and not status.lacking)
+    unmoved = status.refused or status.missed or status.withheld
+    return status.spent or (status.settled and bool(unmoved))
 
 
 def _round(one: PeerHealth, peering: Peering, watch: _Watch) -> PeerRound:

@@ -265,6 +265,9 @@ class Attempts:
                 _release(leases)
                 return Ended(position, "elsewhere")
             leases.append(lease)
+        if block and self._stop.asked:  # while it waited; nothing begins any more
+            _release(leases)
+            return Ended(position, "elsewhere")
         try:
             ended = self._look_again(entry, reified)
             if ended is None and acts:

@@ -43,6 +43,14 @@ def needs_leave(instruction: Instruction, level: str, rules: Leave) -> bool:
     return not rules.tell and (level != "pure" or instruction.op not in rules.for_others)
 
 
+def _asks_again(asking: Entry, asked: Entry) -> Receipt | None:
+    """The receipt of a step that was run again, as its own was lost, if it asks for the same."""
+    receipt = asking.receipt
+    if receipt is None:
+        return None
+    return receipt if asked.instruction.cid in (*receipt.fork, receipt.join) else None
+
+
 @frozen
 class Consent:
     """What one run may do of what results ask for."""
@@ -66,10 +74,14 @@ class Consent:
         """Whether the word of another node is why it is here, at whatever distance."""
         at: Entry | None = entry
         while at is not None and at.cause is not None:
-            if is_of_others(self.store.receipts.get(at.cause), self.did):
+            position = self.book.by_label.get(at.label.rpartition("/")[0])
+            asking = None if position is None else self.book[position]
+            receipt = self.store.receipts.get(at.cause)
+            if receipt is None and asking is not None:
+                receipt = _asks_again(asking, at)
+            if is_of_others(receipt, self.did):
                 return True
-            asking = self.book.by_label.get(at.label.rpartition("/")[0])
-            at = None if asking is None else self.book[asking]
+            at = asking
         return at is None
 
     def _is_second(self, entry: Entry) -> bool:

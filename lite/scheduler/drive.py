@@ -314,8 +314,11 @@ class Drive:
         if self.progress.stop is not None:
             change = StepChange(self.progress.stop)
             # The store leaves alone what others do, or have left in doubt, as far as it mutates.
+            others = runs.is_active(self.run.id)
             here = [
-                at for at in self.progress.unsettled() if self.progress.state(at) != "elsewhere"
+                at
+                for at in self.progress.unsettled()
+                if not others or self.progress.state(at) != "elsewhere"
             ]
             rows = [(self.book[at].row, change) for at in here]
             runs.set_steps(self.run.id, rows, durable=False)

@@ -411,7 +411,8 @@ def _stands(entry: Entry, row: StepRow, store: Store, had_ended: bool, rules: Ru
     if row.state == "in-doubt":
         return "waiting" if redone else "in-doubt"
     receipt = None if row.receipt is None else store.receipts.get(row.receipt)
-    if row.state in END_STATES and receipt is None and entry.level == "mutation":
+    acts = entry.level == "mutation" and entry.twin is None
+    if row.state in END_STATES and receipt is None and acts:
         return "waiting" if redone else "in-doubt"  # it happened, and how it ended was lost
     if row.state not in END_STATES or receipt is None:
         return "waiting"

@@ -27,6 +27,8 @@ from lite.store.runs_rows import RunState, StepChange
 __all__ = ["Runner"]
 
 _LEAVE_WITHIN_S: Final = 2.0  # how long an interrupted run waits for what cannot be ended
+_OTHERS_LEAVE_WITHIN_S: Final = 10.0  # they look once a second whether it was cancelled
+_LOOK_S: Final = 0.02
 _WAIT_S: Final = BATCH_WAIT_MS / 1000
 
 
@@ -87,6 +89,8 @@ class Runner:
                 end = self._work()
         else:
             end = plan.end
+        if self._drive.progress.stop == "cancelled":
+            self._let_others_leave()
         return self._drive.finish(end)
 
     def cancel(self) -> None:
@@ -103,6 +107,13 @@ class Runner:
                 self._is_over()
 
     # The caller's thread.
+
+    def _let_others_leave(self) -> None:
+        """Wait, not for ever, until the other processes on a cancelled run have written what became
+        of what they were at: who asks how it ended is to be told of a doubt."""
+        until = time.monotonic() + _OTHERS_LEAVE_WITHIN_S
+        while self._store.runs.is_active(self._drive.run.id) and time.monotonic() < until:
+            time.sleep(_LOOK_S)  # the kernel tells nobody that a lock became free
 
     def _work(self) -> RunState:
         self._lock.acquire()

@@ -7,20 +7,23 @@ configuration. Any tar program reads it.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
 import os
-from contextlib import closing
+import sqlite3
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from lite.clock import Clock
-from lite.errors import StoreError
+from lite.errors import StoreBusy, StoreCorrupt, StoreError
 from lite.limits import BUSY_TIMEOUT_MS, MIB
 from lite.store import faults
 from lite.store.database import connect
-from lite.store.home import DATABASE, SIDE_FILES, sync_folder
+from lite.store.home import DATABASE, SIDE_FILES, is_writable, sync_folder
+from lite.store.reading import Snapshot, connect_to_read
 
 if TYPE_CHECKING:
     import tarfile
@@ -36,8 +39,8 @@ def write_backup(home: Path, target: Path, clock: Clock) -> int:
     """Back up a home whose database exists; the size of the file in bytes.
 
     Raises:
-        StoreError: it cannot be written. StoreFull: it does not fit; an older file at `target`
-            stays.
+        StoreError: it cannot be written, or something of the home cannot be read; the message names
+            which. StoreFull: it does not fit; an older file at `target` stays.
     """
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     copy = part.with_suffix(".db")
@@ -46,17 +49,17 @@ def write_backup(home: Path, target: Path, clock: Clock) -> int:
             raise StoreError(f"{target} is a folder", hint="Name the file to write.")
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _create(copy)
-        _copy_database(home / DATABASE, copy)
+        _copy_database(home, copy, target)
         _write_archive(part, _members(home, copy), clock)
         size = part.stat().st_size
         part.replace(target)
         sync_folder(target.parent)
     except OSError as fault:
-        raise faults.from_os(fault, target) from fault
+        raise _from_os(fault, home, target) from fault
     finally:
-        part.unlink(missing_ok=True)
-        for suffix in ("", *SIDE_FILES):
-            copy.with_name(copy.name + suffix).unlink(missing_ok=True)
+        for made in (part, copy, *(copy.with_name(copy.name + suffix) for suffix in SIDE_FILES)):
+            with suppress(OSError):  # absent, also where nothing can be made or removed
+                made.unlink()
     return size
 
 
@@ -72,17 +75,48 @@ def _create(path: Path) -> None:
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
-def _copy_database(source: Path, copy: Path) -> None:
+def _from_os(fault: OSError, home: Path, target: Path) -> StoreError:
+    """The error for a file of the home that cannot be read, or for what cannot be written."""
+    denied = isinstance(fault, PermissionError)
+    named = target if fault.filename is None else Path(fault.filename)
+    if home in named.parents and named.parent != target.parent:
+        return faults.unreadable(named) if denied else faults.from_os(fault, named)
+    if denied or fault.errno == errno.EROFS:
+        return StoreError(
+            f"{target} cannot be written: {fault.strerror}",
+            hint="Name a file in a folder that you may write.",
+        )
+    return faults.from_os(fault, target)
+
+
+def _copy_database(home: Path, copy: Path, target: Path) -> None:
     """Copy a database through SQLite, as of one moment, while others may write to it."""
+    source = home / DATABASE
+    reader, snapshot = _reader(home, source)
+    with closing(reader):
+        try:
+            with closing(connect(copy, "rw", 0)) as writer:
+                writer.execute("PRAGMA synchronous = OFF")
+                reader.backup(writer)
+        except faults.SQLITE as fault:
+            of_source = faults.from_sqlite(fault, source)
+            if isinstance(of_source, (StoreBusy, StoreCorrupt)):  # the copy is fresh, and ours
+                raise of_source from fault
+            raise faults.from_sqlite(fault, target) from fault
+        if snapshot is not None:
+            snapshot.check()
+
+
+def _reader(home: Path, source: Path) -> tuple[sqlite3.Connection, Snapshot | None]:
+    if not is_writable(home):
+        return connect_to_read(source, BUSY_TIMEOUT_MS)
+    reader = connect(source, "rw", BUSY_TIMEOUT_MS)
     try:
-        with (
-            closing(connect(source, "rw", BUSY_TIMEOUT_MS)) as reader,
-            closing(connect(copy, "rw", 0)) as writer,
-        ):
-            writer.execute("PRAGMA synchronous = OFF")
-            reader.backup(writer)
+        reader.execute("PRAGMA schema_version").fetchone()
     except faults.SQLITE as fault:
-        raise faults.from_sqlite(fault, copy) from fault
+        reader.close()
+        raise faults.from_sqlite(fault, source) from fault
+    return reader, None
 
 
 def _members(home: Path, copy: Path) -> list[tuple[str, Path]]:

@@ -132,7 +132,7 @@ def _open(home: Path, full: bool, busy_timeout_ms: int, created: bool) -> Opened
     """None when the schema is older than ours."""
     lock = _shared(home, busy_timeout_ms)
     try:
-        if not _is_writable(home):
+        if not is_writable(home):
             return Opened(_open_to_read(home, busy_timeout_ms), lock, created)
         connection = _connection(home, full, busy_timeout_ms)
     except BaseException:
@@ -148,7 +148,8 @@ def _open(home: Path, full: bool, busy_timeout_ms: int, created: bool) -> Opened
     )
 
 
-def _is_writable(home: Path) -> bool:
+def is_writable(home: Path) -> bool:
+    """Whether this process may write to a home and its database."""
     return os.access(home, os.W_OK | os.X_OK) and os.access(home / DATABASE, os.R_OK | os.W_OK)
 
 

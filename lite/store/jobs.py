@@ -53,6 +53,11 @@ INSERT INTO job_days VALUES (?, ?, ?, 1, ?, ?) ON CONFLICT DO UPDATE
 _REFUSED: Final = """
 INSERT INTO job_refusals VALUES (?, ?, ?, 1) ON CONFLICT DO UPDATE SET count = count + 1
 """
+_STANDING: Final = """
+SELECT state, count(*) FROM jobs WHERE state IN ('queued', 'running') GROUP BY state
+    UNION ALL SELECT 'done', coalesce(sum(jobs), 0) FROM job_days
+    UNION ALL SELECT 'refused', coalesce(sum(count), 0) FROM job_refusals
+"""
 _PRUNE: Final = """
 DELETE FROM jobs WHERE number IN (SELECT number FROM jobs
     WHERE state NOT IN ('queued', 'running') ORDER BY seq LIMIT ?)
@@ -202,6 +207,11 @@ class Jobs:
             WHERE state IN ('queued', 'running') GROUP BY party
         """
         return {party: Load(*map(int, rest)) for party, *rest in self._database.rows(query)}
+
+    def counts(self) -> dict[str, int]:
+        """Jobs by state: `queued` and `running` now; `done`, where something ran, and `refused` in
+        all the days that are counted."""
+        return {"queued": 0, "running": 0} | dict(self._database.rows(_STANDING))
 
     def open_under(self, grant: CID) -> Usage:
         """What waits or runs under a delegation: how many jobs, and the fuel that they may use."""

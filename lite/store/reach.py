@@ -7,14 +7,14 @@ from typing import Any
 
 from lite.errors import CidError, CodecError
 from lite.ipld import dag_cbor
-from lite.ipld.cid import CID, DAG_CBOR, DAG_JSON, DAG_PB
+from lite.ipld.cid import CID, DAG_CBOR, DAG_JSON, DAG_PB, IDENTITY
 from lite.ipld.links import block_links
 from lite.store import sql
+from lite.store.aliases import canonical
 from lite.store.database import Database
 from lite.store.faults import changed, stored_bytes
-from lite.store.instructions import canonical
 
-__all__ = ["LINKING", "Reach", "links_of"]
+__all__ = ["LINKING", "Reach", "links_below", "links_of", "through"]
 
 LINKING = frozenset({DAG_PB, DAG_CBOR, DAG_JSON})
 _IPFS = "ipfs://"
@@ -49,12 +49,13 @@ class Reach:
         """Add the roots and everything below them, as far as it is here.
 
         Args:
-            absent: called with each CID that is linked to and not here.
+            absent: called with each CID that is linked to and not here. What an identity CID holds
+                is here.
 
         Raises:
             HashMismatch: with `hashing`, a block is not what its CID says.
         """
-        todo = list(roots)
+        todo = list(through(roots))
         while todo:
             cid = todo.pop()
             found = self._database.row(sql.BLOCK_ID, (cid.raw,))
@@ -63,7 +64,7 @@ class Reach:
                     todo.extend(self._links(cid))
             elif (named := canonical(self._database, cid)) != cid:
                 todo.append(named)
-            elif absent is not None:
+            elif absent is not None and cid.hash_code != IDENTITY:
                 absent(cid)
 
     def _is_walked(self, row: int) -> bool:
@@ -88,19 +89,52 @@ class Reach:
         return links_of(cid, found[0])
 
 
+def through(cids: Iterable[CID]) -> Iterator[CID]:
+    """CIDs and, behind each identity CID, what the bytes in it link to, at any depth.
+
+    Such a block has no row, and readers take it from its CID: who walks from row to row without
+    this does not see what they see.
+    """
+    seen: set[CID] = set()
+    todo = list(cids)[::-1]
+    while todo:
+        cid = todo.pop()
+        yield cid
+        if cid.hash_code == IDENTITY and cid.codec in LINKING and cid not in seen:
+            seen.add(cid)
+            todo.extend(_held(cid)[::-1])
+
+
+def _held(cid: CID) -> list[CID]:
+    try:
+        return block_links(cid, cid.digest)
+    except (CodecError, CidError):  # nobody can read it either
+        return []
+
+
+def links_below(database: Database, cid: CID) -> list[CID]:
+    """The links of a block that is in the store or in its CID: `links_of`; none of any other."""
+    if cid.codec not in LINKING:
+        return []
+    if cid.hash_code == IDENTITY:
+        return list(through([cid]))[1:]
+    found = database.row(sql.BLOCK, (cid.raw,))
+    return links_of(cid, found[0]) if found else []
+
+
 def links_of(cid: CID, data: bytes) -> list[CID]:
-    """The links of a block and, when it is an instruction or a workflow, its modules. None if its
-    bytes are not of the codec that its CID names."""
+    """The links of a block, also `through` identity CIDs, and, when it is an instruction or a
+    workflow, its modules. None if its bytes are not of the codec that its CID names."""
     try:
         if cid.codec != DAG_CBOR:
-            return block_links(cid, data)
+            return list(through(block_links(cid, data)))
         value = dag_cbor.decode_trusted(data)
         links = list(dag_cbor.links(value))
         if _RSC_KEY in data and type(value) is dict:
             links.extend(_modules(value))
     except (CodecError, CidError):
         return []
-    return links
+    return list(through(links))
 
 
 def _modules(value: dict[str, Any]) -> Iterator[CID]:

@@ -8,10 +8,10 @@ from itertools import islice
 from lite.errors import AuthorityError
 from lite.ipld.cid import CID, DAG_PB
 from lite.model.instruction import Instruction
-from lite.store import sql, sql_runs
+from lite.store import sql_runs
 from lite.store.aliases import canonical
 from lite.store.database import Database, Transaction
-from lite.store.reach import LINKING, links_of
+from lite.store.reach import links_below, through
 from lite.store.uses import using
 
 __all__ = ["Secrets"]
@@ -38,8 +38,8 @@ class Secrets:
             if cid in marked:
                 continue
             marked[cid] = None
-            if cid.codec == DAG_PB and (row := self._database.row(sql.BLOCK, (cid.raw,))):
-                todo.extend(links_of(cid, row[0]))
+            if cid.codec == DAG_PB:
+                todo.extend(links_below(self._database, cid))
         if not marked:
             return
         with self._database.write() as transaction:
@@ -115,7 +115,7 @@ class Secrets:
         given = list(instructions)
         own = {instruction.cid for instruction in given}
         found: dict[CID, None] = {}
-        for cid in (cid for instruction in given for cid in instruction.links()):
+        for cid in through(cid for instruction in given for cid in instruction.links()):
             users = set(using(self._database, cid)) - own
             if users <= self.any_secret(users):
                 found[cid] = None
@@ -130,16 +130,16 @@ class Secrets:
         return bool(self.any_secret(self._below(roots)))
 
     def _below(self, roots: Iterable[CID]) -> Iterator[CID]:
-        """Blocks and everything below them, as far as it is here, each once."""
+        """Blocks and everything below them, as far as it is here or in a CID, each once."""
         todo = list(dict.fromkeys(roots))
         seen = set(todo)
         while todo:
             cid = todo.pop()
             yield cid
-            if cid.codec in LINKING and (row := self._database.row(sql.BLOCK, (cid.raw,))):
-                new = dict.fromkeys(link for link in links_of(cid, row[0]) if link not in seen)
-                seen.update(new)
-                todo.extend(new)
+            new = dict.fromkeys(links_below(self._database, cid))
+            fresh = [link for link in new if link not in seen]
+            seen.update(fresh)
+            todo.extend(fresh)
 
     def count(self) -> int:
         """How many CIDs are marked."""

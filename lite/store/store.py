@@ -382,17 +382,21 @@ class Store:
             runs=runs or RunsKept(),
         )
 
-    def check(self, deep: bool = False, *, repair: bool = False) -> list[Problem]:
+    def check(
+        self, deep: bool = False, *, repair: bool = False, own: str | None = None
+    ) -> list[Problem]:
         """Look for damage; an empty list if there is none.
 
         Args:
             deep: also hash every block and verify every receipt.
+            own: the only issuer whose results have to be here, because they were stored with its
+                receipts; None: those of all.
             repair: drop damaged blocks and receipts, so that they can be added or imported again,
                 and set counters right.
         """
         from lite.store.check import check
 
-        return check(self._database, self.home, self._clock, deep=deep, repair=repair)
+        return check(self._database, self.home, self._clock, deep=deep, repair=repair, own=own)
 
     def backup(self, path: Path) -> int:
         """Write everything that belongs to the home (database, key, configuration) into one file.

@@ -283,14 +283,20 @@ class Tokens:
         with self._database.write() as transaction:
             transaction.execute(sql.INVOCATION_RELEASE, (cid.raw,))
 
-    def receipt_of(self, cid: CID) -> Receipt | None:
+    def receipt_of(self, *names: CID) -> Receipt | None:
         """The receipt that answered an accepted invocation, or None.
+
+        Args:
+            names: all that `twins.names` says of it; it was claimed under one of them.
 
         Raises:
             HashMismatch, StoreCorrupt: as `Receipts.get`.
         """
-        found = self._database.row(sql.INVOCATION_RECEIPT, (cid.raw,))
-        return stored_receipt(*found) if found else None
+        for cid in names:
+            found = self._database.row(sql.INVOCATION_RECEIPT, (cid.raw,))
+            if found:
+                return stored_receipt(*found)
+        return None
 
     # Time.
 

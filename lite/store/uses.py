@@ -7,17 +7,19 @@ instruction counts under its sha2-256 CID when that was known, else under the CI
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
-from typing import Any
+from typing import Any, NoReturn
 
-from lite.errors import CidError, CodecError, IpvmError
+from lite.errors import CidError, CodecError, IpvmError, NotFoundError
 from lite.ipld import dag_cbor
-from lite.ipld.cid import CID, DAG_CBOR, SHA2_256
+from lite.ipld.cid import CID, DAG_CBOR, IDENTITY, SHA2_256
 from lite.model.instruction import Instruction, parsed_cid
 from lite.store import sql_runs
 from lite.store.aliases import canonical
 from lite.store.database import Database, Row, Transaction
 from lite.store.faults import stored_cid
+from lite.store.reach import through
 
 __all__ = ["USES_MAX", "names_of", "used_by", "used_json", "using", "write_uses"]
 
@@ -28,12 +30,34 @@ _KEYS = frozenset({"rsc", "op", "input", "nnc"})
 
 
 def used_by(value: Any) -> Iterator[CID]:
-    """The distinct CIDs that an instruction, as a map, names: code, inputs, awaits."""
-    seen = dict.fromkeys(islice(dag_cbor.links(value), USES_MAX))
+    """The distinct CIDs that an instruction, as a map, names: code, inputs, awaits; also through
+    identity CIDs, and of a folder in one only what the path to the code leads to."""
+    links = list(islice(dag_cbor.links(value), USES_MAX))
+    seen = dict.fromkeys(links)
+    seen.update(dict.fromkeys(islice(through(links), USES_MAX)))
     rsc = value.get("rsc")
     if type(rsc) is str and rsc.startswith(_IPFS):
-        yield parsed_cid(rsc[len(_IPFS) :].partition("/")[0])
-    yield from seen
+        root, _, path = rsc[len(_IPFS) :].partition("/")
+        yield from dict.fromkeys(_way_held(parsed_cid(root), path))
+    yield from islice(seen, USES_MAX)
+
+
+def _way_held(root: CID, path: str) -> Iterator[CID]:
+    """A module and, as far as identity CIDs hold the way, what is on it and behind it."""
+    yield root
+    if root.hash_code != IDENTITY:
+        return
+    way: list[CID] = []
+
+    def passed(cid: CID) -> NoReturn:
+        way.append(cid)
+        raise NotFoundError(str(cid))
+
+    from lite.ipld import unixfs
+
+    with suppress(IpvmError):  # it goes on in a block, or leads nowhere
+        way.append(unixfs.resolve_path(root, path, passed))
+    yield from through(way)
 
 
 def used_json(data: object) -> str:

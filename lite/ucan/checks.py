@@ -101,9 +101,7 @@ def unpack(data: bytes) -> tuple[bytes, ...]:
     try:
         return container.read_any(data)
     except CodecError as error:
-        refusal = malformed(error)
-        refusal.step = "1"
-        raise refusal from None
+        raise malformed(error).unplaced("1") from None
 
 
 def read(

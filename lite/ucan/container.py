@@ -21,8 +21,8 @@ from typing import Final, Literal
 
 from lite.errors import CodecError, LimitError
 from lite.ipld import dag_cbor
-from lite.limits import MIB
-from lite.ucan.heads import BYTES, LIST, head
+from lite.limits import MIB, TOKEN_BYTES_MAX
+from lite.ucan.heads import BYTES, LIST, Walk, head
 
 CONTAINER_BYTES_MAX: Final = 4 * MIB  # of the CBOR, before base64
 INFLATED_BYTES_MAX: Final = MIB  # of the CBOR behind gzip: 4 KB can grow to 4 MiB, in over 10 ms
@@ -101,17 +101,32 @@ def read(data: bytes) -> tuple[bytes, ...]:
 
 
 def read_any(data: bytes) -> tuple[bytes, ...]:
-    """The tokens in a container, or a token by itself: its bytes, or base64 of them.
+    """The tokens in a container, or a token by itself: its bytes, or base64 of them. What does not
+    matter to `read` does not here.
 
     Raises:
         CodecError: neither.
     """
-    if data[:1] == _TOKEN:
-        return (data,)
-    text = data.removeprefix(_BYTE_ORDER_MARK).translate(None, _SPACE)
+    plain = data.removeprefix(_BYTE_ORDER_MARK)
+    if plain[:1] == _TOKEN:
+        return (_without_line_end(plain),)
+    text = plain.translate(None, _SPACE)
     if text[:2] == _TOKEN_IN_BASE64:
         return (_from_base64(text),)
     return read(data)
+
+
+def _without_line_end(token: bytes) -> bytes:
+    """A token as it is, but for a line end behind its one item, which may itself end in such bytes.
+    What is no token, or too large for one, stays whole: others say what is wrong with it."""
+    if token[-1:] != b"\n" or len(token) > TOKEN_BYTES_MAX + len(_LINE_ENDS[-1]):
+        return token
+    walk = Walk(token, TOKEN_BYTES_MAX)
+    try:
+        walk.skip()
+    except (CodecError, IndexError):
+        return token
+    return token[: walk.at] if token[walk.at :] in _LINE_ENDS else token
 
 
 def _shown(first: bytes) -> str:

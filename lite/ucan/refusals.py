@@ -101,6 +101,10 @@ class Refusal(AuthorityError):
             hint=self.hint,
         )
 
+    def unplaced(self: Refused, step: str) -> Refused:
+        """The same refusal of what no token was seen in yet, with the step behind it."""
+        return type(self)(f"{self} (step {step})", step=step, details=self.details, hint=self.hint)
+
     def before(self: Refused, text: str) -> Refused:
         """The same refusal as the reason for something: that comes first."""
         return type(self)(

@@ -9,10 +9,12 @@ import platform
 import statistics
 import sys
 import tempfile
+import traceback
 from dataclasses import replace
 from pathlib import Path
 
 import flow_rows
+import offload_rows
 import peers
 import sync_rows
 import ucan_hostile
@@ -28,6 +30,7 @@ DATA = ROOT / ".cache" / "bench"
 
 assert "P3.chain" in ROWS, f"{flow_rows.__name__} enters its rows"
 assert "P9.mesh" in ROWS, f"{sync_rows.__name__} enters its rows"
+assert "P10.serial" in ROWS, f"{offload_rows.__name__} enters its rows"
 assert "ucan.verify" in ROWS, f"{ucan_rows.__name__} enters its rows"
 assert "ucan.named" in ROWS, f"{ucan_hostile.__name__} enters its row"
 
@@ -120,6 +123,24 @@ def heading(fdatasync: float) -> str:
     )
 
 
+def measured(
+    rows: list[Row], effort: Effort, asked: list[str]
+) -> tuple[list[Result], dict[str, str]]:
+    """Every row; and, by name, why one broke: it does not take with it what the others found."""
+    results: list[Result] = []
+    failed: dict[str, str] = {}
+    for row in rows:
+        print(f"{row.name}: {row.what} …", file=sys.stderr, flush=True)
+        try:
+            results += measure(row, effort, asked)
+        except peers.NotRun as reason:
+            print(f"{row.name} was not run: {reason}", file=sys.stderr)
+        except Exception as fault:
+            traceback.print_exc()
+            failed[row.name] = f"{type(fault).__name__}: {fault}"
+    return results, failed
+
+
 def main() -> int:
     options = arguments()
     effort = QUICK if options.quick else Effort()
@@ -129,21 +150,18 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=DATA) as folder:
         fdatasync = fdatasync_s(Path(folder))
     print(heading(fdatasync), file=sys.stderr)
-    results: list[Result] = []
-    for row in chosen(options.names):
-        print(f"{row.name}: {row.what} …", file=sys.stderr, flush=True)
-        try:
-            results += measure(row, effort, options.peers)
-        except peers.NotRun as reason:
-            print(f"{row.name} was not run: {reason}", file=sys.stderr)
+    results, failed = measured(chosen(options.names), effort, options.peers)
     print(heading(fdatasync))
     print(render(results))
+    for name, why in failed.items():
+        print(f"{name}  FAILED: {why}")
     if options.json:
-        document = {"v": 1, "machine": heading(fdatasync), "rows": [one.json() for one in results]}
+        rows = [one.json() for one in results]
+        document = {"v": 1, "machine": heading(fdatasync), "rows": rows, "failed": failed}
         options.json.write_text(json.dumps(document, indent=1) + "\n")
     if options.plot:
         options.plot.write_text(svg(results, heading(fdatasync)))
-    return 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -110,7 +110,9 @@ def test_a_module_that_is_not_here_is_queued(ipvm: Ipvm) -> None:
     assert (ended.status, ended.out) == (3, b"")
     assert "⇢ " in ended.err and f"queued: the module {ABSENT} is not here" in ended.err
     assert ipvm("run", f"{ABSENT}:add", 1, 2, "--json").json["error"]["code"] == "queued"
-    assert ipvm("run", "-q", str(ABSENT)).err == ""
+    quiet = ipvm("run", "-q", str(ABSENT)).err.splitlines()
+    assert len(quiet) == 1 and "queued: " in quiet[0]
+    assert ipvm("run", "-q", "--json", str(ABSENT)).err == ""
 
 
 def test_an_input_that_is_not_here_is_queued(ipvm: Ipvm) -> None:

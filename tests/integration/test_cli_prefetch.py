@@ -48,7 +48,7 @@ def test_each_step_is_judged(ipvm: Ipvm, here: Path) -> None:
         "gone": "wait",
         "awaits": "wait",
         "strange": "wait",
-        "proof": "wait",
+        "proof": "run",
     }
     assert steps["fetch"]["reason"] == "it needs the network"
     assert steps["use"]["reason"] == "for fetch"
@@ -57,7 +57,7 @@ def test_each_step_is_judged(ipvm: Ipvm, here: Path) -> None:
     assert "no/such" in steps["strange"]["reason"]
     text = ipvm("workflow", "prefetch", file)
     assert f"! {ABSENT} is missing" in text.text
-    assert "1 will run · 1 known · 1 failed · 6 will wait" in text.err
+    assert "2 will run · 1 known · 1 failed · 5 will wait" in text.err
 
 
 def test_every_piece_of_an_input_is_looked_for(ipvm: Ipvm, here: Path, home: Path) -> None:

@@ -100,6 +100,27 @@ def test_use_and_refusals_of_today_are_shown(ipvm: Ipvm, home: Path) -> None:
     assert "done" in ipvm("provider", "list").text
 
 
+def test_status_counts_the_jobs_of_others_by_state(ipvm: Ipvm, home: Path) -> None:
+    from lite.store.jobs import NewJob
+
+    assert ipvm("status", "--json").json["jobs"] == dict.fromkeys(
+        ("queued", "running", "done", "refused"), 0
+    )
+    assert "for others" not in ipvm("status").text
+    with Node.open(home) as node:
+        jobs, cids = node.store.jobs, [node.add(bytes([at])) for at in range(4)]
+        new = [NewJob(cid, PHONE, PHONE, None, cid, 9, 1 << 40, b"tokens") for cid in cids]
+        first, second, third, _ = jobs.add(new)
+        jobs.end(first, "done", b"receipt", used=Usage(1, 1_500, 250))
+        jobs.end(second, "refused", b"receipt", code="gpu")
+        jobs.change(third.number, "running", begun=True)
+        jobs.refused("", "no-right")
+    told = ipvm("status", "--json").json["jobs"]
+    assert told == {"queued": 1, "running": 1, "done": 1, "refused": 2}
+    shown = "jobs      for others: 1 running, 1 waiting, 1 done, 2 refused"
+    assert shown in ipvm("status").text
+
+
 def test_providers_are_known_by_url(ipvm: Ipvm) -> None:
     url = "https://jobs.example.org/"
     assert ipvm("provider", "add", url, PHONE, "--json").json == {"v": 1, "did": PHONE, "url": url}

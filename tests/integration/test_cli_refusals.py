@@ -89,9 +89,14 @@ def test_a_database_that_is_gone_is_mentioned(ipvm: Ipvm, home: Path) -> None:
     for file in home.glob("ipvm.db*"):
         file.unlink()
     said = ipvm("id").err
-    assert "the database" in said
+    assert "had a key and no database; made a new one" in said
     assert "`ipvm restore BACKUP`" in said
     assert ipvm("id").err == ""
+    ipvm("pin", "add", ipvm("add", "numbers.wasm").text.strip())
+    (home / "cache" / "code").mkdir(parents=True)
+    for file in home.glob("ipvm.db*"):
+        file.unlink()
+    assert "was gone, and with it what was kept; made a new one" in ipvm("id").err
 
 
 @pytest.mark.parametrize("name", ["bafkrei", "bafyreiabc", "bafybeix", "Qmabcdef", "bagurex"])

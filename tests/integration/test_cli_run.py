@@ -51,11 +51,13 @@ def test_negative_numbers_are_arguments_and_options_stand_anywhere(ipvm: Ipvm) -
         assert ipvm("run", *args).text == "-42\n", args
 
 
-def test_quiet_silences_the_summary_and_nothing_else(ipvm: Ipvm) -> None:
+def test_quiet_silences_the_summary_of_what_went_well_and_nothing_else(ipvm: Ipvm) -> None:
     ended = ipvm("-q", "run", "numbers.wasm:add", 1, 2)
     assert (ended.out, ended.err) == (b"3\n", "")
     failed = ipvm("run", "numbers.wasm:div", 1, 0, "-q")
-    assert (failed.status, failed.out, failed.err) == (1, b"", "")
+    assert (failed.status, failed.out) == (1, b"")
+    assert re.fullmatch(rf"✗ div  failed  integer-divide-by-zero: .*  {RECEIPT}\n", failed.err)
+    assert ipvm("run", "numbers.wasm:div", 1, 0, "-q", "--json").err == ""
 
 
 @pytest.mark.parametrize(

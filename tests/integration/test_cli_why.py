@@ -77,10 +77,23 @@ def test_a_strangers_receipt_shows_whether_it_counts(ipvm: Ipvm, here: Path) -> 
     ipvm("import", "x.car")
     assert "do not count here" in ipvm("why", found["receipt"]).text
     assert ipvm("why", found["receipt"], "--json").json["why"]["rule"] == ""
+    ipvm("peers", "trust", found["iss"], "--answers")
+    assert "do not count here" not in ipvm("why", found["receipt"]).text
+    ipvm("peers", "untrust", found["iss"])
     ipvm("config", "set", "trust.issuers", found["iss"])
     tree = ipvm("why", found["receipt"], "--json").json["why"]
     assert tree["rule"]
     assert tree["rule"] in ipvm("why", found["receipt"]).text
+
+
+def test_a_peers_receipt_counts_though_its_result_is_not_here(ipvm: Ipvm, here: Path) -> None:
+    found = ipvm("--home", "other", "run", "numbers.wasm:add", 1, 2, "--json").json
+    ipvm("--home", "other", "export", found["receipt"], "-o", "x.car")
+    ipvm("import", "x.car")
+    ipvm("run", "numbers.wasm:add", 1, 2)  # this node's own receipt is the answer from now on
+    assert "do not count here" in ipvm("why", found["receipt"]).text
+    ipvm("peers", "trust", found["iss"], "--answers")
+    assert "a peer whose receipts count" in ipvm("why", found["receipt"]).text
 
 
 def test_effects_are_followed_both_ways(laptop: Node) -> None:

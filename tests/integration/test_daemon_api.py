@@ -169,6 +169,7 @@ def test_a_workflow_runs_and_is_shown_listed_and_told_of(here: DaemonProcess, fi
     reply = here.call("POST", "/v1/workflows", workflow(100, 101))
     begun = fits(reply, "POST", "/v1/workflows")
     run = begun["run"]
+    assert begun["state"] in ("running", "done")
     until(lambda: here.call("GET", f"/v1/workflows/{run}").json["state"] == "done")
     whole = fits(here.call("GET", f"/v1/workflows/{run[:8]}"), "GET", "/v1/workflows/{run}")
     assert {label: result["value"] for label, result in whole["results"].items()} == {
@@ -355,6 +356,8 @@ def test_metrics_parse_and_count(here: DaemonProcess) -> None:
     assert second[key] >= first.get(key, 0) + 1
     assert second["ipvm_wakeups_total[]"] >= first["ipvm_wakeups_total[]"] > 0
     assert second["ipvm_part_up[('part', 'watch')]"] == 1
+    assert second["ipvm_jobs[('state', 'running')]"] == 0
+    assert second["ipvm_jobs_done_total[]"] == second["ipvm_jobs_refused_total[]"] == 0
 
 
 @pytest.mark.parametrize(

@@ -63,15 +63,13 @@ def test_a_value_that_dag_json_cannot_say_is_shown_and_hides_no_other(
     ran = ipvm(*written(gets))
     assert ran.status == 0
     assert '"//":"bafyfoo"' in ran.text and "z: {" in ran.text
-    told = ipvm("workflow", "show", ran.err.split("resume ")[-1][:0] or "w.json", "--json")
-    del told
     row = ipvm("workflow", "list", "--json").json["runs"][0]
     shown = ipvm("workflow", "show", row["run"], "--json").json
     receipt = next(step["receipt"] for step in shown["steps"] if step["label"] == "slash")
     for words in (("why", receipt), ("receipt", "show", receipt), ("receipt", "list")):
         for more in ((), ("--json",)):
             said = ipvm(*words, *more)
-            assert (said.status, said.err) == (0, said.err), words
+            assert said.status == 0, (words, said.err)
     assert ipvm("receipt", "show", receipt, "--json").json["receipt"]["out"]["ok"]["headers"] == {
         "//": "bafyfoo",
         "content-length": "2",

@@ -17,11 +17,13 @@ from lite.ipld.cid import DAG_CBOR
 from lite.limits import Limits
 from lite.model.result import Result
 from lite.model.workflow import Workflow
+from lite.needs.bids import Bid
 from lite.offload import wire
 from lite.offload.clerk import Wanted
 from lite.offload.dispatch import Dispatcher
 from lite.peering.values import Fetched
 from lite.store import Store
+from lite.store.commits import Commits
 from tests.clerk_support import Shop
 from tests.outbox_support import OTHER_KEY, Far, needing
 from tests.scheduler_support import do
@@ -40,13 +42,18 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
     lab.close()
 
 
-def fetching(shop: Shop, home: Path, fetch: Callable[..., Fetched]) -> Dispatcher:
+def fetching(
+    shop: Shop,
+    home: Path,
+    fetch: Callable[..., Fetched],
+    settings: dict[str, str] | None = None,
+) -> Dispatcher:
     """A dispatcher whose peers give what a function says."""
 
     async def fetched(cids: Any, **_asked: Any) -> Fetched:
         return fetch(cids)
 
-    config = Config.defaults(home)
+    config = Config.load(home, settings or {})
     peering: Any = SimpleNamespace(fetch=fetched, gateway=lambda did: None)
     lab = shop.lab
     node: Any = SimpleNamespace(key=KEY, clock=shop.clock, config=config, executor=lab.executor)
@@ -115,6 +122,53 @@ def test_a_value_comes_with_its_receipt_unless_it_is_over_the_bound(
     (item,) = shop.lab.store.outbox.newest()
     assert (item.state, item.receipt) == ("done", answer.receipt.cid)
     assert shop.lab.store.blocks.has(BIG.cid) is not over
+
+
+@pytest.mark.parametrize("worth", ["", "cent=30s"])
+def test_a_price_is_paid_only_where_its_unit_is_worth_something(
+    shop: Shop, tmp_path: Path, worth: str
+) -> None:
+    shop.queue(Workflow(heavy=needing(HEAVY)))
+    plan = shop.plan()
+    ins = plan.group.lead.instruction.cid
+    bid = Bid(ins, DID, until=shop.clock.now() + 60, price=3, unit="cent")
+
+    async def story() -> list[Any]:
+        given = {"queue.worth": worth}
+        dispatcher = fetching(shop, tmp_path, lambda _cids: Fetched((), (), 0), given)
+        sold = await dispatcher._choose([plan], {DID: [bid]})
+        await dispatcher.stop()
+        dispatcher._store.close()
+        return sold
+
+    sold = asyncio.run(story())
+    (item,) = shop.lab.store.outbox.newest()
+    if worth:
+        ((_, choice),) = sold
+        assert choice.best is not None and "price 3 cent: 90 s" in choice.best.reason
+    else:
+        assert not sold and "nothing says what that is worth" in item.note
+
+
+def test_what_goes_at_once_is_written_down_in_one_commit(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = {f"s{number}": needing(do("pure", value=number)) for number in range(5)}
+    shop.queue(Workflow(**steps))
+    commits: list[Any] = []
+    run = Commits.run
+
+    def counted(self: Commits, work: Any) -> Any:
+        commits.append(work)
+        return run(self, work)
+
+    monkeypatch.setattr(Commits, "run", counted)
+    jobs = shop.send()
+    assert len(commits) == 1
+    assert sorted(job.item for job in jobs) == sorted(
+        item.id for item in shop.lab.store.outbox.newest() if item.state == "sent"
+    )
+    assert len(jobs) == 5
 
 
 def test_a_step_whose_answer_is_known_by_now_is_not_offered(shop: Shop, tmp_path: Path) -> None:

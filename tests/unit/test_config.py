@@ -317,6 +317,17 @@ def test_gpus_are_written_as_names_with_their_memory(
     assert Config.load(tmp_path, {"node.gpus": config.text("node.gpus")})["node.gpus"] == value
 
 
+def test_a_unit_of_a_price_is_worth_some_time(tmp_path: Path) -> None:
+    assert Config.defaults(tmp_path)["queue.worth"] == ()
+    config = Config.load(tmp_path, {"queue.worth": "euro=50m cent=30s"})
+    assert config["queue.worth"] == (("cent", 30_000), ("euro", 3_000_000))
+    again = Config.load(tmp_path, {"queue.worth": config.text("queue.worth")})
+    assert again["queue.worth"] == config["queue.worth"]
+    for text in ("cent", "cent=30", "=30s", "cent=1s,cent=2s"):
+        with pytest.raises(ConfigError):
+            Config.load(tmp_path, {"queue.worth": text})
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [("node.gpus", "a,,b"), ("node.gpus", "a:lots"), ("node.gpus", ":8G"), ("node.tags", "a b, ü")],

@@ -17,7 +17,15 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from nacl import bindings
 
 from lite import keys
-from lite.errors import CodecError, ConfigError, NotFoundError, SignatureError, UsageError
+from lite.errors import (
+    CodecError,
+    ConfigError,
+    NotFoundError,
+    SignatureError,
+    StoreError,
+    StoreFull,
+    UsageError,
+)
 from lite.ipld import multibase
 from lite.keys import Key
 
@@ -237,7 +245,7 @@ def test_a_folder_or_a_pipe_is_not_a_key_file(path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match="cannot make the folder"):
+    with pytest.raises(StoreError, match=r"the folder of .* cannot be made"):
         Key.from_seed(SEED).save(tmp_path / "file" / "key")
 
 
@@ -247,7 +255,7 @@ def test_a_failed_write_leaves_no_file_behind(path: Path, monkeypatch: pytest.Mo
 
     path.parent.mkdir()
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ConfigError, match="No space left"):
+    with pytest.raises(StoreFull, match="No space left"):
         Key.from_seed(SEED).save(path)
     assert list(path.parent.iterdir()) == []
 

@@ -99,6 +99,12 @@ def test_no_word_of_a_provider_makes_its_link_endless() -> None:
     assert best is not None and best.cost_ms == 1608
 
 
+def test_a_price_costs_and_takes_no_time() -> None:
+    dear = replace(bid(A, FILE, OTHER, wait_ms=5_000), price=3, unit="cent")
+    best = chosen(dear, worth_ms={"cent": 60_000}).best
+    assert best is not None and (best.cost_ms, best.time_ms) == (185_000, 5_000)
+
+
 def test_a_dead_link_is_the_worst_not_an_error() -> None:
     assert order(chosen(bid(A), bid(B), speeds={A: 0})) == [B, A]
 

@@ -92,3 +92,13 @@ def test_one_result_asks_for_as_much_as_fits_into_its_receipt(lab: Lab) -> None:
     assert ended.counts == {"failed": 1, "done": 1}
     assert ended["a"].out.error_code == "bad-effects"
     assert str(EFFECTS_PER_RESULT_MAX) in ended.step("a").reason
+
+
+def test_what_a_run_has_already_is_not_counted_again_when_its_cause_is(lab: Lab) -> None:
+    lab.work["many"] = many
+    asking = Workflow(**{f"s{n}": do("pure", "many", value=n) for n in range(MANY)})
+    first = run(lab, asking)
+    assert first.counts == {"done": MANY + MANY * EACH}
+    assert lab.store.receipts.forget(first["s0"].receipt.cid)
+    again = run(lab, asking, resume=first.id)
+    assert (again.id, again.counts) == (first.id, first.counts)

@@ -12,6 +12,7 @@ import pytest
 from lite import Workflow
 from lite.clock import Clock
 from lite.ops.base import Ready
+from lite.scheduler import runner
 from lite.store.runs_rows import RunRow
 from lite.workflow_run import Run
 from tests.scheduler_support import Lab, do
@@ -109,7 +110,10 @@ def test_a_run_keeps_the_latest_deadline_of_those_who_work_on_it(
     other.let_go()
 
 
-def test_who_joins_with_a_deadline_takes_no_cancel_back(lab: Lab, home: Path) -> None:
+def test_who_joins_with_a_deadline_takes_no_cancel_back(
+    lab: Lab, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "_OTHERS_LEAVE_WITHIN_S", 0.1)
     other = Beside(home, deadline_ms=60_000)
     assert lab.store.runs.cancel(other.run.id)
     mine = lab.runs.begin(WORKFLOW, deadline_ms=3_600_000)

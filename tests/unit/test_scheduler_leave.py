@@ -10,6 +10,7 @@ import pytest
 
 from lite import Workflow
 from lite.engine.base import Outcome
+from lite.errors import QueuedError
 from lite.executor import Executor
 from lite.keys import Key
 from lite.limits import EngineCaps, Limits
@@ -17,7 +18,7 @@ from lite.model.instruction import Instruction
 from lite.model.receipt import Receipt
 from lite.model.result import Result
 from lite.model.trust import TrustPolicy
-from lite.ops.base import Level
+from lite.ops.base import Level, Ready
 from lite.scheduler.ended import OF_OTHERS
 from lite.store.finished import Finished
 from lite.workflow_run import Place, Workflows
@@ -160,3 +161,31 @@ def test_a_receipt_whose_effects_are_not_here_answers_nothing_and_the_forecast_k
     assert lab.looked(Workflow(asks=asks)) == {"asks": "run"}
     ended = run(lab, Workflow(asks=asks))
     assert (ended.counts, ended["asks"].out.unwrap()) == ({"done": 1}, 1)
+
+
+def test_a_result_of_this_node_that_was_lost_asks_again_for_the_same(lab: Trusting) -> None:
+    later = do("post", "later")
+    lab.work["ask"] = lambda _: Outcome(ok=1, fx=([later.value()], None))
+
+    def not_yet(_: Ready) -> None:
+        raise QueuedError("not yet")
+
+    lab.work["later"] = not_yet
+    workflow = Workflow(asks=guest("ask", fx=True))
+    first = run(lab, workflow)
+    assert first.counts == {"done": 1, "queued": 1}
+    assert lab.store.receipts.forget(first["asks"].receipt.cid)
+    lab.work["later"] = lambda _: "now"
+    again = run(lab, workflow)
+    assert (again.id, again.counts) == (first.id, {"done": 2})
+
+
+def test_a_step_stays_that_of_another_node_when_its_receipt_is_forgotten(lab: Trusting) -> None:
+    asks = guest("ask", fx=True)
+    lab.work["ask"] = lambda _: Outcome(ok=1, fx=([], None))
+    lab.told(asks, READ)
+    held = run(lab, Workflow(asks=asks))
+    assert held.counts == {"cached": 1, "queued": 1}
+    assert lab.store.receipts.forget(held["asks"].receipt.cid)
+    again = run(lab, Workflow(asks=asks))  # asks for nothing any more
+    assert (again.id, again.counts, lab.ran["read"]) == (held.id, {"done": 1, "queued": 1}, 0)

@@ -62,3 +62,14 @@ def test_what_may_be_repeated_is_and_the_run_says_that_it_worked(lab: Lab) -> No
     again = run(lab, workflow)
     assert (again.state, again.was_done) == ("done", False)
     assert lab.ran == {"a": 2, "post": 1}
+
+
+def test_of_two_equal_steps_one_is_in_doubt_and_one_is_redone(lab: Lab) -> None:
+    workflow = Workflow(p=post(""), q=post(""))
+    first = run(lab, workflow, force=True)
+    assert first.counts == {"done": 1, "cached": 1}
+    lose(lab, first, "p")
+    assert run(lab, workflow, force=True).counts == {"in-doubt": 1, "waiting": 1}
+    assert state(lab, workflow, "q", force=True) == "in-doubt"  # as the first
+    redone = run(lab, workflow, redo=["p"], force=True)
+    assert (redone.id, redone.counts, lab.ran["post"]) == (first.id, {"done": 1, "cached": 1}, 2)

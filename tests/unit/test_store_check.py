@@ -9,7 +9,7 @@ import pytest
 
 from lite.store import Problem, Store
 from lite.store.check import PROBLEMS_MAX
-from tests.store_support import bulk, instruction, keep, node_block, raw_block, receipt
+from tests.store_support import KEY, bulk, instruction, keep, node_block, raw_block, receipt
 
 
 @pytest.fixture
@@ -119,6 +119,13 @@ def test_a_block_that_something_leads_to_must_be_here(store: Store, number: int)
     assert problem.code == ("absent-root", "absent-root", "missing-block")[number]
     assert problem.text.startswith(what)
     assert str(block.cid) in problem.text
+
+
+def test_results_of_others_need_not_be_here(store: Store) -> None:
+    store.blocks.delete(node_block(["value", 1]).cid)
+    damage(store, "DELETE FROM gone")
+    assert codes(store.check(own=KEY.did)) == ["missing-block"]
+    assert store.check(own="did:key:zOther") == store.check(own="") == []
 
 
 def test_a_missing_leaf_is_found_below_a_root(store: Store) -> None:

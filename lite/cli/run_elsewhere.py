@@ -1,0 +1,51 @@
+"""What `ipvm run` does with a call of an operation that this node does not have."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lite.cli.shell import Shell
+from lite.cli.workflow_files import short_id
+
+if TYPE_CHECKING:
+    from lite.model.instruction import Instruction
+    from lite.node import Node
+
+__all__ = ["queue_elsewhere"]
+
+
+def queue_elsewhere(shell: Shell, node: Node, instruction: Instruction | None) -> str | None:
+    """Queue a call for the nodes that gave this one the right to its operation, as a run of one
+    step; what the user may do now. None when the operation is here, and waits for something else.
+    """
+    if instruction is None or node.executor.level_of(instruction) is not None:
+        return None
+    from lite.offload.invoking import Rights, command_of
+
+    command = command_of(instruction)
+    if not Rights(node.store, node.key, node.clock).providers(command):
+        return (
+            f"No node has given this one the right to {command}; one that has it does so by "
+            f"`ipvm provider enable --op {instruction.op} --for {node.did}`."
+        )
+    run = _queued(shell, node, instruction)
+    if run is None:
+        return None
+    shell.done["run"] = run
+    return (
+        f"It waits in the queue for a node that may do it. `ipvm workflow show {short_id(run)}` "
+        "tells what came of it, `ipvm queue list` why it is no further."
+    )
+
+
+def _queued(shell: Shell, node: Node, instruction: Instruction) -> str | None:
+    """The run in whose name a call waits: one that does so already, or a new one. None: it has to
+    stay here."""
+    from lite.model.workflow import Workflow
+
+    waiting = node.store.outbox.asking(instruction.cid)
+    if waiting:
+        return waiting[0].run
+    asked = Workflow(call=instruction)
+    run = node.workflows.begin(asked, name=instruction.op, new=True, offline=shell.offline).go()
+    return run.id if node.store.outbox.has_pending(run.id) else None
