@@ -5,11 +5,12 @@ What is searched through may be a stranger's, so the work of all searches togeth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
 from typing import Final
 
+from lite.errors import UsageError
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.store.tokens import Tokens
 from lite.ucan import chains

@@ -132,8 +132,8 @@ def run(
     MODULE is a file, a CID, ipfs://CID/path or a name. Arguments are read by the types of the
     function (`ipvm inspect MODULE` shows them): a string is taken as it is, @file is a file's
     bytes, - is standard input, a CID is a link, anything else is JSON. The value goes to stdout,
-    what the guest logs to stderr as it comes (not with -q), and at last one line about the run.
-    The same call again is answered from its receipt.
+    what the guest logs to stderr as it comes (not with -q), and at last one line about the run
+    (with -q only when it failed or waits). The same call again is answered from its receipt.
 
     With --op it does an operation on the URI RSC. VALUE is @file (a link to its bytes), a CID, JSON
     or else text. What is not pure is done each time; what changes the world and has a --nonce is
@@ -144,8 +144,7 @@ def run(
     op = None if op is None else check_operation(op, for_modules=modules)
     _check(shell, words, op, out)
     node = shell.node(meeting=True)
-    label = op or words[0]
-    instruction: Instruction | None = None
+    label, instruction = op or words[0], None
     try:
         target = None if op else find_target(node, words[0])
         label = target.called(None) if target else label
@@ -153,11 +152,10 @@ def run(
             if target is None:
                 instruction = make_operation(label, words, sources, nonce)
             else:
-                instruction = make_instruction(node, sources, target, words[1:], env, stdin)
-                instruction = replace(instruction, nnc=nonce or "")
+                made = make_instruction(node, sources, target, words[1:], env, stdin)
+                instruction = replace(made, nnc=nonce or "")
                 label = target.called(instruction.input.get("func"))
         if op is not None:
-            shell.done["ins"] = str(instruction.cid)  # to name what is queued or in doubt by
             _refuse(shell, node, instruction, sources, private=private, force=force)
         if dry_run:
             _forecast(shell, node, instruction, label, homestar)
@@ -168,19 +166,23 @@ def run(
         with GuestLines(shell) as said:
             answer = act(on_trace=said)
     except QueuedError as queued:
-        from lite.cli.run_elsewhere import queue_elsewhere
-
-        told = None if dry_run else queue_elsewhere(shell, node, instruction)
-        end_queued(shell, label, str(queued), told or queued.hint)
-    if not said.heard:  # it was known, or the operation tells all at the end
-        show_trace(shell, node, answer.receipt)
-    _show(shell, node, answer, instruction, label, out)
+        _wait(shell, node, queued, label, None if dry_run else instruction)
+    _show(shell, node, answer, instruction, label, out, told=said.heard)
 
 
 def _show(
-    shell: Shell, node: Node, answer: Answer, asked: Instruction, label: str, out: str | None
+    shell: Shell,
+    node: Node,
+    answer: Answer,
+    asked: Instruction,
+    label: str,
+    out: str | None,
+    *,
+    told: bool,
 ) -> None:
     """What came of it; ends the command unless that is a value."""
+    if not told:  # it was known, or the operation tells all at the end
+        show_trace(shell, node, answer.receipt)
     secret = node.store.secrets.is_secret(answer.receipt.cid)
     tell = shell.note if answer.receipt.out.is_ok else shell.failure
     tell(summary(shell, node, answer, label) + ("  secret" if secret else ""))
@@ -220,6 +222,7 @@ def _refuse(
     force: bool,
 ) -> None:
     """Refuse an operation that may not be done now, before anything is marked or begun."""
+    shell.done["ins"] = str(instruction.cid)  # to name what is queued or in doubt by
     if shell.offline:
         refuse_network(node.needs(instruction))
     if not force:
@@ -227,6 +230,16 @@ def _refuse(
 
         of = (node.workflows.outlook, node.store, instruction)
         refuse_telling(*of, private=private, given=bool(sources.secret), consent="--force")
+
+
+def _wait(
+    shell: Shell, node: Node, queued: QueuedError, label: str, instruction: Instruction | None
+) -> NoReturn:
+    """Let a call wait, where another node may do it; ends the command."""
+    from lite.cli.run_elsewhere import queue_elsewhere
+
+    told = None if instruction is None else queue_elsewhere(shell, node, instruction)
+    end_queued(shell, label, str(queued), told or queued.hint)
 
 
 def end_queued(shell: Shell, label: str, reason: str, hint: str | None) -> NoReturn:

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 __all__ = ["queue_elsewhere"]
 
 
-def queue_elsewhere(shell: Shell, node: Node, instruction: Instruction | None) -> str | None:
+def queue_elsewhere(shell: Shell, node: Node, instruction: Instruction) -> str | None:
     """Queue a call for the nodes that gave this one the right to its operation, as a run of one
     step; what the user may do now. None when the operation is here, and waits for something else.
     """
-    if instruction is None or node.executor.level_of(instruction) is not None:
+    if node.executor.level_of(instruction) is not None:
         return None
     from lite.offload.invoking import Rights, command_of
 

@@ -14,7 +14,7 @@ from lite.cli.shell import Shell, TaskEnded
 from lite.cli.workflow_files import Named, read_named
 from lite.errors import NotFoundError, QueuedError
 from lite.frozen import frozen
-from lite.ipld.cid import CID
+from lite.ipld.cid import CID, IDENTITY
 
 if TYPE_CHECKING:
     from lite.model.graph import Graph
@@ -203,8 +203,11 @@ class _Closure:
         return absent
 
     def _read(self, cid: CID) -> bool:
-        from lite.store.reach import links_of
+        from lite.store.reach import links_below, links_of
 
+        if cid.hash_code == IDENTITY:  # it is in its CID
+            self._links[cid] = links_below(self._store.database, cid)
+            return True
         try:
             data = self._store.blocks.get(cid)
         except NotFoundError:

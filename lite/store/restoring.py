@@ -77,6 +77,8 @@ def restore(
                 _clear(stage)
             sync_folder(home)
     except OSError as fault:
+        if fault.filename is not None and Path(fault.filename) == backup:
+            raise StoreError(f"{backup} cannot be read: {fault.strerror}") from fault
         raise faults.from_os(fault, home) from fault
     return Restored(names, kept)
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import guests
 from measure import QUICK, Effort
 from offload_floor import Customer
+from offload_wire import Wire
 from rows import Sides, row
 
 if TYPE_CHECKING:
@@ -153,6 +154,28 @@ class Two:
 
 
 @contextmanager
+def wired(folder: Path) -> Iterator[tuple[Wire, Customer]]:
+    """A provider's daemon, and a customer in this process that has no outbox."""
+    from lite.node import Node
+    from sync.peers import RUN
+
+    with ExitStack() as stack:
+        floor = Customer(folder / "floor")
+        stack.callback(floor.close)
+        here, there = Daemon(folder / "here"), Daemon(folder / "there")
+        here.knows(there)
+        there.knows(here, RUN)
+        there.ipvm("provider", "enable", "--op", "wasm/run", "--for", here.did)
+        with Node.open(there.home) as node:
+            tokens = [one.data for one in node.store.tokens.delegations()]
+        there.start()
+        stack.callback(there.end)
+        wire = Wire(here.home, there.did, there.address, tokens)
+        stack.callback(wire.close)
+        yield wire, floor
+
+
+@contextmanager
 def ends(folder: Path) -> Iterator[tuple[Two, Customer]]:
     with ExitStack() as stack:
         floor = Customer(folder / "floor")
@@ -178,6 +201,20 @@ def many(folder: Path, effort: Effort) -> Iterator[Sides]:
     with ends(folder) as (two, floor):
         runs = rounds(effort)
         yield Sides(lambda: two.side(IN_FLIGHT, runs), lambda: floor.run(runs * 16, IN_FLIGHT))
+
+
+@row("P10.wire", "one invocation and its answer, without the outbox", "us", 1.7)
+def wire_serial(folder: Path, effort: Effort) -> Iterator[Sides]:
+    with wired(folder) as (wire, floor):
+        tasks = rounds(effort) * 10
+        yield Sides(lambda: wire.run(tasks, 1), lambda: floor.run(tasks, 1))
+
+
+@row("P10.wire-many", f"the same, {IN_FLIGHT} in flight", "us", 1 / 0.6)
+def wire_many(folder: Path, effort: Effort) -> Iterator[Sides]:
+    with wired(folder) as (wire, floor):
+        tasks = rounds(effort) * IN_FLIGHT
+        yield Sides(lambda: wire.run(tasks, IN_FLIGHT), lambda: floor.run(tasks, IN_FLIGHT))
 
 
 @row("P10.drain", f"{DRAINED} steps that waited, a step, once the provider is there", "us", None)

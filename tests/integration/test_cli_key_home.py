@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from lite.errors import StoreError
-from lite.store import Store, faults
+from lite.store import Store, faults, restore
 from lite.store.backup import _from_os, write_backup
 from tests.disk_support import fill
 from tests.integration.conftest import Ipvm
@@ -117,3 +119,16 @@ def test_a_key_that_may_not_be_read_is_what_a_backup_blames(home: Path, tmp_path
         f"{target} cannot be written: Permission denied",
         "Name a file in a folder that you may write.",
     )
+
+
+def test_a_backup_that_may_not_be_read_is_what_restoring_blames(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(name: Path, *_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(name))
+
+    backup = tmp_path / "made.backup"
+    backup.touch()
+    monkeypatch.setattr(tarfile, "open", denied)
+    with pytest.raises(StoreError, match=f"{backup} cannot be read: Permission denied"):
+        restore(backup, home)

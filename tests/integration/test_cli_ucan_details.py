@@ -45,7 +45,7 @@ def test_a_failed_statement_without_a_form_in_json_is_its_bytes(
 def refused(pi: At, here: Path, verb: str, value: Any) -> dict[str, Any]:
     """The error of an invocation whose function is not the one that a policy wants."""
     policy = [["==", ".input.func", value]]
-    told = {"subject": did(pi), "command": "/wasm/run", "expires_at": None}
+    told: dict[str, Any] = {"subject": did(pi), "command": "/wasm/run", "expires_at": None}
     given = pi("ucan", "delegate", "--to", LAPTOP.did, "--cmd", "/wasm/run")
     assert given.status == 0, given.err
     (first,) = container.read(given.out)

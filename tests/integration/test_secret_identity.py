@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from lite import Node, wasm
 from lite.errors import AuthorityError
 from lite.ipld import dag_cbor, varint
 from lite.ipld.block import Block
-from lite.ipld.cid import CID, DAG_CBOR, DAG_JSON, DAG_PB, IDENTITY
+from lite.ipld.cid import CID, DAG_CBOR, DAG_JSON, DAG_PB, IDENTITY, RAW
 from lite.model.instruction import Instruction
 from lite.model.workflow import Workflow
 from lite.offload.holding import Holding
@@ -20,6 +21,7 @@ from lite.provenance import descend
 from lite.store.reach import through
 from tests.authority_support import ask, give
 from tests.guests import ADD
+from tests.integration.conftest import Ipvm
 
 SECRET = b"top secret words\n"
 
@@ -108,21 +110,22 @@ def test_what_the_owner_makes_of_a_secret_in_an_identity_cid_is_secret(
     assert not Holding(pi.store)(link)
 
 
-@pytest.mark.parametrize("folder", [False, True])
+@pytest.mark.parametrize("stored", [False, True])
 def test_what_is_marked_later_takes_along_what_read_it_through_an_identity_cid(
-    pi: Node, guests: Path, folder: bool
+    pi: Node, module: CID, stored: bool
 ) -> None:
-    secret, code = pi.add(SECRET), pi.add(guests / "typed.wasm")
-    link = file_of(secret, len(SECRET))
-    if folder:  # an identity folder of a stored file: the secret is two steps below
-        held = Block.make(
-            pb(2, pb(1, link.raw) + pb(2, b"") + b"\x18\x40") + pb(1, b"\x08\x02\x18\x11\x20\x11"),
-            DAG_PB,
-        )
+    big = b"dear diary, " * 1_000  # so large that no instruction or receipt holds it
+    secret = pi.add(big)
+    link = file_of(secret, len(big))
+    if stored:  # a stored file of the identity CID, in another identity CID
+        size = varint.encode(len(big))
+        part = pb(1, link.raw) + pb(2, b"") + b"\x18" + size
+        held = Block.make(pb(2, part) + pb(1, b"\x08\x02\x18" + size + b"\x20" + size), DAG_PB)
         pi.store.blocks.put_many([held])
-        link = file_of(held.cid, len(SECRET))
-    answer = pi.run(wasm(code, "greet", link)).receipt
-    other = pi.run(wasm(code, "greet", "you")).receipt
+        link = file_of(held.cid, len(big))
+    answer = pi.run(wasm(module, "greet", link)).receipt
+    other = pi.run(wasm(module, "greet", "you")).receipt
+    assert answer.out.is_ok
     assert answer.cid in make_secret(pi.store, [secret])
     assert pi.store.secrets.is_secret(answer.cid)
     assert not pi.store.secrets.is_secret(other.cid)
@@ -165,6 +168,17 @@ def test_a_workflow_waits_for_consent_to_send_what_an_identity_cid_leads_to(pi: 
     assert outlook.telling(tell, outlook.graph(tell))
     ended = pi.workflows.begin(tell).go()
     assert (ended.state, pi.store.receipts.count()) == ("queued", 0)
+
+
+def test_prefetch_looks_behind_identity_cids(ipvm: Ipvm, here: Path) -> None:
+    (here / "part").write_bytes(SECRET)
+    part = CID.parse(ipvm("add", "part", "--json").json["added"][0]["cid"])
+    for cid, missing in ((part, []), (CID.of(b"absent", RAW), [str(CID.of(b"absent", RAW))])):
+        link = {"/": str(file_of(cid, len(SECRET)))}
+        steps = {"one": {"run": "typed.wasm:greet", "args": [link]}}
+        (here / "w.json").write_text(json.dumps({"steps": steps}))
+        ended = ipvm("workflow", "prefetch", "w.json", "--json")
+        assert ended.json["steps"][0]["missing"] == missing
 
 
 def test_an_identity_cid_of_broken_bytes_leads_nowhere() -> None:
