@@ -133,3 +133,29 @@ def test_records_that_one_side_withholds_are_not_in_sync(tmp_path: Path) -> None
         assert (await bring_together(b.peering, None, 10)).in_sync
 
     meeting(story, tmp_path, "a", "b")
+
+
+@pytest.mark.parametrize("lower_forgets", [True, False], ids=["lower", "higher"])
+def test_once_gives_up_soon_on_what_was_forgotten_before_and_both_say_so(
+    ipvm: Ipvm, tmp_path: Path, lower_forgets: bool
+) -> None:
+    with homes(tmp_path, wat(NUMBERS), "a", "b") as made:
+        lower, higher = sorted(made, key=lambda home: home.did)
+        forgetter, comer = (lower, higher) if lower_forgets else (higher, lower)
+        for number in range(3):
+            ipvm("--home", forgetter.path, "run", "numbers:add", number, 1)
+        forgetter.start()
+        gone = sorted(map(str, forgetter.receipts()))[0]
+        assert ipvm("--home", forgetter.path, "receipt", "forget", gone).status == 0
+        forgetter.trusts(comer, dial=False)
+        comer.trusts(forgetter)
+        began = time.monotonic()
+        synced = ipvm("--home", comer.path, "sync", "--once")
+        assert synced.status == 1 and time.monotonic() - began < 10
+        assert "the sets differ: 1 items were not given" in synced.text, synced.text
+        assert len(comer.receipts()) == 2
+        comer.start()
+        for home, why in ((comer, "1 items were not given"), (forgetter, "not given to the peer")):
+            again = ipvm("--home", home.path, "sync", "--once")
+            assert again.status == 1 and why in again.text, again.text
+            assert why in ipvm("--home", home.path, "status").text

@@ -6,9 +6,14 @@ import pytest
 
 from lite import Node
 from lite.bundle_tokens import unfit
+from lite.engine.stop import Stop
 from lite.invocations import answer_to, args_of
 from lite.ipld.cid import CID, RAW
+from lite.limits import Limits
+from lite.needs.capabilities import Capabilities
+from lite.offload.doing import Doing, Done
 from lite.peering.letters import LetterStore, LetterVerifier, asked
+from lite.store.jobs import NewJob
 from lite.ucan import container, twins
 from lite.ucan.delegation import Delegation
 from lite.ucan.envelope import TAG_INVOCATION
@@ -109,3 +114,19 @@ def test_what_was_answered_does_not_wait_in_letters_or_bundles(pi: Node, high: b
     assert asked(pi.store) == []
     for one in (data, twin_of(other, data)):
         assert "answered here" in unfit(pi, Invocation.parse(one), wanted)
+
+
+@pytest.mark.parametrize("high", [False, True])
+def test_a_job_whose_twin_was_done_already_has_its_answer(pi: Node, high: bool) -> None:
+    other = Curved("P-256")
+    proof = given(pi, other)
+    data = ask_of(pi, other, [proof], high=high)
+    done = pi.run_invocation(container.write([data, proof]))
+    twin = twin_of(other, data)
+    tokens = container.write([twin, proof])
+    asked_for = (Invocation.parse(twin).cid, other.did, other.did, None, add(pi).cid)
+    (job,) = pi.store.jobs.add([NewJob(*asked_for, 10**6, 2_000_000_000, tokens)])
+    doing = Doing(pi, lambda _: Limits.guest(), lambda: Capabilities(pi.did))
+    end = doing.do(job, Stop(), lambda _: None, lambda: None)
+    assert isinstance(end, Done)
+    assert end.receipt == done.receipt

@@ -8,14 +8,14 @@ from sync.events import Missed, Status
 from tests.sync_support import START_S, Node, Wire, make_items, met, pair
 
 
-def forgetful(forgetter: int, made: int, gone: int) -> tuple[Node, Node, list[bytes]]:
+def forgetful(forgetter: int, made: int, gone: int) -> tuple[tuple[Node, Node], list[bytes]]:
     """Two nodes, one of which made items that the other lacks and forgot the first of them."""
     nodes = pair(10)
     items = make_items(made, 4, start=START_S + 600)
     nodes[forgetter].store.add(items)
     forgotten = [item.id for item in items[:gone]]
     nodes[forgetter].store.forget(forgotten)
-    return *nodes, forgotten
+    return nodes, forgotten
 
 
 def said(wire: Wire, forgetter: int) -> tuple[Status, Status]:
@@ -26,7 +26,7 @@ def said(wire: Wire, forgetter: int) -> tuple[Status, Status]:
 @pytest.mark.parametrize("forgetter", [0, 1], ids=["initiator", "responder"])
 @pytest.mark.parametrize(("made", "gone"), [(3, 1), (2, 2), (600, 300)])
 def test_both_sides_say_how_many_were_not_given(forgetter: int, made: int, gone: int) -> None:
-    *nodes, forgotten = forgetful(forgetter, made, gone)
+    nodes, forgotten = forgetful(forgetter, made, gone)
     wire = met(*nodes)
     mine, theirs = said(wire, forgetter)
     assert nodes[1 - forgetter].ids() == nodes[forgetter].ids() - set(forgotten)
@@ -38,7 +38,7 @@ def test_both_sides_say_how_many_were_not_given(forgetter: int, made: int, gone:
 
 @pytest.mark.parametrize("forgetter", [0, 1], ids=["initiator", "responder"])
 def test_a_later_meeting_by_cursor_says_it_too(forgetter: int) -> None:
-    *nodes, _ = forgetful(forgetter, 3, 1)
+    nodes, _ = forgetful(forgetter, 3, 1)
     for end in met(*nodes).ends:
         end.lost()
     mine, theirs = said(met(*nodes), forgetter)
@@ -48,7 +48,7 @@ def test_a_later_meeting_by_cursor_says_it_too(forgetter: int) -> None:
 
 @pytest.mark.parametrize("forgetter", [0, 1], ids=["initiator", "responder"])
 def test_what_came_from_elsewhere_is_counted_no_more(forgetter: int) -> None:
-    *nodes, _ = forgetful(forgetter, 5, 2)
+    nodes, _ = forgetful(forgetter, 5, 2)
     wire = met(*nodes)
     for item, left in zip(make_items(5, 4, start=START_S + 600)[:2], (1, 0), strict=True):
         nodes[1 - forgetter].store.add([item])
@@ -61,7 +61,7 @@ def test_what_came_from_elsewhere_is_counted_no_more(forgetter: int) -> None:
 
 
 def test_nothing_is_settled_before_the_peer_had_the_time_to_tell_what_it_took() -> None:
-    a, b, _ = forgetful(0, 3, 1)
+    (a, b), _ = forgetful(0, 3, 1)
     wire = Wire(a.session(b.did), b.session(a.did))
     wire.flow()
     wire.rest(a.clock, 0.8)
