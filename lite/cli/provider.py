@@ -64,7 +64,10 @@ provider.add_command(remove)
 @click.option("--time", metavar="TIME", help="The longest that one job may run: 500ms, 60s.")
 @click.option("--output", metavar="SIZE", help="The largest result of one job: 16M.")
 @click.option(
-    "--per-day", metavar="N", type=click.IntRange(1), help="At most so many jobs on one day (UTC)."
+    "--per-day",
+    metavar="N",
+    type=click.IntRange(1, 10**9),
+    help="At most so many jobs on one day (UTC).",
 )
 @click.option("--fuel-per-day", metavar="N", help="At most so much fuel of all on one day (UTC).")
 @click.option(

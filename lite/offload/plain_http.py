@@ -28,8 +28,13 @@ _CONNECT_S: Final = 10.0
 
 def checked_url(text: str) -> str:
     """The URL of a provider. Raises UsageError."""
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.fragment:
+    try:
+        parts = urlsplit(text)
+        is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.fragment
+        is_one = is_one and parts.port != 0  # asking for it reads it
+    except ValueError:
+        is_one = False
+    if not is_one:
         raise UsageError(
             f"{text} is not the URL of a provider", hint="Such as https://jobs.example.org/."
         )

@@ -1,0 +1,21 @@
+"""What counts as the URL of a provider."""
+
+from __future__ import annotations
+
+import pytest
+
+from lite.errors import UsageError
+from lite.offload.plain_http import checked_url
+
+
+@pytest.mark.parametrize("url", ["https://jobs.example.org", "http://[::1]:8080/at", "http://a:1"])
+def test_a_url_is_taken_as_it_is(url: str) -> None:
+    assert checked_url(url) == url
+
+
+@pytest.mark.parametrize(
+    "url", ["", "ftp://a", "http://", "http://[::1", "http://a:99999", "http://a:0", "http://a/#b"]
+)
+def test_anything_else_is_a_usage_error(url: str) -> None:
+    with pytest.raises(UsageError, match="not the URL of a provider"):
+        checked_url(url)
