@@ -32,7 +32,6 @@ from lite.scheduler.runner import Runner
 from lite.scheduler.state import Progress
 from lite.scheduler.turn import nobody_acts
 from lite.store import Store
-from lite.store.presence import Presence
 from lite.store.runs_rows import RunRow, RunState, StepChange, StepRow
 
 if TYPE_CHECKING:
@@ -98,9 +97,9 @@ class Run:
         self.state = self._runner.go()
         return self
 
-    def presence(self) -> Presence:
-        """A claim to be at work on it, for whoever begins `go` a little later."""
-        return self._store.runs.presence(self.id)
+    def arrive(self) -> None:
+        """Be at work on it from now on, for all who look; `go` has to follow."""
+        self._runner.arrive()
 
     def cancel(self) -> None:
         """End it soon: guests that run are killed, nothing more starts. It can go on later."""

@@ -10,7 +10,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -83,14 +83,13 @@ class Work:
 
     def start(self, run: Run, ended: Ended) -> None:
         """Work on a run in a thread of its own; `ended` is told on the loop how that ended."""
-        loop, at_work = asyncio.get_running_loop(), ExitStack()
-        at_work.enter_context(run.presence())  # whoever looks at it from now on sees it running
+        loop = asyncio.get_running_loop()
+        run.arrive()
 
         def go() -> None:
             fault: BaseException | None = None
             try:
-                with at_work:
-                    run.go()
+                run.go()
             except BaseException as error:
                 fault = error
             with suppress(RuntimeError):  # the loop has ended: nobody waits any more

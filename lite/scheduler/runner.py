@@ -10,7 +10,7 @@ sees to that time, to the deadline, to steps that are tried again, and to those 
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from threading import Condition, Lock, Thread, current_thread
 from typing import Final
 
@@ -57,6 +57,7 @@ class Runner:
         self._workers = workers
         self._deadline = drive.attempts.deadline
         self._monotonic = clock.monotonic
+        self._presence, self._is_here = ExitStack(), False
         self._lock = Lock()
         self._work_came = Condition(self._lock)
         self._caller = Condition(self._lock)
@@ -83,15 +84,20 @@ class Runner:
             StoreError, EngineUnavailable, Interrupted: what stopped it; it can go on later.
             KeyboardInterrupt: passed on once the guests are gone and what was finished is kept.
         """
-        plan = self._drive.plan(now_ms=self._now_ms(), room=1)
-        if plan.end is None:
-            with self._store.runs.presence(self._drive.run.id):
+        with self._presence:
+            end = self._drive.plan(now_ms=self._now_ms(), room=1).end
+            if end is None:
+                self.arrive()
                 end = self._work()
-        else:
-            end = plan.end
         if self._drive.progress.stop == "cancelled":
             self._let_others_leave()
         return self._drive.finish(end)
+
+    def arrive(self) -> None:
+        """Be at work on it from now on, for all who look; `go` has to follow."""
+        if not self._is_here:
+            self._is_here = True
+            self._presence.enter_context(self._store.runs.presence(self._drive.run.id))
 
     def cancel(self) -> None:
         """End the run soon, from any thread."""
