@@ -15,7 +15,8 @@ from lite.needs.bids import Bid
 from lite.needs.capabilities import Capabilities
 from lite.needs.choice import Wish, choose
 from lite.offload import refused, wire
-from lite.offload.clerk import Clerk, Plan
+from lite.offload.clerk import Clerk
+from lite.offload.plans import Plan
 from lite.store.outbox_rows import Item, Job
 from lite.ucan.delegation import Delegation
 from lite.workflow_run import Run

@@ -22,7 +22,8 @@ from lite.node import Node
 from lite.offload import refused
 from lite.offload.contracting import Contracting
 from lite.offload.holding import Holding
-from lite.offload.terms import NO_TERMS, Terms, terms_of
+from lite.offload.offers import Offers
+from lite.offload.terms import NO_TERMS, Terms, counted_as, terms_of
 from lite.offload.wire import JOBS_MAX, NEEDS, Denied, Job
 from lite.parcel import Parcel
 from lite.store.jobs import DAY_S, Load, NewJob, StoredJob, Usage
@@ -98,6 +99,7 @@ class Admission:
         self._bounds = bounds
         self._jobs = node.store.jobs
         self._contracting = Contracting(node)
+        self._offers = Offers(node)
         self._lock = threading.Lock()
 
     def take(self, data: bytes, caller: Caller) -> tuple[list[Job], list[StoredJob]]:
@@ -176,6 +178,9 @@ class Admission:
         instruction = instruction_of(invocation)
         limits = limits_of(invocation, self.limits(allowed))
         self._check_open(instruction)
+        top = allowed.chain[0] if allowed.chain else None
+        if not self._offers.stands(instruction.op, top, caller.trusted):
+            raise RefusedError("no-right", f"this node does not do {instruction.op} for you")
         if not self._contracting.may(terms_for(allowed)) or instruction.awaits():
             self._check_fit(invocation)
         now = node.clock.now()
@@ -185,7 +190,7 @@ class Admission:
             invocation.cid,
             invocation.issuer,
             invocation.issuer if caller.trusted else "",
-            allowed.chain[0].cid if allowed.chain else None,
+            counted_as(top) if top is not None else None,
             instruction.cid,
             limits.fuel,
             min(ends, now + WAIT_S_MAX),

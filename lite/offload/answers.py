@@ -6,6 +6,7 @@ bad-signature    is not signed by whom it names
 wrong-issuer     is another node's
 other-invocation answers another job
 other-step       is about another instruction
+no-source        was made from what its issuer did not answer as it has to
 expired-receipt  does not hold any more
 bad-statement    is a refusal of another form, or another's
 wrong-block      has a result whose bytes are not what it says
@@ -27,7 +28,7 @@ __all__ = ["CODES", "Unfit", "look", "statement"]
 
 CODES: Final = (
     *("bad-receipt", "bad-signature", "wrong-issuer", "other-invocation", "other-step"),
-    *("expired-receipt", "bad-statement", "wrong-block", "no-block"),
+    *("no-source", "expired-receipt", "bad-statement", "wrong-block", "no-block"),
 )
 
 
@@ -39,11 +40,11 @@ class Unfit:
     message: str
 
 
-def look(data: bytes, job: Job, wanted: CID | None, now: int) -> Receipt | Unfit:
+def look(data: bytes, job: Job, wanted: CID, now: int) -> Receipt | Unfit:
     """A receipt for a job, or why it is none.
 
     Args:
-        wanted: the instruction that it has to be about; None: that cannot be told yet.
+        wanted: the instruction that it has to be about.
         now: seconds since 1970.
     """
     try:
@@ -56,7 +57,7 @@ def look(data: bytes, job: Job, wanted: CID | None, now: int) -> Receipt | Unfit
         return Unfit("wrong-issuer", f"it was signed by {receipt.issuer}")
     if receipt.invocation != job.invocation:
         return Unfit("other-invocation", f"it answers {receipt.invocation}")
-    if (wanted is not None and receipt.instruction != wanted) or receipt.mode:
+    if receipt.instruction != wanted or receipt.mode:
         return Unfit("other-step", f"it is about {receipt.instruction}, not {wanted}")
     if receipt.expires_at is not None and now > receipt.expires_at:
         return Unfit("expired-receipt", f"it held until {receipt.expires_at}")

@@ -12,9 +12,9 @@ from lite.needs.capabilities import Capabilities, Gpu
 from lite.needs.choice import Choice, Wish, choose
 from lite.needs.requirements import Requirements
 from lite.offload import wire
-from lite.offload.clerk import Plan
 from lite.offload.groups import Group
 from lite.offload.invoking import Cargo
+from lite.offload.plans import Plan
 
 __all__ = ["chosen", "loads", "of", "whys"]
 

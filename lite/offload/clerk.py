@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from lite.clock import Clock
 from lite.errors import IpvmError
-from lite.frozen import field, frozen
 from lite.ipld import dag_cbor
 from lite.ipld.cid import CID
 from lite.keys import Key
@@ -22,14 +21,18 @@ from lite.needs.requirements import Requirements
 from lite.offload import wire
 from lite.offload.answers import Unfit, look, statement
 from lite.offload.court import Court, Tell
-from lite.offload.groups import Group, Runs, expected, group_of
+from lite.offload.early import Early, EarlyAnswers, subject_of
+from lite.offload.groups import Runs, group_of
 from lite.offload.invoking import Cargo, NoChain, Rights, command_of, leaving, pack
+from lite.offload.plans import Plan, Wanted
+from lite.offload.resending import resendable
+from lite.offload.secrecy import STAYS, is_item_secret, judged, stays
 from lite.store import Store
 from lite.store.database import Transaction
 from lite.store.finished import Finished
 from lite.store.outbox_rows import Item, Job
 
-__all__ = ["Clerk", "Plan", "Wanted"]
+__all__ = ["Clerk"]
 
 BACKOFF_S: Final = 5
 BACKOFF_S_MAX: Final = 3_600
@@ -37,33 +40,6 @@ REFUSED_S: Final = 60  # for which a provider that refused a step is not asked f
 OFFERS_MAX: Final = 1  # after a lease that ran out
 EXPIRED: Final = "expired"
 Also = Callable[[Transaction], None]
-
-
-@frozen
-class Plan:
-    """One item that is to go, with what goes along, and whom to ask."""
-
-    item: Item
-    group: Group
-    providers: tuple[str, ...]
-
-    @property
-    def along(self) -> tuple[Requirements, ...]:
-        return tuple(member.needs for member in self.group.members[1:])
-
-
-@frozen
-class Wanted:
-    """What has to be fetched before an answer counts.
-
-    Attributes:
-        blocks: with all below them.
-    """
-
-    job: Job
-    told: wire.Job
-    receipt: Receipt
-    blocks: tuple[CID, ...] = field(default=())
 
 
 class Clerk:
@@ -97,6 +73,7 @@ class Clerk:
         self._tried_here: set[CID] = set()
         self._refused_by: dict[tuple[CID, str], tuple[int, str]] = {}
         self.court = Court(store, key, tell)
+        self.early = EarlyAnswers(store)
         self.freed: set[str] = set()  # runs whose steps stand where they stood before
 
     # What time brings.
@@ -140,9 +117,7 @@ class Clerk:
         self._store.commit_runs((Finished(instruction, receipt, step=step, secret=item.secret),))
         self._tell("job.ended", item, {"state": "expired", "receipt": str(receipt.cid)})
 
-    def _doubt(
-        self, item: Item, note: str, also: Callable[[Transaction], None] | None = None
-    ) -> None:
+    def _doubt(self, item: Item, note: str, also: Also | None = None) -> None:
         with self._store.database.write() as transaction:
             if also is not None:
                 also(transaction)
@@ -167,9 +142,20 @@ class Clerk:
             self._outbox.write_job(transaction, job, "lost", message=note)
             if item.code == "along":
                 self._drop(transaction, item)
-        if item.code != "along" and item.offers < OFFERS_MAX:
+        if item.code != "along":
+            self._offer_again(item, job, note)
+
+    def _offer_again(self, item: Item, job: Job, note: str) -> None:
+        """Once by itself; then its owner says whether one more may have it."""
+        if item.offers < OFFERS_MAX:
             self._outbox.set_state([item.id], "queued", note=note, offers=1, durable=True)
-            self._tell("job.late", item, {"provider": job.provider})
+        elif self._has_others(item, job):
+            return
+        else:
+            note += f", as one before it; `ipvm queue retry {item.id}` offers it to others"
+            until = item.deadline_at
+            self._outbox.set_state([item.id], "queued", note=note, next_try_at=until, durable=True)
+        self._tell("job.late", item, {"provider": job.provider})
 
     # What goes out.
 
@@ -207,7 +193,10 @@ class Clerk:
                 self._drop(transaction, item)
             self._tell("job.ended", item, {"state": "cancelled", "reason": "it runs here now"})
             return None
-        group = group_of(self._store, item, runs)
+        group = judged(self._store, group_of(self._store, item, runs))
+        if group is None:
+            self._note(item, STAYS)
+            return None
         command = command_of(group.lead.instruction)
         providers = rights.providers(command)
         if not providers:
@@ -274,13 +263,17 @@ class Clerk:
         packed: list[tuple[Item, Cargo]] = []
         along_from = -1
         for plan, choice in sold:
+            group = judged(self._store, plan.group)
+            if group is None:
+                self.unsold(plan.item, STAYS, again=False)
+                continue
             taken = choice.ranked[: max(1, plan.item.confirm - self._confirmed(plan.item))]
             for ranked in taken:
                 try:
                     cargo = pack(
                         self._key,
                         rights,
-                        plan.group,
+                        group,
                         ranked,
                         now=self._clock.now(),
                         lease_s=self._lease_s,
@@ -322,23 +315,22 @@ class Clerk:
         return self._outbox.send(jobs, grants, along) if jobs else []
 
     def resendable(self, provider: str) -> list[bytes]:
-        """The tokens of jobs that may not have reached a provider: to send them again is harmless
-        to what it knows already."""
-        found: dict[bytes, None] = {}
-        for job in self._outbox.jobs_at(provider):
-            if job.state == "sent" and job.lease_until >= self._clock.now():
-                found[job.token] = None
-                grant = None if job.grant is None else self._outbox.grant(job.grant)
-                if grant is not None:
-                    found[grant] = None
-                found.update(dict.fromkeys(self._proofs(job)))
-        return list(found)
+        """The tokens of jobs that may not have reached a provider."""
+        return resendable(self._store, self._outbox.jobs_at(provider), self._clock.now())
 
-    def _proofs(self, job: Job) -> list[bytes]:
-        from lite.ucan.invocation import Invocation
-
-        tokens = (self._store.tokens.delegation(cid) for cid in Invocation.parse(job.token).proofs)
-        return [token for token in tokens if token is not None]
+    def still_leaving(self, cargos: Sequence[Cargo]) -> list[Cargo]:
+        """Cargos without those of which something became secret since they were written down. What
+        may be repeated of these is taken back; the rest waits for the end of its lease."""
+        left: list[Cargo] = []
+        for cargo in cargos:
+            items = [(job, item) for job in cargo.jobs if (item := self._item(job)) is not None]
+            if not any(stays(self._store, item) for _, item in items):
+                left.append(cargo)
+                continue
+            for job, item in items:
+                if item.may_repeat:
+                    self._turned_away(job, "void", "secret", STAYS, begun=False)
+        return left
 
     def not_taken(self, jobs: Sequence[Job], note: str) -> None:
         """A provider refused a request as a whole: nothing of it was looked at."""
@@ -355,7 +347,7 @@ class Clerk:
 
     # What comes back.
 
-    def heard(self, provider: str, told: wire.Job) -> Wanted | None:
+    def heard(self, provider: str, told: wire.Job) -> Wanted | Early | None:
         """Take in how a job stands; what has to be fetched first, if anything."""
         job = self._outbox.job(told.invocation)
         if job is None or job.provider != provider or job.state in ("done", "refused", "void"):
@@ -370,7 +362,14 @@ class Clerk:
             self._refused(job, told)
             return None
         assert told.receipt is not None, "every end has a token"
-        found = look(told.receipt, job, self._expected(job), self._clock.now())
+        subject = subject_of(self._store, job)
+        if isinstance(subject, Early):
+            self.early.keep(provider, told)
+            return subject
+        if isinstance(subject, Unfit):
+            self.reject(job, subject)
+            return None
+        found = look(told.receipt, job, subject, self._clock.now())
         if isinstance(found, Unfit):
             self.reject(job, found)
             return None
@@ -381,23 +380,12 @@ class Clerk:
         self.settle(wanted)
         return None
 
-    def _expected(self, job: Job) -> CID | None:
-        instruction = self._store.instructions.get(job.instruction)
-        if instruction is None:
-            return None
-        answers = {}
-        for other in self._outbox.jobs_in(job.cargo):
-            receipt = None if other.receipt is None else self._store.receipts.get(other.receipt)
-            if receipt is not None:
-                answers[other.instruction] = receipt
-        return expected(self._store, instruction, answers)
-
     def _lacking(self, job: Job, receipt: Receipt) -> tuple[CID, ...]:
-        """What has to be here: steps that it asks for, and the value of what nothing awaits
-        there."""
+        """What has to be here: steps that it asks for, the value of what nothing awaits there, and
+        an error in full: awaits see that, not its link."""
         asked_for = [*receipt.fork, *([] if receipt.join is None else [receipt.join])]
         lacking = [cid for cid in asked_for if not self._store.blocks.has(cid)]
-        if receipt.linked is not None and job.final:
+        if receipt.linked is not None and (job.final or not receipt.out.is_ok):
             from lite.capabilities.sizes import holds
 
             if not holds(self._store, receipt.out.body):
@@ -472,7 +460,7 @@ class Clerk:
                 if not self._outbox.end(transaction, one, state, receipt=receipt.cid):
                     self._late(transaction, one, receipt)
 
-        secret = item is not None and item.secret
+        secret = item is not None and is_item_secret(self._store, item)
         self._store.commit_runs((Finished(instruction, receipt, step=step, secret=secret),))
         if item is not None and not final:
             self.court.weigh(item)

@@ -29,7 +29,6 @@ from lite.offload.holding import Holding
 from lite.offload.terms import Terms, terms_of
 from lite.settled import Reified, finished_of
 from lite.store.jobs import StoredJob
-from lite.ucan.delegation import Delegation
 from lite.ucan.invocation import Invocation
 
 __all__ = ["Contracting", "Lost"]
@@ -154,12 +153,6 @@ class Contracting:
             return [] if sent is None else list(Invocation.parse(sent.token).proofs)
         except IpvmError:  # the disk changed it
             return []
-
-
-def granted(job: StoredJob, delegations: dict[CID, bytes]) -> Terms | None:
-    """The terms of the delegation that a job rests on."""
-    data = None if job.grant is None else delegations.get(job.grant)
-    return None if data is None else terms_of(Delegation.parse(data))
 
 
 def _declared(needs: Requirements, excluded: tuple[str, ...]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ all that is ready, takes the best of each, writes down what it sends, sends it, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
@@ -27,16 +27,18 @@ from lite.offload import wire
 from lite.offload.answers import Unfit
 from lite.offload.bringing import Bringing
 from lite.offload.choosing import chosen, loads, of, whys
-from lite.offload.clerk import Clerk, Plan, Wanted
+from lite.offload.clerk import Clerk
 from lite.offload.client import ProviderAway, ProviderRefused, ProviderWrong
+from lite.offload.early import Early
 from lite.offload.groups import limits_of_run
 from lite.offload.invoking import Cargo
 from lite.offload.lines import Line, is_set
+from lite.offload.patience import Patience
+from lite.offload.plans import Plan, Wanted
 from lite.ops.base import InDoubt
 from lite.peering.capability_set import known_capabilities
 from lite.store import Store
-from lite.store.outbox_rows import Item
-from sync.within import within
+from lite.store.outbox_rows import Item, Job
 
 if TYPE_CHECKING:
     from lite.node import Node
@@ -48,6 +50,7 @@ __all__ = ["Dispatcher"]
 T = TypeVar("T")
 
 BIDS_S_MAX: Final = 15.0
+SEND_S: Final = 2.0  # for which a round waits for what it sends
 FETCH_MS: Final = 600_000  # for one value; what came until then stays
 DIAL_AGAIN_S: Final = 30.0  # for one that could not be dialled, unless it comes by itself
 ROUND_MAX: Final = wire.ASKS_MAX
@@ -111,7 +114,9 @@ class Dispatcher:
             lambda did, why: tell("job.problem", provider=did, text=why),
         )
         self._seen: dict[str, int] = {}
-        self._unkept: dict[str, dict[CID, int]] = {}  # answers whose values are being fetched
+        self._unkept: dict[str, dict[CID, int]] = {}  # answers that are fetched for, or early
+        self._patience = Patience(self.wake)
+        self._telling: dict[asyncio.Task[None], str] = {}  # provider that is called off at, or ""
         self._loop = asyncio.get_running_loop()
 
     def wake(self) -> None:
@@ -138,6 +143,7 @@ class Dispatcher:
     async def stop(self) -> None:
         """End all lines. What is under way at providers goes on there."""
         tasks = [task for some in self._fetching.values() for task in some]
+        tasks += self._telling
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -150,6 +156,9 @@ class Dispatcher:
     async def _look(self) -> float | None:
         """Do all that can be done now; seconds until there is more without an event."""
         await self._do(self._clerk.look_at_ends)
+        while due := await self._do(self._clerk.early.due):
+            for did, told in due:
+                await self._heard(did, told)
         busy = await self._do(self._outbox.busy_providers)
         if self._peering is not None:
             for did in busy:
@@ -192,20 +201,42 @@ class Dispatcher:
         return min(RESUMED_S_MAX, pending * RESUMED_S) - since
 
     async def _call_off(self) -> None:
-        """Tell providers what nobody needs any more, where they can be told."""
+        """Begin to tell providers what nobody needs any more, where they can be told."""
+        jobs: dict[str, list[Job]] = {}
         for job in await self._do(self._outbox.needless_jobs):
-            if not self._is_near(job.provider):
-                continue
+            jobs.setdefault(job.provider, []).append(job)
+        for did, some in jobs.items():
+            if did not in self._telling.values() and self._is_near(did):
+                self._begin(self._call_off_at(did, some), did)
+
+    async def _call_off_at(self, did: str, jobs: Sequence[Job]) -> None:
+        for job in jobs:
             try:
-                client = await self._line(job.provider).client()
-                told = await client.cancel(job.invocation)
-            except (ProviderAway, ProviderRefused, ProviderWrong):
+                told = await self._patience.answer(did, self._cancelled(did, job.invocation))
+            except ProviderAway:
+                return
+            except (ProviderRefused, ProviderWrong):
                 continue
             if told is not None and told.state == "done":
-                await self._heard(job.provider, told)
+                await self._heard(did, told)
                 continue
             state: Any = "void" if told is None or not told.begun else "cancelled"
             await self._do(partial(self._outbox.set_job, job, state, code="cancelled"))
+
+    async def _cancelled(self, did: str, invocation: CID) -> wire.Job | None:
+        client = await self._line(did).client()
+        return await client.cancel(invocation)
+
+    def _begin(self, work: Coroutine[Any, Any, None], did: str = "") -> asyncio.Task[None]:
+        """Tell one provider something, while others are told theirs."""
+        task = self._loop.create_task(work)
+        self._telling[task] = did
+        task.add_done_callback(self._told)
+        return task
+
+    def _told(self, task: asyncio.Task[None]) -> None:
+        del self._telling[task]
+        self._report(task)
 
     async def _settle_disputes(self) -> None:
         """Run what providers disagree about, where this node can; else one more is asked."""
@@ -263,7 +294,9 @@ class Dispatcher:
         by_provider: dict[str, list[Cargo]] = {}
         for cargo in cargos:
             by_provider.setdefault(cargo.provider, []).append(cargo)
-        await asyncio.gather(*(self._deliver(did, some) for did, some in by_provider.items()))
+        sending = [self._begin(self._deliver(did, some)) for did, some in by_provider.items()]
+        if sending:  # bids of the next round then know of these jobs
+            await asyncio.wait(sending, timeout=SEND_S)
         return bool(cargos)
 
     async def _bids_of(self, did: str, plans: Sequence[Plan]) -> list[Bid | wire.NoBid] | str:
@@ -273,11 +306,13 @@ class Dispatcher:
             wire.Ask(plan.group.lead.instruction.cid, plan.group.lead.needs, plan.item.confirm)
             for plan in mine
         ]
-        try:
+
+        async def ask() -> list[Bid | wire.NoBid]:
             client = await self._line(did).client()
-            return await within(client.bids(asks), BIDS_S_MAX)
-        except asyncio.TimeoutError:
-            return f"{did} did not answer a call for bids in {BIDS_S_MAX:.0f} s"
+            return await client.bids(asks)
+
+        try:
+            return await self._patience.answer(did, ask(), BIDS_S_MAX)
         except ProviderAway as error:
             self._far_until[did] = self._loop.time() + DIAL_AGAIN_S
             return f"not connected: {error}"
@@ -313,12 +348,16 @@ class Dispatcher:
         again by the line."""
         line = self._line(did)
         for some in loads(cargos):
-            tokens = [token for cargo in some for token in cargo.tokens]
-            tokens += [job.token for cargo in some for job in cargo.jobs]
-            jobs = [job for cargo in some for job in cargo.jobs]
+            jobs: list[Job] = []
             try:
-                client = await line.client()
-                told = await client.send(list(dict.fromkeys(tokens)))
+                client = await self._patience.answer(did, line.client())
+                left = await self._do(self._clerk.still_leaving, some)
+                if not left:
+                    continue
+                jobs = [job for cargo in left for job in cargo.jobs]
+                tokens = [token for cargo in left for token in cargo.tokens]
+                tokens += [job.token for job in jobs]
+                told = await self._patience.answer(did, client.send(list(dict.fromkeys(tokens))))
             except (ProviderAway, ProviderWrong):
                 break
             except ProviderRefused as error:
@@ -339,23 +378,30 @@ class Dispatcher:
         self._seen[did] = max(self._seen.get(did, 0), told.seq)
         if wanted is not None:
             self._unkept.setdefault(did, {})[told.invocation] = told.seq
+            if isinstance(wanted, Early):
+                return
             some = self._fetching.setdefault(did, set())
             task = self._loop.create_task(self._fetch(did, wanted))
             some.add(task)
             task.add_done_callback(partial(self._fetched, did))
             return
         if told.is_over:
+            self._unkept.get(did, {}).pop(told.invocation, None)
             self._woken.set()
 
     def _fetched(self, did: str, task: asyncio.Task[None]) -> None:
         self._fetching[did].discard(task)
-        error = None if task.cancelled() else task.exception()
-        if isinstance(error, IpvmError):
+        if not task.cancelled() and isinstance(error := task.exception(), IpvmError):
             self._tell_event("job.problem", provider=did, text=str(error))
-        elif error is not None:
-            told = {"message": "fetching a result failed", "exception": error, "task": task}
-            self._loop.call_exception_handler(told)
+        else:
+            self._report(task)
         self._woken.set()
+
+    def _report(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            told = {"message": "work with a provider failed", "exception": error, "task": task}
+            self._loop.call_exception_handler(told)
 
     async def _fetch(self, did: str, wanted: Wanted) -> None:
         """Get what an answer needs, and keep it with that; else see what that means."""
@@ -414,6 +460,8 @@ class Dispatcher:
     def _is_near(self, did: str) -> bool:
         """Whether it is worth asking a provider now."""
         assert self._peering is not None, "there are peers"
+        if self._patience.is_silent(did):
+            return False
         if any(talk.session.peer == did for talk in self._peering.talks()):
             return True
         can = bool(self._peering.book.addresses(did))

@@ -33,15 +33,18 @@ from lite.needs.fit import fit
 from lite.needs.requirements import Requirements
 from lite.node import Node
 from lite.offload import refused
-from lite.offload.contracting import Contracting, Lost, granted
+from lite.offload.contracting import Contracting, Lost
 from lite.offload.holding import Holding
+from lite.offload.offers import Offers
 from lite.offload.supplying import supply
+from lite.offload.terms import counted_as, terms_of
 from lite.offload.wire import NEEDS
 from lite.parcel import Parcel
 from lite.peering.shelf import missing
 from lite.settled import Watch
 from lite.store.jobs import StoredJob, Usage
 from lite.ucan.authorised import Authorised
+from lite.ucan.delegation import Delegation
 from lite.ucan.invocation import Invocation
 from lite.ucan.refusals import InDoubt, Replayed
 
@@ -115,6 +118,7 @@ class Doing:
         self._node = node
         self._capabilities = capabilities
         self._contracting = Contracting(node)
+        self._offers = Offers(node)
         self._store = node.store
         self._limits = limits
         self._own = TrustPolicy(node.did)
@@ -125,12 +129,15 @@ class Doing:
         stop: Stop,
         on_trace: Callable[[bytes], None],
         began: Callable[[], object],
+        *,
+        trusted: bool = True,
     ) -> End:
         """Do a job, or say why it cannot begin. A job that is over is never begun again: what
         answered it is found by its invocation.
 
         Args:
             began: told that it is running, once that is written down.
+            trusted: its customer has the right `run` now.
 
         Raises:
             BugError, and whatever else is no error of the world.
@@ -140,6 +147,9 @@ class Doing:
             return Done(earlier.receipt, used_by(earlier.receipt) if job.begun else None)
         data = self._store.jobs.tokens(job.number)
         instruction = self._instruction(data)
+        if not self._offers.stands(instruction.op, top_of(job, data), trusted):
+            told = f"this node does {instruction.op} for its customer no more"
+            return NotDone("no-right", told, begun=job.begun)
         needs = self._needs(instruction, job)
         if needs is not None:
             return needs
@@ -183,19 +193,16 @@ class Doing:
         ]
 
     def supplied(
-        self, jobs: Sequence[StoredJob], data: bytes, bytes_max: int
-    ) -> tuple[list[CID], list[StoredJob]]:
-        """Take blocks for jobs that wait for them; what is missing then, and the jobs that have
-        all. Raises DeniedError, StoreError as `lite.offload.supplying.supply`."""
-        roots = {job.number: self._roots_of(job) for job in jobs}
-        every = [root for some in roots.values() for root in some]
+        self, waiting: Mapping[int, tuple[CID, ...]], data: bytes, bytes_max: int
+    ) -> tuple[list[CID], list[int]]:
+        """Take blocks for jobs that wait for what is below some roots; what is missing then, and
+        the jobs that have all. Raises DeniedError, StoreError as `lite.offload.supplying.supply`.
+        """
+        every = list(dict.fromkeys(root for roots in waiting.values() for root in roots))
         lacking = supply(self._store, every, data, bytes_max)
-        whole = [job for job in jobs if not missing(self._store, roots[job.number], deep=True)]
-        return lacking, whole
-
-    def _roots_of(self, job: StoredJob) -> tuple[CID, ...]:
-        data = self._store.jobs.tokens(job.number)
-        return _roots(self._instruction(data)) if data else ()
+        alike = dict.fromkeys(waiting.values())
+        whole = {roots for roots in alike if not missing(self._store, roots, deep=True)}
+        return lacking, [number for number, roots in waiting.items() if roots in whole]
 
     def call_off(self, run: str) -> None:
         """A job that was passed on is not wanted any more."""
@@ -204,7 +211,8 @@ class Doing:
     def _pass_on(self, job: StoredJob, data: bytes, instruction: Instruction) -> str | None:
         """The run of a job that does not fit here and may be passed on, else None."""
         parcel = Parcel.read(data)
-        if not self._contracting.may(granted(job, dict(parcel.delegations))):
+        top = top_of(job, data)
+        if not self._contracting.may(None if top is None else terms_of(top)):
             return None
         invocation = Invocation.parse(parcel.invocations[0])
         told = invocation.meta.get(NEEDS)
@@ -299,6 +307,12 @@ class Doing:
 
 def _invocation(data: bytes) -> Invocation:
     return Invocation.parse(Parcel.read(data).invocations[0])
+
+
+def top_of(job: StoredJob, data: bytes) -> Delegation | None:
+    """The delegation that a job rests on, from its container; None: it needs none."""
+    some = map(Delegation.parse, Parcel.read(data).delegations.values() if job.grant else ())
+    return next((one for one in some if counted_as(one) == job.grant), None)
 
 
 def _roots(instruction: Instruction) -> tuple[CID, ...]:

@@ -236,22 +236,26 @@ def replaced(instruction: Instruction, put: Mapping[Await, Any]) -> Instruction:
 
 def expected(store: Store, instruction: Instruction, answers: Mapping[CID, Receipt]) -> CID | None:
     """What the receipt of an instruction that was sent has to be about; None: that cannot be told,
-    because a result that it awaits is not here.
+    because a result that it awaits is not here. A linked value fills in an await by its link.
 
     Args:
         answers: by the instruction that was sent, those of the members that it awaits.
     """
+    known = [
+        (wait, answers[wait.instruction])
+        for wait in instruction.awaits()
+        if wait.instruction in answers
+    ]
+    if any(wait.branch not in ("*", receipt.out.branch) for wait, receipt in known):
+        return instruction.cid  # nothing was filled in
+    if len(known) < len(instruction.awaits()):
+        return None
     values: dict[Await, Any] = {}
-    for wait in instruction.awaits():
-        receipt = answers.get(wait.instruction)
-        if receipt is None:
-            return None
-        try:
+    try:
+        for wait, receipt in known:
             values[wait] = wait.select(whole_result(store, receipt))
-        except BranchMismatch:
-            return instruction.cid  # nothing was filled in
-        except NotFoundError:
-            return None
+    except NotFoundError:  # an error that its provider linked, and that is too large to come
+        return None
     try:
         return instruction.substitute(values).cid if values else instruction.cid
     except (UsageError, IpvmError):

@@ -10,9 +10,11 @@ from typing import Final
 
 from lite.errors import IpvmError
 from lite.offload.client import JobClient, ProviderAway, ProviderRefused
+from lite.offload.patience import ANSWER_S_MAX
 from lite.offload.wire import Job
 from sync.dial import WebChannel
 from sync.errors import ChannelError
+from sync.within import within
 
 __all__ = ["Line", "is_set"]
 
@@ -162,8 +164,10 @@ class Line:
         tokens = await self._resend()
         if tokens:
             try:
-                for job in await client.send(tokens):
+                for job in await within(client.send(tokens), ANSWER_S_MAX):
                     await self._heard(job)
+            except asyncio.TimeoutError as error:
+                raise ProviderAway(f"{self.did} did not answer in time") from error
             except ProviderRefused as error:
                 if not error.is_sure:
                     raise

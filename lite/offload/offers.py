@@ -6,10 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from lite.frozen import frozen
+from lite.frozen import frozen, replace
 from lite.ipld.cid import CID
 from lite.node import Node
 from lite.offload.terms import Terms, issue, terms_of
+from lite.ucan.command import covers
 from lite.ucan.delegation import Delegation
 
 __all__ = ["Offer", "Offers"]
@@ -87,10 +88,23 @@ class Offers:
         found = [one.data for one in self._given_to(did)]
         now = self._node.clock.now()
         for command, data in self._store.jobs.offers().items():
-            terms = Terms.decode(data)
+            terms = replace(Terms.decode(data), anyone=True)
             token = issue(self._node.key, terms, to=did, command=command, expires_at=now + ANYONE_S)
             found.append(token.data)
         return found
+
+    def stands(self, op: str, top: Delegation | None, trusted: bool) -> bool:
+        """Whether an operation is done still for who was let in.
+
+        Args:
+            top: the delegation of this node itself that its invocation rests on, if on any.
+            trusted: who signed has the right `run`; else, and under what whoever asked was given,
+                it has to be done for whoever asks.
+        """
+        terms = None if top is None else terms_of(top)
+        if trusted and (terms is None or not terms.anyone):
+            return True
+        return any(covers(command, f"/{op}") for command in self._store.jobs.offers())
 
     def _own(self) -> Iterator[Delegation]:
         """Delegations of this node about itself that hold now."""
@@ -102,7 +116,10 @@ class Offers:
         """Those to one node."""
         own, tokens = self._node.did, self._store.tokens
         for one in tokens.all_given_to(did, own, (own,)):
-            if one.subject == own and tokens.revoked_by(one.cid, (own,)) is None:
+            terms = terms_of(one)
+            if one.subject != own or (terms is not None and terms.anyone):
+                continue  # those that came back with jobs of whoever asked
+            if tokens.revoked_by(one.cid, (own,)) is None:
                 yield one
 
     def _revoke(self, offer: Offer) -> None:

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from weakref import WeakValueDictionary
 
 from lite.engine.pool import default_size
 from lite.engine.stop import Stop
@@ -25,27 +26,28 @@ from lite.ipld.cid import CID
 from lite.needs.capabilities import Capabilities, Offer, for_others
 from lite.node import Node
 from lite.offload import refused
-from lite.offload.admission import Admission, Bounds, Caller, job_of
+from lite.offload.admission import Admission, Bounds, Caller, DeniedError, job_of
 from lite.offload.doing import Doing, Done, End, Needs, NotDone, PassedOn
 from lite.offload.ends import Ends
+from lite.offload.fetching import Fetching
 from lite.offload.news import News
 from lite.offload.offers import Offers
 from lite.offload.results import Results
 from lite.offload.turns import Turns
-from lite.offload.wire import Job
+from lite.offload.wire import Denied, Job
 from lite.parcel import Parcel
 from lite.store.jobs import DAY_S, StoredJob
+from sync.peers import RUN
 
 if TYPE_CHECKING:
     from lite.peering.peering import Peering
+    from lite.peering.values import Fetched
     from sync.health import Notice
 
 __all__ = ["Provider"]
 
 T = TypeVar("T")
 
-FETCH_MS: Final = 120_000  # for the blocks that one job needs; what came until then stays
-FETCHES_MAX: Final = 4
 ADMISSION_THREADS: Final = 2
 END_WITHIN_S: Final = 8.0  # for jobs that were stopped
 USUAL_MS: Final = 100.0  # that a job takes, before any was seen
@@ -87,7 +89,8 @@ class Provider:
         self._running: dict[int, Stop] = {}
         self._cancelled: set[int] = set()
         self._parked: dict[tuple[str, CID], set[int]] = defaultdict(set)
-        self._lacking: dict[str, set[int]] = defaultdict(set)
+        self._lacking: dict[str, dict[int, tuple[CID, ...]]] = defaultdict(dict)
+        self._supplying: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._comings: Counter[str] = Counter()
         self._unwritten: dict[int, Done | NotDone] = {}
         self._fetching: dict[int, asyncio.Task[None]] = {}
@@ -95,7 +98,7 @@ class Provider:
         self._passed: dict[str, int] = {}
         self._ends = Ends(node.clock, self._look_at_ends)
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._fetches = asyncio.Semaphore(FETCHES_MAX)
+        self._fetches = Fetching()
         self._workers = ThreadPoolExecutor(self.slots, "ipvm-job")
         self._pool = ThreadPoolExecutor(ADMISSION_THREADS, "ipvm-provider")
         self._stopping = False
@@ -210,19 +213,22 @@ class Provider:
         return (await self.in_pool(lambda: self._stored([job.invocation])))[0]
 
     async def supply(self, did: str, data: bytes) -> list[CID]:
-        """Take blocks that jobs of a customer wait for; what is missing then.
+        """Take blocks that jobs of a customer wait for, one request of it at a time; what is
+        missing then.
 
         Raises:
-            DeniedError: it brings something else. StoreError: it cannot be stored.
+            DeniedError: it brings something else, or this node stops. StoreError: the disk fails.
         """
-        numbers = sorted(self._lacking.get(did, ()))
-        jobs = [self._open[number] for number in numbers if number in self._open]
         most = self.node.config["peers.fetch_bytes"]
-        work = partial(self._doing.supplied, jobs, data, most)
-        lacking, whole = await self.in_pool(work)
-        for job in whole:
-            self._lacking[did].discard(job.number)
-            self._turns.add(job.party, job.number)
+        async with self._supplying.setdefault(did, asyncio.Lock()):
+            if self._stopping:
+                raise DeniedError(503, Denied("starting", "this node stops", retry_s=1))
+            waiting = dict(sorted(self._lacking.get(did, {}).items()))
+            work = partial(self._doing.supplied, waiting, data, most)
+            lacking, whole = await self.in_pool(work) if waiting else ([], [])
+        for number in whole:
+            if self._lacking[did].pop(number, None) is not None:
+                self._turns.add(self._open[number].party, number)
         self._pump()
         return lacking
 
@@ -296,7 +302,8 @@ class Provider:
         end: End = _LATE
         try:
             if not self._is_late(job):
-                doing = partial(self._doing.do, job, stop, heard, began)
+                trusted = self._peering is not None and self._peering.book.may(job.customer, RUN)
+                doing = partial(self._doing.do, job, stop, heard, began, trusted=trusted)
                 end = await loop.run_in_executor(pool, doing)
         except IpvmError as error:
             end = NotDone(error.code, str(error))
@@ -344,17 +351,18 @@ class Provider:
     async def _fetch(self, job: StoredJob, roots: tuple[CID, ...]) -> None:
         """Get the blocks that a job needs, its customer asked first."""
         try:
-            async with self._fetches:
-                comings = self._comings[job.customer]
-                if self._peering is None:
-                    raise QueuedError("some of its inputs are not here, and this node is alone")
-                found = await self._peering.fetch(
-                    roots,
-                    deep=True,
-                    bytes_max=self.node.config["peers.fetch_bytes"],
-                    within_ms=FETCH_MS,
-                    first=job.customer,
+            comings, peering = self._comings[job.customer], self._peering
+            if peering is None:
+                raise QueuedError("some of its inputs are not here, and this node is alone")
+
+            def ask(most: int, within_ms: int) -> Awaitable[Fetched]:
+                first = job.customer
+                return peering.fetch(
+                    roots, deep=True, bytes_max=most, within_ms=within_ms, first=first
                 )
+
+            most = self.node.config["peers.fetch_bytes"]
+            found = await self._fetches.fetch(job.party, ask, most)
         except IpvmError as error:
             await self._settle(job, NotDone("input-missing", str(error)))
             return
@@ -371,7 +379,7 @@ class Provider:
             told = f"{found.absent[0]} is not here: {found.why}"
             await self._settle(job, NotDone("input-missing", told))
         else:
-            self._lacking[job.customer].add(job.number)
+            self._lacking[job.customer][job.number] = roots
             await self._note(job, "input-missing", f"it waits for its inputs: {found.why}")
 
     async def _look_at_passed(self, run: str, job: StoredJob) -> None:
@@ -401,7 +409,7 @@ class Provider:
         del self._open[job.number]
         self._cancelled.discard(job.number)
         self._turns.drop(job.party, job.number)
-        self._lacking[job.customer].discard(job.number)
+        self._lacking[job.customer].pop(job.number, None)
         self.news.tell(job.customer, job.invocation, over=True)
         if isinstance(end, Done):
             self._usual_ms += ((end.used.time_ms if end.used else 0) - self._usual_ms) / 8

@@ -4,7 +4,7 @@ What can be judged by looking at one invocation is in the delegation's policy, w
 checks alike; what has to be counted over a day, and how much the owner lets such a job use at most,
 is in its `meta`:
 
-    meta: {provider: {fuel?, memory?, time?, output?, jobs?, day_fuel?, subcontract?}}
+    meta: {provider: {fuel?, memory?, time?, output?, jobs?, day_fuel?, subcontract?, anyone?}}
 
 Only what this node signed itself at the top of a chain counts.
 """
@@ -16,18 +16,19 @@ from typing import Any, Final
 from lite.errors import UsageError
 from lite.frozen import frozen
 from lite.ipld import dag_cbor
-from lite.ipld.cid import CID
+from lite.ipld.cid import CID, DAG_CBOR
 from lite.keys import Key
 from lite.limits import INTEGER_MAX, Limits
 from lite.model import fields
 from lite.model.place import FieldError
 from lite.ucan.delegation import Delegation
 
-__all__ = ["NO_TERMS", "Terms", "issue", "limits_within", "terms_of"]
+__all__ = ["NO_TERMS", "Terms", "counted_as", "issue", "limits_within", "terms_of"]
 
 KEY: Final = "provider"
 MODULES_MAX: Final = 64
 _NUMBERS: Final = ("fuel", "memory", "time", "output", "jobs", "day_fuel")
+_MARKS: Final = ("subcontract", "anyone")
 _LIMITS: Final = {
     "fuel": "fuel",
     "memory": "memory_bytes",
@@ -45,6 +46,8 @@ class Terms:
         fuel, memory, time, output: of one job; bytes and milliseconds. 0: what guests get.
         jobs, day_fuel: on one day (UTC), of all under one delegation; 0: no bound.
         subcontract: this node may pass a job on to others.
+        anyone: it was made for whoever asked: it holds as long as that offer stands, and all such
+            delegations share the bounds of the day.
     """
 
     modules: tuple[CID, ...] = ()
@@ -55,6 +58,7 @@ class Terms:
     jobs: int = 0
     day_fuel: int = 0
     subcontract: bool = False
+    anyone: bool = False
 
     def policy(self) -> list[Any]:
         """The statements that an invocation's arguments have to meet."""
@@ -71,7 +75,7 @@ class Terms:
     def value(self) -> dict[str, Any]:
         """The IPLD map for `meta`, without what is not bounded and without the modules."""
         value: dict[str, Any] = {key: getattr(self, key) for key in _NUMBERS if getattr(self, key)}
-        return value | {"subcontract": True} if self.subcontract else value
+        return value | {key: True for key in _MARKS if getattr(self, key)}
 
     def encode(self) -> bytes:
         """All of it in DAG-CBOR."""
@@ -87,16 +91,17 @@ class Terms:
     @staticmethod
     def from_value(value: Any, modules: tuple[CID, ...] = ()) -> Terms:
         """Read the map in `meta`. Raises FieldError."""
-        told = fields.mapping(value, (KEY,), (*_NUMBERS, "subcontract"))
+        told = fields.mapping(value, (KEY,), (*_NUMBERS, *_MARKS))
         found: dict[str, Any] = {
             key: fields.whole(told[key], (KEY, key), 1, INTEGER_MAX)
             for key in _NUMBERS
             if key in told
         }
-        passes = told.get("subcontract", False)
-        if type(passes) is not bool:
-            raise FieldError((KEY, "subcontract"), "true or false is needed")
-        return Terms(modules, **found, subcontract=passes)
+        marks = {key: told[key] for key in _MARKS if key in told}
+        for key, mark in marks.items():
+            if type(mark) is not bool:
+                raise FieldError((KEY, key), "true or false is needed")
+        return Terms(modules, **found, **marks)
 
     def limits(self, guest: Limits, own: Limits) -> Limits:
         """What one job may use at most.
@@ -141,6 +146,15 @@ def terms_of(delegation: Delegation) -> Terms | None:
         return Terms.from_value(value, _modules(delegation.policy.value()))
     except UsageError:
         return None
+
+
+def counted_as(delegation: Delegation) -> CID:
+    """Under what the uses of a delegation of a provider's own are counted: itself, or all those of
+    its command that whoever asked was given."""
+    terms = terms_of(delegation)
+    if terms is None or not terms.anyone:
+        return delegation.cid
+    return CID.of(dag_cbor.encode({"anyone": delegation.command}), DAG_CBOR)
 
 
 def limits_within(delegation: Delegation, limits: Limits) -> dict[str, int]:

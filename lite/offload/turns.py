@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 __all__ = ["Turns"]
 
@@ -23,11 +24,16 @@ class Turns:
         if first:
             waiting.move_to_end(job, last=False)
 
-    def take(self) -> int | None:
-        """The job that is next; its party comes last from now on. None: there is nothing."""
-        if not self._parties:
+    def take(self, may: Callable[[str], bool] = lambda _: True) -> int | None:
+        """The job that is next; its party comes last from now on. None: there is nothing.
+
+        Args:
+            may: whether a party may have its turn now; else it keeps its place.
+        """
+        party = next(filter(may, self._parties), None)
+        if party is None:
             return None
-        party, waiting = next(iter(self._parties.items()))
+        waiting = self._parties[party]
         job, _ = waiting.popitem(last=False)
         if waiting:
             self._parties.move_to_end(party)

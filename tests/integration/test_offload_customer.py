@@ -14,8 +14,8 @@ from lite.ipld.cid import CID, DAG_CBOR, RAW
 from lite.keys import Key
 from lite.model.result import Result
 from lite.model.workflow import Workflow
-from lite.offload.clerk import Wanted
 from lite.offload.grants import Grants
+from lite.offload.plans import Wanted
 from lite.store.outbox_rows import Job
 from lite.ucan.invocation import Invocation
 from tests.clerk_support import LEASE_S, Shop

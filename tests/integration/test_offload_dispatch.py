@@ -19,8 +19,8 @@ from lite.model.result import Result
 from lite.model.workflow import Workflow
 from lite.needs.bids import Bid
 from lite.offload import wire
-from lite.offload.clerk import Wanted
 from lite.offload.dispatch import Dispatcher
+from lite.offload.plans import Wanted
 from lite.peering.values import Fetched
 from lite.store import Store
 from lite.store.commits import Commits

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -41,8 +41,10 @@ import sys
 from lite import Node
 from tests.integration.test_workflow_run import slow_workflow
 with Node.open(sys.argv[1]) as node:
+    run = node.workflows.begin(slow_workflow(), workers=2)
     print("begun", flush=True)
-    run = node.workflow_run(slow_workflow(), workers=2)
+    sys.stdin.readline()
+    run.go()
     print(run.id, run.state, flush=True)
 """
 
@@ -69,21 +71,28 @@ def node(tmp_path: Path):
 
 @pytest.fixture
 def start(tmp_path: Path):
-    """Start a process that runs `slow_workflow` in the home."""
+    """Start a process that has begun to run `slow_workflow` in the home, and goes on at a line."""
     started: list[subprocess.Popen[str]] = []
 
     def begin() -> subprocess.Popen[str]:
         command = [sys.executable, "-c", PROGRAM, str(tmp_path / "home")]
-        child = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        pipe = subprocess.PIPE
+        child = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
         started.append(child)
+        assert child.stdout is not None and child.stdout.readline() == "begun\n"
         return child
 
     yield begin
     for child in started:
         child.kill()
         child.communicate()
+
+
+def go(children: Iterable[subprocess.Popen[str]]) -> None:
+    for child in children:
+        assert child.stdin is not None
+        child.stdin.write("\n")
+        child.stdin.flush()
 
 
 def test_the_example_of_the_design_runs_and_the_second_time_starts_no_worker(
@@ -165,6 +174,7 @@ def test_a_run_that_was_killed_goes_on_and_repeats_nothing_finished(
     module(node)
     workflow = slow_workflow()
     child = start()
+    go([child])
     until(lambda: node.store.receipts.count() >= 5)
     child.send_signal(how)
     child.communicate(timeout=30)
@@ -183,8 +193,9 @@ def test_two_processes_share_a_run_and_run_no_step_twice(
 ) -> None:
     module(node)
     children = [start(), start()]
+    go(children)
     told = [child.communicate(timeout=60) for child in children]
-    ends = [out.split()[1:] for out, _ in told]
+    ends = [out.split() for out, _ in told]
     assert ends[0] == ends[1], told
     assert ends[0][1] == "done"
     assert node.store.receipts.count() == 24

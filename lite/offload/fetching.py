@@ -1,0 +1,99 @@
+"""Whose turn it is to have blocks fetched: one customer after the other, each with few at a time,
+and none for long while nothing comes.
+
+A fetch that did not come to its end in its turn goes on in a later one, as long as blocks came in
+each; what came stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+from lite.offload.turns import Turns
+from lite.peering.values import Fetched
+
+__all__ = ["Fetching"]
+
+ALL_MAX: Final = 8
+EACH_MAX: Final = 2
+TURN_MS: Final = 30_000
+TURNS_MAX: Final = 4
+
+Ask = Callable[[int, int], Awaitable[Fetched]]
+"""Fetches at most so many bytes within so many milliseconds."""
+
+
+class Fetching:
+    """See the module. It lives on one event loop.
+
+    Args:
+        most: fetches at the same time. each: those of one party.
+        turn_ms: how long one turn lasts.
+    """
+
+    def __init__(
+        self, most: int = ALL_MAX, each: int = EACH_MAX, *, turn_ms: int = TURN_MS
+    ) -> None:
+        self._most = most
+        self._each = each
+        self._turn_ms = turn_ms
+        self._turns = Turns()
+        self._waiting: dict[int, tuple[str, asyncio.Future[None]]] = {}
+        self._going: Counter[str] = Counter()
+        self._latest = 0
+
+    async def fetch(self, party: str, ask: Ask, bytes_max: int) -> Fetched:
+        """What came of a fetch for a party, in as many turns as it may have."""
+        loop, left = asyncio.get_running_loop(), bytes_max
+        for _ in range(TURNS_MAX):
+            async with self._turn(party):
+                ends = loop.time() + self._turn_ms / 1_000
+                found = await ask(left, self._turn_ms)
+                in_time = loop.time() < ends
+            left -= found.bytes
+            if not found.absent or in_time or not found.bytes or left <= 0:
+                break
+        return found
+
+    @asynccontextmanager
+    async def _turn(self, party: str) -> AsyncIterator[None]:
+        await self._wait(party)
+        try:
+            yield
+        finally:
+            self._end(party)
+
+    async def _wait(self, party: str) -> None:
+        self._latest += 1
+        number, given = self._latest, asyncio.get_running_loop().create_future()
+        self._waiting[number] = party, given
+        self._turns.add(party, number)
+        self._give()
+        try:
+            await given
+        except asyncio.CancelledError:
+            if self._waiting.pop(number, None) is not None:
+                self._turns.drop(party, number)
+            elif not given.cancelled():  # it was given in the same moment
+                self._end(party)
+            raise
+
+    def _give(self) -> None:
+        while self._going.total() < self._most:
+            number = self._turns.take(lambda party: self._going[party] < self._each)
+            if number is None:
+                return
+            party, given = self._waiting.pop(number)
+            if not given.done():
+                self._going[party] += 1
+                given.set_result(None)
+
+    def _end(self, party: str) -> None:
+        self._going[party] -= 1
+        if not self._going[party]:
+            del self._going[party]
+        self._give()
