@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,20 @@ def homes(folder: Path, wasm: bytes, *names: str) -> Iterator[list[Home]]:
         for home in made:
             if home.daemon is not None:
                 home.end()
+
+
+@contextmanager
+def rooms(folder: Path, wasm: bytes) -> Iterator[Callable[..., list[Home]]]:
+    """Makes homes by their names, with daemons unless told otherwise."""
+    with ExitStack() as opened:
+
+        def make(*names: str, run: bool = True) -> list[Home]:
+            made = opened.enter_context(homes(folder, wasm, *names))
+            if run:
+                start(made)
+            return made
+
+        yield make
 
 
 def befriend(some: Sequence[Home], rights: Iterable[str] = FRIEND) -> None:

@@ -19,7 +19,8 @@ __all__ = ["add", "remove"]
 def add(shell: Shell, url: str, did: str) -> None:
     """Note where a provider takes jobs by HTTP, and its name; it signs receipts by that key.
 
-    Import the delegations that it gave you with `ipvm ucan import`.
+    Import the delegations that it gave you with `ipvm ucan import`. The queue goes to peers alone:
+    programs that post there by themselves find the provider here.
     """
     from lite.cli.ucan_source import did as checked
     from lite.offload.plain_http import checked_url

@@ -18,7 +18,7 @@ import pytest
 
 from lite.store import Store
 from tests.integration.conftest import NUMBERS, Ended, Ipvm
-from tests.meeting_support import WITHIN_S, Home, befriend, homes, start
+from tests.meeting_support import WITHIN_S, Home, befriend, rooms
 from tests.waiting_support import until
 from tests.wat_guests import wat
 
@@ -29,19 +29,8 @@ MEETING_S = 5.0
 @pytest.fixture
 def room(here: Path, tmp_path: Path) -> Iterator[Callable[..., list[Home]]]:
     """Homes by their names, with daemons unless told otherwise."""
-    opened: list[Any] = []
-
-    def make(*names: str, run: bool = True) -> list[Home]:
-        context = homes(tmp_path, wat(NUMBERS), *names)
-        made = context.__enter__()
-        opened.append(context)
-        if run:
-            start(made)
-        return made
-
-    yield make
-    for context in opened:
-        context.__exit__(None, None, None)
+    with rooms(tmp_path, wat(NUMBERS)) as make:
+        yield make
 
 
 def workflow(folder: Path) -> str:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 
@@ -16,7 +15,7 @@ from lite.peering.book import open_book
 from lite.store import Store
 from sync.peers import BLOCKS
 from tests.daemon_support import ipvm
-from tests.meeting_support import Home, homes, start
+from tests.meeting_support import Home, rooms, start
 from tests.offload_support import (
     WORK,
     begin,
@@ -45,19 +44,8 @@ RECEIPT_S = 5.0
 @pytest.fixture
 def room(tmp_path: Path) -> Iterator[Callable[..., list[Home]]]:
     """Homes by their names, with daemons."""
-    opened: list[Any] = []
-
-    def make(*names: str, run: bool = True) -> list[Home]:
-        context = homes(tmp_path, wat(WORK), *names)
-        made = context.__enter__()
-        opened.append(context)
-        if run:
-            start(made)
-        return made
-
-    yield make
-    for context in opened:
-        context.__exit__(None, None, None)
+    with rooms(tmp_path, wat(WORK)) as make:
+        yield make
 
 
 def test_a_chain_goes_out_whole_and_comes_back_by_itself(
