@@ -27,8 +27,9 @@ def ip(*words: str) -> None:
 
 def why_not() -> str:
     """Why there can be no namespaces here; empty: there can."""
-    if shutil.which("ip") is None:
-        return "there is no ip(8) here"
+    for tool in ("ip", "tc"):
+        if shutil.which(tool) is None:
+            return f"there is no {tool}(8) on the PATH"
     name = f"ipvm-try-{os.getpid()}"
     steps = [["ip", "netns", "add", name]]
     steps.append(["ip", "link", "add", f"t{os.getpid()}", "type", "veth", "peer", "e0"])
