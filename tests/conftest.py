@@ -8,6 +8,7 @@ the hundreds of processes that tests start would compile all that it imports.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -57,6 +58,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "full" in item.keywords:
             item.add_marker(skip)
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of collected tests live to the end; let no collection of garbage walk them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -126,4 +126,5 @@ class Keeper:
         if found.absent:
             self._why[pin] = found.why
         else:
+            self._whole.add(pin)  # a look during the fetch must not find it lacking
             self._why.pop(pin, None)

@@ -77,7 +77,7 @@ def taken_over(giver: Home, taker: Home) -> set[bytes]:
 def test_nothing_acknowledged_is_lost_when_it_is_killed_at_any_moment(
     here: Path, tmp_path: Path, scaled: Callable[[int, int], int]
 ) -> None:
-    random, written, turns = Random(9), list[Receipt](), scaled(6, 200)
+    random, written, turns = Random(9), list[Receipt](), scaled(3, 200)
     each = scaled(EACH, EACH // 2)
     with homes(tmp_path, wat(NUMBERS), "a", "b") as (a, b):
         a.start()

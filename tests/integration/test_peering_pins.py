@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from lite.ipld.block import Block
 from lite.ipld.cid import CID
+from lite.peering.values import Fetched
 from lite.power import LOOK_S, Battery, Power
 from tests.integration.test_peering_blocks import a_file, content
 from tests.peering_support import PeerNode, befriend, meeting, receipts
@@ -125,3 +127,25 @@ def test_what_no_peer_has_is_said_and_asked_for_again_when_another_comes(tmp_pat
         assert content(b, cid) == data
 
     meeting(story, tmp_path, "a", "b", "c")
+
+
+def test_a_look_while_a_pin_is_fetched_does_not_find_it_lacking_afterwards(tmp_path: Path) -> None:
+    async def story(a: PeerNode, b: PeerNode) -> None:
+        befriend(a, b)
+        await b.in_sync_with(a)
+        keeper = b.peering._keeper
+        assert keeper is not None
+        fetch = keeper._fetch
+
+        async def looked_at_meanwhile(*args: Any, **kwargs: Any) -> Fetched:
+            found = await fetch(*args, **kwargs)
+            await keeper.look()  # another one is at it: it goes round once more
+            return found
+
+        keeper._fetch = looked_at_meanwhile
+        cid, _ = pin_a_part(a, b)
+        b.peering.changed()
+        await b.until(lambda: "fetched" in b.kinds() and not keeper._busy, 5)
+        assert whole(b, cid), b.peering.problems()
+
+    meeting(story, tmp_path, "a", "b")

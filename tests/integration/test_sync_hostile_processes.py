@@ -179,16 +179,18 @@ def comparers(victim: Runner) -> Iterator[None]:
         process.stdin.close()
 
 
+@pytest.mark.alone
 def test_an_honest_peer_is_at_most_half_as_fast_while_all_others_attack(
-    nodes: Callable[[str], Runner],
+    nodes: Callable[[str], Runner], scaled: Callable[[int, int], int]
 ) -> None:
-    """The latency of bringing new items over: the best of some, with and without attackers."""
+    """The latency of bringing new items over: the best of some, with and without attackers. With
+    --full nothing else runs beside it, and only then is it a bound in time."""
     victim, honest = nodes("victim"), nodes("honest")
     for name in ("honest", *ATTACKERS):
         victim.tell("knows", name, "-")
     honest.tell("knows", "victim", victim.address)
     honest.until(lambda state: state["in_sync"] is True)
-    total, numbers = 0, count(1)
+    total, numbers, rounds = 0, count(1), scaled(1, ROUNDS)
 
     def seconds() -> float:
         nonlocal total
@@ -198,13 +200,14 @@ def test_an_honest_peer_is_at_most_half_as_fast_while_all_others_attack(
         honest.until(lambda state: state["in_sync"] and state["count"] == total)
         return time.monotonic() - began
 
-    alone = min(seconds() for _ in range(ROUNDS))
+    alone = min(seconds() for _ in range(rounds))
     with comparers(victim):
-        attacked = min(seconds() for _ in range(ROUNDS))
-    assert attacked <= 2 * alone, f"{attacked:.2f} s instead of {alone:.2f} s"
+        attacked = min(seconds() for _ in range(rounds))
+    assert attacked <= scaled(10, 2) * alone, f"{attacked:.2f} s instead of {alone:.2f} s"
 
 
 @pytest.mark.full
+@pytest.mark.alone
 def test_silent_connections_keep_nobody_out(nodes: Callable[[str], Runner]) -> None:
     victim, honest = nodes("victim"), nodes("honest")
     victim.tell("knows", "honest", "-")

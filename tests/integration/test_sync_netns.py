@@ -172,6 +172,7 @@ def test_nodes_on_loopback_alone_need_no_network(net: Net) -> None:
 
 
 @pytest.mark.full
+@pytest.mark.alone
 def test_killed_three_times_on_a_slow_link_it_sends_each_item_about_once(net: Net) -> None:
     """2 Mbit/s: at most 1.1 times the set, beside what names the items, crosses the link."""
     a, b = pair(net)
@@ -191,6 +192,7 @@ def test_killed_three_times_on_a_slow_link_it_sends_each_item_about_once(net: Ne
 
 
 @pytest.mark.full
+@pytest.mark.alone
 def test_found_by_multicast_after_an_outage_and_at_another_address(net: Net) -> None:
     """A node that starts while the cable is out is found when it is in, and again after a move."""
     a = net.runner(net.space(), "a", "mdns")

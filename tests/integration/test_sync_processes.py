@@ -177,6 +177,7 @@ def test_five_folders_in_a_chain_have_what_each_of_them_wrote(
 
 
 @pytest.mark.full
+@pytest.mark.alone
 def test_a_frozen_peer_is_noticed_and_found_again(make: Callable[[str], Folder]) -> None:
     a, b = make("a"), make("b")
     a.serve(b.did)

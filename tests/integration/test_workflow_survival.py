@@ -262,7 +262,7 @@ def test_kill_at_any_point_repeats_nothing_and_loses_nothing(
     record_property: Callable[[str, object], None],
 ) -> None:
     kills = Kills(20 + part, servers, 1.1 * whole_run_s(place, servers))
-    wanted, turn, worst = scaled(12, 30), 0, 0
+    wanted, turn, worst = scaled(5, 30), 0, 0
     repeated, doubts = Counter[str](), 0
     while kills.by_trigger.total() < wanted:
         turn += 1
