@@ -126,7 +126,7 @@ def _receipt_blocks(
     """Everything that travels with a receipt, the token first."""
     get = store.blocks.get
     instruction = load_instruction(receipt, get)
-    roots = output_links(receipt)
+    roots = receipt.output_links()
     if with_code and instruction.module is not None:
         roots.append(instruction.module)
     if with_inputs:
@@ -134,13 +134,6 @@ def _receipt_blocks(
     first: dict[CID, bytes | None] = {receipt.cid: receipt.data, instruction.cid: None}
     tokens = _asked(receipt, at_hand(store))
     return {**first, **tokens, **dict.fromkeys(_closure(roots, get))}
-
-
-def output_links(receipt: Receipt) -> list[CID]:
-    """Links to output that did not fit into the receipt: the result's and the trace's."""
-    links = [receipt.out.body] if receipt.linked is not None else []
-    trace = receipt.meta.get("trace")
-    return links + ([trace] if isinstance(trace, CID) else [])
 
 
 def _closure(roots: Iterable[CID], get: Get) -> Iterator[CID]:
@@ -251,7 +244,7 @@ def verify_receipt(receipt: Receipt, get: Get) -> Verified:
     instruction = load_instruction(checked, hashed)
     sizes = {checked.cid: len(checked.token.data), instruction.cid: len(instruction.data)}
     sizes |= {cid: len(data) for cid, data in _asked(checked, hashed).items()}
-    for cid in _closure(output_links(checked), hashed):
+    for cid in _closure(checked.output_links(), hashed):
         sizes[cid] = len(get(cid))
     invocation = _invocation(checked, hashed)
     return Verified(checked, instruction, len(sizes), sum(sizes.values()), invocation)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from lite.clock import Clock, ClockState
-from lite.delegations import Searches, Source, read_delegation
+from lite.delegations import Searches, Source, blame_disk, read_delegation
 from lite.errors import IpvmError, NotFoundError, UsageError
 from lite.frozen import frozen, replace
 from lite.gate import Along, Gate, Heeded, Kind, Verdict, check_few, clock_wrong
@@ -18,9 +18,9 @@ from lite.keys import Key, random_nonce
 from lite.limits import TIME_MAX_S
 from lite.model.receipt import Receipt
 from lite.parcel import Parcel, read_invocation, read_receipt
-from lite.revoking import is_of_ours, names_of, revocation_of
+from lite.revoking import is_of_ours, names_of, revocation_of, to_revoke
 from lite.store import Store
-from lite.ucan import chains, container, envelope
+from lite.ucan import chains, container
 from lite.ucan import command as commands
 from lite.ucan.authorised import Authorised, first_revoked
 from lite.ucan.chains import Found
@@ -201,22 +201,18 @@ class Authority:
 
         Raises:
             NotFoundError: there is no such delegation.
+            HashMismatch: the disk changed the one that is here, and it did not come along.
             NoProofs: this node issued neither it nor one above it; then nothing is kept.
             Refusal: it came along, and is none.
         """
         beside = {} if along is None else along.delegations
-        kept = self._tokens.delegation(cid)
-        if kept is not None:
-            delegation = Delegation.of(envelope.parse_trusted(kept, cid))
-        elif cid in beside:
-            delegation = read_delegation(beside[cid])
-        else:
-            raise NotFoundError(
-                f"there is no delegation {cid} here",
-                hint="import it first; `ipvm ucan list` shows those that are here",
-            )
+        delegation = to_revoke(cid, beside, self._tokens)
         source = Source(self.searches(), beside, bad_too=True)
-        revocation, path = revocation_of(delegation, self._key, source)
+        try:
+            revocation, path = revocation_of(delegation, self._key, source)
+        except NoProofs as refusal:
+            blame_disk(refusal, self._tokens)
+            raise
         new = [one for one in dict.fromkeys([*path, delegation]) if one.cid in beside]
         self._tokens.add(new, [(revocation, [self._key.did])])
         self._gate.memo.forget(cid)
@@ -278,7 +274,7 @@ class Authority:
     # Looking.
 
     def get(self, cid: CID) -> bytes | None:
-        """The bytes of a delegation or revocation here, or None."""
+        """The bytes of a delegation or revocation here, or None. Raises HashMismatch."""
         return self._tokens.get(cid)
 
     def tokens(self) -> list[Stored]:
@@ -313,6 +309,7 @@ class Authority:
 
         Raises:
             NotFoundError: one of them is not.
+            HashMismatch: the disk changed one of them.
         """
         tokens = []
         for cid in cids:
@@ -450,11 +447,13 @@ class Authority:
             )
         nearest = self._gate.why_not(subject, self._key.did, command, args)
         if nearest is None:
-            raise NoProofs(
+            refusal = NoProofs(
                 f"no delegation here {what}",
                 details=details,
                 hint="import the delegations that do; `ipvm ucan list` shows those that are here",
             )
+            blame_disk(refusal, self._tokens)
+            raise refusal
         nearest.details.update(details)
         raise nearest.before(f"no delegation here {what}; the nearest chain")
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Final, Literal
 
-from lite.archive import output_links
 from lite.bundle_index import BLOCKS_MAX, ENTRIES_MAX, Index
 from lite.errors import CodecError, IntegrityError, LimitError
 from lite.frozen import frozen
@@ -124,7 +123,7 @@ class Reading:
         receipt = Receipt.from_store(block.data, block.cid)
         if receipt.instruction != self.index.receipts[block.cid]:
             raise IntegrityError(f"its index is wrong about what the receipt {block.cid} answers")
-        for link in output_links(receipt):
+        for link in receipt.output_links():
             self._ask_for(link)
         return receipt
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Literal
 
-from lite.archive import output_links
 from lite.bundle_index import BLOCKS_MAX, ENTRIES_MAX, Index
 from lite.errors import AuthorityError, LimitError, NotFoundError
 from lite.frozen import field, frozen
@@ -18,9 +17,9 @@ from lite.ipld.block import Block
 from lite.ipld.cid import CID, DAG_CBOR, IDENTITY, RAW
 from lite.limits import BLOCK_BYTES_MAX
 from lite.model.instruction import Instruction
+from lite.model.known_meta import is_private
 from lite.model.receipt import Receipt
 from lite.model.workflow import Workflow
-from lite.scheduler.book import is_private
 from lite.store import Store
 
 Sweep = Literal["workflows", "all", "none"]
@@ -185,7 +184,7 @@ class _Gathering:
         for receipt in self._chosen():  # of each no more is kept than its name
             named = (receipt.cid, len(receipt.data))
             by_instruction.setdefault(receipt.instruction, []).append(named)
-            for link in output_links(receipt):
+            for link in receipt.output_links():
                 outputs.setdefault(link, f"the output of {receipt.cid}")
         pairs: dict[CID, CID] = {}
         for cid, some in by_instruction.items():

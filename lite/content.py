@@ -7,6 +7,7 @@ or dag-json block for its value; the parameter's type decides what the guest get
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -182,11 +183,17 @@ def _too_much(what: str) -> GuestFailure:
     return GuestFailure("bad-argument", f"the input links to {what}, and no run takes that")
 
 
-def as_file(store: Store, rsc: str | Await, values: dict[Await, Any]) -> None:
-    """Store the bytes that an awaited `rsc` became, however few they are: it is a link."""
+def as_file(
+    store: Store, rsc: str | Await, values: dict[Await, Any], is_secret: Callable[[], bool]
+) -> None:
+    """Store the bytes that an awaited `rsc` became, however few they are: it is a link.
+
+    Args:
+        is_secret: whether they stay on this node.
+    """
     if isinstance(rsc, Await) and type(values[rsc]) is bytes:
         block = Block.make(values[rsc], RAW)
-        store.blocks.put_many([block])
+        store.blocks.put(block, secret=is_secret())
         values[rsc] = block.cid
 
 

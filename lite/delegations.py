@@ -12,6 +12,7 @@ from typing import Final
 
 from lite.errors import UsageError
 from lite.ipld.cid import CID, DAG_CBOR
+from lite.store.faults import changed
 from lite.store.tokens import Tokens
 from lite.ucan import chains
 from lite.ucan import command as commands
@@ -296,3 +297,11 @@ def read_delegation(data: bytes) -> Delegation:
     delegation = read(Delegation.parse, data, place)
     check_signature(delegation.token, place)
     return delegation
+
+
+def blame_disk(refusal: Refusal, tokens: Tokens) -> None:
+    """Let the hint say, when nothing was found, that the disk changed one of the delegations: it
+    may be the one."""
+    damaged = tokens.damaged_delegation()
+    if damaged is not None:
+        refusal.hint = f"{changed(f'the delegation {damaged}')}; import it again"

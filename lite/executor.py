@@ -23,14 +23,14 @@ from lite.frozen import replace
 from lite.ipld.block import Block
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.keys import Key
-from lite.limits import ANCESTORS_MAX, INLINE_BYTES_MAX, EngineCaps, Limits
+from lite.limits import ANCESTORS_MAX, EngineCaps, Limits
 from lite.memo import Memo
 from lite.model.instruction import WASM_RUN, Instruction
 from lite.model.promise import Await, BranchMismatch
 from lite.model.receipt import Receipt
 from lite.model.trust import TrustPolicy, said_pure
 from lite.ops.base import Level, Op, Ready
-from lite.outputs import link_bytes, write_receipt
+from lite.outputs import thinned, write_receipt
 from lite.settled import (
     NotHere,
     Reified,
@@ -166,6 +166,8 @@ class Executor:
             return self._settle(reified, Outcome(error=reified.error), limits, mode)
         cid = reified.instruction.cid
         if cid != instruction.cid and not fresh and (known := self._known(cid, limits, mode)):
+            if self.is_secret(reified):
+                self._store.secrets.mark([known.receipt.cid, *known.receipt.output_links()])
             if lasting:
                 self._store.receipts.add(known.receipt, also_under=[instruction.cid])
             return known
@@ -350,28 +352,42 @@ class Executor:
         return links
 
     def reify(
-        self, instruction: Instruction, limits: Limits, mode: str, results: Results | None = None
+        self,
+        instruction: Instruction,
+        limits: Limits,
+        mode: str,
+        results: Results | None = None,
+        *,
+        private: bool = False,
     ) -> Reified:
         """Fill in awaited values, and put large byte strings into files.
 
         Args:
             results: asked first for the receipt of an awaited instruction; then the memo is.
+            private: it is secret, whatever it is made from.
 
         Raises:
             QueuedError: the result of an awaited instruction is not known here.
         """
-        filled = self._filled(instruction, limits, mode, results)
+        filled = self._filled(instruction, limits, mode, results, private=private)
         as_text = mode == HOMESTAR and instruction.op == WASM_RUN  # links in values go on as text
         if filled.error is not None or as_text:
             return filled
-        thin = self._thin(filled.instruction)
+        thin = thinned(self._store, filled.instruction, lambda: self.is_secret(filled))
         return filled if thin is filled.instruction else replace(filled, instruction=thin)
 
     def _filled(
-        self, instruction: Instruction, limits: Limits, mode: str, results: Results | None
+        self,
+        instruction: Instruction,
+        limits: Limits,
+        mode: str,
+        results: Results | None,
+        *,
+        private: bool = False,
     ) -> Reified:
+        asked = Reified(instruction, instruction, private=private)
         if _AWAIT not in instruction.data:
-            return Reified(instruction, instruction)
+            return asked
         values: dict[Await, Any] = {}
         sources: list[Receipt] = []
         for wait in instruction.awaits():
@@ -382,13 +398,14 @@ class Executor:
                 values[wait] = wait.select(whole_result(self._store, receipt))
             except BranchMismatch as mismatch:
                 error = mismatch.to_error(receipt.cid)
-                return Reified(instruction, instruction, error, tuple(sources))
-        as_file(self._store, instruction.rsc, values)
+                return replace(asked, error=error, sources=tuple(sources))
+        asked = replace(asked, sources=tuple(sources))
+        as_file(self._store, instruction.rsc, values, lambda: self.is_secret(asked))
         try:
-            return Reified(instruction, instruction.substitute(values), None, tuple(sources))
+            return replace(asked, instruction=instruction.substitute(values))
         except UsageError as fault:  # a value that reads as an await itself
             error = {"code": "bad-argument", "message": str(fault)}
-            return Reified(instruction, instruction, error, tuple(sources))
+            return replace(asked, error=error)
 
     def _awaited(self, cid: CID, limits: Limits, mode: str) -> Receipt:
         known = self.lookup(self._store.instructions.canonical(cid), limits, mode)
@@ -398,19 +415,6 @@ class Executor:
                 hint="Run that instruction first, or import its receipt.",
             )
         return known.receipt
-
-    def _thin(self, instruction: Instruction) -> Instruction:
-        """The instruction with large byte strings as links to files, which are stored."""
-        if len(instruction.data) <= INLINE_BYTES_MAX:
-            return instruction
-        blocks: list[Block] = []
-        thin = link_bytes(instruction.input, blocks)
-        if not blocks:
-            return instruction
-        if self._store.secrets.is_secret(instruction.cid):
-            self._store.secrets.mark(block.cid for block in blocks)
-        self._store.blocks.put_many(blocks)
-        return replace(instruction, input=thin)
 
     def sign(
         self,
@@ -472,7 +476,10 @@ class Executor:
 
     def _keep(self, reified: Reified, said: Settled, warrant: Warrant, lasting: bool) -> Settled:
         secret = self.is_secret(reified)
-        finished = finished_of(reified, said.receipt, [], warrant, lasting=lasting, secret=secret)
+        ran = said.source == "ran"
+        finished = finished_of(
+            reified, said.receipt, [], warrant, lasting=lasting, secret=secret, ran=ran
+        )
         self._store.commit_runs((finished,))
         return said
 

@@ -12,7 +12,7 @@ from typing import BinaryIO, cast
 from lite.errors import LimitError, NotFoundError, UsageError
 from lite.ipld import unixfs
 from lite.ipld.block import Block
-from lite.ipld.cid import CID
+from lite.ipld.cid import CID, RAW
 from lite.limits import STREAM_BYTES_MAX
 
 Put = Callable[[Block], None]
@@ -50,6 +50,40 @@ def add_source(
         return _add_folder(path, put, profile)[0]
     with open_file(path) as file:
         return unixfs.write_file(bounded(file, stream_bytes_max), put, profile)
+
+
+class Hashed:
+    """Files that are cut into blocks as an add would, and not stored. What they hold is read again
+    from them when it is wanted."""
+
+    def __init__(self, profile: unixfs.Profile, stream_bytes_max: int = STREAM_BYTES_MAX) -> None:
+        self._profile = profile
+        self._bytes_max = stream_bytes_max
+        self._inner: dict[CID, bytes] = {}
+        self._leaves: dict[CID, tuple[Path, int, int]] = {}
+
+    def add(self, path: Path) -> CID:
+        """The CID of a file. Raises as `add_source`."""
+        at = 0
+
+        def put(block: Block) -> None:
+            nonlocal at
+            if block.cid.codec != RAW:  # a node, or a leaf with a wrapper around its bytes
+                self._inner[block.cid] = block.data
+                return
+            self._leaves[block.cid] = (path, at, len(block.data))
+            at += len(block.data)
+
+        return add_source(path, put, self._profile, None, self._bytes_max)
+
+    def get(self, cid: CID) -> bytes | None:
+        """A block of these files, or None; of a file that has changed, what is there now."""
+        if cid not in self._leaves:
+            return self._inner.get(cid)
+        path, at, length = self._leaves[cid]
+        with open_file(path) as file:
+            file.seek(at)
+            return file.read(length)
 
 
 def bounded(file: BinaryIO, bytes_max: int, setting: str = "limits.stream") -> BinaryIO:

@@ -13,11 +13,12 @@ from typing import Any, Final, Literal
 
 from lite.clock import Clock, ClockState
 from lite.delegations import Searches, Source, read_delegation
-from lite.errors import IpvmError, UsageError
+from lite.errors import HashMismatch, IpvmError, UsageError
 from lite.frozen import frozen, replace
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.parcel import Parcel, read_receipt
 from lite.store import Store
+from lite.store.faults import changed
 from lite.ucan import chains, proofs
 from lite.ucan.assertion import Assertion
 from lite.ucan.authorised import AnyRevoked, Authorised, RevokedBy, first_revoked
@@ -278,6 +279,8 @@ class Gate:
             revocation, names = self._timed(state, lambda: self.revokers(data, along.parcel))
             revoked = along.parcel.delegations.get(revocation.revoked)
             revoked = revoked or self._tokens.delegation(revocation.revoked)
+            if revoked is None and self._tokens.has_delegation(revocation.revoked):
+                raise changed(f"the delegation {revocation.revoked}")
             if revoked is None:
                 note = "its delegation is not here; it counts if its issuer stands above that"
                 return Verdict("revocation", True, None, None, [], note)
@@ -288,7 +291,7 @@ class Gate:
                 between(source, who, leaf.issuer, about=leaf.subject) for who in names
             ):
                 return Verdict("revocation", True, None, None, [])
-        except Refusal as refusal:
+        except (Refusal, HashMismatch) as refusal:
             return Verdict("revocation", False, None, refusal, [])
         issuer = short(revocation.invocation.issuer)
         stranger = NoProofs(
@@ -396,7 +399,7 @@ class Gate:
             asked.data,
             executor=asked.executor,
             now=now,
-            resolve=lambda cid: asked.proofs.get(cid) or tokens.delegation(cid),
+            resolve=lambda cid: asked.proofs.get(cid) or tokens.proof(cid),
             revoked_by=revoked_by,
             any_revoked=any_revoked,
             claim=claim,

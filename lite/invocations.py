@@ -25,6 +25,7 @@ from lite.engine.base import GuestFailure
 from lite.errors import (
     AuthorityError,
     CodecError,
+    IpvmError,
     ModuleError,
     NotFoundError,
     QueuedError,
@@ -41,7 +42,7 @@ from lite.model.promise import Await
 from lite.model.receipt import Receipt
 from lite.ops import base as ops
 from lite.parcel import Parcel
-from lite.settled import NotHere, Results
+from lite.settled import Also, NotHere, Results
 from lite.store import Store
 from lite.ucan import envelope, proofs, twins
 from lite.ucan.authorised import Authorised
@@ -77,6 +78,7 @@ def serve(
     results: Results | None = None,
     begins: Callable[[], object] | None = None,
     act: Act | None = None,
+    also: Also | None = None,
 ) -> Settled:
     """Do what an invocation asks for; see `Node.run_invocation`.
 
@@ -89,11 +91,12 @@ def serve(
         results: asked first for the receipts of awaited instructions; then what is known here is.
         begins: called when it was let in, before anything is done for it.
         act: answers it, in place of running it here. It has to ask `Warrant.permit` first.
+        also: see `Warrant.also`.
     """
     parcel = Parcel.read(data)
     if len(parcel.invocations) != 1:
         raise _not_one(parcel)
-    with _Claim(store) as claim:
+    with _Claim(store, durable=not _is_harmless(parcel.invocations[0], executor)) as claim:
         try:
             allowed = admit(authority, parcel, parcel.invocations[0], did, claim.take)
         except Replayed as refusal:
@@ -103,7 +106,15 @@ def serve(
             raise _answered(refusal, earlier) from None
         bounds = guest if isinstance(guest, Limits) else guest(allowed)
         act = act or partial(executor.run_for, watch=watch, results=results)
-        return _do(allowed, claim, store, executor, bounds, ops_allowed, act, info, begins)
+        return _do(allowed, claim, store, executor, bounds, ops_allowed, act, info, begins, also)
+
+
+def _is_harmless(data: bytes, executor: Executor) -> bool:
+    """Whether what is asked for may be done again, as far as can be said before any check."""
+    try:
+        return executor.may_repeat(instruction_of(Invocation.parse(data)))
+    except IpvmError:
+        return False
 
 
 def _not_one(parcel: Parcel) -> UsageError:
@@ -194,6 +205,7 @@ def _do(
     act: Act,
     info: Info,
     begins: Callable[[], object] | None,
+    also: Also | None,
 ) -> Settled:
     invocation = allowed.invocation
     with claim.undone_by(Exception):
@@ -210,7 +222,7 @@ def _do(
         store.tokens.add(allowed.chain, durable=False)
     asked = Block.trusted(invocation.cid, invocation.data)
     permit = permit_of(allowed, instruction, store, info)
-    warrant = Warrant(invocation.task, invocation.cid, claim.cid, asked, permit)
+    warrant = Warrant(invocation.task, invocation.cid, claim.cid, asked, permit, also)
     # What acts on the world may have begun to, unless the error says that it could not.
     errors = BaseException if harmless else (QueuedError, UsageError, AuthorityError)
     try:
@@ -231,9 +243,10 @@ def check_open(instruction: Instruction, store: Store, ops_allowed: Collection[s
 
 def _refuse_secret_answers(instruction: Instruction, store: Store) -> None:
     """Stop an await whose answer is secret, by whatever name it asks: a Task ID is not marked."""
-    if store.secrets.is_empty():
+    waits = instruction.awaits()
+    if not waits or store.secrets.is_empty():
         return
-    for wait in instruction.awaits():
+    for wait in waits:
         known = store.receipts.by_instruction(wait.instruction)
         behind = [cid for receipt in known for cid in (receipt.cid, receipt.instruction)]
         if store.secrets.leading_to(behind) is not None:
@@ -264,12 +277,17 @@ class _Claim:
     It holds a lease while it lasts: who comes with the same invocation meanwhile waits and gets
     the same receipt, and a claim without a receipt that nobody holds is that of a dead process.
 
+    Args:
+        durable: it survives a power cut. What is pure need not: it is done again then, which is no
+            harm, and its receipt and claim are durable together.
+
     Attributes:
         is_taken_over: it was such a one.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, durable: bool) -> None:
         self._store = store
+        self._durable = durable
         self._tokens = store.tokens
         self._cid: CID | None = None
         self._lease = ExitStack()
@@ -294,7 +312,7 @@ class _Claim:
         """
         self._lease.enter_context(self._store.lease(cid))
         self._cid = cid
-        found = self._tokens.claim(cid, until)
+        found = self._tokens.claim(cid, until, durable=self._durable)
         if found == "forgotten":
             refusal = Replayed(
                 "may have been accepted before: of those that ended so early not all are known",

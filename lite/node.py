@@ -158,13 +158,14 @@ class Node:
         name: str | None = None,
         pin: bool = False,
         bytes_max: int | None = None,
+        secret: bool = False,
     ) -> CID:
         """Store a file (path, bytes or open binary file) or a folder; its CID.
 
         Args:
+            secret: it stays on this node. What came of it before: `lite.privacy.make_secret`.
             profile: a name in `lite.ipld.unixfs.PROFILES`; default from the configuration.
-            name: also give it this petname.
-            pin: keep it from being collected.
+            name: also give it this petname. pin: keep it from being collected.
             bytes_max: take only a regular file of up to this size.
 
         Raises:
@@ -179,7 +180,7 @@ class Node:
                 f"no UnixFS profile is named {profile!r}",
                 hint=f"Choose one of {', '.join(unixfs.PROFILES)}.",
             )
-        with self.store.adding() as put:
+        with self.store.adding(secret=secret) as put:
             cid = add_source(source, put, chosen, bytes_max, self.config.stream_bytes)
         if name is not None:
             self.store.names.set(name, cid)

@@ -8,7 +8,7 @@ that the guest itself returned.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, Literal
 
 from lite.engine.base import Outcome
@@ -24,6 +24,7 @@ from lite.model.effects import BAD_EFFECTS, Effects
 from lite.model.instruction import WASM_RUN, Instruction
 from lite.model.receipt import Receipt
 from lite.model.result import Result
+from lite.store import Store
 
 LinkKind = Literal["file", "dag-cbor"]
 FUNC_CHARS_MAX = 256  # of a function's name in a receipt's meta
@@ -184,6 +185,23 @@ def link_bytes(value: Any, blocks: list[Block], depth: int = 0) -> Any:
     if isinstance(value, dict):
         return {key: link_bytes(item, blocks, depth + 1) for key, item in value.items()}
     return [link_bytes(item, blocks, depth + 1) for item in value]
+
+
+def thinned(store: Store, instruction: Instruction, is_secret: Callable[[], bool]) -> Instruction:
+    """An instruction with large byte strings as links to files, which are stored; itself where it
+    has none.
+
+    Args:
+        is_secret: whether they stay on this node.
+    """
+    if len(instruction.data) <= INLINE_BYTES_MAX:
+        return instruction
+    blocks: list[Block] = []
+    thin = link_bytes(instruction.input, blocks)
+    if not blocks:
+        return instruction
+    store.blocks.put_many(blocks, secret=is_secret())
+    return replace(instruction, input=thin)
 
 
 def link_value(value: Any, blocks: list[Block]) -> tuple[Any, LinkKind | None]:

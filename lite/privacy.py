@@ -1,29 +1,23 @@
-"""Making something secret that is known already: with it goes everything that came of it. And
-keeping single calls from letting it out."""
+"""Making something secret that is known already: with it goes everything that came of it."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
-from lite.archive import output_links
-from lite.errors import AuthorityError, IntegrityError, NotFoundError
+from lite.errors import IntegrityError, NotFoundError
 from lite.ipld import unixfs
 from lite.ipld.cid import CID, DAG_CBOR, DAG_PB, RAW
 from lite.ipld.unixfs.node import load_node
 from lite.limits import INLINE_BYTES_MAX
-from lite.model.workflow import Workflow
+from lite.model.receipt import Receipt
 from lite.settled import way_to_module
 from lite.store import Store
 from lite.store.holders import Holders
 from lite.store.inline import forms_of, holding
 from lite.store.reach import links_below, through
 
-if TYPE_CHECKING:
-    from lite.model.instruction import Instruction
-    from lite.workflow_outlook import Outlook
-
-__all__ = ["make_secret", "mark_known", "refuse_telling"]
+__all__ = ["make_secret"]
 
 
 def make_secret(store: Store, cids: Iterable[CID]) -> list[CID]:
@@ -31,7 +25,7 @@ def make_secret(store: Store, cids: Iterable[CID]) -> list[CID]:
     computed from them: the instructions that use them, or a folder or value that leads to them,
     their receipts, the results of these, and whatever step took one of those for an answer.
     Instructions, workflows and receipts that hold the content of a small file among them are found
-    by that content (`lite/store/inline.py`).
+    by that content (`lite/store/inline.py`), workflows that hold an instruction by their runs.
 
     What runs afterwards is marked with its receipt, because what it uses is marked by then. Durable
     when it returns.
@@ -42,61 +36,12 @@ def make_secret(store: Store, cids: Iterable[CID]) -> list[CID]:
     given = dict.fromkeys(cids)
     before = store.secrets.any_secret(given)
     store.secrets.mark(given)
-    found = _Consequences(store).of([*given, *_holding_contents(store, given)])
+    holding = [*_holding_contents(store, given), *store.lineage.workflows_with(given)]
+    found = _Consequences(store).of([*given, *holding])
     before |= store.secrets.any_secret(cid for cid in found if cid not in given)
     fresh = [cid for cid in found if cid not in before]
     store.secrets.mark(fresh)
     return fresh
-
-
-def mark_known(store: Store, workflow: Workflow, *, private: bool) -> None:
-    """Make secret what is known already of the steps that are to be secret, and what came of it:
-    before a run of it begins.
-
-    Args:
-        private: all of them, whatever the workflow says.
-    """
-    from lite.scheduler.book import is_private
-
-    private = private or is_private(workflow.meta) or is_private(workflow.defaults or {})
-    secret = [step.instruction.cid for step in workflow if private or is_private(step.meta)]
-    if secret:
-        make_secret(store, secret)
-
-
-def refuse_telling(
-    outlook: Outlook,
-    store: Store,
-    instruction: Instruction,
-    *,
-    private: bool = False,
-    given: bool = False,
-    consent: str,
-) -> None:
-    """Stop a single call that would let a secret out, as a step of a workflow waits for consent.
-
-    Args:
-        private: it is to be secret itself. given: it holds the content of a secret file.
-        consent: how to ask for it all the same, for the hint: "--force".
-
-    Raises:
-        AuthorityError: it would.
-    """
-    needs = outlook.needs_of(instruction)
-    if "network" not in needs or (store.secrets.is_empty() and not (private or given)):
-        return
-    from lite.scheduler.telling import needs_consent
-
-    awaited = [store.instructions.canonical(wait.instruction) for wait in instruction.awaits()]
-    known = [receipt.cid for cid in awaited for receipt in store.receipts.by_instruction(cid)]
-    uses = given or store.secrets.any_below([*instruction.links(), *awaited, *known])
-    own = private or store.secrets.is_secret(instruction.cid)
-    level = outlook.level_of(instruction) or "mutation"
-    if needs_consent(level, needs, asked=False, is_secret=own, uses_secret=uses):
-        raise AuthorityError(
-            f"{instruction.op} would let out what is secret to {instruction.rsc}",
-            hint=f"Ask for it with {consent} if whoever gets it may know.",
-        )
 
 
 class _Consequences:
@@ -197,9 +142,21 @@ def _parts(store: Store, cid: CID) -> Iterator[CID]:
         yield from (known.cid for known in store.receipts.by_instruction(cid))
         return
     yield receipt.instruction
-    yield from output_links(receipt)
+    yield from receipt.output_links()
+    yield from _as_files(store, receipt)
     yield from receipt.fork
     if receipt.invocation is not None:
         yield receipt.invocation  # it holds the input as well
     if receipt.join is not None:
         yield receipt.join
+
+
+def _as_files(store: Store, receipt: Receipt) -> Iterator[CID]:
+    """The files here that are the bytes which stand in a receipt: they were shown by their CID, or
+    taken for what the next step acts on."""
+    value = receipt.out.body
+    if type(value) is bytes and value:
+        for profile in unixfs.PROFILES.values():
+            cid = unixfs.write_file(io.BytesIO(value), lambda _: None, profile)
+            if store.blocks.has(cid):
+                yield cid

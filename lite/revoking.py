@@ -3,13 +3,15 @@ which revocations of others concern it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain as joined
 
-from lite.delegations import Source
+from lite.delegations import Source, read_delegation
+from lite.errors import HashMismatch, NotFoundError
 from lite.ipld.cid import CID
 from lite.keys import Key
 from lite.parcel import Parcel
+from lite.store.faults import changed
 from lite.store.tokens import Tokens
 from lite.ucan import chains, envelope, twins
 from lite.ucan.between import between
@@ -18,7 +20,35 @@ from lite.ucan.refusals import NoProofs
 from lite.ucan.revocation import Revocation
 from lite.ucan.show import short
 
-__all__ = ["is_of_ours", "names_of", "revocation_of"]
+__all__ = ["is_of_ours", "names_of", "revocation_of", "to_revoke"]
+
+
+def to_revoke(cid: CID, along: Mapping[CID, bytes], tokens: Tokens) -> Delegation:
+    """The delegation that is to be revoked. One that is kept here was verified when it came, so
+    whatever it holds is good, and so are the same bytes of a file when the disk changed the row.
+
+    Args:
+        along: delegations of a file.
+
+    Raises:
+        NotFoundError: it is in neither.
+        HashMismatch: the disk changed the one that is kept, and it is not in the file.
+        Refusal: it is in the file alone, and is none.
+    """
+    kept = tokens.has_delegation(cid)
+    data = tokens.delegation(cid) or along.get(cid)
+    if data is not None:
+        return Delegation.of(envelope.parse_trusted(data, cid)) if kept else read_delegation(data)
+    if kept:
+        raise HashMismatch(
+            str(changed(f"the delegation {cid}")),
+            hint="Import it again, or revoke it by a file that it is in; "
+            "`ipvm doctor --deep --repair` drops such bytes.",
+        )
+    raise NotFoundError(
+        f"there is no delegation {cid} here",
+        hint="import it first; `ipvm ucan list` shows those that are here",
+    )
 
 
 def revocation_of(
@@ -39,8 +69,8 @@ def revocation_of(
     path, subject = _path_to(delegation, key.did, source.with_ended())
     if path is None:
         raise NoProofs(
-            f"{short(delegation.cid)} was issued by {short(delegation.issuer)}, and this node "
-            "issued nothing above it, so it cannot take it back",
+            f"{short(delegation.cid)} was issued by {short(delegation.issuer)}, and as far as is "
+            "known here this node issued nothing above it, so it cannot take it back",
             token=delegation.cid,
         )
     revocation = Revocation.issue(
@@ -72,7 +102,7 @@ def is_of_ours(
     data = tokens.delegation(cid) or parcel.delegations.get(cid)
     if data is None or Delegation.parse(data).issuer not in names - tokens.revokers(cid):
         return False
-    return any(tokens.delegation(name) is not None for name in names_of(cid, parcel, tokens))
+    return any(tokens.has_delegation(name) for name in names_of(cid, parcel, tokens))
 
 
 def _path_to(

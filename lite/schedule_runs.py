@@ -89,7 +89,8 @@ def begin(
 
 def _workflow_of(node: Node, schedule: Schedule) -> Workflow:
     if schedule.workflow is None:
-        return _read(node, str(schedule.path))
+        private = bool(schedule.options.get("private"))
+        return _read(node, str(schedule.path), private=private)
     try:
         return Workflow.parse(node.store.blocks.get(schedule.workflow))
     except NotFoundError:
@@ -99,13 +100,19 @@ def _workflow_of(node: Node, schedule: Schedule) -> Workflow:
         ) from None
 
 
-def _read(node: Node, path: str) -> Workflow:
-    from lite.files import open_file
+def _read(node: Node, path: str, *, private: bool) -> Workflow:
+    from lite.files import Hashed, open_file
+    from lite.ipld import unixfs
     from lite.model.workflow_read import FILE_BYTES_MAX, read_workflow
-    from lite.workflow_content import LocalContent
+    from lite.workflow_content import LocalContent, keep_files
 
     with open_file(path) as file:
         data = file.read(FILE_BYTES_MAX + 1)
     names, known = node.store.names.get, node.store.instructions.get
-    content = LocalContent(Path(path).parent, node.add, names, known)
-    return read_workflow(data, source=path, content=content)
+    hashed = Hashed(unixfs.PROFILES[node.config.unixfs_profile], node.config.stream_bytes)
+    folder = Path(path).parent
+    content = LocalContent(folder, hashed.add, names, known)
+    workflow = read_workflow(data, source=path, content=content)
+    files = {cid: folder / name for name, cid in content.files.items()}
+    keep_files(node.store, workflow, files, node.add, private=private)
+    return workflow

@@ -15,9 +15,11 @@ from lite.keys import Key
 from lite.model.instruction import Instruction
 from lite.model.receipt import Receipt
 from lite.store import Store
+from lite.store.database import Transaction
 from lite.store.finished import Finished
 
 __all__ = [
+    "Also",
     "NotHere",
     "Reified",
     "Results",
@@ -56,6 +58,9 @@ class Settled:
     rule: str
 
 
+Also = Callable[[Transaction, Receipt, bool], None]
+
+
 @frozen
 class Warrant:
     """What lets an invocation of somebody else in, and what its receipt says of it.
@@ -67,6 +72,7 @@ class Warrant:
         block: the invocation itself, which is kept with its receipt.
         permit: raises the refusal when the instruction, awaits filled in, is not allowed. To be
             asked always: more than awaits may be left open.
+        also: writes what belongs to the receipt in its transaction, told whether it ran just now.
     """
 
     ran: CID
@@ -74,6 +80,7 @@ class Warrant:
     claim: CID
     block: Block
     permit: Callable[[Instruction], None]
+    also: Also | None = None
 
 
 @frozen
@@ -85,20 +92,23 @@ class Reified:
         instruction: what runs, large byte strings as links; `asked` itself where there is an error.
         error: a branch did not match, or a value reads as an await.
         sources: the receipts whose values it holds.
+        private: it is secret, whatever it was made from.
     """
 
     asked: Instruction
     instruction: Instruction
     error: dict[str, Any] | None = None
     sources: tuple[Receipt, ...] = ()
+    private: bool = False
 
     def is_of_secrets(self, store: Store) -> bool:
-        """Whether anything that it was made from has to stay on this node: itself as it was asked,
-        an awaited receipt, the code, an input or what lies below one."""
+        """Whether it, or anything that it was made from, has to stay on this node: itself as it was
+        asked or with values filled in, an awaited receipt, the code, an input or what lies below
+        one."""
         marks, instruction = store.secrets, self.instruction
-        if marks.is_empty():
-            return False
-        used = [self.asked.cid, *(receipt.cid for receipt in self.sources)]
+        if self.private or marks.is_empty():
+            return self.private
+        used = [self.asked.cid, instruction.cid, *(receipt.cid for receipt in self.sources)]
         used += way_to_module(store, instruction)
         return bool(marks.any_secret(used)) or marks.any_below(instruction.links())
 
@@ -155,17 +165,29 @@ def finished_of(
     lasting: bool,
     secret: bool,
     kept: bool = False,
+    ran: bool = True,
 ) -> Finished:
-    """What the store keeps of a finished task, in the words of `Executor.sign`."""
+    """What the store keeps of a finished task, in the words of `Executor.sign`; `ran`: it was run
+    just now."""
     asked, instruction = reified.asked, reified.instruction
     claim = None if warrant is None else warrant.claim
     blocks = blocks if warrant is None else [*blocks, warrant.block]
     known = asked.cid if kept else None
+    step = _step(warrant, receipt, ran)
     if asked.cid == instruction.cid:
-        return Finished(instruction, receipt, blocks, claim=claim, secret=secret, kept=known)
+        return Finished(
+            instruction, receipt, blocks, claim=claim, step=step, secret=secret, kept=known
+        )
     blocks = [*blocks, Block.make(asked.data, DAG_CBOR)]
     under = (asked.cid,) if lasting else ()
-    return Finished(instruction, receipt, blocks, under, claim, secret=secret, kept=known)
+    return Finished(instruction, receipt, blocks, under, claim, step, secret, known)
+
+
+def _step(
+    warrant: Warrant | None, receipt: Receipt, ran: bool
+) -> Callable[[Transaction], None] | None:
+    also = None if warrant is None else warrant.also
+    return None if also is None else lambda transaction: also(transaction, receipt, ran)
 
 
 def said_again(key: Key, reified: Reified, earlier: Receipt, warrant: Warrant, now: int) -> Receipt:

@@ -2,14 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lite.errors import CodecError, NotFoundError, UsageError
 from lite.ipld.cid import CID
 from lite.model.instruction import Instruction
+from lite.model.workflow import Workflow
+from lite.store import Store
 
-__all__ = ["LocalContent"]
+__all__ = ["LocalContent", "keep_files"]
+
+
+def keep_files(
+    store: Store,
+    workflow: Workflow,
+    files: Mapping[CID, Path],
+    add: Callable[..., CID],
+    *,
+    private: bool = False,
+) -> bool:
+    """Store the files that a workflow names and that were only hashed: those that its secret steps
+    use alone are secret from their first moment here. Its own block, which is not stored, is marked
+    as well.
+
+    Args:
+        add: `Node.add`.
+        private: all of its steps are secret.
+
+    Returns:
+        Whether any of its steps is.
+
+    Raises:
+        UsageError: a file has changed since it was hashed. StoreError: they do not fit.
+    """
+    steps = workflow.secret_steps(private=private)
+    secret = set(store.secrets.own_inputs([step.instruction for step in steps]))
+    holds = bool(steps) or store.secrets.holds_any(workflow)
+    if holds:
+        store.secrets.mark([workflow.cid])
+    for cid, path in files.items():
+        if add(path, secret=cid in secret) != cid:
+            raise UsageError(f"{path} changed while it was read", hint="Try it again.")
+    return holds
 
 
 class LocalContent:
@@ -17,7 +52,7 @@ class LocalContent:
 
     Args:
         folder: that of the workflow file; relative paths start there.
-        add: keeps a file, or only hashes it, and gives its CID.
+        add: hashes a file, or keeps it as well, and gives its CID.
         named: what a petname stands for, or None.
         known: the instruction that a CID names, or None.
 
@@ -47,6 +82,8 @@ class LocalContent:
         """
         target = self._folder / path
         kind = _kind(target)
+        if kind == "pipe":
+            raise UsageError(f"{path} is a pipe, which can be read once; a file is needed")
         if kind != "file":
             why = f"{path} is a folder, not a file" if kind else f"there is no file {path}"
             raise NotFoundError(why)
@@ -77,6 +114,8 @@ class LocalContent:
 def _kind(path: Path) -> str:
     """What a path is here; text that cannot be a path is nothing."""
     try:
-        return "folder" if path.is_dir() else "file" if path.exists() else ""
+        if path.is_dir():
+            return "folder"
+        return "pipe" if path.is_fifo() else "file" if path.exists() else ""
     except (OSError, ValueError):  # too long, or with a NUL
         return ""

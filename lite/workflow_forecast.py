@@ -14,6 +14,7 @@ from lite.limits import Limits
 from lite.model.effects import BAD_EFFECTS, Effects, Wanted
 from lite.model.graph import Graph
 from lite.model.instruction import Instruction
+from lite.model.known_meta import is_private
 from lite.model.limits_map import limits_from_meta
 from lite.model.receipt import Receipt
 from lite.model.safety import is_mutation
@@ -22,7 +23,6 @@ from lite.model.trust import said_pure
 from lite.model.workflow import Step, Workflow
 from lite.once import is_once
 from lite.scheduler.before import Before
-from lite.scheduler.book import is_private
 from lite.scheduler.consent import is_of_others, needs_leave
 from lite.scheduler.drive import INHERITED
 from lite.scheduler.effects import beyond, labels
@@ -352,7 +352,13 @@ class Forecaster:
         """A step of which every awaited value is known."""
         label, mode = step.label, self._rules.mode
         try:
-            reified = self._executor.reify(step.instruction, limits, mode, self._receipts.get)
+            reified = self._executor.reify(
+                step.instruction,
+                limits,
+                mode,
+                self._receipts.get,
+                private=self._is_private(step),
+            )
         except QueuedError as queued:
             return StepForecast(label, "queued", str(queued))
         if reified.error is not None:
@@ -382,13 +388,15 @@ class Forecaster:
         """Find out where a step that has no answer can run."""
         if self._places is None:
             return
-        private = self._rules.private or is_private(self._workflow.meta)
-        secret = private or is_private(self._workflow.defaults or {}) or is_private(step.meta)
+        secret = self._is_private(step)
         has_op = self._executor.level_of(ready) is not None
         limits = self._limits_of(step)
         self._where[step.label] = self._places.of(
             ready, step.meta, limits, has_op=has_op, secret=secret
         )
+
+    def _is_private(self, step: Step) -> bool:
+        return self._rules.private or self._workflow.is_private or is_private(step.meta)
 
     def _unfit(self, label: str) -> str:
         """Why a step that could start here does not fit here; empty: it does."""

@@ -10,10 +10,10 @@ from lite.ipld.cid import CID
 from lite.limits import Limits
 from lite.model.graph import Graph, analyse
 from lite.model.instruction import Instruction
+from lite.model.known_meta import is_private
 from lite.model.limits_map import limits_from_meta
 from lite.model.safety import Level
 from lite.model.workflow import Step, Workflow
-from lite.scheduler.book import is_private
 from lite.scheduler.opening import counting, goes_on, why_refused
 from lite.settled import way_to_module
 from lite.store import Store
@@ -108,7 +108,7 @@ class Outlook:
         found: dict[str, Whereabouts] = {}
         if places is None:
             return found
-        private = is_private(workflow.meta) or is_private(workflow.defaults or {})
+        private = workflow.is_private
         for step in workflow:
             where = places.of(
                 step.instruction,
@@ -144,7 +144,7 @@ class Outlook:
         """
         from lite.scheduler.telling import needs_consent, said
 
-        private = private or is_private(workflow.meta) or is_private(workflow.defaults or {})
+        private = private or workflow.is_private
         steps = {step.label: step for step in (*workflow, *added)}
         asked_for = {step.label for step in added}
         marked = self._marked(steps.values(), graph)

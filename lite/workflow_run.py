@@ -39,9 +39,10 @@ if TYPE_CHECKING:
     from lite.workflow_outlook import Outlook
     from lite.workflow_places import Known
 
-__all__ = ["Place", "Run", "RunEvent", "StepView", "Workflows"]
+__all__ = ["KEPT", "Place", "Run", "RunEvent", "StepView", "Workflows"]
 
-_KEPT: Final = ("force", "private", "homestar")
+KEPT: Final = ("force", "private", "homestar")
+"""Options of a run that hold when it goes on."""
 
 
 @frozen
@@ -76,7 +77,7 @@ class Run:
         id: 16 hexadecimal digits.
         workflow: what it runs.
         state: "running" until `go` has returned.
-        was_done: it changed the world and was done before, so nothing is left to do.
+        was_done: it was done before, so nothing is left to do.
     """
 
     def __init__(self, workflow: Workflow, drive: Drive, runner: Runner, store: Store) -> None:
@@ -283,7 +284,7 @@ class Workflows:
         """
         row = self._store.runs.find(run)
         workflow = Workflow.parse(self._store.blocks.get(row.workflow))
-        kept: dict[str, Any] = {name: True for name in _KEPT if row.options.get(name)}
+        kept: dict[str, Any] = {name: True for name in KEPT if row.options.get(name)}
         kept["limits"] = _kept_limits(row)
         kept["confirm"] = row.options.get("confirm", 1)
         given = {name: value for name, value in asked.items() if value is not None}

@@ -16,7 +16,9 @@ from sync.meter import Meter
 from sync.reconcile import FINE, Outcome, Reconciler
 from sync.rules import CURSOR_GAP_MAX
 
-READS_MAX: Final = 50_000  # rows that one message may make the responder read
+READS_MAX: Final = 50_000  # rows that one message may make this side read
+COMPARED_MAX: Final = 8_192  # ids of this side that one message's lists are compared with
+NEEDED_MAX: Final = 32_768  # ids that one round may find to be lacking here
 _ROUND_FRAMES: Final = 8  # beyond two for each level of the tree
 
 
@@ -27,11 +29,17 @@ class Round:
     Attributes:
         frames_max: messages it may send before it ends early.
         is_audit: the log is already being offered, so no cursor has to be set.
+        needed: ids that it found to be lacking here.
     """
 
     frames_max: int
     is_audit: bool
     frames: int = 1
+    needed: int = 0
+
+    @property
+    def is_over(self) -> bool:
+        return self.frames > self.frames_max or self.needed >= NEEDED_MAX
 
 
 class Comparison:
@@ -55,7 +63,8 @@ class Comparison:
     def start(self, counts: tuple[int, int], *, is_audit: bool) -> bytes:
         """Begin a round; the first message. `counts`: items in both sets."""
         levels = ceil(log2(max(*counts, 1) + 1) / log2(FINE.parts))
-        self.round = Round(2 * levels + _ROUND_FRAMES, is_audit)
+        lists = 2 * counts[0] // COMPARED_MAX  # where the peer has next to nothing
+        self.round = Round(2 * levels + lists + _ROUND_FRAMES, is_audit)
         with self._store.ranges() as source:
             return Reconciler(source, self.bytes_max, split=FINE).initiate()
 
@@ -67,10 +76,17 @@ class Comparison:
         """
         assert self.round is not None, "a round is under way"
         with self._store.ranges() as source:
-            outcome = Reconciler(source, self.bytes_max, initiator=True, split=FINE).reconcile(
-                message
+            how = Reconciler(
+                source,
+                self.bytes_max,
+                initiator=True,
+                split=FINE,
+                reads_max=READS_MAX,
+                compared_max=COMPARED_MAX,
             )
+            outcome = how.reconcile(message)
         self.round.frames += 1
+        self.round.needed += len(outcome.need)
         return outcome
 
     def answer(self, message: bytes) -> bytes | None:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 from contextlib import AsyncExitStack, suppress
 from io import BytesIO
-from socket import SHUT_RDWR
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
@@ -67,9 +67,11 @@ class WebChannel:
         return await received(self._socket)
 
     async def close(self, reason: str = "") -> None:
-        await close_socket(self._socket, aiohttp.WSCloseCode.OK, reason)
-        if self._gateway is not None:
-            await self._gateway.http.close()
+        try:
+            await close_socket(self._socket, aiohttp.WSCloseCode.OK, reason)
+        finally:  # also when nobody waits for the goodbye any more
+            if self._gateway is not None:
+                await self._gateway.http.close()
 
     def drop(self) -> None:
         abort(self._socket)
@@ -253,9 +255,14 @@ async def close_socket(socket: Socket, code: int, reason: str) -> None:
         abort(socket)
 
 
-def abort(socket: Socket) -> None:
+def abort(web_socket: Socket) -> None:
     """Drop the connection with all that was not sent yet."""
-    wire = socket.get_extra_info("socket")
+    wire = web_socket.get_extra_info("socket")
     if wire is not None:
-        with suppress(OSError):  # it is down already
-            wire.shutdown(SHUT_RDWR)
+        shut(wire)
+
+
+def shut(connection: socket.socket) -> None:
+    """End a connection at whatever point it is; whoever has its transport closes it then."""
+    with suppress(OSError):  # it is down already
+        connection.shutdown(socket.SHUT_RDWR)

@@ -1,12 +1,16 @@
-"""How many connections are let in: few that have not proved a name, more that have.
+"""How many connections are let in, and who has to go when there are too many.
 
+Names cost nothing, so a bound for each name bounds nobody. Places are kept apart instead: for those
+that have not proved a name yet, for strangers, and for whoever is welcome here. Where a place is
+wanted and none is free, the oldest that does nothing loses its own; whoever is welcome never does.
 Pure counting; addresses of IPv6 count by their /64, which one owner has.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from ipaddress import IPv6Address, ip_address
 from time import monotonic
 from typing import Final
@@ -15,101 +19,200 @@ from sync.meter import Meter
 
 UNPROVED_PER_ADDRESS: Final = 8
 UNPROVED_MAX: Final = 64
+STRANGERS_PER_ADDRESS: Final = 16
+STRANGERS_MAX: Final = 32
+STRANGER_IDLE_S: Final = 60.0  # without a request
+WELCOME_MAX: Final = 160
 PER_PEER_MAX: Final = 16
-CONNECTIONS_MAX: Final = 256
 KNOCKS_MAX: Final = 128  # of one address at once: each that is let in costs some milliseconds
 KNOCKS_PER_S: Final = 8
+WAITING_PER_ADDRESS: Final = 8  # who knocked more often
+WAITING_MAX: Final = 64
 _ADDRESSES_MAX: Final = 1_024  # whose knocks are remembered
 
 
-class Door:
-    """Counts who is inside, and who knocks too often."""
+def _nobody_is_welcome(_: str) -> bool:
+    return False
 
-    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
-        self.connections = 0
-        self.unproved = 0
+
+class Door:
+    """Counts who is inside, and who knocks too often.
+
+    Args:
+        welcome: whether a did:key has a right here at this moment.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = monotonic,
+        welcome: Callable[[str], bool] = _nobody_is_welcome,
+    ) -> None:
         self.turned_away = 0
-        self._addresses: Counter[str] = Counter()
-        self._peers: Counter[str] = Counter()
         self._clock = clock
+        self._welcome = welcome
+        self._inside: dict[Guest, None] = {}  # the oldest first
         self._knocks: dict[str, Meter] = {}
 
-    def enter(self, host: str) -> Guest | None:
-        """A new connection from an IP address; None: there is no room for it."""
+    @property
+    def connections(self) -> int:
+        return len(self._inside)
+
+    @property
+    def unproved(self) -> int:
+        """Those that were let in and have not proved a name."""
+        return len(self._of("unproved"))
+
+    def enter(self, host: str, cut: Callable[[], None]) -> Guest | None:
+        """A new connection from an IP address; None: there is no room for it.
+
+        Args:
+            cut: ends the connection, when another gets its place.
+        """
         block = _block(host)
-        full = self.connections >= CONNECTIONS_MAX or self.unproved >= UNPROVED_MAX
-        crowded = full or self._addresses[block] >= UNPROVED_PER_ADDRESS
-        if crowded or not self._may_knock(block):
+        wait_s = self._knock(block)
+        waiting = [guest.block for guest in self._of("waiting")]
+        full = len(waiting) >= WAITING_MAX or waiting.count(block) >= WAITING_PER_ADDRESS
+        if wait_s and full:
+            self._knocks[block].add(-1, self._clock())  # it has cost nothing
             self.turned_away += 1
             return None
-        self.connections += 1
-        self.unproved += 1
-        self._addresses[block] += 1
-        return Guest(self, block)
+        guest = Guest(self, block, wait_s, cut)
+        self._inside[guest] = None
+        return guest
 
-    def _may_knock(self, block: str) -> bool:
-        if len(self._knocks) >= _ADDRESSES_MAX:
+    @contextmanager
+    def busy(self, did: str) -> Iterator[None]:
+        """A request of a peer is under way: it is not idle, on none of its connections."""
+        theirs = [guest for guest in self._inside if guest.did == did]
+        for guest in theirs:
+            guest.requests += 1
+        try:
+            yield
+        finally:
+            welcome = self._welcome(did)  # the request may have made it so
+            for guest in theirs:
+                guest.requests -= 1
+                guest.seen_at = self._clock()
+                if welcome and guest.state == "stranger":
+                    guest.state = "welcome"
+
+    def cut_unproved(self) -> None:
+        """End the connections of all that have not proved a name."""
+        for guest in [guest for guest in self._inside if not guest.proved]:
+            guest.cut()
+
+    def _knock(self, block: str) -> float:
+        """Seconds until one more from there may be let in."""
+        if block not in self._knocks and len(self._knocks) >= _ADDRESSES_MAX:
             del self._knocks[next(iter(self._knocks))]
         knocks = self._knocks.setdefault(block, Meter(KNOCKS_MAX, KNOCKS_PER_S))
         now = self._clock()
-        if knocks.add(1, now):
-            return True
-        knocks.add(-1, now)  # who is turned away has cost nothing
-        return False
+        knocks.add(1, now)
+        return knocks.full_s(now)
 
-    def _proved(self, block: str, did: str) -> bool:
-        if self._peers[did] >= PER_PEER_MAX:
+    def _of(self, state: str) -> list[Guest]:
+        return [guest for guest in self._inside if guest.state == state]
+
+    def _admit(self, guest: Guest) -> None:
+        self._make_room(guest.block, "unproved", UNPROVED_PER_ADDRESS, UNPROVED_MAX)
+        guest.state, guest.seen_at = "unproved", self._clock()
+
+    def _prove(self, guest: Guest, did: str) -> bool:
+        state = "welcome" if self._welcome(did) else "stranger"
+        of_peer = sum(other.did == did for other in self._inside)
+        full = state == "welcome" and len(self._of(state)) >= WELCOME_MAX
+        if of_peer >= PER_PEER_MAX or full:
             self.turned_away += 1
             return False
-        self._peers[did] += 1
-        self._forget(block)
+        if state == "stranger":
+            self._make_room(guest.block, state, STRANGERS_PER_ADDRESS, STRANGERS_MAX)
+        guest.state, guest.did, guest.seen_at = state, did, self._clock()
         return True
 
-    def _forget(self, block: str) -> None:
-        self.unproved -= 1
-        _take_one(self._addresses, block)
+    def _make_room(self, block: str, state: str, per_address: int, most: int) -> None:
+        """Take a place from somebody in the same block, or else in the fullest one."""
+        while True:
+            there = self._of(state)
+            blocks = Counter(guest.block for guest in there)
+            if blocks[block] >= per_address:
+                fullest = block
+            elif len(there) >= most:
+                fullest = blocks.most_common(1)[0][0]
+            else:
+                return
+            self._displace(guest for guest in there if guest.block == fullest)
 
-    def _left(self, block: str, did: str | None) -> None:
-        self.connections -= 1
-        if did is None:
-            self._forget(block)
+    def _displace(self, guests: Iterable[Guest]) -> None:
+        """The one that has done nothing for longest has to go, unless it is welcome by now."""
+        oldest = min(guests, key=lambda guest: (guest.requests > 0, guest.seen_at))
+        if oldest.did is not None and self._welcome(oldest.did):
+            oldest.state = "welcome"
         else:
-            _take_one(self._peers, did)
+            self._turn_out(oldest)
+
+    def _turn_out(self, guest: Guest) -> None:
+        self.turned_away += 1
+        guest.leave()
+        guest.cut()
 
 
 class Guest:
-    """One connection."""
+    """One connection.
 
-    def __init__(self, door: Door, block: str) -> None:
+    Attributes:
+        state: "waiting" for its turn, "unproved", "stranger" or "welcome".
+        wait_s: seconds until it may be let in.
+        requests: of its peer that are under way.
+        seen_at: when it last did something.
+    """
+
+    def __init__(self, door: Door, block: str, wait_s: float, cut: Callable[[], None]) -> None:
+        self.block = block
+        self.cut = cut
+        self.did: str | None = None
+        self.wait_s = wait_s
+        self.state = "waiting"
+        self.requests = 0
+        self.seen_at = 0.0
         self._door = door
-        self._block = block
-        self._did: str | None = None
-        self._inside = True
+        if not wait_s:
+            self.come_in()
 
     @property
     def proved(self) -> bool:
-        return self._did is not None
+        return self.did is not None
+
+    @property
+    def is_inside(self) -> bool:
+        return self in self._door._inside
+
+    def come_in(self) -> None:
+        """Its turn has come."""
+        self._door._admit(self)
 
     def prove(self, did: str) -> bool:
         """It proved to be `did`. False: that peer has too many connections, or it was another."""
-        if self._did is not None:
-            return self._did == did
-        if self._inside and self._door._proved(self._block, did):
-            self._did = did
-            return True
-        return False
+        if self.did is not None:
+            return self.did == did
+        return self.is_inside and self._door._prove(self, did)
+
+    def look(self) -> float | None:
+        """Turn a stranger out that has done nothing for long.
+
+        Returns:
+            Seconds until it is to be looked at again; None: never.
+        """
+        if not self.is_inside or self.state != "stranger":
+            return None
+        left_s = self.seen_at + STRANGER_IDLE_S - self._door._clock()
+        if self.requests or left_s > 0:
+            return max(left_s, STRANGER_IDLE_S / 2) if self.requests else left_s
+        self._door._displace([self])
+        return None
 
     def leave(self) -> None:
         """It is closed; said twice, it counts once."""
-        if self._inside:
-            self._inside = False
-            self._door._left(self._block, self._did)
-
-
-def _take_one(counts: Counter[str], key: str) -> None:
-    counts[key] -= 1
-    if not counts[key]:
-        del counts[key]
+        self._door._inside.pop(self, None)
 
 
 def _block(host: str) -> str:

@@ -62,7 +62,7 @@ CREATE TABLE IF NOT EXISTS sync_cursor (
 """
 
 _BUCKET_BITS: Final = 12
-_OPEN_ROWS_MAX: Final = 100_000  # rows kept in memory, unless one bucket alone has more
+_OPEN_ROWS_MAX: Final = 50_000  # rows kept in memory, unless one bucket alone has more
 _VARIABLES: Final = (1, 16, 128, 512)
 _HERE: Final = 0  # the number of this node itself, whose row has the epoch
 _ENTRY: Final = (

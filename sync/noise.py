@@ -3,6 +3,9 @@
 Whoever reaches a port may send anything. aiohttp answers it with 400 and logs a traceback, which
 would let strangers fill the owner's screen and disk. Failures of this program itself are told once
 each, where the event loop tells such things.
+
+A server that is quiet about strangers has all three: `AppRunner(logger=counting(...),
+auto_decompress=False)` and the middleware `readable(...)`, inside any that words errors.
 """
 
 from __future__ import annotations
@@ -11,9 +14,13 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.typedefs import Handler, Middleware
 
-__all__ = ["counting"]
+__all__ = ["counting", "readable"]
+
+_PLAIN = "identity"
 
 
 def counting(on_garbled: Callable[[], None]) -> logging.Logger:
@@ -27,6 +34,31 @@ def counting(on_garbled: Callable[[], None]) -> logging.Logger:
     return logger
 
 
+def readable(on_garbled: Callable[[], None]) -> Middleware:
+    """A middleware that answers 400 to bodies that are encoded, before anything of them is read,
+    and to those that turn out not to be what their headers say.
+
+    Nobody who speaks with such a server has a reason to compress a body, and what is not unpacked
+    can neither be broken nor grow.
+
+    Args:
+        on_garbled: called for each request with an encoded body.
+    """
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        encodings = request.headers.getall("Content-Encoding", ())
+        if any(one.strip().lower() != _PLAIN for one in encodings):
+            on_garbled()
+            raise web.HTTPBadRequest(text="a body with a Content-Encoding is not taken\n")
+        try:
+            return await handler(request)
+        except web.RequestPayloadError:  # the server finds it again, and counts it
+            raise web.HTTPBadRequest(text="the body cannot be read\n") from None
+
+    return middleware
+
+
 class _Counting(logging.Handler):
     def __init__(self, on_garbled: Callable[[], None]) -> None:
         super().__init__(logging.DEBUG)
@@ -34,7 +66,7 @@ class _Counting(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         error = None if record.exc_info is None else record.exc_info[1]
-        if isinstance(error, HttpProcessingError):
+        if isinstance(error, HttpProcessingError | web.RequestPayloadError):
             self._on_garbled()
             return
         if record.levelno < logging.WARNING or isinstance(error, OSError):

@@ -91,6 +91,11 @@ class Outlet:
         return bool(asked or self._have or self._have_at)
 
     @property
+    def found(self) -> int:
+        """Ids that a comparison found, and that are not on their way yet."""
+        return len(self._found)
+
+    @property
     def unacked(self) -> int:
         return len(self._unacked)
 

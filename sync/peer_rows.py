@@ -1,6 +1,7 @@
 """A `PeerStore` in SQLite: two tables of its own, in a database that may hold others.
 
-sync_peer      one row a peer: rights as words with spaces between, strikes
+sync_peer      one row a peer: rights as words with spaces between, strikes, whether the owner
+               wrote it down
 sync_address   one row for each place where a peer may be
 """
 
@@ -18,20 +19,38 @@ SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS sync_peer (
     did TEXT PRIMARY KEY, name TEXT NOT NULL, rights TEXT NOT NULL, added_at INTEGER NOT NULL,
     met_at INTEGER NOT NULL, strikes INTEGER NOT NULL, struck_at INTEGER NOT NULL,
-    banned_until INTEGER NOT NULL) WITHOUT ROWID;
+    banned_until INTEGER NOT NULL, noted INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sync_address (
     did TEXT NOT NULL REFERENCES sync_peer (did) ON DELETE CASCADE, text TEXT NOT NULL,
     source TEXT NOT NULL, heard_at INTEGER NOT NULL, worked_at INTEGER NOT NULL,
     PRIMARY KEY (did, text)) WITHOUT ROWID;
 """
 
-_PEER: Final = "did, name, rights, added_at, met_at, strikes, struck_at, banned_until"
+_PEER: Final = "did, name, rights, added_at, met_at, strikes, struck_at, banned_until, noted"
+# Tables of before there was the column: what only an owner says tells who was noted.
+_MIGRATION: Final = """
+ALTER TABLE sync_peer ADD COLUMN noted INTEGER NOT NULL DEFAULT 0;
+UPDATE sync_peer SET noted = 1 WHERE name <> '' OR rights <> ''
+    OR did IN (SELECT did FROM sync_address WHERE source = 'static');
+"""
 
 
 def create(db: sqlite3.Connection) -> None:
-    """Make the tables where they are missing."""
+    """Make the tables where they are missing, and bring those of an earlier version up to date."""
     for statement in SCHEMA.split(";"):
         db.execute(statement)
+    if not is_current(db):
+        alone = not db.in_transaction
+        for statement in _MIGRATION.split(";"):
+            db.execute(statement)
+        if alone and db.in_transaction:  # a connection that begins transactions by itself
+            db.commit()
+
+
+def is_current(db: sqlite3.Connection) -> bool:
+    """Whether the tables are there as this version makes them."""
+    query = "SELECT 1 FROM pragma_table_info('sync_peer') WHERE name = 'noted'"
+    return db.execute(query).fetchone() is not None
 
 
 class SqlitePeers:
@@ -54,11 +73,11 @@ class SqlitePeers:
     def save(self, peer: Peer) -> None:
         values = (
             peer.did, peer.name, " ".join(sorted(peer.rights)), peer.added_at, peer.met_at,
-            peer.strikes, peer.struck_at, peer.banned_until,
+            peer.strikes, peer.struck_at, peer.banned_until, int(peer.noted),
         )  # fmt: skip
         changes = ", ".join(f"{name} = excluded.{name}" for name in _PEER.split(", ")[1:])
         self._write(
-            f"INSERT INTO sync_peer ({_PEER}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+            f"INSERT INTO sync_peer ({_PEER}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
             f" ON CONFLICT (did) DO UPDATE SET {changes}",
             *values,
         )
@@ -94,8 +113,9 @@ class SqlitePeers:
 
 
 def _peer(row: tuple[Any, ...]) -> Peer:
-    did, name, rights, *rest = row
-    return Peer(did, name, frozenset(rights.split()), *rest)
+    did, name, rights, added_at, met_at, strikes, struck_at, banned_until, noted = row
+    words = frozenset(rights.split())
+    return Peer(did, name, words, added_at, met_at, strikes, struck_at, banned_until, bool(noted))
 
 
 @contextmanager

@@ -50,6 +50,7 @@ class Peer:
         rights: of `RIGHTS`, or of the application's own; empty: a stranger.
         met_at: when a channel to it was last open.
         strikes: broken rules of the last day.
+        noted: by the owner, so that no stranger takes its place; else the world spoke of it.
     """
 
     did: str
@@ -60,6 +61,7 @@ class Peer:
     strikes: int = 0
     struck_at: int = 0
     banned_until: int = 0
+    noted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +198,7 @@ class PeerBook:
     def add_static(self, did: str, address: str) -> None:
         """An address of the owner's own knowledge. Raises ValueError when it is not host:port."""
         text = checked_address(address)
-        self._known(did)
+        self._save(self._known(did))
         self._store.save_address(did, Address(text, STATIC, self._clock.now()))
         self._waits.forget(did)
 
@@ -356,8 +358,10 @@ class PeerBook:
         return self._buckets[did]
 
     def _known(self, did: str) -> Peer:
+        """The peer that the owner speaks of."""
         public_of(did)
-        return self._store.peer(did) or Peer(did, added_at=self._clock.now())
+        peer = self._store.peer(did) or Peer(did, added_at=self._clock.now())
+        return replace(peer, noted=True)
 
     def _save(self, peer: Peer) -> Peer:
         self._store.save(peer)
@@ -366,14 +370,15 @@ class PeerBook:
     def _stranger(self, did: str) -> Peer:
         """A row for somebody new, in the place of the stranger that was met longest ago."""
         public_of(did)
+        now = self._clock.now()
         strangers = [
             one
             for one in self._store.peers()
-            if not one.rights and not one.name and not one.banned_until
+            if not (one.noted or one.rights) and one.banned_until <= now
         ]
         if len(strangers) >= STRANGERS_MAX:
             self._store.drop(min(strangers, key=lambda one: (one.met_at, one.added_at)).did)
-        peer = Peer(did, added_at=self._clock.now())
+        peer = Peer(did, added_at=now)
         self._note(peer)
         return peer
 
@@ -385,7 +390,9 @@ class PeerBook:
         try:
             for did, seen in tuple(self._unwritten.items()):
                 kept = self._store.peer(did) or Peer(did, added_at=seen.added_at)
-                self._store.save(replace(seen, name=kept.name, rights=kept.rights))
+                self._store.save(
+                    replace(seen, name=kept.name, rights=kept.rights, noted=kept.noted)
+                )
                 del self._unwritten[did]
         except StoreError as error:
             self.problem = str(error)

@@ -191,6 +191,10 @@ class Reconciler:
         limit: bytes of a message; 0: no limit.
         reads_max: rows of the source to read for one message. What it says beyond that is answered
             with one fingerprint of the rest, as where there is no room; 0: no limit.
+        compared_max: ids of this side that an initiator compares with what one message lists, the
+            newest first. A list of a larger range is answered as if the range had only been said
+            to differ; others wait: the fingerprint of such a range has it listed again. 0: no
+            limit.
     """
 
     def __init__(
@@ -201,6 +205,7 @@ class Reconciler:
         initiator: bool = False,
         split: Split = REFERENCE,
         reads_max: int = 0,
+        compared_max: int = 0,
     ) -> None:
         if limit and limit < FRAME_BYTES_MIN:
             raise ValueError(f"a limit below {FRAME_BYTES_MIN} bytes leaves no room for a range")
@@ -209,6 +214,7 @@ class Reconciler:
         self._initiator = initiator
         self._how = split
         self._reads_max = reads_max
+        self._compared_max = compared_max
 
     def initiate(self) -> bytes:
         """The first message. From here on this side is the initiator."""
@@ -245,7 +251,7 @@ class Reconciler:
     def _answer(self, reader: _Reader) -> Outcome:
         writer, have, need = _Writer(self._limit), list[bytes](), list[bytes]()
         ranges = self._ranges(reader)
-        dense = self._dense(ranges)
+        dense, later = self._dense(ranges), self._later(ranges)
         lower: Bound = (0, b"")
         skipping = False
         for number, one in enumerate(ranges):
@@ -253,6 +259,13 @@ class Reconciler:
             if one.mode == _FINGERPRINT and one.differs:
                 part = writer.skip(lower) if skipping else b""
                 part += self._split(writer, one, dense=number in dense)
+            elif number in later:
+                part = writer.skip(lower) if skipping else b""
+                count = end - one.start
+                parts = min(self._how.parts, count) if count > self._compared_max else 1
+                part += self._fingerprints(
+                    writer, one.start, _even(one.start, end, parts), one.bound
+                )
             elif one.mode == _IDS and self._initiator:
                 self._compare(one.content, one.start, end, have, need)
             elif one.mode == _IDS:
@@ -311,6 +324,16 @@ class Reconciler:
                 run.clear()
         return found
 
+    def _later(self, ranges: list[_Range]) -> set[int]:
+        """Lists that are not compared with this message: by number."""
+        left, later = self._compared_max, set[int]()
+        for number, one in reversed([*enumerate(ranges)]) if left and self._initiator else ():
+            if one.mode == _IDS and one.end - one.start > left:
+                later.add(number)
+            elif one.mode == _IDS:
+                left -= one.end - one.start
+        return later
+
     def _compare(
         self, listed: bytes, start: int, end: int, have: list[bytes], need: list[bytes]
     ) -> None:
@@ -326,7 +349,8 @@ class Reconciler:
     def _list(self, writer: _Writer, start: int, end: int, bound: Bound) -> int:
         """Write all ids of a range, or as many as there is room for; where the list ends."""
         out = bytearray()
-        for at, id in enumerate(self._source.ids(start, end), start):
+        most = self._limit // ID_BYTES if self._limit else end - start
+        for at, id in enumerate(self._source.ids(start, min(end, start + most)), start):
             if writer.is_full(len(out)):
                 bound, end = self._source.item(at), at
                 break

@@ -23,13 +23,13 @@ from sync.health import Health, Link, Notice, PeerHealth, SetHealth
 from sync.hints import hints_for, told
 from sync.intake import Claims
 from sync.keys import ChannelKey
-from sync.messages import BUSY, DONE, UNAUTHORISED, Bye, encode
+from sync.messages import BUSY, DONE, UNAUTHORISED
 from sync.peers import FOUND, TOLD, Call, Peer, PeerBook
 from sync.questions import Questions
 from sync.race import first_of
 from sync.rules import Rules
 from sync.session import Session
-from sync.talk import Talk
+from sync.talk import Talk, refuse
 from sync.wall import WallClock
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Runner:
         self._make_discovery = discovery
         self._discovery: Discovery | None = None
         self._heartbeat_s = heartbeat_s
-        self._notice = on_notice or _nobody
+        self._notice = on_notice or (lambda _: None)
         self._listener: Listener | None = None
         self._claims: dict[bytes, Claims] = {}
         self._allowances = Allowances(clock)
@@ -136,6 +136,7 @@ class Runner:
                 routes=self._routes,
                 posts=self._posts,
                 heartbeat_s=self._heartbeat_s,
+                welcome=self._is_welcome,
             )
             self.listening = tuple(await self._listener.start(self._listen))
             port = self.listening[0][1]
@@ -169,13 +170,17 @@ class Runner:
 
     def poke(self) -> None:
         """Peers, rights or addresses changed: end what is not allowed any more, dial who is due."""
+        self.check()
+        self._poked.set()
+
+    def check(self) -> None:
+        """End what is not allowed any more."""
         for (did, name), talk in list(self._talks.items()):
-            shared = next((one for one in self._sets_for(did) if one.name == name), None)
+            shared = self._shared(did, name)
             if shared is None:
                 self._spawn(talk.close(UNAUTHORISED, "not allowed any more", STRANGER_RETRY_S))
             elif shared.features != talk.session.features:
                 self._spawn(talk.close(DONE, "what is shared has changed"))
-        self._poked.set()
 
     async def ask(self, name: bytes, question: bytes, within_s: float) -> tuple[bytes, ...]:
         """Ask the connected peers of a set which items answer a digest (32 bytes).
@@ -246,6 +251,10 @@ class Runner:
         known = (peer.did for peer in self._book.peers() if peer.rights)
         return self._dialling | {did for did in known if not self._sets_without_talk(did)}
 
+    def _shared(self, did: str, name: bytes) -> SyncSet | None:
+        """A set as it is shared with a peer at this moment; None: it is not."""
+        return next((one for one in self._sets_for(did) if one.name == name), None)
+
     def _sets_without_talk(self, did: str) -> list[SyncSet]:
         """Those that it can be called about now."""
         missing = [one for one in self._sets_for(did) if (did, one.name) not in self._talks]
@@ -264,10 +273,11 @@ class Runner:
                 channel = await self._reach(did, addresses, shared.name)
                 self._book.met(did, channel.address)
                 addresses = (channel.address,)
-                if self._takes_over(channel) and not self._stopping:
-                    self._spawn(self._converse(channel, shared))
+                now = self._shared(did, shared.name)  # a dial takes time
+                if now is not None and self._takes_over(channel) and not self._stopping:
+                    self._spawn(self._converse(channel, now))
                 else:
-                    await channel.close("there is another channel")
+                    await channel.close("it is not needed any more")
         except ChannelError as error:
             self._why[did] = str(error)
             self._book.missed(did)
@@ -278,7 +288,7 @@ class Runner:
 
     async def _reach(self, did: str, addresses: Sequence[str], name: bytes) -> WebChannel:
         ways = [partial(self._dial, did, address, name) for address in addresses]
-        return await first_of(ways, STAGGER_S, _close)
+        return await first_of(ways, STAGGER_S, lambda channel: channel.close())
 
     async def _dial(self, did: str, address: str, name: bytes) -> WebChannel:
         from sync.dial import dial
@@ -294,17 +304,17 @@ class Runner:
     async def _incoming(self, channel: Channel) -> None:
         did = channel.peer
         if banned_s := self._book.banned_s(did):
-            await _refuse(channel, BUSY, banned_s)
+            await refuse(channel, BUSY, banned_s)
             return
         self._book.met(did, None)
-        shared = next((one for one in self._sets_for(did) if one.name == channel.set), None)
+        shared = self._shared(did, channel.set)
         if shared is None:
             self._notice(Notice("stranger", did, channel.address, channel.set))
-            await _refuse(channel, UNAUTHORISED, STRANGER_RETRY_S)
+            await refuse(channel, UNAUTHORISED, STRANGER_RETRY_S)
         elif self._stopping or len(self._talks) >= TALKS_MAX:
-            await _refuse(channel, BUSY, FULL_RETRY_S)
+            await refuse(channel, BUSY, FULL_RETRY_S)
         elif not self._takes_over(channel):
-            await _refuse(channel, BUSY, None)
+            await refuse(channel, BUSY, None)
         else:
             await self._converse(channel, shared)
 
@@ -329,7 +339,7 @@ class Runner:
         except StoreError as error:  # the store cannot be read at this moment
             self._why[channel.peer] = str(error)
             self._book.missed(channel.peer)
-            await _refuse(channel, BUSY, FULL_RETRY_S)
+            await refuse(channel, BUSY, FULL_RETRY_S)
             return
         spent = partial(self._allowances.spent, channel.peer)
         talk = Talk(session, channel, self._clock.monotonic(), self._heard, spent)
@@ -424,6 +434,14 @@ class Runner:
         peer = self._book.peer(did)
         return peer is not None and bool(peer.rights)
 
+    def _is_welcome(self, did: str) -> bool:
+        """Whether a place is kept for it: it has a right, or may see a set."""
+        try:
+            known = self._is_known(did) or bool(self._sets_for(did))
+            return known and not self._book.banned_s(did)
+        except StoreError:
+            return False
+
     def _sighted(self, sighting: Sighting) -> None:
         worth = [self._book.heard(sighting.did, text, FOUND) for text in sighting.addresses]
         self._notice(Notice("found", sighting.did, " ".join(sighting.addresses)))
@@ -480,19 +498,3 @@ class Runner:
         if not task.cancelled() and (error := task.exception()) is not None:
             told = {"message": "a task of the sync runner failed", "exception": error}
             task.get_loop().call_exception_handler({**told, "task": task})
-
-
-async def _refuse(channel: Channel, code: int, retry_s: int | None) -> None:
-    try:
-        await channel.send(encode(Bye(code, retry_s)))
-    except ChannelError:
-        return  # it left before it was told
-    await channel.close()
-
-
-async def _close(channel: WebChannel) -> None:
-    await channel.close()
-
-
-def _nobody(_: Notice) -> None:
-    """No one listens."""

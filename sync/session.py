@@ -22,12 +22,13 @@ from sync import rules as bounds
 from sync import standing
 from sync.agreement import Agreement
 from sync.allowance import Allowance
-from sync.base import START, BlockSource, Clock, ItemStore, Phase, Position, Verifier
+from sync.base import BlockSource, Clock, ItemStore, Phase, Verifier
 from sync.comparison import Comparison, way_on
 from sync.errors import FrameError, OrderError, ProtocolError, StoreError, StoreFull
 from sync.events import Closed, Differs, Event, Greeted, Status, Stored, Synced
 from sync.intake import PUSH_BYTES_MAX, Claims, Intake, Taken
 from sync.outlet import FRAME_BYTES_MIN, Outlet
+from sync.rounds import Rounds
 from sync.rules import Rules
 
 
@@ -77,13 +78,11 @@ class Session:
         self._ack: msg.Ack | None = None
         self._state: msg.State | None = None
         self._mode = msg.EQUAL
-        self._rest_of_rounds: int | None = None  # progress when a round ended early
         now = clock.monotonic()
         self._began_at = self._busy_at = self._owed_at = now
         self._offer_at: float | None = None
         self._claims_at: float | None = None
         self._store_at: float | None = None
-        self._was_audit = False
         self._active = True  # something happened since the last look whether all is at rest
         self._mine = store.summary()
         self._hello = msg.Hello(
@@ -93,6 +92,10 @@ class Session:
         self._greeting: msg.Hello | None = None
         self._agreement = Agreement(self._mine.content, clock, initiator=self._is_initiator)
         self._urgent: deque[msg.Message] = deque((self._hello,))
+        self._rounds = Rounds(
+            store, self._comparison, self._intake, self._outlet, self._mine.head,
+            self._urgent.append, self._apply,
+        )  # fmt: skip
 
     # What the owner calls.
 
@@ -169,8 +172,7 @@ class Session:
             self.phase == "live"
             and self._intake.is_idle
             and self._outlet.is_idle
-            and self._comparison.round is None
-            and self._rest_of_rounds is None
+            and self._rounds.is_idle
         )
 
     def status(self) -> Status:
@@ -236,8 +238,7 @@ class Session:
         mode = max(self._mode, message.mode)
         cursor = self._greeting.cursor
         if mode == msg.BY_COMPARISON and self._is_initiator:
-            if self._comparison.round is None:
-                self._start_round(is_audit=False)
+            self._start_round(is_audit=False)  # unless it did so already
         elif mode == self._mode == msg.BY_CURSOR and cursor is not None:
             self._outlet.start(cursor.at.seq)
         else:
@@ -264,18 +265,12 @@ class Session:
             self._urgent.append(msg.Compare(reply))
 
     def _on_reply(self, message: bytes) -> None:
-        comparison = self._comparison
-        if comparison.round is None:
+        if not self._rounds.is_waiting:
             self.ignored += 1
             return
+        assert self._greeting is not None, "a comparison is under way"
         self._owed_at = self._clock.monotonic()
-        outcome = comparison.take(message)
-        self._apply(self._intake.need(outcome.need))
-        self._outlet.find(outcome.have)
-        if outcome.reply is not None and comparison.round.frames <= comparison.round.frames_max:
-            self._urgent.append(msg.Compare(outcome.reply))
-        else:
-            self._end_round(complete=outcome.reply is None)
+        self._rounds.take(message, self._greeting.summary.head)
 
     def _on_want(self, want: msg.Want) -> None:
         known = self._outlet.want(want.ids)
@@ -308,42 +303,19 @@ class Session:
         theirs = self._agreement.theirs
         assert theirs is not None, "the peer said hello"
         self._owed_at = self._clock.monotonic()
-        self._intake.begin_round()
-        counts = (self._store.summary().count, theirs[0])
-        self._urgent.append(msg.Compare(self._comparison.start(counts, is_audit=is_audit)))
-
-    def _end_round(self, *, complete: bool) -> None:
-        ended, self._comparison.round = self._comparison.round, None
-        assert ended is not None and self._greeting is not None, "a round is under way"
-        theirs: Position | None = None
-        mine: Position | None = START
-        if complete:
-            theirs = None if ended.is_audit else self._greeting.summary.head
-            mine = self._outlet.tail if ended.is_audit else self._mine.head
-        self._apply(self._intake.end_round(theirs))
-        self._outlet.have(mine)
-        if complete and not ended.is_audit:
-            self._outlet.start(self._mine.head.seq)
-        self._rest_of_rounds = None if complete else self._progress
-        self._was_audit = ended.is_audit
-
-    @property
-    def _progress(self) -> int:
-        return self._intake.stored + self._outlet.given
+        self._rounds.start(theirs[0], is_audit=is_audit)
 
     def _go_on_comparing(self) -> None:
-        """The last round ended early: another one, if that one was of use."""
-        if not (self._intake.is_idle and self._outlet.is_settled):
-            return
-        before, self._rest_of_rounds = self._rest_of_rounds, None
-        if before is not None and self._progress <= before:
+        """What was found is settled, or not yet: then nothing happens."""
+        theirs, waiting = self._agreement.theirs, self._rounds.is_waiting
+        if not self._rounds.go_on(0 if theirs is None else theirs[0]):
             self._end(msg.BUSY, "comparing leads nowhere", blame=False, retry_s=bounds.RETRY_S)
-        else:
-            self._start_round(is_audit=self._was_audit)
+        if self._rounds.is_waiting and not waiting:
+            self._owed_at = self._clock.monotonic()
 
     def _rest(self) -> None:
         """See whether the sets are equal, and tell the peer of this one when nothing goes on."""
-        if self.phase == "live" and self._rest_of_rounds is not None:
+        if self.phase == "live" and not self._rounds.is_idle:
             self._go_on_comparing()
         if not self.is_idle:
             return
@@ -361,17 +333,16 @@ class Session:
             self._start_round(is_audit=True)
 
     def _reason(self, content: tuple[int, bytes]) -> str:
-        comparing = self._comparison.round is not None or self._rest_of_rounds is not None
         told = self._agreement.is_told(content)
         self._intake.look_again(content)
         return standing.reason(
-            self.phase, self._intake, self._outlet, comparing=comparing, told=told
+            self.phase, self._intake, self._outlet, comparing=self._rounds.is_waiting, told=told
         )
 
     # Time.
 
     def _deadlines(self) -> tuple[float | None, ...]:
-        waiting = self._intake.is_waiting or self._comparison.round is not None
+        waiting = self._intake.is_waiting or self._rounds.is_waiting
         return (
             self._began_at + bounds.HELLO_S_MAX if self.phase in ("hello", "mode") else None,
             self._owed_at + bounds.OWED_S_MAX if waiting else None,
@@ -386,7 +357,7 @@ class Session:
         if self.phase in ("hello", "mode") and now >= self._began_at + bounds.HELLO_S_MAX:
             self._end(msg.BUSY, "the peer does not say hello", blame=False, retry_s=bounds.RETRY_S)
             return
-        if not (self._intake.is_waiting or self._comparison.round is not None):
+        if not (self._intake.is_waiting or self._rounds.is_waiting):
             self._owed_at = now
         elif now >= self._owed_at + bounds.OWED_S_MAX:
             self._end(

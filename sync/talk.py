@@ -10,6 +10,7 @@ from typing import Final
 from sync.channel import Channel
 from sync.errors import ChannelError, FrameError
 from sync.events import Closed, Event
+from sync.messages import Bye, encode
 from sync.session import Session
 from sync.within import within
 
@@ -18,6 +19,15 @@ _GOODBYE_S_MAX: Final = 2.0
 
 OnEvents = Callable[["Talk", Sequence[Event]], None]
 Spent = Callable[[float], float]
+
+
+async def refuse(channel: Channel, code: int, retry_s: int | None) -> None:
+    """End a channel without a session; `code` as `messages.Bye`."""
+    try:
+        await channel.send(encode(Bye(code, retry_s)))
+    except ChannelError:
+        return  # it left before it was told
+    await channel.close()
 
 
 class Talk:

@@ -1,7 +1,8 @@
 """The listening end: one TLS port for channels and for the blocks of the application.
 
 A connection has to prove a did:key within `PROOF_S_MAX`; until then it counts against small limits
-per address, and nothing of it reaches the application. `dial` is the other end.
+per address, and nothing of it reaches the application. Names that have no right here share few
+places (`door`). `dial` is the other end.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import asyncio
 import errno
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import partial
 from hashlib import sha256
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 from aiohttp import web
@@ -28,11 +31,12 @@ from sync.dial import (
     WebChannel,
     close_socket,
     received,
+    shut,
 )
 from sync.door import Door, Guest
 from sync.errors import ChannelError, FrameError, IdentityError
 from sync.keys import ChannelKey, nonce
-from sync.noise import counting
+from sync.noise import counting, readable
 from sync.within import within
 
 PROOF_S_MAX: Final = 5.0
@@ -62,6 +66,7 @@ class Listener:
         posts: paths for POST. The body has come whole when the handler is called with it; one that
             is longer than the path takes gets 413, one that comes too slowly 408, and a peer that
             sends more than `BODIES_MAX` at once 429.
+        welcome: whether a did:key has a right here; others share the places of strangers.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class Listener:
         posts: Iterable[Post] = (),
         heartbeat_s: float = HEARTBEAT_S,
         proof_s_max: float = PROOF_S_MAX,
+        welcome: Callable[[str], bool] = lambda _: False,
     ) -> None:
         certificate = certificate_of(key)
         self._server = handshake.Server.of(key.did, certificate)
@@ -80,19 +86,21 @@ class Listener:
         self._on_channel = on_channel
         self._heartbeat_s = heartbeat_s
         self._proof_s_max = proof_s_max
-        self._door = Door()
+        self._door = Door(welcome=welcome)
         self.garbled = 0  # requests that could not be read
         self._guests: dict[asyncio.BaseTransport, Guest] = {}
         self._tokens: dict[bytes, str] = {}
         self._sockets: list[socket.socket] = []
         self._open: set[web.WebSocketResponse] = set()
         self._bodies: Counter[str] = Counter()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._greeting: set[asyncio.Task[None]] = set()
+        self._closing = asyncio.Event()
         self._http = web.AppRunner(
             self._application(routes, posts),
             access_log=None,
             logger=counting(self._count_garbled),
             handle_signals=False,
+            auto_decompress=False,
             keepalive_timeout=_IDLE_S_MAX,
             shutdown_timeout=CLOSE_S_MAX,
         )
@@ -111,16 +119,18 @@ class Listener:
             await self.close()
             raise
         for listening in self._sockets:
-            self._spawn(self._accept(listening))
+            self._await_knock(listening)
         return [listening.getsockname()[:2] for listening in self._sockets]
 
     async def close(self) -> None:
         """Stop listening, and end every channel and request."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._closing.set()
         for listening in self._sockets:
+            asyncio.get_running_loop().remove_reader(listening)
             listening.close()
+        # TLS that is cancelled before it begins is closed by nobody: it has to fail instead.
+        self._door.cut_unproved()
+        await asyncio.gather(*self._greeting, return_exceptions=True)
         self._sockets.clear()
         leaving = aiohttp.WSCloseCode.GOING_AWAY
         await asyncio.gather(*(close_socket(one, leaving, "stopping") for one in self._open))
@@ -137,7 +147,7 @@ class Listener:
     def _application(
         self, routes: Iterable[tuple[str, PeerHandler]], posts: Iterable[Post]
     ) -> web.Application:
-        app = web.Application()
+        app = web.Application(middlewares=[readable(self._count_garbled)])
         app.router.add_get(PATH_SETS + "{set:[0-9a-f]{64}}", self._frames)
         app.router.add_get(PATH_BLOCKS, self._blocks)
         for path, handler in routes:
@@ -146,29 +156,36 @@ class Listener:
             app.router.add_post(path, self._for_peers(self._with_body(taker, bytes_max)))
         return app
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _await_knock(self, listening: socket.socket) -> None:
+        if not self._closing.is_set():
+            asyncio.get_running_loop().add_reader(listening, self._accept, listening)
 
-    async def _accept(self, listening: socket.socket) -> None:
+    def _accept(self, listening: socket.socket) -> None:
+        """Not in a task: one that is cancelled at this moment loses what it accepted."""
         loop = asyncio.get_running_loop()
-        while True:
-            try:
-                connection, (host, *_) = await loop.sock_accept(listening)
-            except OSError as error:
-                if error.errno in _NO_SOCKETS_LEFT:  # others have to close theirs first
-                    await asyncio.sleep(_NO_SOCKETS_WAIT_S)
-                continue  # else it was the one connection that broke while it was accepted
-            guest = self._door.enter(host)
-            if guest is None:
-                connection.close()
-            else:
-                self._spawn(self._greet(connection, guest))
+        try:
+            connection, (host, *_) = listening.accept()
+        except OSError as error:
+            if error.errno in _NO_SOCKETS_LEFT:  # others have to close theirs first
+                loop.remove_reader(listening)
+                loop.call_later(_NO_SOCKETS_WAIT_S, self._await_knock, listening)
+            return  # else it was the one connection that broke while it was accepted
+        connection.setblocking(False)
+        guest = self._door.enter(host, partial(shut, connection))
+        if guest is None:
+            connection.close()
+            return
+        task = loop.create_task(self._greet(connection, guest))
+        self._greeting.add(task)
+        task.add_done_callback(self._greeting.discard)
 
     async def _greet(self, connection: socket.socket, guest: Guest) -> None:
         """TLS, then the HTTP server; whoever has not proved itself in time is cut off."""
         assert self._http.server is not None
+        if guest.wait_s:
+            with suppress(asyncio.TimeoutError):
+                await within(self._closing.wait(), guest.wait_s)
+            guest.come_in()
         protocol = _Counted(self._http.server(), guest, self._guests)
         loop = asyncio.get_running_loop()
         try:
@@ -182,7 +199,7 @@ class Listener:
             connection.close()
             guest.leave()
         except BaseException:
-            connection.close()
+            shut(connection)
             guest.leave()
             raise
         else:
@@ -208,7 +225,7 @@ class Listener:
         code, reason = aiohttp.WSCloseCode.OK, ""
         try:
             did = await self._proved(web_socket)
-            if not guest.prove(did):
+            if not self._let_in(guest, did):
                 code, reason = aiohttp.WSCloseCode.TRY_AGAIN_LATER, "too many connections"
             else:
                 self._tokens[sha256(token).digest()] = did
@@ -231,12 +248,26 @@ class Listener:
         await web_socket.send_bytes(handshake.challenge_frame(challenge))
         return handshake.proved_did(await received(web_socket), self._server, challenge)
 
+    def _let_in(self, guest: Guest, did: str) -> bool:
+        """Whether there is a place for a peer; a stranger's is taken back when it is idle."""
+        was_proved = guest.proved
+        is_in = guest.prove(did)
+        if is_in and not was_proved:
+            self._watch(guest)
+        return is_in
+
+    def _watch(self, guest: Guest) -> None:
+        again_s = guest.look()
+        if again_s is not None:
+            asyncio.get_running_loop().call_later(again_s, self._watch, guest)
+
     def _for_peers(self, handler: PeerHandler) -> Handler:
         async def answer(request: web.Request) -> web.StreamResponse:
             did = self._peer_of(request)
-            if did is None or not self._guest(request).prove(did):
+            if did is None or not self._let_in(self._guest(request), did):
                 raise web.HTTPUnauthorized(text="this path is for peers with an open channel\n")
-            return await handler(request, did)
+            with self._door.busy(did):
+                return await handler(request, did)
 
         return answer
 

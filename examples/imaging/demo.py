@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import struct
@@ -196,7 +197,8 @@ def end(story: Story, started: float, pictures: list[str]) -> None:
     story.say(f"Done in {now - started:.1f} s, after {set_up:.0f} s of set-up. The pictures:")
     for name in pictures:
         print(f"  {DEMO / name}  {(DEMO / name).stat().st_size:,} bytes")
-    print(f"The home with the receipts is {DEMO / 'home'}: ipvm --home {DEMO / 'home'} status")
+    home = shlex.quote(str(DEMO / "home"))
+    print(f"The home with the receipts is {DEMO / 'home'}: ipvm --home {home} status")
 
 
 def main(args: list[str]) -> None:

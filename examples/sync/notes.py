@@ -6,6 +6,10 @@
 Every file `*.txt` of the folder is a note. A note is signed by the node that wrote it and is never
 changed: a new text under the same name is a new note, and the newest one (then the one with the
 greater digest) is what the file shows. Names that begin with a dot are this program's own.
+
+A file is written to only while it holds the text of some note, byte for byte. Whatever else the
+owner keeps under such a name (a folder, a link, a text that is too long or not UTF-8) stays as it
+is, and is named in a line.
 """
 
 from __future__ import annotations
@@ -16,15 +20,17 @@ import hashlib
 import os
 import signal
 import sqlite3
+import stat
 import sys
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from sync import codec
-from sync.base import Accepted, Item
+from sync.base import ITEM_BYTES_MAX, Accepted, Item
 from sync.discovery import Discovery, LocalNetwork
-from sync.errors import CodecError, IdentityError, ItemInvalid, ItemUnwanted
+from sync.errors import CodecError, IdentityError, ItemInvalid, ItemUnwanted, StoreError
 from sync.events import Stored, Synced
 from sync.health import Notice
 from sync.items import SqliteItems
@@ -35,13 +41,25 @@ from sync.runner import Runner, SyncSet
 from sync.wall import SystemClock
 
 SET = hashlib.sha256(b"notes example").digest()
-NOTE_CHARS_MAX = 4_000
+NAME_BYTES_MAX = 255  # what file systems take
+AT_MAX = 2**52  # seconds: there is always a later moment that a store takes
+UNFINISHED = ".unfinished"
 ROWS = 1_000
 LOOK_S = 1.0  # the folder is read as often; the network is not
 
 
+class NoNote(Exception):
+    """Why something in the folder is no note."""
+
+
 class Notes:
-    """The notes of a folder, and the rule who may write one."""
+    """The notes of a folder, and the rule who may write one.
+
+    Attributes:
+        shown: by name, the time, digest and text of the newest note.
+        texts: by name, the digests of the texts of all notes.
+        left_alone: by name, why something in the folder is not touched.
+    """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -55,6 +73,7 @@ class Notes:
         self.book = PeerBook(SqlitePeers(self.db), self.key.did, self.clock, os.urandom)
         self.shown: dict[str, tuple[int, bytes, str]] = {}
         self.texts: dict[str, set[bytes]] = {}
+        self.left_alone: dict[str, str] = {}
         self._read = 0
 
     def verify(self, id: bytes, raw: bytes, peer: str) -> Accepted:
@@ -64,42 +83,72 @@ class Notes:
             raise ItemUnwanted("its author is not trusted here")
         return Accepted(note["at"])
 
-    def begin(self) -> None:
-        """Bring the folder up to date with the store, but for what was edited meanwhile."""
-        for name in self.learn():
-            path = self.folder / name
-            if not path.exists() or digest(read_text(path)) in self.texts[name]:
-                self.write(name)
-
     def take_in(self) -> bool:
         """Sign what is new in the folder; whether there was something."""
         new = []
         for path in sorted(self.folder.glob("[!.]*.txt")):
-            text = read_text(path)
-            at, _, shown = self.shown.get(path.name, (0, b"", None))
-            if text != shown:
-                new.append(written(self.key, path.name, text, max(self.clock.now(), at + 1)))
+            try:
+                text = read_text(path)
+                at, _, shown = self.shown.get(path.name, (0, b"", None))
+                if text != shown:
+                    new.append(written(self.key, path.name, text, max(self.clock.now(), at + 1)))
+            except NoNote as error:
+                self.leave_alone(path.name, str(error))
+            else:
+                self.left_alone.pop(path.name, None)
         if new:
             self.store.add(new)
             self.learn()
         return bool(new)
 
     def show(self) -> None:
-        """Write what peers wrote into the folder."""
-        for name in self.learn():
-            self.write(name)
+        """Write what came into the store into the folder, but where it holds what is no note."""
+        again = self.left_alone.keys() & self.shown.keys()
+        for name in again | self.learn():
+            path = self.folder / name
+            try:
+                if not self.may_write(path):
+                    continue
+                self.write(path)
+            except OSError as error:
+                self.leave_alone(name, f"it cannot be written: {error.strerror}")
+            except NoNote as error:
+                self.leave_alone(name, str(error))
+            else:
+                self.left_alone.pop(name, None)
 
-    def write(self, name: str) -> None:
-        unfinished = self.folder / f".{name}.new"
-        unfinished.write_text(self.shown[name][2], "utf-8")
-        unfinished.replace(self.folder / name)
+    def may_write(self, path: Path) -> bool:
+        """Whether nothing of the owner's is there: no file, or the text of an older note. What was
+        edited meanwhile is not: `take_in` makes it the newest note.
+
+        Raises:
+            NoNote: what is there is none.
+        """
+        if not os.path.lexists(path):
+            return True
+        text = read_text(path)
+        return text != self.shown[path.name][2] and digest(text) in self.texts[path.name]
+
+    def write(self, path: Path) -> None:
+        unfinished = self.folder / UNFINISHED
+        unfinished.write_bytes(self.shown[path.name][2].encode())
+        unfinished.replace(path)
+
+    def leave_alone(self, name: str, why: str) -> None:
+        """Say so, once."""
+        if self.left_alone.get(name) != why:
+            self.left_alone[name] = why
+            print(f"left alone {name!a}: {why}", flush=True)
 
     def learn(self) -> set[str]:
         """Read what came into the store since the last time; the names of what changed."""
         changed = set()
         while rows := self.store.log_after(self._read, ROWS):
             for id, raw in self.store.read([row.id for row in rows]).items():
-                note = read_note(raw)
+                try:
+                    note = read_note(raw)
+                except ItemInvalid:
+                    continue  # an earlier version of this program took more
                 name, rank = note["name"], (note["at"], id, note["text"])
                 self.texts.setdefault(name, set()).add(digest(note["text"]))
                 if rank > self.shown.get(name, (-1, b"", "")):
@@ -114,7 +163,18 @@ def digest(text: str) -> bytes:
 
 
 def read_text(path: Path) -> str:
-    return path.read_text("utf-8", "replace")[:NOTE_CHARS_MAX]
+    """The text of a file, exactly. Raises NoNote with the reason why it can be no note."""
+    try:
+        kind = path.lstat()
+        if not stat.S_ISREG(kind.st_mode):
+            raise NoNote("it is no regular file")
+        if kind.st_size > ITEM_BYTES_MAX:
+            raise NoNote(f"{kind.st_size} bytes are too many for a note")
+        return path.read_bytes().decode()
+    except UnicodeDecodeError:
+        raise NoNote("its text is not UTF-8") from None
+    except OSError as error:
+        raise NoNote(f"it cannot be read: {error.strerror}") from None
 
 
 def key_of(folder: Path) -> SeedKey:
@@ -128,9 +188,27 @@ def key_of(folder: Path) -> SeedKey:
 
 
 def written(key: SeedKey, name: str, text: str, at: int) -> Item:
+    """A signed note. Raises NoNote when there can be none of this name or with so much text."""
+    if problem := name_problem(name):
+        raise NoNote(problem)
     note = {"by": key.did, "name": name, "text": text, "at": at}
     raw = codec.encode({**note, "sig": key.sign(codec.encode(note))})
+    if len(raw) > ITEM_BYTES_MAX:
+        raise NoNote(f"{len(text.encode())} bytes are too many for a note")
     return Item(hashlib.sha256(raw).digest(), raw, at)
+
+
+def name_problem(name: str) -> str:
+    """Why no note can have a name; empty: it can."""
+    if not name.endswith(".txt") or name.startswith(".") or "/" in name or "\\" in name:
+        return "its name is not one of a file in the folder"
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        return "its name is not UTF-8"
+    if size > NAME_BYTES_MAX or any(unicodedata.category(sign) == "Cc" for sign in name):
+        return "its name is too long or has control characters"
+    return ""
 
 
 def read_note(raw: bytes) -> dict[str, Any]:
@@ -139,15 +217,16 @@ def read_note(raw: bytes) -> dict[str, Any]:
         note: dict[str, Any] = codec.decode(raw)
         signature = note.pop("sig")
         types = {name: type(value) for name, value in note.items()}
-        if types != {"by": str, "name": str, "text": str, "at": int} or note["at"] < 0:
+        if types != {"by": str, "name": str, "text": str, "at": int}:
             raise ItemInvalid("it has not the fields of a note")
+        if not 0 <= note["at"] <= AT_MAX:
+            raise ItemInvalid("its time is none")
         if not verified(note["by"], codec.encode(note), signature):
             raise ItemInvalid("the signature does not verify")
     except (CodecError, IdentityError, AttributeError, KeyError, TypeError) as error:
         raise ItemInvalid(f"no note: {error!r}") from error
-    name = note["name"]
-    if not name.endswith(".txt") or name.startswith(".") or "/" in name or "\\" in name:
-        raise ItemInvalid("its name is not one of a file in the folder")
+    if problem := name_problem(note["name"]):
+        raise ItemInvalid(problem)
     return note
 
 
@@ -187,14 +266,17 @@ async def serve(notes: Notes, listen: tuple[str, int], local_network: bool) -> N
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    notes.begin()
-    notes.take_in()
+    notes.show()
     await runner.start()
     host, port = runner.listening[0]
     print(f"listening {host}:{port}", flush=True)
     while not stop.is_set():
-        if notes.take_in():
-            runner.changed(SET)
+        try:
+            if notes.take_in():
+                runner.changed(SET)
+            notes.show()
+        except StoreError as error:
+            print("problem", error, flush=True)
         try:
             await asyncio.wait_for(stop.wait(), LOOK_S)
         except asyncio.TimeoutError:
@@ -215,13 +297,17 @@ def main(arguments: Sequence[str]) -> None:
     if given.what == "key":
         print(notes.key.did)
         return
-    for peer in given.peer:
-        did, _, address = peer.partition("@")
-        notes.book.trust(did, [READ])
-        if address:
-            notes.book.add_static(did, address)
     host, _, port = given.listen.rpartition(":")
-    asyncio.run(serve(notes, (host, int(port)), given.local_network))
+    try:
+        for peer in given.peer:
+            did, _, address = peer.partition("@")
+            notes.book.trust(did, [READ])
+            if address:
+                notes.book.add_static(did, address)
+        listen = host, int(port)
+    except (IdentityError, ValueError) as error:
+        parser.error(str(error))
+    asyncio.run(serve(notes, listen, given.local_network))
 
 
 if __name__ == "__main__":

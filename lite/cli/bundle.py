@@ -136,6 +136,7 @@ def _workflow(node: Node, ref: str) -> tuple[Workflow, str, str]:
     if run is not None:
         return workflow_of(node, run), run.name, run.id
     named = read_named(node, ref)
+    named.keep(node)
     return named.workflow, named.called, ""
 
 

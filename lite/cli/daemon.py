@@ -48,6 +48,9 @@ def daemon(shell: Shell, listen: tuple[str, ...], no_mdns: bool, metered: bool, 
     The API is a unix socket for this user alone. On --api 127.0.0.1:PORT each request has to show
     the token of daemon.json in the home. With --json one object says that it is ready.
     """
+    from lite.daemon.lean import load_aiohttp
+
+    load_aiohttp()
     from lite.daemon.daemon import Wishes, serve
     from lite.daemon.meeting import parse_listen
     from lite.http.server import Address

@@ -63,7 +63,7 @@ def add(
     added: list[dict[str, Any]] = []
     shell.done["added"] = added
     for path in paths:
-        cid = _add(shell, node, path, profile)
+        cid = _add(shell, node, path, profile, private)
         if private:
             _make_private(shell, node, path, cid)
         if name is not None:
@@ -89,21 +89,21 @@ def _make_private(shell: Shell, node: Node, path: str, cid: CID) -> None:
         shell.note(f"ipvm: {file_name(path)}: {what} that came of it, secret from now on as well")
 
 
-def _add(shell: Shell, node: Node, path: str, profile: str | None) -> CID:
+def _add(shell: Shell, node: Node, path: str, profile: str | None, private: bool) -> CID:
     try:
-        return _add_any(shell, node, path, profile)
+        return _add_any(shell, node, path, profile, private)
     except OSError as error:  # reading failed half-way: such errors do not name the file
         raise OSError(error.errno, error.strerror, error.filename or path) from None
 
 
-def _add_any(shell: Shell, node: Node, path: str, profile: str | None) -> CID:
+def _add_any(shell: Shell, node: Node, path: str, profile: str | None, private: bool) -> CID:
     if path == "-":
         with metered(shell, read_stdin(), "add -") as stream:
-            return node.add(stream, profile=profile)
+            return node.add(stream, profile=profile, secret=private)
     from lite.files import left_out, open_file
 
     if Path(path).is_dir():
-        cid = node.add(path, profile=profile)
+        cid = node.add(path, profile=profile, secret=private)
         if missing := left_out(Path(path)):
             shell.note(
                 f"ipvm: {file_name(path)}: left out {missing} symbolic links and special files"
@@ -114,7 +114,7 @@ def _add_any(shell: Shell, node: Node, path: str, profile: str | None) -> CID:
         open_file(path) as file,
         metered(shell, file, f"add {file_name(path)}", Path(path).stat().st_size) as stream,
     ):
-        return node.add(stream, profile=profile)
+        return node.add(stream, profile=profile, secret=private)
 
 
 @verb("cat", example="ipvm cat bafy…/tools/readme.txt\nipvm cat photo --out photo.png")

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from lite.node import Node
     from lite.offload.offers import Offer
     from lite.offload.terms import Terms
-    from lite.store.jobs import Usage
     from sync.peers import PeerBook
 
 ANYONE: Final = "anyone"
@@ -161,6 +160,7 @@ def disable(shell: Shell, whom: str, ops: tuple[str, ...]) -> None:
 @click.pass_obj
 def show(shell: Shell) -> None:
     """Show for whom jobs are done, what each used today, and what was refused."""
+    from lite.offload.accounts import usage_fields
     from lite.offload.offers import Offers
     from lite.store.jobs import DAY_S
 
@@ -173,7 +173,7 @@ def show(shell: Shell) -> None:
         shell.emit(
             {
                 "offers": [_offer_fields(one) for one in offered],
-                "used_today": {did: _usage(usage) for did, usage in used.items()},
+                "used_today": {did: usage_fields(usage) for did, usage in used.items()},
                 "refused_today": [
                     {"customer": did or None, "code": code, "count": count}
                     for did, code, count in refused
@@ -313,7 +313,3 @@ def _offer_fields(offer: Offer) -> dict[str, Any]:
         "expires_at": offer.expires_at,
         "terms": _fields(offer.terms),
     }
-
-
-def _usage(usage: Usage) -> dict[str, int]:
-    return {"jobs": usage.jobs, "fuel": usage.fuel, "time_ms": usage.time_ms}

@@ -19,8 +19,9 @@ __all__ = ["add", "remove"]
 def add(shell: Shell, url: str, did: str) -> None:
     """Note where a provider takes jobs by HTTP, and its name; it signs receipts by that key.
 
-    Import the delegations that it gave you with `ipvm ucan import`. The queue goes to peers alone:
-    programs that post there by themselves find the provider here.
+    Import the delegations that it gave you with `ipvm ucan import`: the daemon then has steps that
+    cannot run here done there, as peers do them. Inputs cannot be brought that way, so the provider
+    has to have them, or fetch them itself.
     """
     from lite.cli.ucan_source import did as checked
     from lite.offload.plain_http import checked_url
@@ -47,5 +48,6 @@ def remove(shell: Shell, did: str) -> None:
         raise NotFoundError(
             f"no provider {did} is known by a URL", hint="`ipvm provider list` shows them."
         )
+    tell_daemon(shell)
     if shell.json:
         shell.emit({"removed": did})

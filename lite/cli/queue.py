@@ -9,6 +9,7 @@ import click
 from lite.cli.command import group, verb
 from lite.cli.peers_find import called, tell_daemon
 from lite.cli.present import age, moment, one_line, visible
+from lite.cli.queue_used import used
 from lite.cli.shell import Shell
 from lite.errors import UsageError
 
@@ -26,8 +27,9 @@ _BY_HAND: Final = "its owner took it out"
 queue = group(
     "queue",
     help="Steps that cannot run here and wait for a node that can.",
-    example="ipvm queue list\nipvm queue show 12",
+    example="ipvm queue list\nipvm queue show 12\nipvm queue used",
 )
+queue.add_command(used)
 
 
 @verb("list", in_group=queue, example="ipvm queue list\nipvm queue list --all --json")

@@ -164,8 +164,15 @@ def _show_bytes(shell: Shell, node: Node, answer: Answer) -> None:
         for text in _texts(answer):
             shell.write(visible(text).encode())
         return
-    cid = answer.output_link or node.add(b"".join(answer.chunks()))
+    cid = answer.output_link or add_shown(node, answer, b"".join(answer.chunks()))
     shell.line(f"{cid}  {size(node.size(cid))}")
+
+
+def add_shown(node: Node, answer: Answer, value: bytes) -> CID:
+    """Store bytes that stand in a receipt, to be shown by their CID: secret as the receipt is. That
+    there are none is no secret."""
+    secret = bool(value) and node.store.secrets.is_secret(answer.receipt.cid)
+    return node.add(value, secret=secret)
 
 
 def _texts(answer: Answer) -> Iterator[str]:

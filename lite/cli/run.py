@@ -148,7 +148,7 @@ def run(
     try:
         target = None if op else find_target(node, words[0])
         label = target.called(None) if target else label
-        with NodeSources(node) as sources:
+        with NodeSources(node, private=private) as sources:
             if target is None:
                 instruction = make_operation(label, words, sources, nonce)
             else:
@@ -226,7 +226,7 @@ def _refuse(
     if shell.offline:
         refuse_network(node.needs(instruction))
     if not force:
-        from lite.privacy import refuse_telling
+        from lite.scheduler.telling import refuse_telling
 
         of = (node.workflows.outlook, node.store, instruction)
         refuse_telling(*of, private=private, given=bool(sources.secret), consent="--force")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lite.cli.shell import Shell
@@ -47,5 +48,7 @@ def _queued(shell: Shell, node: Node, instruction: Instruction) -> str | None:
     if waiting:
         return waiting[0].run
     asked = Workflow(call=instruction)
-    run = node.workflows.begin(asked, name=instruction.op, new=True, offline=shell.offline).go()
+    secret = node.store.secrets.is_secret(instruction.cid)
+    begin = partial(node.workflows.begin, name=instruction.op, new=True, private=secret)
+    run = begin(asked, offline=shell.offline).go()
     return run.id if node.store.outbox.has_pending(run.id) else None

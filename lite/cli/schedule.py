@@ -80,7 +80,8 @@ def add(
     title = name or named.title
     _check_name(node, title, given=name is not None)
     telling = _check_consent(node, named.workflow, force, private)
-    node.store.blocks.put_many([Block.make(named.workflow.data, DAG_CBOR)])
+    secret = named.keep(node, private=private)
+    node.store.blocks.put(Block.make(named.workflow.data, DAG_CBOR), secret=secret)
     source = str(Path(file).resolve()) if Path(file).is_file() else file
     asked = {"workers": workers, "deadline": deadline, "force": force, "private": private}
     options = {key: value for key, value in asked.items() if value}

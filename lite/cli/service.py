@@ -75,8 +75,10 @@ def install(
 ) -> None:
     """Write a service file for this user and home, and start the daemon by it, now and at login.
 
-    The daemon may write its home and nothing else; see the file for all that it may not. On Linux
-    `loginctl enable-linger` lets it run while nobody is logged in.
+    On Linux the daemon may write its home, the folder of the setting `ops.crud_root` and, where the
+    path of the home is too long for sockets, the folder of the user's sockets (XDG_RUNTIME_DIR);
+    nothing else. The file says all that it may not. `loginctl enable-linger` lets it run while
+    nobody is logged in.
     """
     from lite.daemon.meeting import parse_listen
     from lite.http.server import Address

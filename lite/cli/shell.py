@@ -101,6 +101,7 @@ class Shell:
             meeting: what it lacks may come from the peers of a running daemon, unless `--offline`.
         """
         if self._node is None:
+            from lite.identity import KEY_FILE
             from lite.node import Node
 
             config, neighbours = self.config(), None
@@ -111,7 +112,7 @@ class Shell:
             self._node = Node.open(config=config, neighbours=neighbours)
             if self._node.first_use:
                 self.note(f"ipvm: made a new home with a new key in {self._node.home}")
-            elif self._node.store.created:
+            elif KEY_FILE in self._node.store.found:
                 self.note(f"ipvm: {_lost(self._node.store)}; made a new one.\n  → {_RESTORE}")
         return self._node
 

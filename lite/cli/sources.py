@@ -24,10 +24,12 @@ class NodeSources:
             hold may stand in the instruction itself, where no link says so.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, *, private: bool = False) -> None:
+        """`private`: they are for a call that is to be secret."""
         self.stored: list[CID] = []
         self.secret: list[str] = []
         self._node = node
+        self._private = private
         self._stdin_used = False
         self._opened: list[BinaryIO] = []
 
@@ -72,9 +74,26 @@ class NodeSources:
         return bool(marks.any_secret([add_source(path, lambda _: None, way) for way in ways]))
 
     def store(self, stream: BinaryIO) -> CID:
-        cid = self._node.add(stream)
+        cid = self._store_secret(stream) if self._private or self.secret else self._node.add(stream)
         self.stored.append(cid)
         return cid
+
+    def _store_secret(self, stream: BinaryIO) -> CID:
+        """Secret from its first moment here, unless calls that are not secret use it."""
+        from shutil import copyfileobj
+        from tempfile import TemporaryFile
+
+        from lite.files import add_source
+        from lite.ipld import unixfs
+
+        store, profile = self._node.store, unixfs.PROFILES[self._node.config.unixfs_profile]
+        with TemporaryFile(prefix="ipvm-input-") as held:
+            copyfileobj(stream, held)
+            held.seek(0)
+            cid = add_source(held, lambda _: None, profile)
+            held.seek(0)
+            users = set(store.instructions.using(cid))
+            return self._node.add(held, secret=users <= store.secrets.any_secret(users))
 
     def named(self, name: str) -> CID | None:
         return self._node.store.names.get(name)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -88,12 +87,8 @@ def delegate(
         text = container.write([link.data for link in issued.chain]).decode()
         if qr:
             drawn.append(_qr_code(text))
-        with _nothing_kept():
-            if shell.json:
-                shell.emit({**_fields(issued.token), "token": text})
-            else:
-                shell.line(text)
-            shell.flush()
+        fields = {**_fields(issued.token), "token": text} if shell.json else {}
+        hand_out(shell, text, fields, "Nothing was kept of it; do it again when there is room.")
 
     issued = node.authority.delegate(
         audience, cmd, policy=policy, expires_in_s=seconds, subject=about, before_keeping=show
@@ -151,19 +146,26 @@ def _draw(code: QRCode) -> None:
     error_line(drawn.getvalue().rstrip("\n"))
 
 
-@contextmanager
-def _nothing_kept() -> Iterator[None]:
-    """Say of output that cannot be written that nothing came of the command."""
+def hand_out(shell: Shell, text: str, fields: Mapping[str, Any], hint: str) -> None:
+    """A new token on stdout; with `--json` the fields.
+
+    Args:
+        hint: what is true when it cannot be written, and what to do then.
+
+    Raises:
+        OutputError: it cannot.
+    """
     try:
-        yield
+        if shell.json:
+            shell.emit(dict(fields))
+        else:
+            shell.line(text)
+        shell.flush()
     except BrokenPipeError:
         raise
     except OSError as error:
         drop(sys.stdout)
-        raise OutputError(
-            f"the token could not be written: {error.strerror}",
-            hint="Nothing was kept of it; do it again when there is room.",
-        ) from None
+        raise OutputError(f"the token could not be written: {error.strerror}", hint=hint) from None
 
 
 def _fields(token: Delegation) -> dict[str, Any]:
@@ -282,13 +284,12 @@ def revoke(shell: Shell, token: str) -> None:
     node = shell.node()
     cid, along = _revoked(node, token)
     revocation = node.authority.revoke(cid, along)
-    text = container.write([revocation.data]).decode()
-    if shell.json:
-        shell.emit({"revoked": str(cid), "cid": str(revocation.cid), "token": text})
-    else:
-        shell.line(text)
     shell.note(f"ipvm: revoked {cid}")
-    need_stdout("It is revoked here. To tell others, do it again with somewhere to write that.")
+    told = "It is revoked here. To tell others, do it again with somewhere to write that."
+    need_stdout(told)
+    text = container.write([revocation.data]).decode()
+    fields = {"revoked": str(cid), "cid": str(revocation.cid), "token": text}
+    hand_out(shell, text, fields, told)
 
 
 def _revoked(node: Node, text: str) -> tuple[CID, Parcel | None]:
@@ -307,7 +308,7 @@ def _revoked(node: Node, text: str) -> tuple[CID, Parcel | None]:
     items = [read(token) for token in tokens]
     found = [one.cid for one in ends(delegations(items))]
     if not found:
-        found = [one.cid for one in items if node.store.tokens.delegation(one.cid) is not None]
+        found = [one.cid for one in items if node.store.tokens.has_delegation(one.cid)]
     if not found:
         raise NotFoundError(f"there is no delegation in {one_line(text, 60)}")
     if len(found) > 1:
@@ -328,19 +329,8 @@ def forget(shell: Shell, token: str) -> None:
     Of a file, every delegation in it that is kept here. Revocations stay, and so does what was
     used up. What was forgotten can be imported again.
     """
-    from lite.cli.ucan_items import read
-    from lite.cli.ucan_source import load
-    from lite.ucan.checks import unpack
-
     node = shell.node()
-    items = [read(data) for data in unpack(load(node, token))]
-    kept = [one for one in items if one.kind == "delegation"]
-    if not kept:
-        what = " and ".join(sorted({one.kind for one in items})) or "nothing at all"
-        raise UsageError(
-            f"there is no delegation in it, but {what}; only delegations are forgotten"
-        )
-    dropped = node.authority.forget(one.cid for one in kept)
+    dropped = node.authority.forget(_forgettable(node, token))
     if not dropped:
         raise NotFoundError(
             "no delegation of it is kept here", hint="`ipvm ucan list` shows those that are."
@@ -350,3 +340,24 @@ def forget(shell: Shell, token: str) -> None:
         return
     for cid in dropped:
         shell.note(f"ipvm: forgot {cid}")
+
+
+def _forgettable(node: Node, text: str) -> list[CID]:
+    """The delegations that FILE|TEXT|CID|- stands for. One that is kept here is known by its CID
+    alone, also when no check reads it any more, or the disk changed it."""
+    from lite.cli.ucan_items import read
+    from lite.cli.ucan_source import load, named
+    from lite.ucan.checks import unpack
+
+    tokens = node.store.tokens
+    cid = named(node, text)
+    if cid is not None and tokens.has_delegation(cid):
+        return [cid]
+    items = [read(data) for data in unpack(load(node, text))]
+    found = [one.cid for one in items if one.kind == "delegation" or tokens.has_delegation(one.cid)]
+    if not found:
+        what = " and ".join(sorted({one.kind for one in items})) or "nothing at all"
+        raise UsageError(
+            f"there is no delegation in it, but {what}; only delegations are forgotten"
+        )
+    return found

@@ -53,7 +53,7 @@ def invoke(
     home. `ipvm ucan run` does what is asked, once.
     """
     from lite.cli.target import find_target
-    from lite.cli.ucan_delegate import lasting
+    from lite.cli.ucan_delegate import hand_out, lasting
     from lite.cli.ucan_source import did
     from lite.cli.ucan_words import ODD_NOTE, odd
     from lite.invocations import args_of, nonce_for, spelt
@@ -89,10 +89,8 @@ def invoke(
         expires_in_s=seconds,
     )
     text = container.write(tokens).decode()
-    if shell.json:
-        shell.emit({"ins": str(instruction.cid), "token": text, **_invocation(tokens[0])})
-    else:
-        shell.line(text)
+    fields = {"ins": str(instruction.cid), "token": text, **_invocation(tokens[0])}
+    hand_out(shell, text, fields, "Nothing was asked of anybody; do it again when there is room.")
 
 
 def _invocation(data: bytes) -> dict[str, Any]:

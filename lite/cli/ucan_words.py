@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lite.ucan.statement import Statement
 
 ODD_NOTE = "some others refuse such a token"
-WHOLE_MAX = 2**53 - 1  # beyond it others count in steps of two and more
+WHOLE_MAX = 2**53 - 1  # the largest that go-ucan takes
 
 _COMPARED = {
     "==": "is",
@@ -66,7 +66,7 @@ def odd(value: Any) -> str | None:
         if type(item) is float:
             return f"{item} is {'a float' if item.is_integer() else 'no whole number'}"
         if type(item) is int and abs(item) > WHOLE_MAX:
-            return f"{item} is beyond 2^53"
+            return f"{item} is outside ±(2^53 - 1)"
         if type(item) is CID:
             return f"{item} is a link"
         if item is None:

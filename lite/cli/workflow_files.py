@@ -29,7 +29,7 @@ class Named:
     Attributes:
         title: its name, else that of its file.
         source: where it came from, as the user wrote it.
-        hashed: local files that were hashed and not kept, by CID.
+        hashed: the local files that it names, which were only hashed, by CID.
         called: what to call its runs when it has no name; "" when that would be a CID.
     """
 
@@ -39,28 +39,41 @@ class Named:
     hashed: Mapping[CID, Path] = field(default_factory=dict)
     called: str = ""
 
+    def keep(self, node: Node, *, private: bool = False) -> bool:
+        """Store the files that it names; whether it has secret steps. See `keep_files`."""
+        from lite.workflow_content import keep_files
 
-def read_named(node: Node, ref: str, *, keep: bool = True) -> Named:
-    """The workflow in a file, on standard input (`-`), or stored under a CID or a petname.
+        return keep_files(node.store, self.workflow, self.hashed, node.add, private=private)
+
+
+def read_named(node: Node, ref: str, *, lend: bool = False) -> Named:
+    """The workflow in a file, on standard input (`-`), or stored under a CID or a petname. The
+    local files that it names are only hashed.
 
     Args:
-        keep: add the local files that it names; else they are only hashed.
+        lend: this node finds their blocks until it is closed, as if they were stored.
 
     Raises:
         UsageError: not a workflow; the message says where in it.
         NotFoundError: no such file, name or block; or a file that the workflow names.
     """
-    add: Callable[[Path], CID] = node.add if keep else _hasher(node)
+    from lite.files import Hashed
+    from lite.ipld import unixfs
+
+    hashed = Hashed(unixfs.PROFILES[node.config.unixfs_profile], node.config.stream_bytes)
+    if lend:
+        node.store.blocks.lend(hashed.get)
+    add = hashed.add
     if ref == "-":
-        return _of_file(node, sys.stdin.buffer, "standard input", Path(), add, keep)
+        return _of_file(node, sys.stdin.buffer, "standard input", Path(), add)
     path = Path(ref)
     if _exists(path):
         with open_file(path) as file:
-            found = _of_file(node, file, ref, path.parent, add, keep)
+            found = _of_file(node, file, ref, path.parent, add)
         return replace(found, called=_printable(path.stem))
     if not ref.startswith("ipfs://") and (path.suffix in _SUFFIXES or not may_be_name(ref)):
         raise NotFoundError(f"there is no file {ref}")
-    return _stored(node, ref, add, keep)
+    return _stored(node, ref, add)
 
 
 def _printable(stem: str) -> str:
@@ -95,7 +108,7 @@ def run_or_named(node: Node, ref: str) -> RunRow | Named:
     if found is not None:
         return found
     try:
-        return read_named(node, ref, keep=False)
+        return read_named(node, ref)
     except (NotFoundError, CidError) as error:
         if _exists(Path(ref)):
             raise
@@ -138,50 +151,36 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def _hasher(node: Node) -> Callable[[Path], CID]:
-    from lite.files import add_source
-    from lite.ipld import unixfs
-
-    profile = unixfs.PROFILES[node.config.unixfs_profile]
-
-    def only_hash(path: Path) -> CID:
-        return add_source(path, lambda _block: None, profile, None, node.config.stream_bytes)
-
-    return only_hash
-
-
 def _of_file(
-    node: Node, file: BinaryIO, source: str, folder: Path, add: Callable[[Path], CID], keep: bool
+    node: Node, file: BinaryIO, source: str, folder: Path, add: Callable[[Path], CID]
 ) -> Named:
     from lite.model.workflow_read import FILE_BYTES_MAX
 
-    return _read(node, file.read(FILE_BYTES_MAX + 1), source, folder, add, keep)
+    return _read(node, file.read(FILE_BYTES_MAX + 1), source, folder, add)
 
 
-def _read(
-    node: Node, data: bytes, source: str, folder: Path, add: Callable[[Path], CID], keep: bool
-) -> Named:
+def _read(node: Node, data: bytes, source: str, folder: Path, add: Callable[[Path], CID]) -> Named:
     from lite.model.workflow_read import read_workflow
     from lite.workflow_content import LocalContent
 
     content = LocalContent(folder, add, node.store.names.get, node.store.instructions.get)
     workflow = read_workflow(data, source=source, content=content)
-    hashed = {} if keep else {cid: folder / path for path, cid in content.files.items()}
+    hashed = {cid: folder / path for path, cid in content.files.items()}
     return Named(workflow, workflow.name or Path(source).stem, source, hashed)
 
 
-def _stored(node: Node, ref: str, add: Callable[[Path], CID], keep: bool) -> Named:
+def _stored(node: Node, ref: str, add: Callable[[Path], CID]) -> Named:
     cid = node.resolve(ref)
     if cid.codec == DAG_CBOR:
         data = node.store.blocks.get(cid)
         try:
             found = Workflow.parse(data)
         except CodecError:
-            return _read(node, data, ref, Path(), add, keep)
+            return _read(node, data, ref, Path(), add)
         return Named(found, found.name or ref, ref)
     from lite.model.workflow_read import FILE_BYTES_MAX
 
     size = node.size(cid)
     if size > FILE_BYTES_MAX:
         raise UsageError(f"{ref} has {size} bytes, too many for a workflow")
-    return _read(node, b"".join(node.cat(cid)), ref, Path(), add, keep)
+    return _read(node, b"".join(node.cat(cid)), ref, Path(), add)

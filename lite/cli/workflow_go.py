@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -16,6 +16,7 @@ from lite.cli.workflow_equal import shared, words
 from lite.cli.workflow_files import Named, read_named, run_title, short_id, workflow_of
 from lite.errors import Interrupted, UsageError
 from lite.frozen import frozen
+from lite.model.safety import LEVELS, is_mutation
 from lite.model.workflow import Workflow
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 Begin = Callable[["Listener"], "Run"]
+_ACTS: Final = frozenset(level for level in LEVELS if is_mutation(level))
 
 
 _GOING: tuple[Callable[[Any], Any], ...] = (
@@ -117,10 +119,12 @@ def run(
     steps that nothing awaits go to stdout, everything else to stderr. Exit status: 1 when a step
     failed, is in doubt or was cancelled, else 8 when a limit or the deadline ended one, else 3 when
     one is queued. A failure that a step with ${LABEL.error} or ${LABEL.*} took is handled, and
-    counts as none.
+    counts as none. --dry-run stores none of the files; its exit status is 2 when the run would be
+    refused, else 1 when a step is in doubt, else 3 when one would be queued: what is known to fail
+    is named, and counts when it is run.
     """
     node = shell.node(meeting=True)
-    named = read_named(node, file)
+    named = read_named(node, file, lend=dry_run)
     graph = node.workflows.outlook.graph(named.workflow)
     for one in shared(node, named.workflow, graph):
         shell.note(f"ipvm: {words(one)}")
@@ -140,18 +144,15 @@ def run(
             redo=_known_labels(named.workflow, asked["redo"]),
         )
         return
+    named.keep(node, private=private)
     options = _options(shell, named.workflow, asked)
     options |= {"new": new, "private": private, "homestar": homestar, "name": named.called}
-
-    if private or _says_secret(named.workflow):
-        from lite.privacy import mark_known
-
-        mark_known(node.store, named.workflow, private=private)
 
     def begin(listener: Listener) -> Run:
         return node.workflows.begin(named.workflow, on_event=listener, **options)
 
-    _carry_out(shell, node, named, graph, begin, out, _Look.of(node, asked))
+    look = _Look.of(node, asked, again="--new")
+    _carry_out(shell, node, named, graph, begin, out, look)
 
 
 @verb(
@@ -184,14 +185,12 @@ def resume(shell: Shell, /, ref: str, out: tuple[str, ...], **asked: Any) -> Non
     def begin(listener: Listener) -> Run:
         return node.workflows.resume(row.id, on_event=listener, limits=limits, **options)
 
-    _carry_out(shell, node, named, graph, begin, out, _Look.of(node, asked))
+    from lite.workflow_run import KEPT
 
-
-def _says_secret(workflow: Workflow) -> bool:
-    from lite.scheduler.book import is_private
-
-    metas = (workflow.meta, workflow.defaults or {}, *(step.meta for step in workflow))
-    return any(map(is_private, metas))
+    kept = "".join(f" --{name}" for name in KEPT if row.options.get(name))
+    again = f"`ipvm workflow run {row.workflow} --new{kept}`"
+    look = _Look.of(node, asked, again=again)
+    _carry_out(shell, node, named, graph, begin, out, look)
 
 
 def _options(shell: Shell, workflow: Workflow, asked: dict[str, Any]) -> dict[str, Any]:
@@ -222,17 +221,22 @@ def _known_labels(workflow: Workflow, redo: Sequence[str]) -> Sequence[str]:
 
 @frozen
 class _Look:
-    """How a run is shown."""
+    """How a run is shown.
+
+    Attributes:
+        again: what begins another run of the same workflow.
+    """
 
     workers: int
     watch: bool
+    again: str
 
     @staticmethod
-    def of(node: Node, asked: dict[str, Any]) -> _Look:
+    def of(node: Node, asked: dict[str, Any], *, again: str) -> _Look:
         from lite.engine.pool import default_size
 
         workers = asked["workers"] or node.config.workers or default_size()
-        return _Look(workers, asked["watch"])
+        return _Look(workers, asked["watch"], again)
 
 
 def _carry_out(
@@ -281,7 +285,7 @@ def _carry_out(
             )
         raise
     shell.note(board.summary())
-    _hints(shell, started, rows)
+    _hints(shell, started, rows, look.again)
     if node.note:
         shell.note(f"ipvm: {node.note}")
     _say_results(shell, node, graph, started, rows, outs)
@@ -325,12 +329,16 @@ def _say_results(
     show_results(shell, node, by_label, results, outs)
 
 
-def _hints(shell: Shell, run: Run, rows: Sequence[StepRow]) -> None:
-    """What the user may do about steps that are not done."""
+def _hints(shell: Shell, run: Run, rows: Sequence[StepRow], again: str) -> None:
+    """What the user may do about steps that are not done, or about a run that was done before."""
     from lite.cli.results import advice
 
     if run.was_done:
-        shell.note("  → This changed the world and was done before; --new does it again")
+        if not _ACTS.isdisjoint(row.level for row in rows):
+            told = f"This changed the world and was done before; {again} does it again"
+        else:
+            told = f"It was done before, so nothing was left to do; {again} begins another run"
+        shell.note(f"  → {told}")
     open_ = (view.receipt for view in run.steps if view.failure == "open")
     for said in dict.fromkeys(advice(receipt) for receipt in open_ if receipt is not None):
         if said is not None:

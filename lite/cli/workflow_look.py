@@ -52,7 +52,7 @@ def check(shell: Shell, file: str) -> None:
     secret, and to whom. A file that is no workflow ends with exit status 2.
     """
     node = shell.node()
-    named = read_named(node, file, keep=False)
+    named = read_named(node, file)
     graph = node.workflows.outlook.graph(named.workflow)
     missing, where = _missing(node, named), outlook_of(node).where(named.workflow)
     if shell.json:

@@ -65,7 +65,8 @@ def prefetch(shell: Shell, file: str, no_pin: bool) -> None:
     node = shell.node()
     named = read_named(node, file)
     workflow = named.workflow
-    node.store.blocks.put_many([Block.make(workflow.data, DAG_CBOR)])
+    secret = named.keep(node)
+    node.store.blocks.put(Block.make(workflow.data, DAG_CBOR), secret=secret)
     if not no_pin:
         from lite.store.names import LABEL_CHARS_MAX
 
@@ -167,7 +168,7 @@ def _prospect(
 
 
 def _has_proof(store: Store, cid: CID) -> bool:
-    return store.tokens.get(cid) is not None or store.blocks.has(cid)
+    return store.tokens.delegation(cid) is not None or store.blocks.has(cid)
 
 
 class _Closure:

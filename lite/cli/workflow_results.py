@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from lite.cli.present import one_line, size
-from lite.cli.results import STATUS_FAILED, STATUS_LIMIT, exit_status, show_value
+from lite.cli.results import STATUS_FAILED, STATUS_LIMIT, add_shown, exit_status, show_value
 from lite.cli.shell import Shell
 from lite.errors import QueuedError, UsageError
 from lite.json_fields import answer_of
@@ -137,7 +137,7 @@ def _value_text(node: Node, answer: Answer) -> str:
         return f"{link}  {size(length)}"
     value = receipt.out.body
     if isinstance(value, bytes):
-        return f"{node.add(value)}  {size(len(value))}"
+        return f"{add_shown(node, answer, value)}  {size(len(value))}"
     if isinstance(value, str) and value.isprintable():
         return value
     from lite.ipld import dag_json

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lite.cli.present import one_line
 from lite.cli.workflow_files import short_id
+from lite.model.effects import BAD_EFFECTS
 from lite.model.result import MEMOISABLE_ERRORS
 from lite.scheduler.failures import MISMATCH
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["ways_on"]
 
 _FORCE = "--force"
+_LASTING = frozenset({*MEMOISABLE_ERRORS, BAD_EFFECTS})  # of a step that is pure
 
 
 def ways_on(run: str, rows: Sequence[StepRow], failures: Mapping[str, str]) -> list[str]:
@@ -50,8 +52,8 @@ def ways_on(run: str, rows: Sequence[StepRow], failures: Mapping[str, str]) -> l
 
 def _may_go_better(row: StepRow) -> bool:
     """Whether a step that failed may end otherwise, and is tried again at all."""
-    code = row.reason.partition(":")[0]  # of what is known to fail always there is none
-    settled = code in MEMOISABLE_ERRORS and row.level == "pure"
+    code = row.reason.partition(":")[0]
+    settled = row.source == "cached" or (row.level == "pure" and code in _LASTING)
     return bool(code) and not settled and code != MISMATCH and row.level != "mutation"
 
 

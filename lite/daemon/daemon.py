@@ -6,7 +6,6 @@ home and lock · threads and events · watch · peers · API · schedules · `da
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 from lite.config import Config
+from lite.daemon.making import made_apart
 from lite.daemon.meeting import meet
 from lite.daemon.memory import Memory
 from lite.daemon.neighbours import LateNeighbours
@@ -165,9 +165,7 @@ class Daemon:
             self._place.announce(card)
             ending.callback(self._withdraw)
             self._events.tell("daemon.started", pid=self.pid)
-            gc.collect()
-            gc.freeze()  # what was made until now stays: no look for cycles needs to see it
-            self._memory.used()  # by the start itself
+            self._memory.settle()
             notify("READY=1", f"STATUS={self.api}")
             ready(card)
             await self._stop.wait()
@@ -284,13 +282,14 @@ def serve(
         StoreBusy, StoreError: as `Daemon.run`; ConfigError: as `Node.open`.
     """
     neighbours = LateNeighbours()
+    made = made_apart(config)
     with Node.open(config=config, neighbours=neighbours) as node:
         if node.store.read_only:
             raise StoreError(
                 f"the home {node.home} cannot be written, and a daemon has to",
                 hint="Set its permissions right, or choose another with --home.",
             )
-        if node.first_use:
+        if made or node.first_use:
             say(f"made a new home with a new key in {node.home}")
         while True:
             try:

@@ -20,6 +20,7 @@ __all__ = ["BUDGET_BYTES", "Memory"]
 BUDGET_BYTES: Final = 60_000_000  # what an idle daemon should need at most
 _CAREFUL_BYTES: Final = BUDGET_BYTES * 9 // 10
 _ARENAS: Final = 1  # of the C library; by itself it makes eight for each core, each with its holes
+_QUIET_LOOKS: Final = 20  # of those every 15 s: discovery leaves a little behind all the time
 _M_ARENA_MAX: Final = -8  # of <malloc.h>
 
 
@@ -34,24 +35,34 @@ class Memory:
         self.given_back = 0  # how often
         self._held = held
         self._busy = self._due = False
+        self._quiet = 0  # looks in a row
         self._library = _library()
         if self._library is not None:
             self._library.mallopt(_M_ARENA_MAX, _ARENAS)
+
+    def settle(self) -> None:
+        """Called when everything has been loaded."""
+        gc.collect()
+        gc.freeze()  # what was made until now stays: no look for cycles needs to see it
+        gc.collect()  # the next looks come by what is new, not by what there was
+        self.used()  # by the start itself
 
     def used(self) -> None:
         """Something happened."""
         self._busy = True
 
     def look(self, *stores: Store) -> None:
-        """Called every now and then; gives back at the first quiet look after something happened.
+        """Called every now and then; gives back at the first quiet look after something happened,
+        and rarely while nothing does.
 
         Args:
             stores: whose caches are emptied.
         """
         self._busy, was_busy = False, self._busy
+        self._quiet = 0 if was_busy else self._quiet + 1
         if was_busy:
             self._due = True
-        elif self._due:
+        elif self._due or self._quiet % _QUIET_LOOKS == 0:
             self._due = False
             if self._held() >= _CAREFUL_BYTES:
                 self._give_back(stores)

@@ -59,8 +59,8 @@ class Sending:
             self._dispatcher.wake()
 
     def _is_idle(self) -> bool:
-        outbox = self._api.node.store.outbox
-        return outbox.is_idle() and not outbox.busy_providers() and not outbox.answered_runs()
+        now = self._api.node.store.outbox.survey()
+        return not (now.is_waiting or now.busy or now.answered)
 
     def _open(self) -> None:
         from lite.offload.dispatch import Dispatcher

@@ -23,7 +23,7 @@ from lite.engine.frames import SOCKET_BUFFER_BYTES, Channel, Closed, FrameTooLar
 from lite.engine.heard import Heard
 from lite.engine.job import Job, failed
 from lite.engine.wire import Blobs, describe_message, job_message, outcome_from
-from lite.errors import BugError, CodecError, EngineUnavailable
+from lite.errors import BugError, CodecError, EngineUnavailable, StoreFull
 from lite.frozen import frozen
 from lite.ipld.cid import CID
 from lite.limits import KILL_GRACE_MS, MIB, TRACE_BYTES_MAX, EngineCaps, Limits
@@ -260,6 +260,8 @@ class Worker:
                     if reply["last"]:
                         self.close()
                     raise EngineUnavailable(reply["message"], hint=reply["hint"])
+                case "full":
+                    raise StoreFull(reply["message"], hint=reply["hint"])
                 case "bug":
                     raise BugError(f"in the worker process:\n{reply['text']}")
                 case _:

@@ -11,11 +11,15 @@ import os
 from collections.abc import Iterator
 from typing import BinaryIO, Final, cast
 
+from lite.errors import StoreFull
 from lite.limits import BLOCK_BYTES_MAX, MIB
 
 SPOOL_BYTES_MIN: Final = 8 * MIB
 """What has more is spooled. No value but bytes may have as much: of those this is what two copies
 of the interpreter's take, not what the output limit allows."""
+
+_MEMORY_BYTES_MAX: Final = 32 * MIB
+"""What stays in memory where no file can be filled: more could be told from a guest's own need."""
 
 PIECE_BYTES: Final = MIB
 assert SPOOL_BYTES_MIN > BLOCK_BYTES_MAX, "what is spooled never fits into one block"
@@ -73,11 +77,11 @@ class _Reader(io.RawIOBase):
 class Spool:
     """Collects bytes: in memory while they are few, then in a file.
 
-    Where no file can be had or filled, they stay in memory, and the process's own bound on that is
-    what limits them.
+    Where no file can be had or filled, they stay in memory while they are few there as well.
     """
 
     def __init__(self) -> None:
+        self._why = ""  # there is no file
         self._memory = io.BytesIO()  # gives its bytes without a copy
         self._fd = -1
         self._tried = False
@@ -88,10 +92,20 @@ class Spool:
             os.close(self._fd)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Add bytes.
+
+        Raises:
+            StoreFull: there is no room for them in a file, and too little in memory.
+        """
         self.size += len(data)
         if self._fd < 0 and self.size > SPOOL_BYTES_MIN and not self._tried:
             self._to_file()
         if self._fd < 0 or not self._append(data):
+            if self._why and self.size > _MEMORY_BYTES_MAX:
+                raise StoreFull(
+                    f"a temporary file for {self.size} bytes cannot be written: {self._why}",
+                    hint="Let the variable TMPDIR name a folder with room.",
+                )
             self._memory.write(data)
 
     def end(self) -> bytes | Spooled:
@@ -108,7 +122,8 @@ class Spool:
         try:
             with tempfile.TemporaryFile(buffering=0) as file:
                 self._fd = os.dup(file.fileno())
-        except OSError:
+        except OSError as fault:
+            self._why = str(fault.strerror)
             return
         held, self._memory = self._memory.getbuffer(), io.BytesIO()
         if not self._append(held):
@@ -123,7 +138,8 @@ class Spool:
                 while done < len(view):
                     done += os.write(self._fd, view[done:])
             return True
-        except OSError:
+        except OSError as fault:
+            self._why = str(fault.strerror)
             back = Spooled(self._fd, at)
             self._fd = -1
             for piece in back.pieces():

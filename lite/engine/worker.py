@@ -20,6 +20,8 @@ What it says to the node, each a map with `at`:
 | done    | how the job ended, with the whole trace            | `wire.outcome_message`     |
 | types   | a description                                      | info                       |
 | failed  | no description: the module is bad                  | code, message, detail      |
+| full    | no temporary file can be filled: this says nothing | message, hint              |
+|         | of the guest                                       |                            |
 | bug     | an exception of ours                               | text                       |
 """
 
@@ -40,7 +42,7 @@ from lite.engine.execute import Phases, engine_id, run_job
 from lite.engine.frames import Channel, Closed
 from lite.engine.job import Job, failed
 from lite.engine.wire import Blobs, caps_from, job_from, outcome_message
-from lite.errors import EngineUnavailable
+from lite.errors import EngineUnavailable, StoreFull
 from lite.frozen import replace
 from lite.ipld.cid import CID
 from lite.limits import EngineCaps, Limits
@@ -112,6 +114,9 @@ class _Server:
             except EngineUnavailable as why:
                 said = {"message": str(why), "hint": why.hint}
                 self._channel.send({"at": "none", **said, "last": isinstance(why, EngineBroken)})
+            except StoreFull as why:
+                sandbox.lift()
+                self._channel.send({"at": "full", "message": str(why), "hint": why.hint})
             except Exception:
                 import traceback
 

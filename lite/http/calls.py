@@ -15,8 +15,6 @@ from lite.json_fields import answer_fields
 from lite.limits import Limits
 from lite.model.instruction import Instruction, wasm
 from lite.model.limits_map import limits_from_meta
-from lite.privacy import refuse_telling
-from lite.workflow_forecast import NO_NETWORK
 
 if TYPE_CHECKING:
     from lite.node import Node
@@ -57,6 +55,10 @@ async def _run(call: Call) -> web.StreamResponse:
 
 
 def _answer(node: Node, asked: dict[str, Any], offline: bool) -> dict[str, Any]:
+    # An idle daemon has no need of the scheduler.
+    from lite.scheduler.telling import refuse_telling
+    from lite.workflow_forecast import NO_NETWORK
+
     instruction = _instruction(node, asked)
     if offline and "network" in node.needs(instruction):
         raise QueuedError(NO_NETWORK, hint="Start the daemon without --offline.")

@@ -119,7 +119,7 @@ def _of_http(request: web.Request, error: web.HTTPException) -> web.Response:
     elif error.status == 405:
         said, code = f"{request.method} is not for {request.path[:200]!r}", "usage"
     else:
-        said, code = error.reason, "usage"
+        said, code = (error.text or error.reason).strip(), "usage"
     allow = error.headers.get("Allow")
     headers = {} if allow is None else {"Allow": allow}
     return error_reply(code, said, "`GET /openapi.json` lists them all.", error.status, headers)

@@ -14,7 +14,6 @@ from lite.http.schema import BOOL, INTEGER, TEXT, items, shape
 from lite.ipld.cid import CID
 from lite.json_fields import item_fields, run_fields, whole_run_fields
 from lite.model.workflow import Workflow
-from lite.privacy import mark_known
 from lite.store.runs_rows import RunState
 from lite.workflow_content import LocalContent
 
@@ -51,7 +50,6 @@ async def _begin(call: Call) -> web.StreamResponse:
 def _open(api: Api, data: bytes, query: dict[str, Any]) -> Run:
     node = api.node
     workflow = _read(node, data)
-    mark_known(node.store, workflow, private=query["private"])
     return node.workflows.begin(
         workflow,
         new=query["new"],

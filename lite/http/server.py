@@ -18,7 +18,7 @@ from lite.http.api import Api
 from lite.http.guard import Door, guard
 from lite.http.route import Call, Route
 from lite.link import UNIX
-from sync.noise import counting
+from sync.noise import counting, readable
 
 __all__ = ["Address", "Server"]
 
@@ -96,7 +96,8 @@ class Server:
         if address.path is None:
             address = Address(host=address.host, port=listening.getsockname()[1])
         door = Door(self._token, address.hosts)
-        app = web.Application(middlewares=[guard(door, self._api)])
+        # The guard counts what `readable` refuses as it counts every answer.
+        app = web.Application(middlewares=[guard(door, self._api), readable(lambda: None)])
         for route in self._routes:
             handler = partial(_handle, self._api, route)
             for method in (route.method, *(["HEAD"] if route.head else [])):
@@ -106,6 +107,7 @@ class Server:
             access_log=None,
             logger=counting(self._count_garbled),
             handle_signals=False,
+            auto_decompress=False,
             shutdown_timeout=END_WITHIN_S,
             max_line_size=_HEADER_BYTES_MAX,
             max_field_size=_HEADER_BYTES_MAX,

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from lite.http import about, calls, peers, records, runs
+from lite.http import about, accounts, calls, peers, records, runs
 
 __all__ = ["ROUTES"]
 
-ROUTES: Final = (*calls.ROUTES, *runs.ROUTES, *records.ROUTES, *peers.ROUTES, *about.ROUTES)
+ROUTES: Final = (
+    *calls.ROUTES,
+    *runs.ROUTES,
+    *accounts.ROUTES,
+    *records.ROUTES,
+    *peers.ROUTES,
+    *about.ROUTES,
+)

@@ -136,11 +136,14 @@ def _drawing(graph: Graph, states: Mapping[str, str], causes: Mapping[str, str])
     arrows: list[tuple[str, str, str]] = []
     outside: dict[str, str] = {}
     for label, name in ids.items():
-        level, state = graph.levels[label], states.get(label, "")
+        level: str = "unknown" if label in graph.unknown else graph.levels[label]
+        state = states.get(label, "")
         same = f"same as {graph.duplicates[label]}" if label in graph.duplicates else ""
         note = ", ".join(part for part in (state, "" if level == "pure" else level, same) if part)
         fill = COLOURS.get(state, PLAIN)
-        nodes[name] = _Node(_short(label), _short(note), fill, False, is_mutation(level))
+        nodes[name] = _Node(
+            _short(label), _short(note), fill, False, is_mutation(graph.levels[label])
+        )
         for edge in graph.needs[label]:
             arrows.append((ids[edge.label], name, _branch(edge.branch)))
         if (cause := causes.get(label)) is not None:

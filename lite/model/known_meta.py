@@ -18,7 +18,7 @@ from typing import Any, Final
 from lite.limits import RETRY_ATTEMPTS_MAX, RETRY_BACKOFF_MS_MAX
 from lite.model.place import FieldError, Path, shown
 
-__all__ = ["CONFIG", "check_defaults", "check_meta"]
+__all__ = ["CONFIG", "check_defaults", "check_meta", "is_private"]
 
 CONFIG: Final = "ipvm/config"
 
@@ -106,3 +106,10 @@ def _check_retry(retry: Any, path: Path) -> None:
                 f"a whole number from {low} to {high} is needed, not {shown(value)}",
                 hint="backoff_ms is in milliseconds." if key == "backoff_ms" else None,
             )
+
+
+def is_private(meta: Mapping[str, Any]) -> bool:
+    """Whether a task or a workflow asks to stay on this node (`secret`, IPVM workflow 0.1.0)."""
+    config = meta.get(CONFIG)
+    nested = config.get("secret") if isinstance(config, Mapping) else None
+    return meta.get("secret") is True or nested is True

@@ -155,6 +155,12 @@ class Receipt:
         linked: Linked | None = self._args.get("outl")
         return linked
 
+    def output_links(self) -> list[CID]:
+        """Links to output that did not fit into the receipt: the result's and the trace's."""
+        links = [] if self.linked is None else [self.out.body]
+        trace = self.meta.get("trace")
+        return links + ([trace] if type(trace) is CID else [])
+
     @property
     def error_code(self) -> str:
         """The code of the error; when the error is linked, the one in `meta`; else empty."""

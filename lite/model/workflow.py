@@ -18,7 +18,7 @@ from lite.ipld import dag_cbor
 from lite.ipld.cid import CID, DAG_CBOR, SHA3_256
 from lite.limits import BLOCK_BYTES_MAX, Limits
 from lite.model.instruction import Instruction
-from lite.model.known_meta import check_defaults, check_meta
+from lite.model.known_meta import check_defaults, check_meta, is_private
 from lite.model.limits_map import limits_from_meta
 from lite.model.place import FieldError, Path, shown, within
 from lite.model.task import Task
@@ -231,6 +231,20 @@ class Workflow:
     def homestar_cid(self) -> CID:
         """sha3-256 of `homestar_value()`: the name that Homestar gives to this workflow."""
         return CID.of(dag_cbor.encode(self.homestar_value()), DAG_CBOR, SHA3_256)
+
+    @property
+    def is_private(self) -> bool:
+        """Whether all of its steps are to be secret, as it says itself."""
+        return is_private(self.meta) or is_private(self.defaults or {})
+
+    def secret_steps(self, *, private: bool = False) -> list[Step]:
+        """The steps that are to be secret, whatever they are made from.
+
+        Args:
+            private: all are, whatever it says itself.
+        """
+        private = private or self.is_private
+        return [step for step in self if private or is_private(step.meta)]
 
     def __getitem__(self, label: str) -> Step:
         """The step of a label; `KeyError` when there is none."""

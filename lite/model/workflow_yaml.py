@@ -36,6 +36,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 
+_TAB: Final = r"'\\t'"  # as the reader names it
 _QUOTE: Final = 'Put quotes around text that begins with @ or holds ${…}, ": " or " #".'
 
 # What the reader raises beside its own errors, for example for an escape beyond Unicode.
@@ -96,7 +97,11 @@ def _events(text: str, source: str) -> Iterator[Any]:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        raise _bad(source, line, _one_line(error.problem or error.context), _QUOTE) from None
+        problem = _one_line(error.problem or error.context)
+        if _TAB in problem:
+            told = "a tab, which YAML does not take in front of a key or a value"
+            raise _bad(source, line, told, "Indent with spaces.") from None
+        raise _bad(source, line, problem, _QUOTE) from None
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         code = error.character if isinstance(error.character, int) else ord(error.character[0])

@@ -10,4 +10,8 @@ other.
     contracting   passes a job on that lacks something here
     desk          answers peers; http_door: clients of UCAN that are no peers; by_letter: letters
     dispatch      takes what waits in the outbox to providers, and their answers back
+    clerk         the books of that; settling keeps answers; court, referee: those that differ
+    ways          how a provider is reached: lines (channels); post_line, posted (plain HTTP)
+    accounts      what was used at each provider
+    unsaid        what was taken in and is not durable yet, so not told of; pace: how long
 """

@@ -103,7 +103,8 @@ class Admission:
         self._lock = threading.Lock()
 
     def take(self, data: bytes, caller: Caller) -> tuple[list[Job], list[StoredJob]]:
-        """Take in what a customer sent, or refuse it job by job.
+        """Take in what a customer sent, or refuse it job by job. What is new survives the death of
+        the process, and a power cut once it was kept (`lite.offload.unsaid`).
 
         Returns:
             How each stands, in the order of the container; and those that are new.

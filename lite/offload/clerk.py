@@ -27,6 +27,7 @@ from lite.offload.invoking import Cargo, NoChain, Rights, command_of, leaving, p
 from lite.offload.plans import Plan, Wanted
 from lite.offload.resending import resendable
 from lite.offload.secrecy import STAYS, is_item_secret, judged, stays
+from lite.offload.settling import Settling, lacking
 from lite.store import Store
 from lite.store.database import Transaction
 from lite.store.finished import Finished
@@ -71,9 +72,11 @@ class Clerk:
         self._fits = fits
         self._tell = tell
         self._tried_here: set[CID] = set()
+        self._rights = Rights(store, key, clock)  # of the latest look
         self._refused_by: dict[tuple[CID, str], tuple[int, str]] = {}
         self.court = Court(store, key, tell)
         self.early = EarlyAnswers(store)
+        self._settling = Settling(store, tell, self._gone, self.court.weigh)
         self.freed: set[str] = set()  # runs whose steps stand where they stood before
 
     # What time brings.
@@ -162,6 +165,7 @@ class Clerk:
     def plans(self, limit: int) -> list[Plan]:
         """What may be offered now, the most urgent first; notes of the rest say why not."""
         now, rights = self._clock.now(), Rights(self._store, self._key, self._clock)
+        self._rights = rights
         runs, found = Runs(self._store, self._base), list[Plan]()
         for item in self._outbox.ready(limit):
             if item.next_try_at is not None and item.next_try_at > now:
@@ -259,7 +263,7 @@ class Clerk:
 
     def pack(self, sold: Sequence[tuple[Plan, Choice]]) -> list[Cargo]:
         """Sign what goes to whom, and write it down; what may leave now."""
-        rights = Rights(self._store, self._key, self._clock)
+        rights = self._rights  # what is signed is asked for anew, with its arguments
         packed: list[tuple[Item, Cargo]] = []
         along_from = -1
         for plan, choice in sold:
@@ -284,7 +288,8 @@ class Clerk:
                     continue
                 along_from -= len(cargo.along)
                 packed.append((plan.item, cargo))
-        sent = self._send([cargo for item, cargo in packed if item.is_pure])
+        pure = [cargo for item, cargo in packed if item.is_pure]
+        sent = self._send(pure, durable=False)  # lost with the power it is offered once more
         for item, cargo in packed:
             sent += [] if item.is_pure else self._send_acting(item, cargo)
         items = {cargo.jobs[0].cargo: item for item, cargo in packed}
@@ -307,12 +312,12 @@ class Clerk:
         finally:
             lease.release()
 
-    def _send(self, cargos: Sequence[Cargo]) -> list[Job]:
+    def _send(self, cargos: Sequence[Cargo], *, durable: bool = True) -> list[Job]:
         """Write cargos down, all in one commit."""
         along = {number: wish for cargo in cargos for number, wish in cargo.along.items()}
         grants = [cargo.grant for cargo in cargos if cargo.grant is not None]
         jobs = [job for cargo in cargos for job in cargo.jobs]
-        return self._outbox.send(jobs, grants, along) if jobs else []
+        return self._outbox.send(jobs, grants, along, durable=durable) if jobs else []
 
     def resendable(self, provider: str) -> list[bytes]:
         """The tokens of jobs that may not have reached a provider."""
@@ -349,7 +354,19 @@ class Clerk:
 
     def heard(self, provider: str, told: wire.Job) -> Wanted | Early | None:
         """Take in how a job stands; what has to be fetched first, if anything."""
+        return self.heard_all(provider, [told])[0]
+
+    def heard_all(self, provider: str, told: Sequence[wire.Job]) -> list[Wanted | Early | None]:
+        """The same for several that were told together: what they answer is kept in one commit."""
+        found = [self._heard(provider, one) for one in told]
+        self._settling.flush()
+        return found
+
+    def _heard(self, provider: str, told: wire.Job) -> Wanted | Early | None:
         job = self._outbox.job(told.invocation)
+        if job is not None and self._settling.holds(job):
+            self._settling.flush()
+            job = self._outbox.job(told.invocation)
         if job is None or job.provider != provider or job.state in ("done", "refused", "void"):
             return None
         if not told.is_over:
@@ -363,6 +380,9 @@ class Clerk:
             return None
         assert told.receipt is not None, "every end has a token"
         subject = subject_of(self._store, job)
+        if not isinstance(subject, CID) and self._settling:
+            self._settling.flush()  # what it awaits may be among those
+            subject = subject_of(self._store, job)
         if isinstance(subject, Early):
             self.early.keep(provider, told)
             return subject
@@ -373,24 +393,15 @@ class Clerk:
         if isinstance(found, Unfit):
             self.reject(job, found)
             return None
-        blocks = self._lacking(job, found)
+        blocks = lacking(self._store, job, found)
         wanted = Wanted(job, told, found, blocks)
         if blocks:
+            item = self._item(job)
+            if item is not None and is_item_secret(self._store, item):  # and they, as they come
+                self._store.secrets.mark(blocks)
             return wanted
-        self.settle(wanted)
+        self._settling.add(wanted)
         return None
-
-    def _lacking(self, job: Job, receipt: Receipt) -> tuple[CID, ...]:
-        """What has to be here: steps that it asks for, the value of what nothing awaits there, and
-        an error in full: awaits see that, not its link."""
-        asked_for = [*receipt.fork, *([] if receipt.join is None else [receipt.join])]
-        lacking = [cid for cid in asked_for if not self._store.blocks.has(cid)]
-        if receipt.linked is not None and (job.final or not receipt.out.is_ok):
-            from lite.capabilities.sizes import holds
-
-            if not holds(self._store, receipt.out.body):
-                lacking.append(receipt.out.body)
-        return tuple(lacking)
 
     def reject(self, job: Job, unfit: Unfit) -> None:
         """An answer is not taken: it is counted, and the job goes to somebody else."""
@@ -407,7 +418,8 @@ class Clerk:
         if isinstance(said, Unfit):
             self.reject(job, said)
             return
-        self._turned_away(job, "refused", said.code, said.message, begun=told.begun)
+        begun = told.begun or said.begun
+        self._turned_away(job, "refused", said.code, said.message, begun=begun)
 
     def _turned_away(self, job: Job, state: Any, code: str, note: str, *, begun: bool) -> None:
         """A job came to nothing. What may have been begun, and may not be repeated, is in doubt."""
@@ -439,46 +451,11 @@ class Clerk:
 
     def settle(self, wanted: Wanted) -> None:
         """Keep an answer, and let whoever waits for it go on."""
-        job, receipt = wanted.job, wanted.receipt
-        item, instruction = self._item(job), self._store.instructions.get(job.instruction)
-        if instruction is None:
-            self.reject(job, Unfit("other-step", "its instruction is not here any more"))
-            return
-        waiting = [] if item is None else [item]
-        if item is not None and item.is_pure:
-            same = self._outbox.asking(item.instruction)
-            waiting += [one for one in same if one.id != item.id and one.state == "queued"]
-        state: Any = "done" if receipt.out.is_ok else "failed"
-        final = item is None or item.confirm <= 1
+        self._settling.add(wanted)
+        self._settling.flush()
 
-        def step(transaction: Transaction) -> None:
-            self._outbox.write_job(transaction, job, "done", begun=True, receipt=receipt.cid)
-            if not final:
-                return
-            self._outbox.accept(transaction, receipt)
-            for one in waiting:
-                if not self._outbox.end(transaction, one, state, receipt=receipt.cid):
-                    self._late(transaction, one, receipt)
-
-        secret = item is not None and is_item_secret(self._store, item)
-        self._store.commit_runs((Finished(instruction, receipt, step=step, secret=secret),))
-        if item is not None and not final:
-            self.court.weigh(item)
-        if item is not None and final:
-            told = {"state": state, "provider": job.provider, "receipt": str(receipt.cid)}
-            self._tell("job.ended", item, told)
-
-    def _late(self, transaction: Transaction, item: Item, receipt: Receipt) -> None:
-        """A second answer: of several valid ones the lowest digest counts, a value before an
-        error; and an answer ends a doubt."""
-        if item.state == "failed" and item.receipt is None:
-            self._outbox.resolve(transaction, item, receipt.cid)
-            return
-        kept = None if item.receipt is None else self._store.receipts.get(item.receipt)
-        if kept is None or item.state != "done" or not receipt.out.is_ok:
-            return
-        if receipt.cid.digest < kept.cid.digest:
-            self._outbox.improve(transaction, item.id, receipt.cid)
+    def _gone(self, job: Job) -> None:
+        self.reject(job, Unfit("other-step", "its instruction is not here any more"))
 
     def _item(self, job: Job) -> Item | None:
         return self._outbox.find(job.item)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
+from itertools import takewhile
 from typing import Final
 
 from aiohttp import web
@@ -118,6 +119,7 @@ class Desk:
         job = await self._provider.in_pool(lambda: self._provider.jobs.get(cid))
         if job is None or job.customer != did:
             raise DeniedError(404, Denied("not-found", f"there is no job {cid} of yours here"))
+        await whole(self._provider.unsaid.keep([cid]))
         return job
 
     # Streams.
@@ -157,10 +159,11 @@ class Desk:
             news = provider.news.of(did)
             find = partial(provider.jobs.changed, did, after, CHANGES_AT_ONCE)
             changed = await provider.in_pool(find)
-            for job in changed:
+            said = list(takewhile(lambda job: job not in provider.unsaid, changed))
+            for job in said:
                 after = job.seq
                 yield _event(wire.STATE, job_of(job).value(), after)
-            if len(changed) == CHANGES_AT_ONCE:
+            if len(said) == CHANGES_AT_ONCE:
                 continue
             if not live:
                 live = True

@@ -16,10 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from lite.capabilities.sizes import holds
 from lite.errors import IpvmError
-from lite.frozen import replace
-from lite.ipld import dag_cbor
 from lite.ipld.cid import CID
-from lite.model.receipt import Receipt
 from lite.needs.bids import Bid
 from lite.needs.choice import Choice
 from lite.needs.requirements import Requirements
@@ -28,17 +25,19 @@ from lite.offload.answers import Unfit
 from lite.offload.bringing import Bringing
 from lite.offload.choosing import chosen, loads, of, whys
 from lite.offload.clerk import Clerk
-from lite.offload.client import ProviderAway, ProviderRefused, ProviderWrong
+from lite.offload.client import JobClient, ProviderAway, ProviderRefused, ProviderWrong
 from lite.offload.early import Early
-from lite.offload.groups import limits_of_run
 from lite.offload.invoking import Cargo
 from lite.offload.lines import Line, is_set
 from lite.offload.patience import Patience
 from lite.offload.plans import Plan, Wanted
-from lite.ops.base import InDoubt
+from lite.offload.post_line import PostLine
+from lite.offload.posted import Posts
+from lite.offload.referee import own_answer
+from lite.offload.ways import Ways
 from lite.peering.capability_set import known_capabilities
 from lite.store import Store
-from lite.store.outbox_rows import Item, Job
+from lite.store.outbox_rows import Item, Job, Survey
 
 if TYPE_CHECKING:
     from lite.node import Node
@@ -52,7 +51,6 @@ T = TypeVar("T")
 BIDS_S_MAX: Final = 15.0
 SEND_S: Final = 2.0  # for which a round waits for what it sends
 FETCH_MS: Final = 600_000  # for one value; what came until then stays
-DIAL_AGAIN_S: Final = 30.0  # for one that could not be dialled, unless it comes by itself
 ROUND_MAX: Final = wire.ASKS_MAX
 RESUMED_S: Final = 0.02  # between two times that a run goes on, for each of its steps elsewhere
 RESUMED_S_MAX: Final = 5.0
@@ -101,21 +99,21 @@ class Dispatcher:
             fits=self._fits_here,
             tell=self._tell,
         )
-        self._lines: dict[str, Line] = {}
+        self._posts = Posts(store, self._clerk, node.clock)
         self._woken = asyncio.Event()
-        self._far_until: dict[str, float] = {}
         self._resumed: dict[str, tuple[int, ...]] = {}
         self._resumed_at: dict[str, float] = {}
         self._useful_s = 0.0  # of this look
         self._fetching: dict[str, set[asyncio.Task[None]]] = {}
         self._bringing = Bringing(
             store,
-            lambda did: self._line(did).client(),
+            lambda did: self._ways.line(did).client(),
             lambda did, why: tell("job.problem", provider=did, text=why),
         )
         self._seen: dict[str, int] = {}
         self._unkept: dict[str, dict[CID, int]] = {}  # answers that are fetched for, or early
         self._patience = Patience(self.wake)
+        self._ways = Ways(peering, self._patience, self._line, self._post_line, self.wake)
         self._telling: dict[asyncio.Task[None], str] = {}  # provider that is called off at, or ""
         self._loop = asyncio.get_running_loop()
 
@@ -148,31 +146,43 @@ class Dispatcher:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._bringing.close()
-        await asyncio.gather(*(line.close() for line in self._lines.values()))
+        await self._ways.close()
         await self._loop.run_in_executor(None, self._pool.shutdown)
 
     # Looking.
 
     async def _look(self) -> float | None:
         """Do all that can be done now; seconds until there is more without an event."""
-        await self._do(self._clerk.look_at_ends)
+        survey = await self._do(self._outbox.survey)
+        if survey.ends:
+            await self._do(self._clerk.look_at_ends)
         while due := await self._do(self._clerk.early.due):
             for did, told in due:
                 await self._heard(did, told)
-        busy = await self._do(self._outbox.busy_providers)
         if self._peering is not None:
-            for did in busy:
-                self._line(did).follow()
-            await self._call_off()
-            await self._settle_disputes()
-            await self._offer()
-        else:
+            await self._work_with_providers(survey)
+        elif survey.ready:
             await self._do(self._clerk.alone)
-        await self._wake_runs()
-        next_at = await self._do(self._outbox.next_at)
-        if next_at is None:
+        survey = await self._do(self._outbox.survey)
+        if survey.answered or self._clerk.freed:
+            await self._wake_runs()
+        if survey.next_at is None:
             return None
-        return max(LOOK_S_MIN, min(LOOK_S_MAX, next_at + 1 - self._node.clock.now()))
+        return max(LOOK_S_MIN, min(LOOK_S_MAX, survey.next_at + 1 - self._node.clock.now()))
+
+    async def _work_with_providers(self, before: Survey) -> None:
+        """`before`: how things stood before those that were late came to their end."""
+        if before.ends or before.busy or before.ready:
+            self._ways.urls = await self._do(self._store.jobs.providers)
+        if before.ends or before.busy:
+            for did in await self._do(self._outbox.busy_providers):
+                self._ways.to(did).follow()
+        if before.ends or before.needless:
+            await self._call_off()
+        disputed = bool(self._clerk.court.disputed)
+        await self._settle_disputes()
+        if before.ends or before.needless or before.ready or disputed:
+            await self._offer()
 
     async def _wake_runs(self) -> None:
         """Let runs go on for which something came, once for each thing."""
@@ -206,7 +216,7 @@ class Dispatcher:
         for job in await self._do(self._outbox.needless_jobs):
             jobs.setdefault(job.provider, []).append(job)
         for did, some in jobs.items():
-            if did not in self._telling.values() and self._is_near(did):
+            if did not in self._telling.values() and self._ways.is_near(did):
                 self._begin(self._call_off_at(did, some), did)
 
     async def _call_off_at(self, did: str, jobs: Sequence[Job]) -> None:
@@ -224,7 +234,7 @@ class Dispatcher:
             await self._do(partial(self._outbox.set_job, job, state, code="cancelled"))
 
     async def _cancelled(self, did: str, invocation: CID) -> wire.Job | None:
-        client = await self._line(did).client()
+        client = await self._ways.to(did).client()
         return await client.cancel(invocation)
 
     def _begin(self, work: Coroutine[Any, Any, None], did: str = "") -> asyncio.Task[None]:
@@ -245,27 +255,11 @@ class Dispatcher:
             item = await self._do(self._outbox.find, id)
             if item is None:
                 continue
-            own = await self._loop.run_in_executor(None, self._own_answer, item)
+            own = await self._loop.run_in_executor(None, own_answer, self._node, item)
             if own is None:
                 await self._do(self._clerk.court.unsettled, id)
             else:
                 await self._do(self._clerk.court.referee, id, own)
-
-    def _own_answer(self, item: Item) -> Receipt | None:
-        """What this node says of a step, if it can run it at all; in a thread."""
-        instruction = self._node.store.instructions.get(item.instruction)
-        needs = Requirements.from_value(dag_cbor.decode_trusted(item.needs))
-        if instruction is None or item.code == "op":
-            return None
-        machine = replace(needs, affinity=(), anti_affinity=(), key="")  # a referee is anywhere
-        if not self._node.here.fit(machine).ok:
-            return None
-        run = self._node.store.runs.get(item.run)
-        try:
-            limits = limits_of_run(run, self._node.config.limits)
-            return self._node.executor.run(instruction, limits, fresh=True).receipt
-        except (IpvmError, InDoubt):
-            return None
 
     # Offering.
 
@@ -278,7 +272,7 @@ class Dispatcher:
 
     async def _round(self, plans: Sequence[Plan]) -> bool:
         """Offer steps to whoever can be reached; whether anything went."""
-        near = {did for plan in plans for did in plan.providers if self._is_near(did)}
+        near = {did for plan in plans for did in plan.providers if self._ways.is_near(did)}
         asked = [plan for plan in plans if near.intersection(plan.providers)]
         for plan in plans:
             if not near.intersection(plan.providers):
@@ -308,13 +302,13 @@ class Dispatcher:
         ]
 
         async def ask() -> list[Bid | wire.NoBid]:
-            client = await self._line(did).client()
-            return await client.bids(asks)
+            client = await self._ways.to(did).client()
+            return list(await client.bids(asks))
 
         try:
             return await self._patience.answer(did, ask(), BIDS_S_MAX)
         except ProviderAway as error:
-            self._far_until[did] = self._loop.time() + DIAL_AGAIN_S
+            self._ways.lost(did)
             return f"not connected: {error}"
         except (ProviderRefused, ProviderWrong) as error:
             return f"{did}: {error}"
@@ -346,11 +340,11 @@ class Dispatcher:
     async def _deliver(self, did: str, cargos: Sequence[Cargo]) -> None:
         """Send what was written down, and hear how it stands. What does not get there is sent
         again by the line."""
-        line = self._line(did)
+        line = self._ways.to(did)
         for some in loads(cargos):
             jobs: list[Job] = []
             try:
-                client = await self._patience.answer(did, line.client())
+                client: JobClient | PostLine = await self._patience.answer(did, line.client())
                 left = await self._do(self._clerk.still_leaving, some)
                 if not left:
                     continue
@@ -365,16 +359,20 @@ class Dispatcher:
                     break
                 await self._do(self._clerk.not_taken, jobs, str(error))
                 continue
-            for one in told:
-                await self._heard(did, one)
+            await self._heard(did, *told)
         line.follow()
 
     # Hearing.
 
-    async def _heard(self, did: str, told: wire.Job) -> None:
-        """Take in how a job stands."""
-        self._bringing.look(did, told)
-        wanted = await self._do(self._clerk.heard, did, told)
+    async def _heard(self, did: str, *told: wire.Job) -> None:
+        """Take in how jobs stand, in the order in which that was told."""
+        for one in told:
+            self._bringing.look(did, one)
+        found = await self._do(self._clerk.heard_all, did, told)
+        for one, wanted in zip(told, found, strict=True):
+            self._take_in(did, one, wanted)
+
+    def _take_in(self, did: str, told: wire.Job, wanted: Wanted | Early | None) -> None:
         self._seen[did] = max(self._seen.get(did, 0), told.seq)
         if wanted is not None:
             self._unkept.setdefault(did, {})[told.invocation] = told.seq
@@ -416,9 +414,11 @@ class Dispatcher:
         body = wanted.receipt.out.body
         rest = [cid for cid in found.absent if not (found.over and cid == body)]
         if rest and "should not" not in found.why and did not in found.refused:
-            self._line(did).cut()  # the link was lost: the change is told again on the next
-            return
-        if not rest:  # a value that is over the bound stays there until somebody wants it
+            if wanted.told.seq:  # the link was lost: the change is told again on the next
+                self._ways.line(did).cut()
+                return
+            await self._do(self._posts.unfetched, wanted, rest)
+        elif not rest:  # a value that is over the bound stays there until somebody wants it
             await self._do(self._clerk.settle, wanted)
         elif "should not" in found.why:
             unfit = Unfit("wrong-block", found.why)
@@ -438,51 +438,46 @@ class Dispatcher:
         await self._do(self._outbox.set_heard, did, seen)
         return seen
 
-    # Lines.
+    # Ways.
 
     def _line(self, did: str) -> Line:
-        if did not in self._lines:
-            assert self._peering is not None, "nobody is called by a node that works alone"
-            self._lines[did] = Line(
-                did,
-                partial(self._peering.gateway, did),
-                after=partial(self._acknowledge, did),
-                heard=partial(self._heard, did),
-                resend=partial(self._do, self._clerk.resendable, did),
-                denied=partial(self._do, self._clerk.denied_again, did),
-                busy=partial(self._is_busy, did),
-            )
-        return self._lines[did]
+        assert self._peering is not None, "nobody is called by a node that works alone"
+        return Line(
+            did,
+            partial(self._peering.gateway, did),
+            after=partial(self._acknowledge, did),
+            heard=partial(self._heard, did),
+            resend=partial(self._do, self._clerk.resendable, did),
+            denied=partial(self._turned, self._clerk.denied_again, did),
+            busy=partial(self._do, self._outbox.is_busy, did),
+        )
 
-    async def _is_busy(self, did: str) -> bool:
-        return await self._do(self._outbox.is_busy, did)
-
-    def _is_near(self, did: str) -> bool:
-        """Whether it is worth asking a provider now."""
-        assert self._peering is not None, "there are peers"
-        if self._patience.is_silent(did):
-            return False
-        if any(talk.session.peer == did for talk in self._peering.talks()):
-            return True
-        can = bool(self._peering.book.addresses(did))
-        return can and self._loop.time() >= self._far_until.get(did, 0.0)
+    def _post_line(self, did: str, url: str) -> PostLine:
+        return PostLine(
+            did,
+            url,
+            self._node.clock,
+            cargos=partial(self._do, self._posts.cargos, did),
+            posted=partial(self._do, self._posts.of, did),
+            heard=partial(self._heard, did),
+            denied=partial(self._turned, self._posts.denied),
+            unanswered=partial(self._turned, self._posts.unanswered),
+            wake=self.wake,
+        )
 
     def _noticed(self, notice: Notice) -> None:
-        if notice.kind == "connected":
-            self._far_until.pop(notice.peer, None)
-            if notice.peer in self._lines:
-                self._lines[notice.peer].poke()
-            self._woken.set()
-        elif notice.kind == "moved":
-            self._far_until.clear()
-            for line in self._lines.values():
-                line.poke()
+        if self._ways.noticed(notice):
             self._woken.set()
 
     # Threads.
 
     async def _do(self, work: Callable[..., T], *given: Any) -> T:
         return await self._loop.run_in_executor(self._pool, partial(work, *given))
+
+    async def _turned(self, work: Callable[..., None], *given: Any) -> None:
+        """Take in that something came to nothing; it may go to somebody else now."""
+        await self._do(work, *given)
+        self.wake()
 
     def _fits_here(self, item: Item, needs: Requirements) -> bool:
         """Whether a step can run here now after all, or its answer is known by now. What is merely

@@ -8,7 +8,7 @@ again because it is pure, or in doubt.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final
 
 from lite.engine.stop import Stop
@@ -33,6 +33,7 @@ from lite.needs.fit import fit
 from lite.needs.requirements import Requirements
 from lite.node import Node
 from lite.offload import refused
+from lite.offload.accounts import used_by
 from lite.offload.contracting import Contracting, Lost
 from lite.offload.holding import Holding
 from lite.offload.offers import Offers
@@ -42,6 +43,7 @@ from lite.offload.wire import NEEDS
 from lite.parcel import Parcel
 from lite.peering.shelf import missing
 from lite.settled import Watch
+from lite.store.database import Transaction
 from lite.store.jobs import StoredJob, Usage
 from lite.ucan.authorised import Authorised
 from lite.ucan.delegation import Delegation
@@ -50,15 +52,17 @@ from lite.ucan.refusals import InDoubt, Replayed
 
 __all__ = ["Doing", "Done", "End", "Needs", "NotDone", "PassedOn", "Stopped"]
 
-_MICRO: Final = 1_000
+ASKED_KEPT: Final = 64
 
 
 @frozen
 class Done:
-    """It was answered; `used` is None when nothing ran for it."""
+    """It was answered; `used` is None when nothing ran for it. `written`: the job has ended in the
+    books already, with its receipt."""
 
     receipt: Receipt
     used: Usage | None
+    written: bool = False
 
 
 @frozen
@@ -92,6 +96,16 @@ class PassedOn:
 
 
 @frozen
+class _Asked:
+    """What came for a job, read once: the container, its invocation, and the instruction."""
+
+    data: bytes
+    parcel: Parcel
+    invocation: Invocation
+    instruction: Instruction
+
+
+@frozen
 class Stopped:
     """It was ended from outside; `begun`: it may have had an effect."""
 
@@ -122,6 +136,7 @@ class Doing:
         self._store = node.store
         self._limits = limits
         self._own = TrustPolicy(node.did)
+        self._asked = lru_cache(ASKED_KEPT)(self._read)  # by number: what came stays as it is
 
     def do(
         self,
@@ -136,7 +151,8 @@ class Doing:
         answered it is found by its invocation.
 
         Args:
-            began: told that it is running, once that is written down.
+            began: told that it is running, once that is written down: before what acts begins. Of
+                what may be done again whoever calls this writes it, if it takes long enough.
             trusted: its customer has the right `run` now.
 
         Raises:
@@ -145,25 +161,26 @@ class Doing:
         earlier = answer_to(job.invocation, self._store)
         if earlier is not None:
             return Done(earlier.receipt, used_by(earlier.receipt) if job.begun else None)
-        data = self._store.jobs.tokens(job.number)
-        instruction = self._instruction(data)
-        if not self._offers.stands(instruction.op, top_of(job, data), trusted):
+        asked = self._asked(job.number)
+        data, instruction = asked.data, asked.instruction
+        if not self._offers.stands(instruction.op, top_of(job, asked.parcel), trusted):
             told = f"this node does {instruction.op} for its customer no more"
             return NotDone("no-right", told, begun=job.begun)
         needs = self._needs(instruction, job)
         if needs is not None:
             return needs
         try:
-            if (run := self._pass_on(job, data, instruction)) is not None:
+            if (run := self._pass_on(job, asked)) is not None:
                 return PassedOn(run)
         except IpvmError as error:
             return self._failed(job, error, begun=False)
-        self._store.jobs.change(job.number, "running")
-        began()
         acted: list[bool] = []
         harmless = self._node.executor.may_repeat(instruction)
+        if not harmless:
+            self._store.jobs.change(job.number, "running")
+            began()
         try:
-            watch = Watch(None, on_trace, stop, True, _declared(data))
+            watch = Watch(None, on_trace, stop, True, _declared(asked.invocation))
             return self._serve(job, data, watch, acted)
         except IpvmError as error:
             return self._failed(job, error, begun=bool(acted) and not harmless)
@@ -185,11 +202,9 @@ class Doing:
     def acting(self, jobs: Sequence[StoredJob]) -> list[int]:
         """The numbers of those that must not be stopped and run again."""
         executor, tokens = self._node.executor, self._store.jobs.tokens
-        loaded = [(job.number, tokens(job.number)) for job in jobs]
+        loaded = [job.number for job in jobs if tokens(job.number)]  # those not over meanwhile
         return [
-            number
-            for number, data in loaded
-            if data and not executor.may_repeat(self._instruction(data))
+            number for number in loaded if not executor.may_repeat(self._asked(number).instruction)
         ]
 
     def supplied(
@@ -208,13 +223,12 @@ class Doing:
         """A job that was passed on is not wanted any more."""
         self._contracting.cancel(run)
 
-    def _pass_on(self, job: StoredJob, data: bytes, instruction: Instruction) -> str | None:
+    def _pass_on(self, job: StoredJob, asked: _Asked) -> str | None:
         """The run of a job that does not fit here and may be passed on, else None."""
-        parcel = Parcel.read(data)
-        top = top_of(job, data)
+        parcel, invocation, instruction = asked.parcel, asked.invocation, asked.instruction
+        top = top_of(job, parcel)
         if not self._contracting.may(None if top is None else terms_of(top)):
             return None
-        invocation = Invocation.parse(parcel.invocations[0])
         told = invocation.meta.get(NEEDS)
         plain = Requirements(ops=(instruction.op,))
         needs = plain if told is None else Requirements.from_value(told)
@@ -227,10 +241,20 @@ class Doing:
 
     def knows(self, job: StoredJob) -> bool:
         """Whether a job can be answered at once, without running anything."""
-        return self.answered(self._instruction(self._store.jobs.tokens(job.number)))
+        return self.answered(self._asked(job.number).instruction)
 
-    def _instruction(self, data: bytes) -> Instruction:
-        return instruction_of(_invocation(data))
+    def show(self, job: StoredJob) -> bool:
+        """Write down that a job runs, if it may be done again; of what acts `do` does that, in its
+        turn."""
+        if not self._node.executor.may_repeat(self._asked(job.number).instruction):
+            return False
+        return self._store.jobs.change(job.number, "running")
+
+    def _read(self, number: int) -> _Asked:
+        data = self._store.jobs.tokens(number)
+        parcel = Parcel.read(data)
+        invocation = Invocation.parse(parcel.invocations[0])
+        return _Asked(data, parcel, invocation, instruction_of(invocation))
 
     def answered(self, instruction: Instruction) -> bool:
         """Whether a receipt of this node answers an instruction without running it."""
@@ -274,6 +298,13 @@ class Doing:
             answer = self._store.jobs.answer(cid, job.customer)
             return None if answer is None else Receipt.from_store(answer)
 
+        ended: list[bool] = []
+
+        def also(transaction: Transaction, receipt: Receipt, ran: bool) -> None:
+            used = used_by(receipt) if ran or job.begun else None
+            write = self._store.jobs.write_end
+            ended[:] = [write(transaction, job, "done", receipt.data, used=used, begun=True)]
+
         node = self._node
         settled = serve(
             data,
@@ -288,16 +319,17 @@ class Doing:
             results=results,
             begins=lambda: acted.append(True),
             act=act,
+            also=also,
         )
         ran = settled.source == "ran" or job.begun
-        return Done(settled.receipt, used_by(settled.receipt) if ran else None)
+        used = used_by(settled.receipt) if ran else None
+        return Done(settled.receipt, used, written=bool(ended))
 
     def _failed(self, job: StoredJob, error: IpvmError, *, begun: bool) -> End:
         if isinstance(error, Interrupted):
             return Stopped(begun)
         if isinstance(error, Replayed) and not isinstance(error, InDoubt):
-            asked = _invocation(self._store.jobs.tokens(job.number))
-            answer = answer_to(asked, self._store)
+            answer = answer_to(self._asked(job.number).invocation, self._store)
             if answer is not None:  # somebody else brought it, or its twin, here meanwhile
                 return Done(answer.receipt, None)
         code, name = refused.code_of(error)
@@ -305,13 +337,9 @@ class Doing:
         return NotDone(code, str(error), name, begun)
 
 
-def _invocation(data: bytes) -> Invocation:
-    return Invocation.parse(Parcel.read(data).invocations[0])
-
-
-def top_of(job: StoredJob, data: bytes) -> Delegation | None:
+def top_of(job: StoredJob, parcel: Parcel) -> Delegation | None:
     """The delegation that a job rests on, from its container; None: it needs none."""
-    some = map(Delegation.parse, Parcel.read(data).delegations.values() if job.grant else ())
+    some = map(Delegation.parse, parcel.delegations.values() if job.grant else ())
     return next((one for one in some if counted_as(one) == job.grant), None)
 
 
@@ -322,17 +350,7 @@ def _roots(instruction: Instruction) -> tuple[CID, ...]:
     return tuple(dict.fromkeys(roots))
 
 
-def used_by(receipt: Receipt) -> Usage:
-    """What a run used, as its receipt says."""
-    fuel, time_us = receipt.meta.get("fuel"), receipt.meta.get("time_us")
-    return Usage(
-        1,
-        fuel if type(fuel) is int else 0,
-        time_us // _MICRO if type(time_us) is int else 0,
-    )
-
-
-def _declared(data: bytes) -> Mapping[str, Any]:
+def _declared(invocation: Invocation) -> Mapping[str, Any]:
     """What its customer says that a job needs; admission has read it."""
-    told = Invocation.parse(Parcel.read(data).invocations[0]).meta.get(NEEDS)
+    told = invocation.meta.get(NEEDS)
     return told if isinstance(told, dict) else {}

@@ -9,14 +9,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
+from lite.errors import QueuedError
+from lite.ipld.cid import CID
 from lite.offload.turns import Turns
 from lite.peering.values import Fetched
 
-__all__ = ["Fetching"]
+if TYPE_CHECKING:
+    from lite.peering.peering import Peering
+
+__all__ = ["Fetching", "asker"]
 
 ALL_MAX: Final = 8
 EACH_MAX: Final = 2
@@ -25,6 +31,15 @@ TURNS_MAX: Final = 4
 
 Ask = Callable[[int, int], Awaitable[Fetched]]
 """Fetches at most so many bytes within so many milliseconds."""
+
+
+def asker(peering: Peering | None, roots: Sequence[CID], customer: str) -> Ask:
+    """Fetches what is below some roots, the customer asked first. Raises QueuedError when there is
+    nobody to ask."""
+    if peering is None:
+        raise QueuedError("some of its inputs are not here, and this node is alone")
+    fetch = partial(peering.fetch, roots, deep=True, first=customer)
+    return lambda most, within_ms: fetch(bytes_max=most, within_ms=within_ms)
 
 
 class Fetching:

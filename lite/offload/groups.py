@@ -18,12 +18,12 @@ from lite.ipld import dag_cbor
 from lite.ipld.cid import CID
 from lite.limits import Limits
 from lite.model.instruction import Instruction
+from lite.model.known_meta import is_private
 from lite.model.limits_map import limits_from_meta
 from lite.model.promise import Await, BranchMismatch
 from lite.model.receipt import Receipt
 from lite.model.workflow import Workflow
 from lite.needs.requirements import Requirements
-from lite.scheduler.book import is_private
 from lite.scheduler.state import END_STATES
 from lite.store import Store
 from lite.store.outbox_rows import Item

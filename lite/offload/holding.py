@@ -16,11 +16,17 @@ class Holding:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._found: dict[CID, bool] = {}
+        self._all_open: bool | None = None  # nothing at all is secret
 
     def __call__(self, cid: CID) -> bool:
         found = self._found.get(cid)
         if found is None:
-            marks = self._store.secrets
-            open_ = marks.is_empty() or not (marks.is_secret(cid) or marks.any_below([cid]))
-            found = self._found[cid] = open_ and not missing(self._store, [cid], deep=True)
+            is_here = not missing(self._store, [cid], deep=True)
+            found = self._found[cid] = is_here and self._is_open(cid)
         return found
+
+    def _is_open(self, cid: CID) -> bool:
+        marks = self._store.secrets
+        if self._all_open is None:
+            self._all_open = marks.is_empty()
+        return self._all_open or not (marks.is_secret(cid) or marks.any_below([cid]))

@@ -23,20 +23,22 @@ from lite.errors import IpvmError, StoreError
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.offload.admission import Caller, DeniedError
 from lite.offload.provider import Provider
+from lite.offload.refused import PENDING
 from lite.offload.whole import whole
 from lite.offload.wire import CBOR_TYPE, JOBS_MAX, Job
 from lite.parcel import Parcel
 from lite.ucan import container
 from lite.ucan.container import CONTAINER_BYTES_MAX
 from lite.ucan.invocation import Invocation
+from sync.noise import counting, readable
 from sync.within import within
 
 __all__ = ["HttpDoor"]
 
 ANSWER_S_MAX: Final = 100.0
 BODY_S_MAX: Final = 30.0
+MESSAGE_CHARS_MAX: Final = 1_000
 REQUESTS_MAX: Final = 64  # at once; one has at most CONTAINER_BYTES_MAX
-PENDING: Final = "pending"
 
 
 class HttpDoor:
@@ -65,10 +67,18 @@ class HttpDoor:
         self._files = certificate, key
         self._answer_s = answer_s
         self._requests = 0
-        app = web.Application()
+        self.garbled = 0  # requests that could not be read
+        app = web.Application(middlewares=[readable(self._count_garbled)])
         app.router.add_post("/", self._post)
         app.router.add_get("/", self._about)
-        self._http = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2.0)
+        self._http = web.AppRunner(
+            app,
+            access_log=None,
+            logger=counting(self._count_garbled),
+            handle_signals=False,
+            auto_decompress=False,
+            shutdown_timeout=2.0,
+        )
 
     async def start(self) -> None:
         """Listen.
@@ -102,6 +112,9 @@ class HttpDoor:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(certificate, key)
         return context
+
+    def _count_garbled(self) -> None:
+        self.garbled += 1
 
     async def _about(self, _request: web.Request) -> web.Response:
         return web.Response(text=f"{self._provider.node.did}\n")
@@ -155,15 +168,25 @@ class HttpDoor:
         return [(job, by_cid[job.invocation]) for job in jobs]
 
     async def _receipt(self, job: Job, data: bytes, ends: float) -> bytes:
-        """What answers an invocation, once it is over."""
-        if job.receipt is None:
-            left = max(0.0, ends - asyncio.get_running_loop().time())
-            stored = await self._provider.over(job.invocation, left)
-            if stored is not None and stored.answer is not None:
-                return stored.answer
-            told = "it is not done yet; the same request asks how it goes on"
-            return self._provider.admission.statement(data, PENDING, told)
-        return job.receipt
+        """What answers an invocation, once it is over; a statement that it is not in time."""
+        if job.receipt is not None:
+            return job.receipt
+        provider, state, why = self._provider, "not here any more", ""
+        while not provider.news.is_closed:
+            news = provider.news.of(job.invocation)
+            found = await provider.in_pool(partial(provider.jobs.get, job.invocation))
+            if found is None:
+                break
+            if found.answer is not None:
+                return found.answer
+            state, why = found.state, found.message
+            if found.code == "input-missing":  # nobody can bring it this way
+                await whole(provider.give_up(found))
+            left = ends - asyncio.get_running_loop().time()
+            if left <= 0 or not await provider.news.wait(news, left):
+                break
+        told = f"it is {state}; the same request asks how it goes on{why and ': '}{why}"
+        return provider.admission.statement(data, PENDING, told[:MESSAGE_CHARS_MAX])
 
 
 async def _body(request: web.Request) -> bytes:

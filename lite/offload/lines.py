@@ -25,10 +25,11 @@ AGAIN_S: Final = (
 AGAIN_S_MAX: Final = 5.0
 FAR_S: Final = 120.0  # after so long without it, dialling is left to those who look for peers
 FAR_AGAIN_S_MAX: Final = 60.0
+TOGETHER_MAX: Final = 256  # changes that are taken in at once
 LEFT_S: Final = 65.0  # for requests on a channel that has ended: each ends by itself before that
 
 Dial = Callable[[], Awaitable[WebChannel]]
-Heard = Callable[[Job], Awaitable[None]]
+Heard = Callable[..., Awaitable[None]]  # with jobs
 
 
 class Line:
@@ -37,7 +38,7 @@ class Line:
     Args:
         dial: opens a channel to the provider.
         after: the number of the last change that was taken in.
-        heard: told of each change, one after the other.
+        heard: told of changes, those that come together at once, in their order.
         resend: what may not have got there; sent again whenever the channel is new.
         denied: told that it refuses to be sent those again, and why.
         busy: whether the provider has jobs of ours.
@@ -164,8 +165,7 @@ class Line:
         tokens = await self._resend()
         if tokens:
             try:
-                for job in await within(client.send(tokens), ANSWER_S_MAX):
-                    await self._heard(job)
+                await self._heard(*await within(client.send(tokens), ANSWER_S_MAX))
             except asyncio.TimeoutError as error:
                 raise ProviderAway(f"{self.did} did not answer in time") from error
             except ProviderRefused as error:
@@ -180,9 +180,15 @@ class Line:
                 coming = coming or asyncio.ensure_future(changes.__anext__())
                 await asyncio.wait({coming, over}, timeout=IDLE_S, return_when=FIRST_COMPLETED)
                 if coming.done():
-                    change, coming = coming.result(), None
-                    if change is not None:
-                        await self._heard(change)
+                    told: list[Job] = []
+                    while coming.done() and len(told) < TOGETHER_MAX:
+                        if told and coming.exception() is not None:
+                            break
+                        told += [one for one in (coming.result(),) if one is not None]
+                        coming = asyncio.ensure_future(changes.__anext__())
+                        await asyncio.sleep(0)  # what has come already is there then
+                    if told:
+                        await self._heard(*told)
                 elif over.done():
                     raise ProviderAway("the channel ended")
                 if not await self._busy():

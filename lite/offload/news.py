@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Final
+from weakref import WeakValueDictionary
 
 from lite.frozen import frozen
 from lite.ipld.cid import CID
@@ -41,10 +42,11 @@ class Tail:
 
 
 class News:
-    """One event for each customer, and one for each job that somebody looks at."""
+    """One event for each customer, and one for each job that somebody looks at; kept as long as
+    whoever took it does, since strangers may ask for theirs too."""
 
     def __init__(self) -> None:
-        self._news: dict[str | CID, asyncio.Event] = {}
+        self._news: WeakValueDictionary[str | CID, asyncio.Event] = WeakValueDictionary()
         self._tails: dict[CID, Tail] = {}
         self._closed = False
 

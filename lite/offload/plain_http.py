@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import cache
 from io import BytesIO
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from lite.errors import IpvmError, UsageError
@@ -20,7 +21,12 @@ from lite.parcel import Parcel, read_invocation
 from lite.ucan import container
 from lite.ucan.invocation import Invocation
 
-__all__ = ["ANSWER_S_MAX", "checked_url", "post"]
+if TYPE_CHECKING:
+    import ssl
+
+    import aiohttp
+
+__all__ = ["ANSWER_S_MAX", "checked_url", "post", "reach"]
 
 ANSWER_S_MAX: Final = 120.0
 _CONNECT_S: Final = 10.0
@@ -39,6 +45,27 @@ def checked_url(text: str) -> str:
             f"{text} is not the URL of a provider", hint="Such as https://jobs.example.org/."
         )
     return text
+
+
+async def reach(url: str, *, within_s: float = _CONNECT_S) -> None:
+    """Whether anything answers at a URL; what it says does not matter, as long as it stays there.
+
+    Raises:
+        ProviderAway: nothing does, or something that fails or points elsewhere.
+    """
+    import aiohttp
+
+    timeout = aiohttp.ClientTimeout(total=within_s)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout, connector=_verifying()) as http,
+            http.head(url, allow_redirects=False) as response,
+        ):
+            status = response.status
+    except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+        raise ProviderAway(f"{url}: {error or 'no answer in time'}") from error
+    if status >= 500 or 300 <= status < 400:
+        raise ProviderAway(f"{url}: it answers with HTTP {status}")
 
 
 async def post(
@@ -63,7 +90,7 @@ async def post(
     headers = {"Content-Type": CBOR_TYPE, "Accept": CBOR_TYPE}
     try:
         async with (
-            aiohttp.ClientSession(timeout=timeout) as http,
+            aiohttp.ClientSession(timeout=timeout, connector=_verifying()) as http,
             http.post(url, data=BytesIO(body), headers=headers, allow_redirects=False) as response,
         ):
             data = b""
@@ -78,6 +105,20 @@ async def post(
     except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
         raise ProviderAway(f"{url}: {error or 'no answer in time'}") from error
     return _answers(data, did, asked)
+
+
+def _verifying() -> aiohttp.TCPConnector:
+    """Connections whose certificates the roots of the system vouch for."""
+    import aiohttp
+
+    return aiohttp.TCPConnector(ssl=_roots())
+
+
+@cache
+def _roots() -> ssl.SSLContext:
+    import ssl
+
+    return ssl.create_default_context()
 
 
 def _answers(data: bytes, did: str, asked: Sequence[Invocation]) -> dict[CID, bytes]:

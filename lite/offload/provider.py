@@ -12,36 +12,36 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from weakref import WeakValueDictionary
 
 from lite.engine.pool import default_size
 from lite.engine.stop import Stop
-from lite.errors import IpvmError, QueuedError, StoreError
+from lite.errors import IpvmError, StoreError
 from lite.ipld.cid import CID
 from lite.needs.capabilities import Capabilities, Offer, for_others
 from lite.node import Node
-from lite.offload import refused
 from lite.offload.admission import Admission, Bounds, Caller, DeniedError, job_of
 from lite.offload.doing import Doing, Done, End, Needs, NotDone, PassedOn
+from lite.offload.ending import write_end
 from lite.offload.ends import Ends
-from lite.offload.fetching import Fetching
+from lite.offload.fetching import Fetching, asker
 from lite.offload.news import News
 from lite.offload.offers import Offers
+from lite.offload.pace import Pace
 from lite.offload.results import Results
 from lite.offload.turns import Turns
+from lite.offload.unsaid import Unsaid, soon_over
 from lite.offload.wire import Denied, Job
-from lite.parcel import Parcel
 from lite.store.jobs import DAY_S, StoredJob
 from sync.peers import RUN
 
 if TYPE_CHECKING:
     from lite.peering.peering import Peering
-    from lite.peering.values import Fetched
     from sync.health import Notice
 
 __all__ = ["Provider"]
@@ -50,8 +50,8 @@ T = TypeVar("T")
 
 ADMISSION_THREADS: Final = 2
 END_WITHIN_S: Final = 8.0  # for jobs that were stopped
-USUAL_MS: Final = 100.0  # that a job takes, before any was seen
-MESSAGE_CHARS_MAX: Final = 1_000
+SHOWN_S: Final = 0.05  # after which a job that can be done again is shown as running
+SOON_S: Final = 0.05  # for which the answer to a request waits for ends of its jobs
 
 
 class Provider:
@@ -63,6 +63,7 @@ class Provider:
 
     Attributes:
         is_ready: it was started, and does not stop.
+        unsaid: jobs of which nobody may be told yet.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Provider:
         self._turns = Turns()
         self._open: dict[int, StoredJob] = {}
         self._running: dict[int, Stop] = {}
+        self.unsaid = Unsaid(self.jobs, self.in_pool, self._changed)
         self._cancelled: set[int] = set()
         self._parked: dict[tuple[str, CID], set[int]] = defaultdict(set)
         self._lacking: dict[str, dict[int, tuple[CID, ...]]] = defaultdict(dict)
@@ -104,7 +106,7 @@ class Provider:
         self._stopping = False
         self._started = False
         self._pruned_on = 0
-        self._usual_ms = USUAL_MS
+        self._pace = Pace(self.slots)
 
     # From start to end.
 
@@ -186,16 +188,20 @@ class Provider:
             DeniedError: none of them was looked at.
         """
         jobs, new = await self.in_pool(partial(self.admission.take, data, caller))
+        self.unsaid.add(new)
         at_once = await self.in_pool(lambda: [job for job in new if self._doing.knows(job)])
         for job in new:
             self._taken(job, waits=job not in at_once)
         await asyncio.gather(*(self._work(job, self._pool) for job in at_once))
         self._pump()
-        if not at_once:
+        if self._pace.work_ms(len(self._turns) + len(self._running)) < SOON_S * 1_000:
+            await soon_over(new, self._open, self.news, SOON_S)
+        await self.unsaid.keep([job.invocation for job in jobs])
+        if not new:
             return jobs
-        names = [job.invocation for job in at_once]
-        ended = {job.invocation: job for job in await self.in_pool(lambda: self._stored(names))}
-        return [job_of(ended[job.invocation]) if job.invocation in ended else job for job in jobs]
+        names = [job.invocation for job in new]
+        now = {one.invocation: one for one in await self.in_pool(lambda: self._stored(names))}
+        return [job_of(now[one.invocation]) if one.invocation in now else one for one in jobs]
 
     async def cancel(self, job: StoredJob) -> StoredJob:
         """Call a job off; how it stands then. What runs is stopped."""
@@ -245,10 +251,14 @@ class Provider:
                 return None
         return None
 
+    async def give_up(self, job: StoredJob) -> None:
+        """Nobody brings what a job waits for."""
+        if job.number in self._lacking.get(job.customer, ()):
+            await self._settle(job, NotDone("input-missing", job.message))
+
     def wait_ms(self, party: str) -> int:
         """How long a new job would wait for its turn."""
-        ahead = self._turns.ahead(party) + len(self._running)
-        return round(max(0, ahead - self.slots + 1) * self._usual_ms / self.slots)
+        return self._pace.wait_ms(self._turns.ahead(party) + len(self._running))
 
     def capabilities(self) -> Capabilities:
         """What of this node others may count on; up to a second where it has to be measured, so it
@@ -296,7 +306,11 @@ class Provider:
         def heard(data: bytes) -> None:
             loop.call_soon_threadsafe(self.news.wrote, job.invocation, data)
 
+        shown: list[asyncio.Task[None]] = []
+        timer = loop.call_later(SHOWN_S, lambda: shown.append(self._spawn(self._show(job))))
+
         def began() -> None:
+            loop.call_soon_threadsafe(timer.cancel)
             loop.call_soon_threadsafe(self._changed, job)
 
         end: End = _LATE
@@ -312,9 +326,17 @@ class Provider:
             loop.call_exception_handler(told)
             end = NotDone("stopped", f"a fault of this provider: {type(error).__name__}")
         finally:
+            timer.cancel()
             del self._running[job.number]
+        await asyncio.gather(*shown)  # what follows is written after that
         await self._go_on(job, end)
         self._pump()
+
+    async def _show(self, job: StoredJob) -> None:
+        """Write down that a job runs, which lasts."""
+        with suppress(IpvmError):  # it seems to wait then; what comes of it is what counts
+            if await self.in_pool(partial(self._doing.show, job)):
+                self._changed(job)
 
     async def _go_on(self, job: StoredJob, end: End) -> None:
         if isinstance(end, Needs):
@@ -351,16 +373,8 @@ class Provider:
     async def _fetch(self, job: StoredJob, roots: tuple[CID, ...]) -> None:
         """Get the blocks that a job needs, its customer asked first."""
         try:
-            comings, peering = self._comings[job.customer], self._peering
-            if peering is None:
-                raise QueuedError("some of its inputs are not here, and this node is alone")
-
-            def ask(most: int, within_ms: int) -> Awaitable[Fetched]:
-                first = job.customer
-                return peering.fetch(
-                    roots, deep=True, bytes_max=most, within_ms=within_ms, first=first
-                )
-
+            comings = self._comings[job.customer]
+            ask = asker(self._peering, roots, job.customer)
             most = self.node.config["peers.fetch_bytes"]
             found = await self._fetches.fetch(job.party, ask, most)
         except IpvmError as error:
@@ -400,37 +414,25 @@ class Provider:
             return
         self._ending.add(job.number)
         try:
-            await self.in_pool(partial(self._write_end, job, end))
+            await self.in_pool(partial(write_end, self.node, job, end))
         except StoreError:
             self._unwritten[job.number] = end  # `tick` tries again
             return
         finally:
             self._ending.discard(job.number)
         del self._open[job.number]
+        self.unsaid.discard(job)
         self._cancelled.discard(job.number)
         self._turns.drop(job.party, job.number)
         self._lacking[job.customer].pop(job.number, None)
         self.news.tell(job.customer, job.invocation, over=True)
         if isinstance(end, Done):
-            self._usual_ms += ((end.used.time_ms if end.used else 0) - self._usual_ms) / 8
+            self._pace.took(end.used.time_ms if end.used else 0)
         if self._on_event is not None:
             ended = await self.in_pool(lambda: self.jobs.get(job.invocation))
             if ended is not None:
                 self._on_event(ended)
         await self._wake_parked(job, is_done=isinstance(end, Done))
-
-    def _write_end(self, job: StoredJob, end: Done | NotDone) -> None:
-        if isinstance(end, Done):
-            self.jobs.end(job, "done", end.receipt.data, used=end.used, begun=True)
-            return
-        node = self.node
-        data = job_token(self.jobs.tokens(job.number))
-        signed = refused.state(
-            node.key, data, end.code, end.message, now=node.clock.now(), name=end.name
-        )
-        state = end.code if end.code in ("cancelled", "expired") else "refused"
-        message = end.message[:MESSAGE_CHARS_MAX]
-        self.jobs.end(job, state, signed.data, code=end.code, message=message, begun=end.begun)
 
     async def _wake_parked(self, job: StoredJob, *, is_done: bool) -> None:
         """Others waited for this one."""
@@ -446,7 +448,8 @@ class Provider:
         self._pump()
 
     def _changed(self, job: StoredJob) -> None:
-        self.news.tell(job.customer, job.invocation, over=False)
+        if job not in self.unsaid:
+            self.news.tell(job.customer, job.invocation, over=False)
 
     def _stored(self, invocations: Sequence[CID]) -> list[StoredJob]:
         found = [self.jobs.get(cid) for cid in invocations]
@@ -492,8 +495,3 @@ class Provider:
 
 
 _LATE: Final = NotDone("expired", "it could not begin before its end")
-
-
-def job_token(data: bytes) -> bytes:
-    """The invocation in the container of a job."""
-    return Parcel.read(data).invocations[0]

@@ -3,11 +3,11 @@
 The statement is a token as others write receipts (`lite.ucan.assertion`):
 
     iss = sub = provider   cmd "/ucan/assert/receipt"   prf []   exp null   iat
-    args = {ran: task, inv: invocation, out: {error: {code, message, name}}}
+    args = {ran: task, inv: invocation, out: {error: {code, message, name, begun: true}}}
 
-It has no `ins`, so it answers the invocation and never the instruction: no node takes it for a
-result. Refusals of the gate keep their codes (`ucan-…`, `lite.ucan.refusals`), what a step lacks
-here those of `lite.needs.fit`; the others are
+`begun` is there when it may have had an effect. It has no `ins`, so it answers the invocation and
+never the instruction: no node takes it for a result. Refusals of the gate keep their codes
+(`ucan-…`, `lite.ucan.refusals`), what a step lacks here those of `lite.needs.fit`; the others are
 
 code           the job
 no-right       comes from somebody who may not ask this node for work
@@ -42,11 +42,13 @@ from lite.ucan.invocation import Invocation
 from lite.ucan.refusals import MalformedToken, Refusal
 from lite.ucan.show import printable
 
-__all__ = ["CODES", "Refused", "code_of", "read", "state"]
+__all__ = ["CODES", "PENDING", "Refused", "code_of", "read", "state"]
+
+PENDING: Final = "pending"
 
 CODES: Final = (
     *("no-right", "not-yours", "usage", "op-own", "secret", "busy", "too-many", "per-day"),
-    *("await-unknown", "await-refused", "input-missing", "expired", "cancelled", "pending"),
+    *("await-unknown", "await-refused", "input-missing", "expired", "cancelled", PENDING),
     *("passed-on", "stopped"),
 )
 MESSAGE_CHARS_MAX: Final = 1_000
@@ -59,6 +61,7 @@ class Refused:
     Attributes:
         provider: who signed it.
         name: of the reason on the wire of UCAN; empty where UCAN has none.
+        begun: it may have had an effect all the same.
     """
 
     invocation: CID
@@ -67,21 +70,31 @@ class Refused:
     message: str
     at: int
     name: str = ""
+    begun: bool = False
 
 
 def state(
-    key: Key, data: bytes, code: str, message: str, *, now: int, name: str = ""
+    key: Key,
+    data: bytes,
+    code: str,
+    message: str,
+    *,
+    now: int,
+    name: str = "",
+    begun: bool = False,
 ) -> Invocation:
     """Sign that an invocation was not done.
 
     Args:
         data: the invocation, whether or not it is one.
-        now: seconds since 1970.
+        now: seconds since 1970. begun: it may have had an effect.
     """
     cid = CID.of(data, DAG_CBOR)
     error: dict[str, Any] = {"code": code, "message": _cut(message)}
     if name:
         error["name"] = name
+    if begun:
+        error["begun"] = True
     args = {"ran": _task(data, cid), "inv": cid, "out": {"error": error}}
     return Invocation.issue(
         key, subject=key.did, command=COMMAND, args=args, expires_at=None, issued_at=now
@@ -101,10 +114,12 @@ def read(data: bytes) -> Refused:
     invocation, at = token.args.get("inv"), token.issued_at
     fields = error if type(error) is dict else {}
     code, message, name = fields.get("code"), fields.get("message"), fields.get("name", "")
-    texts = all(type(one) is str for one in (code, message, name))
-    if type(invocation) is not CID or not texts or at is None or "ins" in token.args:
+    formed = all(type(one) is str for one in (code, message, name))
+    formed = formed and type(fields.get("begun", False)) is bool
+    if type(invocation) is not CID or not formed or at is None or "ins" in token.args:
         raise MalformedToken("a statement about a job names the invocation, a code and a message")
-    return Refused(invocation, token.issuer, str(code), str(message), at, str(name))
+    begun = bool(fields.get("begun"))
+    return Refused(invocation, token.issuer, str(code), str(message), at, str(name), begun)
 
 
 def code_of(error: IpvmError) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from lite.offload.secrecy import stays
 from lite.store import Store
 from lite.store.outbox_rows import Job
 
-__all__ = ["resendable"]
+__all__ = ["resendable", "tokens_of"]
 
 
 def resendable(store: Store, jobs: Iterable[Job], now: int) -> list[bytes]:
@@ -21,16 +21,14 @@ def resendable(store: Store, jobs: Iterable[Job], now: int) -> list[bytes]:
         item = store.outbox.find(job.item)
         if item is not None and stays(store, item):
             continue
-        found[job.token] = None
-        grant = None if job.grant is None else store.outbox.grant(job.grant)
-        if grant is not None:
-            found[grant] = None
-        found.update(dict.fromkeys(_proofs(store, job)))
+        found.update(dict.fromkeys(tokens_of(store, job)))
     return list(found)
 
 
-def _proofs(store: Store, job: Job) -> list[bytes]:
+def tokens_of(store: Store, job: Job) -> list[bytes]:
+    """A job with what goes with it: the delegation for blocks, and its proofs."""
     from lite.ucan.invocation import Invocation
 
-    tokens = (store.tokens.delegation(cid) for cid in Invocation.parse(job.token).proofs)
-    return [token for token in tokens if token is not None]
+    tokens = [None if job.grant is None else store.outbox.grant(job.grant)]
+    tokens += [store.tokens.delegation(cid) for cid in Invocation.parse(job.token).proofs]
+    return [job.token, *(token for token in tokens if token is not None)]

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lite.config import Config
 from lite.engine.pool import Workers
-from lite.errors import IpvmError, QueuedError
+from lite.errors import Interrupted, IpvmError, QueuedError
+from lite.frozen import replace
 from lite.model.instruction import Instruction
 from lite.model.safety import LEVELS
 from lite.ops.base import InDoubt, Level, Op, Outcome, Ready
@@ -199,7 +200,8 @@ class Plugin:
     """An operation of somebody else's distribution, whose faults stay its own.
 
     What it raises, or returns that is not IPLD, is an error receipt `op-crash` with the name of the
-    distribution; for mutations it is in doubt whether they happened.
+    distribution; for mutations it is in doubt whether they happened. When it is asked to stop and
+    does not, it is left behind: it may go on, and is not waited for.
     """
 
     def __init__(self, op: Op, distribution: str) -> None:
@@ -230,15 +232,42 @@ class Plugin:
 
     def run(self, ready: Ready) -> Outcome:
         try:
-            outcome = self._op.run(ready)
+            outcome = self._heeding(ready)
             _check_outcome(outcome)
         except (IpvmError, InDoubt):
             raise
         except FOREIGN as fault:
+            told = self._crashed(fault)
             if self.level_of(ready.instruction) == "mutation":
-                raise InDoubt(self._crashed(fault)) from fault
-            return Outcome(error={"code": "op-crash", "message": self._crashed(fault)})
+                raise InDoubt(told) from fault
+            if ready.stop is not None and ready.stop.asked:
+                raise Interrupted(told) from fault
+            return Outcome(error={"code": "op-crash", "message": told})
         return outcome
+
+    def _heeding(self, ready: Ready) -> Outcome:
+        """Run it, and wait for it no longer than for as long as nobody asks it to stop."""
+        if ready.stop is None:
+            return self._op.run(ready)
+        from lite.ops.patience import LeftBehind, Work
+
+        if ready.stop.asked:  # nothing was done, which only this says of a mutation
+            raise QueuedError("the run was asked to stop before this began")
+        tell = ready.on_trace
+
+        def said(data: bytes) -> None:
+            if tell is not None and not work.is_left:
+                tell(data)
+
+        heard = replace(ready, on_trace=None if tell is None else said)
+        work = Work(lambda: self._op.run(heard), f"ipvm-op-{self.name}")
+        try:
+            return work.until(ready.stop)
+        except LeftBehind:
+            told = f"{self.name} of {self._distribution} did not end when it was asked to stop"
+        if self.level_of(ready.instruction) == "mutation":
+            raise InDoubt(f"{told}; it may or may not have happened")
+        raise Interrupted(told)
 
     def _crashed(self, fault: BaseException) -> str:
         told = f"{type(fault).__name__}: {fault}"

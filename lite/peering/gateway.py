@@ -8,9 +8,13 @@ Source: IPFS Trustless Gateway specification; CAR v1.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from typing import Any, Final, Literal
+from weakref import WeakValueDictionary
 
 from aiohttp import web
 
@@ -25,11 +29,49 @@ RAW_TYPE: Final = "application/vnd.ipld.raw"
 CAR_TYPE: Final = "application/vnd.ipld.car"
 STREAMS_MAX: Final = 8  # at once, for one peer
 READ_S_MAX: Final = 30.0  # whoever reads nothing for as long is cut off
+LEAVE_S_MAX: Final = 1.0  # a right that ends by the clock alone is seen within
 Reader = Callable[[str, CID], "bool | Literal['secret']"]
 """Whether a node, by its DID, may read a block; "secret": although it is. Called in threads."""
 _WRITE_BYTES: Final = 64 * 1024
 _BATCH_BYTES: Final = 1024 * 1024
 _SCOPES: Final[dict[str, Scope]] = {"all": "all", "entity": "entity", "block": "block"}
+
+
+class _NoLonger(Exception):
+    """The right ended in the middle."""
+
+
+class _Leave:
+    """Leave to read one block and what is below it, which may end while it is read.
+
+    Args:
+        find: what may be had now; None: nothing.
+        written: another value whenever a right may have changed.
+    """
+
+    def __init__(
+        self, find: Callable[[], Awaitable[Shelf | None]], written: Callable[[], object]
+    ) -> None:
+        self._find = find
+        self._written = written
+        self._shelf: Shelf | None = None
+        self._as_of: object = None
+        self._until = 0.0
+
+    async def shelf(self) -> Shelf | None:
+        """What may be had, as of now."""
+        self._until = asyncio.get_running_loop().time() + LEAVE_S_MAX
+        self._as_of = self._written()
+        self._shelf = await self._find()
+        return self._shelf
+
+    async def check(self, cid: CID) -> None:
+        """Before each part of a block. Raises _NoLonger."""
+        if self._written() == self._as_of and asyncio.get_running_loop().time() < self._until:
+            return
+        before, now = self._shelf, await self.shelf()
+        if now is None or before is None or now.secrets != before.secrets or now.hides(cid):
+            raise _NoLonger
 
 
 class Gateway:
@@ -38,18 +80,26 @@ class Gateway:
     Args:
         pool: where the store is read, so that a large file does not hold up small frames.
         readers: asked there whether somebody may read a block who may not read all.
+        written: another value whenever somebody's right may have changed; quick.
     """
 
-    def __init__(self, shelf: Shelf, pool: Executor, readers: Sequence[Reader] = ()) -> None:
+    def __init__(
+        self,
+        shelf: Shelf,
+        pool: Executor,
+        readers: Sequence[Reader] = (),
+        written: Callable[[], object] = lambda: None,
+    ) -> None:
         self._shelf = shelf
         self._readers = readers
         self._pool = pool
-        self._streams: dict[str, asyncio.Semaphore] = {}
+        self._written = written
+        self._streams: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def serve(
-        self, request: web.Request, *, allowed: bool = True, who: str = ""
+        self, request: web.Request, *, allowed: Callable[[], bool] = lambda: True, who: str = ""
     ) -> web.StreamResponse:
-        """Answer a request for `PATH`.
+        """Answer a request for `PATH`; cut it off when the right to it ends.
 
         Args:
             allowed: False answers as if nothing were here.
@@ -62,16 +112,22 @@ class Gateway:
         kind = _kind(request)
         if kind is None:
             return web.Response(status=406, text="only format=raw and format=car are given\n")
-        shelf = await self._read(self._shelf_for, who, cid, allowed)
-        if shelf is None:
+        leave = _Leave(lambda: self._read(self._shelf_for, who, cid, allowed()), self._written)
+        if await leave.shelf() is None:
             return _absent(cid)
-        async with self._streams.setdefault(who, asyncio.Semaphore(STREAMS_MAX)):
+        turns = self._streams.setdefault(who, asyncio.Semaphore(STREAMS_MAX))
+        async with turns:
+            shelf = await leave.shelf()  # it may have waited for its turn
+            if shelf is None:
+                return _absent(cid)
             try:
-                return await (self._raw if kind == "raw" else self._car)(request, cid, shelf)
+                return await (self._raw if kind == "raw" else self._car)(request, cid, shelf, leave)
             except (asyncio.TimeoutError, ConnectionResetError):  # it reads nothing, or it left
-                if request.transport is not None:
-                    request.transport.abort()
-                return web.Response(status=408)  # which does not get there either
+                _cut(request)
+            except _NoLonger:
+                _drop_unsent(request)
+                _cut(request)
+            return web.Response(status=408)  # which does not get there either
 
     def _shelf_for(self, who: str, cid: CID, allowed: bool) -> Shelf | None:
         """What somebody may have when it asks for a block; None: nothing."""
@@ -82,7 +138,9 @@ class Gateway:
             return self._shelf.with_secrets()
         return self._shelf if any(said) else None
 
-    async def _raw(self, request: web.Request, cid: CID, shelf: Shelf) -> web.StreamResponse:
+    async def _raw(
+        self, request: web.Request, cid: CID, shelf: Shelf, leave: _Leave
+    ) -> web.StreamResponse:
         data = await self._read(shelf.get, cid)
         if data is None:
             return _absent(cid)
@@ -102,11 +160,13 @@ class Gateway:
         response.content_length = stop - start
         await response.prepare(request)
         if request.method != "HEAD":
-            await _write(response, data[start:stop])
+            await _write(response, data[start:stop], cid, leave)
         await response.write_eof()
         return response
 
-    async def _car(self, request: web.Request, cid: CID, shelf: Shelf) -> web.StreamResponse:
+    async def _car(
+        self, request: web.Request, cid: CID, shelf: Shelf, leave: _Leave
+    ) -> web.StreamResponse:
         scope = _SCOPES.get(request.query.get("dag-scope", "all"))
         if scope is None:
             return web.Response(status=400, text="dag-scope is all, entity or block\n")
@@ -129,7 +189,7 @@ class Gateway:
                 if data is None:
                     complete = False  # the rest is of use: who asks may have this one
                 elif one.hash_code != IDENTITY:  # which holds its bytes itself
-                    await _write(response, _section(one.raw + data))
+                    await _write(response, _section(one.raw + data), one, leave)
         if not complete and request.transport is not None:
             request.transport.close()  # without the last chunk, which says that it was all
             return response
@@ -189,12 +249,26 @@ def _section(body: bytes) -> bytes:
     return varint.encode(len(body)) + body
 
 
-async def _write(response: web.StreamResponse, data: bytes) -> None:
-    """In parts, between which others get their turn."""
+async def _write(response: web.StreamResponse, data: bytes, cid: CID, leave: _Leave) -> None:
+    """In parts, between which others get their turn, and each only while the right to it holds."""
     view = memoryview(data)
     for at in range(0, len(view), _WRITE_BYTES):
+        await leave.check(cid)
         await within(response.write(view[at : at + _WRITE_BYTES]), READ_S_MAX)
         await asyncio.sleep(0)
+
+
+def _cut(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()
+
+
+def _drop_unsent(request: web.Request) -> None:
+    """What the system holds of this connection for sending does not go out when it is cut."""
+    wire = request.get_extra_info("socket")
+    if wire is not None:
+        with suppress(OSError):  # it is down already
+            wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def _absent(cid: CID) -> web.Response:

@@ -10,18 +10,17 @@ import asyncio
 from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from aiohttp import web
 
-from lite.authority import Authority
 from lite.clock import Clock
 from lite.config import Config
 from lite.errors import IpvmError
 from lite.frozen import replace
 from lite.ipld.cid import CID, DAG_CBOR, SHA2_256
 from lite.keys import Key
-from lite.peering import letters as post
 from lite.peering.announcing import Announcer, Offered, nothing
 from lite.peering.asking import Asking
 from lite.peering.book import open_book, owners_word
@@ -31,12 +30,12 @@ from lite.peering.identity import channel_key
 from lite.peering.issuers import mend, settle, wanted_issuers
 from lite.peering.joining import Desk
 from lite.peering.keeping import Keeper
-from lite.peering.letters import LetterStore
 from lite.peering.local_network import local_network
 from lite.peering.means import Means
 from lite.peering.names import CAPABILITIES, RECORDS
 from lite.peering.notices import event_of
 from lite.peering.pairing import PATH as PAIR_PATH
+from lite.peering.posting import Postman
 from lite.peering.record_verifier import RecordVerifier
 from lite.peering.records import RecordStore
 from lite.peering.shared_sets import SharedSets
@@ -102,6 +101,7 @@ class Peering:
         self._verifier = RecordVerifier(store, self._records, clock)
         blocks = PeerBlocks(Shelf(store), lambda did: self.book.may(did, BLOCKS))
         self._sets = SharedSets(store, key, self.book, clock, self._records, self._verifier, blocks)
+        self._postman = Postman(lambda: self.bulk_store, key, clock)
         self._announcer = Announcer(key, clock, offered)
         self._asking = Asking(node_config.trust_confirmations)
         self.readers: list[Reader] = []  # who may read which blocks without the right `blocks`
@@ -153,7 +153,7 @@ class Peering:
         )
         try:
             shelf = Shelf(self._bulk)
-            self._gateway = Gateway(shelf, self._pool, self.readers)
+            self._gateway = Gateway(shelf, self._pool, self.readers, self._written)
             self._fetcher = Fetcher(
                 self._bulk, self.book, self._gateways, self._runner.talks, self._pool, self._junk
             )
@@ -195,12 +195,13 @@ class Peering:
     def tick(self) -> None:
         """Called now and then: see whether there is space again, or power."""
         self.book.write_again()
-        self._sets.look(self._runner.poke)
+        self._look_at_rights()
         if self._means.may_be_better(self._keeper) or self._announcer.is_time():
             self.changed()
 
     def poke(self) -> None:
         """Peers, rights or addresses were changed by another process."""
+        self._look_at_rights()
         self._spawn(self._look_at_peers())
 
     async def catch_up(self) -> None:
@@ -341,14 +342,19 @@ class Peering:
         """See what was written since the last time, and offer it."""
         self._due = False
         await self._in_pool(self._means.keep)
-        self._sets.look(self._runner.poke)
+        self._look_at_rights()
         if await self._catch_up():
             self._runner.changed(RECORDS)
         peers = {peer.did for peer in self.book.peers() if peer.rights}
-        for name in await self._in_pool(lambda: self._post_letters(peers)):
+        for name in await self._in_pool(lambda: self._postman.post(peers)):
             self._runner.changed(name)
         self._keep_pins()
         self._spawn(self._announce())
+
+    def _look_at_rights(self) -> None:
+        """End each session that what is written now does not allow, however it came to be."""
+        must_dial = self._sets.look({talk.session.peer for talk in self._runner.talks()})
+        (self._runner.poke if must_dial else self._runner.check)()
 
     async def _announce(self) -> None:
         if await self._announcer.look(lambda: self.bulk_store, self._in_pool):
@@ -388,20 +394,8 @@ class Peering:
                 total += looked
             return bool(total)
 
-    def _post_letters(self, peers: Collection[str]) -> list[bytes]:
-        """In a thread: what this node signed for its peers goes into the letters to them."""
-        written = []
-        authority = Authority(self.bulk_store, self._key, self._clock)
-        for did in post.unposted(self.bulk_store, self.did, self._clock.now(), peers):
-            letters = LetterStore(self.bulk_store, self.did, did, self._clock)
-            if letters.post(authority):
-                written.append(letters.name)
-        return written
-
     async def _take_letters(self) -> None:
-        for event in await self._in_pool(
-            lambda: post.take_in(self.bulk_store, self._key, self._clock)
-        ):
+        for event in await self._in_pool(self._postman.take_in):
             self._on_event(event)
 
     # What the runner and peers say.
@@ -452,8 +446,13 @@ class Peering:
 
     async def _serve_peer(self, request: web.Request, did: str) -> web.StreamResponse:
         assert self._gateway is not None, "nobody can ask before it listens"
-        allowed = self.book.may(did, BLOCKS)
-        return await self._gateway.serve(request, allowed=allowed, who=did)
+        may = partial(self.book.may, did, BLOCKS)
+        return await self._gateway.serve(request, allowed=may, who=did)
+
+    def _written(self) -> object:
+        """Another value whenever anybody wrote into the home, and with it perhaps a right."""
+        database = self._store.database
+        return database.number("PRAGMA data_version"), database.connection.total_changes
 
     def _name_of(self, did: str) -> str:
         peer = self.book.peer(did) if did else None

@@ -18,11 +18,11 @@ from lite.store import Store
 __all__ = ["COMMAND", "Readers"]
 
 COMMAND: Final = "/ipvm/records/read"
-REMEMBERED: Final = 64  # anybody may ask, and each is looked at again
+REMEMBERED: Final = 512  # anybody may ask: more than strangers are kept in the book
 
 
 class Readers:
-    """What the delegations here say of each peer, remembered until `look`."""
+    """What the delegations here say of each peer, until they are to be asked again."""
 
     def __init__(self, store: Store, key: Key, clock: Clock) -> None:
         self._own = key.did
@@ -37,11 +37,9 @@ class Readers:
             self._may[did] = self._is_delegated(did)
         return self._may[did]
 
-    def look(self) -> bool:
-        """Look again, because of what was written or the time that went by; whether anything is
-        different now."""
-        before, self._may = self._may, {}
-        return [did for did, may in before.items() if self.may_read(did) != may] != []
+    def forget(self) -> None:
+        """Ask the delegations again: something was written, or time went by."""
+        self._may.clear()
 
     def _is_delegated(self, did: str) -> bool:
         chain = self._authority.find_chain(

@@ -6,7 +6,7 @@ by a delegation; the small and urgent sets first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from lite.clock import Clock
@@ -52,6 +52,7 @@ class SharedSets:
         self._readers = Readers(store, key, clock)
         self._own_records = records
         self._letters: dict[str, SyncSet] = {}
+        self._delegated: frozenset[str] = frozenset()  # of those with rights, as last seen
         self._records = SyncSet(RECORDS, records, verifier, blocks)
         capabilities = CapabilitySet(store, clock)
         judge = CapabilityVerifier(capabilities, clock, self._is_somebody)
@@ -75,15 +76,31 @@ class SharedSets:
         told = [replace(one, features=(RECORDS_WANTED,)) for one in shared]
         return [*told, self._records]
 
-    def look(self, changed: Callable[[], None]) -> None:
-        """Let go of what comparisons have read, and see who may read now.
+    def look(self, live: Collection[str]) -> bool:
+        """Let go of what comparisons have read, and of what was known of who may read: the next to
+        ask gets what the delegations say now.
 
         Args:
-            changed: called when that is not who it was.
+            live: peers with a session; nothing is kept of others without rights.
+
+        Returns:
+            Whether a peer that has other rights gained or lost this one, so that it may have to be
+            dialled. Raises StoreError.
         """
         self._own_records.relax()
-        if self._readers.look():
-            changed()
+        self._readers.forget()
+        known = [peer for peer in self._book.peers() if peer.rights]
+        kept = {peer.did for peer in known}.union(live)
+        self._letters = {did: one for did, one in self._letters.items() if did in kept}
+        before, self._delegated = (
+            self._delegated,
+            frozenset(
+                peer.did
+                for peer in known
+                if READ not in peer.rights and self._readers.may_read(peer.did)
+            ),
+        )
+        return before != self._delegated
 
     def _is_somebody(self, did: str) -> bool:
         peer = self._book.peer(did)

@@ -27,7 +27,7 @@ class Shelf:
     def __init__(self, store: Store, *, receipts: bool = False, secrets: bool = False) -> None:
         self._store = store
         self._receipts = receipts
-        self._secrets = secrets
+        self.secrets = secrets
 
     def get(self, cid: CID) -> bytes | None:
         """The bytes of a block; None: not here, damaged, or not for others.
@@ -49,7 +49,7 @@ class Shelf:
 
     def hides(self, cid: CID) -> bool:
         """Whether it is secret, and so not given."""
-        return not self._secrets and self._store.secrets.is_secret(cid)
+        return not self.secrets and self._store.secrets.is_secret(cid)
 
     def with_secrets(self) -> Shelf:
         """The same blocks and what is secret, for those who were given just that."""

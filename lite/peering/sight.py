@@ -72,17 +72,28 @@ class Sight:
         """As the runner's `on_notice`."""
         if isinstance(notice.event, Greeted) and notice.set != RECORDS:
             wants = RECORDS_WANTED in notice.event.hello.features
-            (self._wants_records.add if wants else self._wants_records.discard)(notice.peer)
+            self._wants(notice.peer, wants)
         if notice.set == RECORDS:
             if notice.kind == "stranger":  # perhaps a peer, but without this right
-                self._wants_records.add(notice.peer)
+                self._wants(notice.peer, True)
             elif notice.kind == "connected":
-                self._wants_records.discard(notice.peer)
+                self._wants(notice.peer, False)
+
+    def _wants(self, did: str, wants: bool) -> None:
+        """Remember it of a peer; of whoever has no right here it does not matter."""
+        peer = self._book.peer(did) if wants else None
+        if peer is not None and peer.rights:
+            self._wants_records.add(did)
+        else:
+            self._wants_records.discard(did)
 
     def proves(self, peers: Collection[PeerHealth]) -> None:
         """These have just answered: whoever is in sync is so as of now."""
         now = self._clock.monotonic()
         self._proved.update({one.peer.did: now for one in peers if one.in_sync})
+        known = {peer.did for peer in self._book.peers()}
+        self._proved = {did: at for did, at in self._proved.items() if did in known}
+        self._wants_records &= known
 
     def proved_s(self, did: str) -> float | None:
         """Seconds since a peer was last known to be in sync by its own word; None: never here."""

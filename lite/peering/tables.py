@@ -45,7 +45,8 @@ def prepare(store: Store) -> None:
     Raises:
         StoreError: they cannot be made.
     """
-    if store.database.row(_LAST) is not None:
+    is_there = store.database.row(_LAST) is not None
+    if is_there and peer_rows.is_current(store.database.connection):
         return
     with store.database.write() as transaction:
         connection = store.database.connection

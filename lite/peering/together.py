@@ -22,7 +22,7 @@ __all__ = ["PeerRound", "Round", "bring_together"]
 
 LOOK_S: Final = 0.2  # a session says nothing when what looked like news turns out to be none
 SETTLED_S: Final = 0.2  # a peer that just got something of its own offers it within that
-HELD_S: Final = 5.0  # a peer that is not concerned for so long said that it does not want to be
+HELD_S: Final = 5.0  # whoever is not to be dialled for so long said so
 
 
 @frozen
@@ -105,7 +105,7 @@ async def bring_together(
 
     Args:
         dids: these peers; None: all that have a right here.
-        once: do not wait for those who could not be reached, and those with whom nothing moves.
+        once: do not wait for those who could not be reached, nor for more bytes to be allowed.
 
     Raises:
         StoreError: the store cannot be read.
@@ -154,6 +154,8 @@ def _is_over(one: PeerHealth, peering: Peering, watch: _Watch, once: bool) -> bo
         return True
     if one.link == "connected" and peering.sight.one_sided(one):
         return all(shared.status.in_sync for shared in one.sets)
+    if one.link == "connected" and one.next_s is None and _is_all(one):
+        return True
     if not once:
         return False
     if one.link == "no-address":
@@ -167,9 +169,19 @@ def _is_over(one: PeerHealth, peering: Peering, watch: _Watch, once: bool) -> bo
     return held or (bool(stuck) and all(stuck))
 
 
+def _is_all(one: PeerHealth) -> bool:
+    """Whether all that can come from it came, and what makes the sets differ does not."""
+    return bool(one.sets) and all(
+        shared.status.in_sync or _is_different(shared.status) for shared in one.sets
+    )
+
+
 def _is_stuck(status: Status) -> bool:
-    unmoved = status.refused or status.missed or status.withheld
-    return status.spent or (status.settled and bool(unmoved))
+    return status.spent or _is_different(status)
+
+
+def _is_different(status: Status) -> bool:
+    return status.settled and bool(status.refused or status.missed or status.withheld)
 
 
 def _round(one: PeerHealth, peering: Peering, watch: _Watch) -> PeerRound:
@@ -203,9 +215,9 @@ def _why_not(one: PeerHealth, sight: Sight) -> str:
         case "no-address":
             return "where it is, is not known"
         case "dialling":
-            return one.why or "it is being concerned"
+            return one.why or "it is being dialled"
         case "waiting":
-            return one.why or "it was not concerned yet"
+            return one.why or "it was not dialled yet"
         case "connected":
             return "; ".join(sight.reasons(one))
 

@@ -27,7 +27,7 @@ from lite.ops.base import InDoubt
 from lite.outputs import effects_of
 from lite.scheduler.book import Book, Entry
 from lite.scheduler.effects import Budget
-from lite.scheduler.ended import EFFECTS_LOST, ORPHAN, Claimed, Ended, Kind
+from lite.scheduler.ended import EFFECTS_LOST, ORPHAN, Claimed, Ended, Kind, said
 from lite.scheduler.events import Stream
 from lite.scheduler.output import StepOutput
 from lite.scheduler.placing import Placing
@@ -117,7 +117,11 @@ class Attempts:
             return told
         try:
             reified = self._runner.reify(
-                entry.instruction, entry.limits, mode, self._book.receipt_of
+                entry.instruction,
+                entry.limits,
+                mode,
+                self._book.receipt_of,
+                private=entry.private,
             )
         except (QueuedError, NotFoundError) as fault:
             return self._later(entry, str(fault))
@@ -157,6 +161,9 @@ class Attempts:
     def _as_twin(self, entry: Entry, first: Entry) -> Ended:
         receipt = first.receipt
         assert receipt is not None, "it waits for its twin"
+        self._is_secret(
+            Reified(entry.instruction, entry.instruction, private=entry.private), receipt
+        )
         kind: Kind = "cached" if receipt.out.is_ok else "failed"
         rule = f"the same as {first.label}"
         return Ended(entry.position, kind, receipt=receipt, source="cached", rule=rule)
@@ -205,8 +212,7 @@ class Attempts:
             made = Ended(
                 entry.position, kind, receipt=found.receipt, source="cached", rule=found.rule
             )
-            if entry.private:
-                self._store.secrets.mark([found.receipt.cid])
+            self._is_secret(reified, found.receipt)
         if entry.level != "mutation":
             return self._within_bounds(entry, reified, made)
         lost = Ended(entry.position, "in-doubt", reason=EFFECTS_LOST)
@@ -215,11 +221,12 @@ class Attempts:
     def _from_memo(self, entry: Entry, reified: Reified, settled: Settled) -> Ended:
         finished: Finished | None = None
         differs = reified.instruction.cid != entry.instruction.cid
-        if differs or entry.private:
+        secret = self._is_secret(reified, settled.receipt)
+        if differs or secret:
             lasting = differs and self._book.is_lasting(entry)
             under = (entry.instruction.cid,) if lasting else ()
             finished = Finished(
-                reified.instruction, settled.receipt, also_under=under, secret=entry.private
+                reified.instruction, settled.receipt, also_under=under, secret=secret
             )
         return Ended(
             entry.position,
@@ -229,6 +236,17 @@ class Attempts:
             rule=settled.rule,
             finished=finished,
         )
+
+    def _is_secret(self, reified: Reified, known: Receipt) -> bool:
+        """Whether a step with a known answer is secret. That answer, which may have come about when
+        it was not, is so from now on, with all that came of it."""
+        marks = self._store.secrets
+        secret = self._runner.is_secret(reified)
+        if secret and not marks.is_secret(known.cid):
+            from lite.privacy import make_secret
+
+            make_secret(self._store, [known.cid])
+        return secret
 
     def _told(self, entry: Entry) -> Ended | None:
         """What came of a step elsewhere, if it counts."""
@@ -443,7 +461,7 @@ class Attempts:
         )
         receipt = finished.receipt
         is_ok = receipt.out.is_ok
-        reason = "" if is_ok else _said(receipt, outcome)
+        reason = "" if is_ok else said(receipt, outcome)
         return Ended(
             entry.position,
             "done" if is_ok else "failed",
@@ -470,12 +488,6 @@ class Attempts:
 def _release(leases: Sequence[Lease]) -> None:
     for lease in leases:
         lease.release()
-
-
-def _said(receipt: Receipt, outcome: Outcome) -> str:
-    body = receipt.out.body  # what `sign` made of effects that cannot be read
-    error = outcome.error or (body if type(body) is dict else {})
-    return f"{error.get('code', 'error')}: {error.get('message', '')}"[:500]
 
 
 def _demanded(meta: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -10,6 +10,7 @@ from lite.frozen import frozen
 from lite.ipld.cid import CID, DAG_CBOR, SHA2_256
 from lite.limits import Limits
 from lite.model.instruction import Instruction
+from lite.model.known_meta import is_private
 from lite.model.limits_map import limits_from_meta
 from lite.model.promise import AwaitBranch
 from lite.model.receipt import Receipt
@@ -17,7 +18,7 @@ from lite.model.result import MEMOISABLE_ERRORS
 from lite.scheduler.retry import Retry
 from lite.scheduler.state import Facts
 
-__all__ = ["Book", "Entry", "NewEntry", "is_private"]
+__all__ = ["Book", "Entry", "NewEntry"]
 
 _AWAIT = b"await/"
 
@@ -284,10 +285,3 @@ class Book:
         if len(acting) > 1 or awaited.intersection(entry.position for entry in acting):
             return [entry.label for entry in acting]
         return []
-
-
-def is_private(meta: Mapping[str, Any]) -> bool:
-    """Whether a task or a workflow asks to stay on this node (`secret`, IPVM workflow 0.1.0)."""
-    config = meta.get("ipvm/config")
-    nested = config.get("secret") if isinstance(config, Mapping) else None
-    return meta.get("secret") is True or nested is True

@@ -21,7 +21,7 @@ from lite.scheduler.attempt import Attempts, Ended
 from lite.scheduler.book import Book, Entry, NewEntry
 from lite.scheduler.consent import Consent
 from lite.scheduler.effects import labels
-from lite.scheduler.ended import ORPHAN
+from lite.scheduler.ended import ORPHAN, said
 from lite.scheduler.events import RunEvent, Stream
 from lite.scheduler.failures import missed_branch
 from lite.scheduler.state import END_STATES, Plan, Progress, next_steps
@@ -172,7 +172,7 @@ class Drive:
         later = None if one.pause_ms is None else now + -(-one.pause_ms // 1000)
         return StepChange(
             _STORED[one.kind],
-            reason=one.reason.encode(errors="backslashreplace").decode(),  # a plug-in's words
+            reason=_reason(one).encode(errors="backslashreplace").decode(),  # a plug-in's words
             receipt=None if one.receipt is None else one.receipt.cid,
             source=one.source,
             rule=one.rule,
@@ -384,6 +384,13 @@ _STORED: Final[dict[str, StepState]] = {
     "in-doubt": "in-doubt",
     "waiting": "waiting",
 }
+
+
+def _reason(one: Ended) -> str:
+    """Why a step is as it is; of a failure that was known, what its receipt says."""
+    if one.kind == "failed" and not one.reason and one.receipt is not None:
+        return said(one.receipt)
+    return one.reason
 
 
 def _shows(one: Ended) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Literal
 
+from lite.engine.base import Outcome
 from lite.frozen import frozen
 from lite.ipld.cid import CID
 from lite.model.receipt import Receipt
@@ -15,7 +16,17 @@ from lite.store.leases import Lease
 if TYPE_CHECKING:
     from lite.store.outbox_rows import Wish
 
-__all__ = ["EFFECTS_LOST", "LOST", "NEEDS_FORCE", "OF_OTHERS", "ORPHAN", "Claimed", "Ended", "Kind"]
+__all__ = [
+    "EFFECTS_LOST",
+    "LOST",
+    "NEEDS_FORCE",
+    "OF_OTHERS",
+    "ORPHAN",
+    "Claimed",
+    "Ended",
+    "Kind",
+    "said",
+]
 
 OF_OTHERS: Final = "the receipt of another node asked for it, and that needs --force"
 NEEDS_FORCE: Final = "a result asked for it, and a second mutation needs --force"
@@ -103,3 +114,15 @@ class Claimed:
     reified: Reified
     leases: tuple[Lease, ...]
     started_at: int
+
+
+def said(receipt: Receipt, outcome: Outcome | None = None) -> str:
+    """Why a step failed, in words.
+
+    Args:
+        outcome: what the receipt was made of just now: it has all of an error that is linked.
+    """
+    body = receipt.out.body
+    error = (outcome and outcome.error) or (body if type(body) is dict else {})
+    code = error.get("code") or receipt.error_code or "error"
+    return f"{code}: {error.get('message', '')}"[:500]

@@ -26,7 +26,7 @@ from lite.model.safety import LEVELS, is_mutation
 from lite.model.workflow import Workflow
 from lite.ops.base import is_transient
 from lite.scheduler.attempt import Attempts, Ended
-from lite.scheduler.book import Book, Entry, NewEntry, is_private
+from lite.scheduler.book import Book, Entry, NewEntry
 from lite.scheduler.consent import Consent
 from lite.scheduler.drive import Drive
 from lite.scheduler.ended import LOST
@@ -92,15 +92,12 @@ def open_run(
         UsageError: mutations need consent. Taken: another process has begun what is due.
     """
     workflow = request.workflow
-    private = request.private or is_private(workflow.meta) or is_private(workflow.defaults or {})
+    private = request.private or workflow.is_private
     book = Book(runner, base=request.limits, defaults=workflow.defaults, private=private)
     steps = [NewEntry(step.label, step.instruction, step.meta) for step in workflow.steps]
     facts = book.add(steps)
     _check_consent(request, book, store)
-    secret = [entry.instruction for entry in book.entries if entry.private]
-    if secret:
-        # Its block holds what their instructions hold.
-        store.secrets.mark([workflow.cid, *store.secrets.own_inputs(secret)])
+    _mark(book, workflow, store)
     with store.lease(workflow.cid):  # two processes that begin at once share one run
         row = _earlier(request, store)
         old = row is not None
@@ -117,6 +114,18 @@ def open_run(
             row = _reopened(request, row, states, store, clock)
     of = (request, row, book, facts, states, known, runner, store, clock, stream, stop)
     return _drive(*of, old=old)
+
+
+def _mark(book: Book, workflow: Workflow, store: Store) -> None:
+    """Make secret what is known of the steps that are to be, and the block that holds them."""
+    secret = [entry.instruction for entry in book.entries if entry.private]
+    if secret:
+        from lite.privacy import make_secret
+
+        make_secret(store, [instruction.cid for instruction in secret])
+        store.secrets.mark([workflow.cid, *store.secrets.own_inputs(secret)])
+    elif store.secrets.holds_any(workflow):
+        store.secrets.mark([workflow.cid])
 
 
 def _drive(
@@ -354,7 +363,9 @@ def _end_doubts(
         if state != "in-doubt" or not is_once(entry.instruction, entry.level):
             continue
         try:
-            reified = runner.reify(entry.instruction, entry.limits, mode, book.receipt_of)
+            reified = runner.reify(
+                entry.instruction, entry.limits, mode, book.receipt_of, private=entry.private
+            )
         except (QueuedError, NotFoundError):
             continue
         act = reified.instruction.cid

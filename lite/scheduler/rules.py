@@ -59,7 +59,13 @@ class Runner(Protocol):
     def is_secret(self, reified: Reified) -> bool: ...
     def needs_of(self, instruction: Instruction) -> frozenset[str]: ...
     def reify(
-        self, instruction: Instruction, limits: Limits, mode: str, results: Results | None = None
+        self,
+        instruction: Instruction,
+        limits: Limits,
+        mode: str,
+        results: Results | None = None,
+        *,
+        private: bool = False,
     ) -> Reified: ...
     def compute(
         self, instruction: Instruction, limits: Limits, mode: str = "", watch: Watch = ...

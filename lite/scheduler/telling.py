@@ -12,15 +12,25 @@ Files and programs of this machine are the workflow's own affair.
 from __future__ import annotations
 
 from collections.abc import Container
+from typing import Protocol
 
+from lite.errors import AuthorityError
 from lite.model.instruction import Instruction
 from lite.scheduler.book import Entry
 from lite.settled import Reified
+from lite.store import Store
 from lite.store.secrets import Secrets
 
-__all__ = ["needs_consent", "said", "why_it_waits"]
+__all__ = ["needs_consent", "refuse_telling", "said", "why_it_waits"]
 
 _WHERE_CHARS_MAX = 120
+
+
+class Known(Protocol):
+    """What knows operations: an outlook."""
+
+    def needs_of(self, instruction: Instruction) -> frozenset[str]: ...
+    def level_of(self, instruction: Instruction) -> str | None: ...
 
 
 def needs_consent(
@@ -63,3 +73,36 @@ def why_it_waits(entry: Entry, reified: Reified, needs: Container[str], marks: S
         uses_secret=uses,
     )
     return said(reified.instruction, asked=asked) if waits else ""
+
+
+def refuse_telling(
+    runner: Known,
+    store: Store,
+    instruction: Instruction,
+    *,
+    private: bool = False,
+    given: bool = False,
+    consent: str,
+) -> None:
+    """Stop a single call that would let a secret out, as a step of a workflow waits for consent.
+
+    Args:
+        private: it is to be secret itself. given: it holds the content of a secret file.
+        consent: how to ask for it all the same, for the hint: "--force".
+
+    Raises:
+        AuthorityError: it would.
+    """
+    needs = runner.needs_of(instruction)
+    if "network" not in needs or (store.secrets.is_empty() and not (private or given)):
+        return
+    awaited = [store.instructions.canonical(wait.instruction) for wait in instruction.awaits()]
+    known = [receipt.cid for cid in awaited for receipt in store.receipts.by_instruction(cid)]
+    uses = given or store.secrets.any_below([*instruction.links(), *awaited, *known])
+    own = private or store.secrets.is_secret(instruction.cid)
+    level = runner.level_of(instruction) or "mutation"
+    if needs_consent(level, needs, asked=False, is_secret=own, uses_secret=uses):
+        raise AuthorityError(
+            f"{instruction.op} would let out what is secret to {instruction.rsc}",
+            hint=f"Ask for it with {consent} if whoever gets it may know.",
+        )

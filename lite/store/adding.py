@@ -4,6 +4,9 @@ A small add is one transaction. A larger one commits batches that a power cut ma
 durable transaction at its end. Meanwhile it holds a lease, which gc respects, and its new blocks
 stand in the table `adding`, by which it is undone when it fails. After a crash they are ordinary
 blocks that nothing refers to.
+
+What is secret is marked in the transaction that writes it, so that it is never here without its
+mark. Marks stay when an add is undone: they say nothing of what is here.
 """
 
 from __future__ import annotations
@@ -15,16 +18,19 @@ from types import TracebackType
 from lite.clock import Clock
 from lite.errors import StoreError, StoreFull
 from lite.ipld.block import Block
-from lite.store import faults, sql
+from lite.ipld.cid import DAG_PB
+from lite.store import faults, sql, sql_runs
 from lite.store.blocks import Ledger
 from lite.store.database import Database, Transaction
 from lite.store.leases import Adder, Leases
 from lite.store.reserve import Reserve, give_back
+from lite.store.room import is_scarce, make_room
 
 __all__ = ["BATCH_BYTES", "Add", "Adding"]
 
 BATCH_BYTES = 16 * 1024 * 1024
 BATCH_BLOCKS = 8_192
+_SCARCE_BATCH_BYTES = 1024 * 1024  # where little is free: the log takes as much beside the file
 _UNDO_BLOCKS = (1_024, 8)  # in one transaction: usually, and when the disk is full
 
 
@@ -45,19 +51,26 @@ class Adding:
         self.clock = clock
         self.quota_bytes = quota_bytes
 
-    def start(self) -> Add:
-        """An add; as a context manager it gives the `put` function and completes at the end."""
-        return Add(self)
+    def start(self, *, secret: bool = False) -> Add:
+        """An add; as a context manager it gives the `put` function and completes at the end.
+
+        Args:
+            secret: all that is put stays on this node.
+        """
+        return Add(self, secret=secret)
 
 
 class Add:
     """One add. Not for several threads at once."""
 
-    def __init__(self, adding: Adding) -> None:
+    def __init__(self, adding: Adding, *, secret: bool = False) -> None:
         self._adding = adding
+        self._secret = secret
+        self._marks: list[tuple[bytes]] = []  # of what is buffered
         self._database = adding.database
         self._buffer: list[Block] = []
         self._bytes = 0
+        self._bytes_max = 0  # of a batch; 0: nobody looked yet
         self._lease: Adder | None = None
 
     def __enter__(self) -> Callable[[Block], None]:
@@ -68,6 +81,7 @@ class Add:
     ) -> None:
         try:
             if kind is None and (self._buffer or self._lease):
+                self.make_room()
                 with self._database.write() as transaction:
                     self.complete(transaction)
         except BaseException:
@@ -75,16 +89,32 @@ class Add:
             raise
         self.close(undo=kind is not None)
 
-    def put(self, block: Block) -> None:
+    def put(self, block: Block, *, secret: bool = False) -> None:
         """Add a block.
+
+        Args:
+            secret: it stays on this node, whatever the add is for.
 
         Raises:
             QuotaError, StoreFull: it does not fit.
         """
+        if secret or self._secret:
+            self._marks.append((block.cid.raw,))
         self._buffer.append(block)
         self._bytes += len(block.data)
-        if self._bytes >= BATCH_BYTES or len(self._buffer) >= BATCH_BLOCKS:
+        if self._bytes >= _SCARCE_BATCH_BYTES and not self._bytes_max:
+            scarce = is_scarce(self._database, BATCH_BYTES)
+            self._bytes_max = min(BATCH_BYTES, _SCARCE_BATCH_BYTES) if scarce else BATCH_BYTES
+        if self._bytes >= (self._bytes_max or BATCH_BYTES) or len(self._buffer) >= BATCH_BLOCKS:
             self._flush()
+
+    def make_room(self) -> None:
+        """Before the transaction that completes it.
+
+        Raises:
+            StoreFull: what is still buffered does not fit.
+        """
+        make_room(self._database, self._bytes)
 
     def complete(self, transaction: Transaction) -> None:
         """Write what is still buffered, as part of a transaction that makes all of it permanent."""
@@ -96,7 +126,7 @@ class Add:
 
     def close(self, *, undo: bool) -> None:
         """End the add, after `complete` was committed or to take back what it wrote."""
-        self._buffer = []
+        self._buffer, self._marks = [], []
         if self._lease is None:
             return
         try:
@@ -111,11 +141,12 @@ class Add:
             # Before the first look at what is here: from now on gc spares what this add relies on.
             self._lease = self._adding.leases.add()
         faults.check_room(self._database.path, self._bytes)
+        self.make_room()
         with self._database.write(durable=False) as transaction:
             new = self._write(transaction)
             name = self._lease.name
             transaction.executemany(sql.ADDING_INSERT, ((raw, name) for raw in new))
-        self._buffer = []
+        self._buffer, self._marks = [], []
         self._bytes = 0
 
     def _write(self, transaction: Transaction) -> list[bytes]:
@@ -124,7 +155,21 @@ class Add:
         for block in self._buffer:
             ledger.put(block.cid.raw, block.data)
         ledger.close(self._adding.quota_bytes)
+        if self._marks:
+            transaction.executemany(sql_runs.SECRET_ADD, self._marks)
+        self._mark_pieces(transaction)
         return ledger.new
+
+    def _mark_pieces(self, transaction: Transaction) -> None:
+        """Mark the pieces of files that were marked before they came."""
+        nodes = [block.cid for block in self._buffer if block.cid.codec == DAG_PB]
+        if not nodes or self._database.row(sql_runs.SECRETS_ANY) is None:
+            return
+        from lite.store.secrets import Secrets, pieces
+
+        secret = Secrets(self._database).any_secret(nodes)
+        marks = [(cid.raw,) for cid in pieces(self._database, secret)]
+        transaction.executemany(sql_runs.SECRET_ADD, marks)
 
     def _undo(self, name: str) -> None:
         reserve = self._adding.reserve

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from lite.clock import Clock
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from lite.store.adding import Adding
 
 __all__ = ["REFRESH_S", "Blocks", "Ledger"]
+
+Lender = Callable[[CID], "bytes | None"]
 
 REFRESH_S = 1_800  # a known block that is put again counts as added now, to this precision
 
@@ -102,6 +104,12 @@ class Blocks:
         self._database = database
         self._adding = adding
         self._clock = clock
+        self._lender: Lender | None = None
+
+    def lend(self, lender: Lender) -> None:
+        """From now on also find, through this object alone, the blocks that `lender` gives by their
+        CIDs: it says None of others. Nothing of them is written."""
+        self._lender = lender
 
     def get(self, cid: CID, *, verify: bool = True) -> bytes:
         """The bytes of a block.
@@ -115,35 +123,41 @@ class Blocks:
             StoreCorrupt: there are no bytes in its row.
         """
         found = self._database.row(sql.BLOCK, (cid.raw,))
-        if found is None:
+        data = self._lent(cid) if found is None else stored_bytes(found[0])
+        if data is None:
             raise self._absent(cid)
-        data = stored_bytes(found[0])
         if verify and not cid.matches(data):
             raise changed(str(cid))
         return data
 
     def has(self, cid: CID) -> bool:
         """Whether the block is here."""
-        return self._database.row(sql.BLOCK_EXISTS, (cid.raw,)) is not None
+        is_here = self._database.row(sql.BLOCK_EXISTS, (cid.raw,)) is not None
+        return is_here or self._lent(cid) is not None
 
     def size(self, cid: CID) -> int:
         """The length of a block in bytes. Raises `NotFoundError` like `get`."""
         found = self._database.row(sql.BLOCK_SIZE, (cid.raw,))
-        if found is None:
+        if found is not None:
+            return int(found[0])
+        if (lent := self._lent(cid)) is None:
             raise self._absent(cid)
-        return int(found[0])
+        return len(lent)
 
-    def put(self, block: Block) -> None:
+    def put(self, block: Block, *, secret: bool = False) -> None:
         """Store a block; when it is here, only bytes that the disk changed are replaced.
+
+        Args:
+            secret: it stays on this node, from its first moment here.
 
         Raises:
             QuotaError, StoreFull: it does not fit; nothing of it is kept.
         """
-        self.put_many((block,))
+        self.put_many((block,), secret=secret)
 
-    def put_many(self, blocks: Iterable[Block]) -> None:
-        """Store blocks, all or none, in transactions of bounded size. Errors like `put`."""
-        with self._adding.start() as put:
+    def put_many(self, blocks: Iterable[Block], *, secret: bool = False) -> None:
+        """Store blocks, all or none, in transactions of bounded size. As `put`."""
+        with self._adding.start(secret=secret) as put:
             for block in blocks:
                 put(block)
 
@@ -168,6 +182,9 @@ class Blocks:
     def find(self, piece: str, limit: int = abbreviations.FOUND_MAX) -> list[CID]:
         """The blocks whose CID text begins or ends with `piece`, at most `limit`."""
         return abbreviations.find(self._database, abbreviations.BLOCKS, piece, limit)
+
+    def _lent(self, cid: CID) -> bytes | None:
+        return None if self._lender is None else self._lender(cid)
 
     def _absent(self, cid: CID) -> NotFoundError:
         gone = self._database.row(sql.GONE, (cid.raw,))

@@ -10,17 +10,29 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from lite.limits import MIB
 from lite.store import faults
 
 if TYPE_CHECKING:
     from lite.store.reading import Snapshot
 
-__all__ = ["WAL_BYTES_MAX", "Database", "Mode", "Row", "Transaction", "among", "connect"]
+__all__ = [
+    "SCARCE_BYTES",
+    "WAL_BYTES_MAX",
+    "Database",
+    "Mode",
+    "Row",
+    "Transaction",
+    "among",
+    "connect",
+]
 
 Row = tuple[Any, ...]
 Mode = Literal["rw", "ro", "immutable"]
 
 WAL_BYTES_MAX = 32 * 1024 * 1024  # what the log file keeps on disk after it was emptied
+LOG_BYTES_SCARCE = MIB  # the same where little is free
+SCARCE_BYTES = 64 * MIB  # of the disk: with less free the log does not wait to be moved
 _AT_ONCE = 500  # keys in one query
 _MODES = {"rw": "mode=rw", "ro": "mode=ro", "immutable": "mode=ro&immutable=1"}
 _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/")
@@ -65,6 +77,7 @@ class Database:
         full: every commit is on the disk before it returns, unless a transaction waives it.
         connection: the one that writes.
         mode: "rw", or how it is read in a home that cannot be written.
+        settles: where little is free the log moves into the file after each transaction.
     """
 
     def __init__(
@@ -88,6 +101,8 @@ class Database:
         self._reader: sqlite3.Connection | None = None
         self._reader_lock = threading.Lock()
         self._is_open = True
+        self.settles = True
+        self._log_bytes = WAL_BYTES_MAX
 
     def row(self, sql: str, values: tuple[Any, ...] = ()) -> Row | None:
         """The first row of a query, or None."""
@@ -152,6 +167,20 @@ class Database:
             finally:
                 lock.release()
 
+    def settle(self) -> None:
+        """After a commit: where little is free move the log into the file, so that it never holds
+        more than has room there, and keep its file small. What others read meanwhile moves with a
+        later one."""
+        free = faults.free_bytes(self.path) if self.settles else None
+        if free is None or (free >= SCARCE_BYTES and self._log_bytes == WAL_BYTES_MAX):
+            return
+        with suppress(*faults.SQLITE):
+            wanted = WAL_BYTES_MAX if free >= SCARCE_BYTES else LOG_BYTES_SCARCE
+            if wanted != self._log_bytes:
+                self.connection.execute(f"PRAGMA journal_size_limit = {wanted}")
+                self._log_bytes = wanted
+            self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
     def write(self, *, durable: bool = True) -> Transaction:
         """A write transaction, for `with`.
 
@@ -212,6 +241,7 @@ class Transaction:
         try:
             if error is None:
                 self.execute("COMMIT")
+                self._database.settle()
         except faults.SQLITE as fault:
             error = fault
         finally:

@@ -17,7 +17,7 @@ from lite.errors import (
     StoreError,
     StoreFull,
 )
-from lite.ipld.cid import CID
+from lite.ipld.cid import CID, DAG_CBOR
 from lite.limits import DISK_FREE_BYTES_MIN
 
 __all__ = [
@@ -25,8 +25,11 @@ __all__ = [
     "changed",
     "check_room",
     "corrupt",
+    "free_bytes",
     "from_os",
     "from_sqlite",
+    "full",
+    "is_sound",
     "read_only",
     "stored_bytes",
     "stored_cid",
@@ -61,7 +64,7 @@ def from_sqlite(fault: sqlite3.Error | UnicodeDecodeError, path: Path) -> IpvmEr
     """The error of ours that says what `fault` means for the database at `path`."""
     text = str(fault)
     if any(part in text for part in _FULL):
-        return _full(path)
+        return full(path)
     if any(part in text for part in _BUSY):
         return StoreBusy(
             f"another process kept {path} locked for too long",
@@ -73,7 +76,7 @@ def from_sqlite(fault: sqlite3.Error | UnicodeDecodeError, path: Path) -> IpvmEr
         return unwritable(path)
     if any(part in text for part in _DISK):
         if _is_full(path.parent):
-            return _full(path)
+            return full(path)
         return StoreError(
             f"the disk or file system failed under {path}: {text}",
             hint="Check the disk, its permissions and the system log; then `ipvm doctor --deep`.",
@@ -92,7 +95,7 @@ def from_sqlite(fault: sqlite3.Error | UnicodeDecodeError, path: Path) -> IpvmEr
 def from_os(fault: OSError, path: Path) -> StoreError:
     """The error of ours for a failed file operation below the home."""
     if fault.errno in (errno.ENOSPC, errno.EDQUOT):
-        return _full(path)
+        return full(path)
     if fault.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return unwritable(path)
     return StoreError(f"cannot use {path}: {fault.strerror or fault}")
@@ -108,6 +111,12 @@ def stored_cid(raw: bytes) -> CID:
         return CID.from_bytes(raw)
     except (CidError, TypeError) as fault:
         raise StoreCorrupt(f"the database holds {raw!r:.80} for a CID", hint=_RESTORE) from fault
+
+
+def is_sound(raw: bytes, data: object) -> bool:
+    """Whether the bytes of a token or receipt in a row are those of the CID beside them, so that
+    the disk changed neither."""
+    return type(data) is bytes and CID.of(data, DAG_CBOR).raw == raw
 
 
 def stored_bytes(value: object) -> bytes:
@@ -157,9 +166,10 @@ def corrupt(path: Path, reason: str) -> StoreCorrupt:
     )
 
 
-def _full(path: Path) -> StoreFull:
+def full(path: Path, why: str = "") -> StoreFull:
+    """The error of a disk that has no room; `why`: if it is not simply full."""
     return StoreFull(
-        f"the disk that holds {path} is full; nothing half-written was kept",
+        f"the disk that holds {path} is full{why and ': '}{why}; nothing half-written was kept",
         hint="Free some space on it (`ipvm gc` can help), then do it again.",
     )
 
@@ -178,6 +188,15 @@ def check_room(path: Path, size_bytes: int) -> None:
             "this was kept",
             hint="Free some space on it (`ipvm gc` can help), then do it again.",
         )
+
+
+def free_bytes(path: Path) -> int | None:
+    """What is free on the disk of a file; None where nobody knows."""
+    try:
+        disk = os.statvfs(path.parent)
+    except OSError:
+        return None
+    return disk.f_bavail * disk.f_frsize
 
 
 def _is_full(folder: Path) -> bool:

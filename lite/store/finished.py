@@ -14,7 +14,7 @@ from lite.model.receipt import Receipt
 from lite.store import sql, sql_runs
 from lite.store.adding import Add
 from lite.store.blocks import Ledger
-from lite.store.database import Transaction
+from lite.store.database import Database, Transaction
 from lite.store.instructions import write_instruction, write_names
 from lite.store.receipts import write_receipt
 
@@ -55,26 +55,27 @@ class Entry:
 
     __slots__ = ("_asked", "_finished", "_kept", "_secret")
 
-    def __init__(self, finished: Finished, add: Add) -> None:
+    def __init__(self, finished: Finished, add: Add, database: Database) -> None:
         """Put the blocks. Raises what `Add.put` raises."""
         self._finished = finished
         self._asked: list[Block] = []
         self._kept: Block | None = None
         self._secret: list[tuple[bytes]] = []
         for block in chain(finished.blocks, finished.more):
-            if finished.secret:
-                self._secret.append((block.cid.raw,))
             if block.cid == finished.kept:
                 self._kept = block
                 continue
-            add.put(block)
+            add.put(block, secret=finished.secret)
             if block.data.startswith(_INSTRUCTION) and block.cid.codec == DAG_CBOR:
                 self._asked.append(block)
         if finished.secret:
-            receipt = finished.receipt  # known before: then its blocks are not among these
-            linked = () if receipt.linked is None else dag_cbor.links(receipt.out.value())
-            cids = (finished.instruction.cid, receipt.cid, *linked)
-            self._secret += [(cid.raw,) for cid in cids]
+            from lite.store.secrets import pieces
+
+            cids = [finished.instruction.cid, finished.receipt.cid]
+            cids += () if finished.kept is None else (finished.kept,)
+            # Of a receipt that was known before, its blocks are not among those above.
+            cids += pieces(database, finished.receipt.output_links())
+            self._secret = [(cid.raw,) for cid in cids]
 
     def write(self, transaction: Transaction, ledger: Ledger, now: int) -> Receipt:
         """Write everything but the blocks; the receipt."""

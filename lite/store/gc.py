@@ -26,6 +26,7 @@ from lite.store.leases import Leases
 from lite.store.outbox_gc import evict_outbox, mark_outbox
 from lite.store.reach import Reach
 from lite.store.reserve import Reserve, give_back
+from lite.store.room import holding_log
 from lite.store.run_gc import OpenRuns, RunsKept, evict_runs, mark_ended_runs
 from lite.store.uses import forget_uses
 
@@ -34,7 +35,7 @@ __all__ = ["GRACE_S", "GcReport", "collect"]
 GRACE_S = 3_600
 GONE_ROWS_MAX = 100_000
 _JUDGED = 1_024  # blocks per transaction, so that others get their turn
-_JUDGED_ON_A_FULL_DISK = 16
+_JUDGED_ON_A_FULL_DISK = 256  # and a quarter of it each time that it does not fit
 _PAGE = 256
 
 assert REFRESH_S < GRACE_S
@@ -67,11 +68,12 @@ def collect(
     mark_ended_runs(database, collection.reach, runs)
     if dry_run:
         return collection.sweep(dry_run=True)
-    report = collection.sweep(dry_run=False)
-    evict_runs(database, runs)
-    evict_outbox(database)
-    _evict_tokens(database, clock)
-    give_back(database, reserve)
+    with holding_log(database):
+        report = collection.sweep(dry_run=False)
+        evict_runs(database, runs)
+        evict_outbox(database)
+        _evict_tokens(database, clock)
+        give_back(database, reserve)
     return report
 
 
@@ -139,9 +141,9 @@ class _Collection:
                 rows, doomed = self._judge(last)
                 self._remove(transaction, doomed)
         except StoreFull:
-            if self._step == _JUDGED_ON_A_FULL_DISK or not self._reserve.spend():
+            if not self._reserve.spend() and self._step == 1:
                 raise
-            self._step = _JUDGED_ON_A_FULL_DISK
+            self._step = max(1, min(self._step // 4, _JUDGED_ON_A_FULL_DISK))
             return self._judge_and_remove(last)
         return rows, doomed
 

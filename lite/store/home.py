@@ -44,11 +44,15 @@ _VERSION_MAX = 9_999
 
 @frozen
 class Opened:
-    """An open home: its database, the lock to close after it, and whether this call made it."""
+    """An open home: its database and the lock to close after it.
+
+    Attributes:
+        found: names in the folder before this call made the database; None: it did not.
+    """
 
     database: Database
     lock: FolderLock
-    created: bool
+    found: frozenset[str] | None
 
 
 def open_home(home: Path, *, full: bool, busy_timeout_ms: int, clock: Clock) -> Opened:
@@ -59,17 +63,17 @@ def open_home(home: Path, *, full: bool, busy_timeout_ms: int, clock: Clock) -> 
         StoreError: the folder cannot be used or written; StoreCorrupt, StoreTooNew, StoreBusy,
             StoreFull as their names say. A file that is refused is left as it was.
     """
-    created = not _is_there(home / DATABASE) and _create(home, busy_timeout_ms)
+    found = None if _is_there(home / DATABASE) else _create(home, busy_timeout_ms)
     try:
-        opened = _open(home, full, busy_timeout_ms, created)
+        opened = _open(home, full, busy_timeout_ms, found)
     except StoreFull:
         # Reading, and making space, must be possible on a full disk.
         if not Reserve(home).spend():
             raise
-        opened = _open(home, full, busy_timeout_ms, created)
+        opened = _open(home, full, busy_timeout_ms, found)
     if opened is None:
         _upgrade(home, busy_timeout_ms, clock)
-        opened = _open(home, full, busy_timeout_ms, created)
+        opened = _open(home, full, busy_timeout_ms, found)
     if opened is None:
         raise StoreBusy(f"{home} changes while it is being opened", hint="Try again.")
     return opened
@@ -128,12 +132,14 @@ def _is_there(path: Path) -> bool:
     return True
 
 
-def _open(home: Path, full: bool, busy_timeout_ms: int, created: bool) -> Opened | None:
+def _open(
+    home: Path, full: bool, busy_timeout_ms: int, found: frozenset[str] | None
+) -> Opened | None:
     """None when the schema is older than ours."""
     lock = _shared(home, busy_timeout_ms)
     try:
         if not is_writable(home):
-            return Opened(_open_to_read(home, busy_timeout_ms), lock, created)
+            return Opened(_open_to_read(home, busy_timeout_ms), lock, found)
         connection = _connection(home, full, busy_timeout_ms)
     except BaseException:
         lock.close()
@@ -144,7 +150,7 @@ def _open(home: Path, full: bool, busy_timeout_ms: int, created: bool) -> Opened
     return Opened(
         Database(home / DATABASE, connection, full=full, busy_timeout_ms=busy_timeout_ms),
         lock,
-        created,
+        found,
     )
 
 
@@ -237,13 +243,14 @@ def _close_untouched(connection: sqlite3.Connection, path: Path) -> None:
         connection.close()
 
 
-def _create(home: Path, busy_timeout_ms: int) -> bool:
-    """Make home and database; False when another process was faster."""
+def _create(home: Path, busy_timeout_ms: int) -> frozenset[str] | None:
+    """Make home and database; what was in the folder, or None when another process was faster."""
     try:
         _make_folder(home)
         with _shared(home, busy_timeout_ms), _makers_turn(home):
             if _is_there(home / DATABASE):
-                return False
+                return None
+            found = frozenset(path.name for path in home.iterdir())
             _remove_new(home)
             try:
                 _write_database(home / _NEW)
@@ -255,7 +262,7 @@ def _create(home: Path, busy_timeout_ms: int) -> bool:
             Reserve(home).keep()
     except OSError as fault:
         raise faults.from_os(fault, home) from fault
-    return True
+    return found
 
 
 def _make_folder(home: Path) -> None:

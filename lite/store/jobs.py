@@ -7,12 +7,14 @@ of one can ask for all later ones. What a job used is counted in the transaction
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, Final
 
 from lite.clock import Clock
 from lite.frozen import field, frozen
 from lite.ipld.cid import CID
 from lite.nudge import RECORDS, nudge
+from lite.store.commits import Commits
 from lite.store.database import Database, Row, Transaction
 from lite.store.faults import stored_cid
 
@@ -38,6 +40,7 @@ _INSERT: Final = """
 INSERT INTO jobs (invocation, customer, party, grant_cid, instruction, fuel, expires_at, state, seq,
     arrived_at, changed_at, size, tokens) VALUES (?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?)
 """
+_KEEP: Final = "UPDATE jobs SET seq = ? WHERE number = ? AND state IN ('queued', 'running')"
 _CHANGE: Final = """
 UPDATE jobs SET state = ?, seq = ?, begun = max(begun, ?), code = ?, message = ?, changed_at = ?
     WHERE number = ? AND state IN ('queued', 'running')
@@ -130,8 +133,9 @@ class Load:
 class Jobs:
     """The jobs of a store. Thread-safe."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, commits: Commits, clock: Clock) -> None:
         self._database = database
+        self._commits = commits
         self._clock = clock
 
     def get(self, invocation: CID) -> StoredJob | None:
@@ -183,22 +187,51 @@ class Jobs:
         return self._database.number("SELECT max(seq) FROM jobs")
 
     def add(self, some: Sequence[NewJob]) -> list[StoredJob]:
-        """Take jobs in, those that are here already excepted; how each stands, in their order.
-        Durable when it returns."""
+        """Take jobs in, those that are here already excepted; how each stands, in their order. They
+        survive the death of the process; a power cut only after `keep`, or any durable commit."""
         now = self._clock.now()
-        with self._database.write() as transaction:
-            for job in some:
-                if transaction.row(_GET, (job.invocation.raw,)) is None:
-                    values = (
-                        *(job.invocation.raw, job.customer, job.party),
-                        None if job.grant is None else job.grant.raw,
-                        *(job.instruction.raw, job.fuel, job.expires_at, _next(transaction)),
-                        *(now, now, len(job.tokens), job.tokens),
-                    )
-                    transaction.execute(_INSERT, values)
-            rows = [transaction.row(_GET, (job.invocation.raw,)) for job in some]
-        self._nudge()
-        return [_job(row) for row in rows if row is not None]
+        with self._database.write(durable=False) as transaction:
+            return [self._added(transaction, job, now) for job in some]
+
+    def _added(self, transaction: Transaction, job: NewJob, now: int) -> StoredJob:
+        known = transaction.row(_GET, (job.invocation.raw,))
+        if known is not None:
+            return _job(known)
+        seq, size = _next(transaction), len(job.tokens)
+        who = (job.invocation.raw, job.customer, job.party)
+        grant = None if job.grant is None else job.grant.raw
+        what = (job.instruction.raw, job.fuel, job.expires_at, seq, now, now, size, job.tokens)
+        number = transaction.execute(_INSERT, (*who, grant, *what)).lastrowid
+        assert number is not None, "a row was inserted"
+        return StoredJob(
+            number,
+            job.invocation,
+            job.customer,
+            job.party,
+            job.grant,
+            job.instruction,
+            job.fuel,
+            job.expires_at,
+            state="queued",
+            seq=seq,
+            begun=False,
+            code="",
+            message="",
+            arrived_at=now,
+            changed_at=now,
+            size=size,
+            answer=None,
+        )
+
+    def keep(self, numbers: Sequence[int]) -> None:
+        """Make jobs that were taken in durable; what has ended is that already. It gives them a new
+        number of change, because a commit without a change would not reach the disk."""
+
+        def work(transaction: Transaction) -> None:
+            for number in numbers:
+                transaction.execute(_KEEP, (_next(transaction), number))
+
+        self._commits.run(work)
 
     def load(self) -> dict[str, Load]:
         """What waits or runs now, by party."""
@@ -245,19 +278,39 @@ class Jobs:
     ) -> bool:
         """End a job, and count what it used or why it was refused; False: it has ended already.
         Durable when it returns."""
+        ended: list[bool] = []
+        write = partial(self.write_end, code=code, message=message, used=used, begun=begun)
+
+        def work(transaction: Transaction) -> None:
+            ended[:] = [write(transaction, job, state, answer)]
+
+        self._commits.run(work)
+        return ended[0]
+
+    def write_end(
+        self,
+        transaction: Transaction,
+        job: StoredJob,
+        state: str,
+        answer: bytes,
+        *,
+        code: str = "",
+        message: str = "",
+        used: Usage | None = None,
+        begun: bool = False,
+    ) -> bool:
+        """The same in a transaction of others."""
         now = self._clock.now()
-        with self._database.write() as transaction:
-            values = (state, _next(transaction), begun, code, message, now, answer, job.number)
-            if not transaction.execute(_END, values).rowcount:
-                return False
-            day = now // DAY_S
-            if used is not None:
-                grant = b"" if job.grant is None else job.grant.raw
-                counted = (job.customer, grant, day, used.fuel, used.time_ms)
-                transaction.execute(_USED, counted)
-            if state == "refused":
-                transaction.execute(_REFUSED, (job.customer if job.party else "", day, code))
-        self._nudge()
+        values = (state, _next(transaction), begun, code, message, now, answer, job.number)
+        if not transaction.execute(_END, values).rowcount:
+            return False
+        day = now // DAY_S
+        if used is not None:
+            grant = b"" if job.grant is None else job.grant.raw
+            counted = (job.customer, grant, day, used.fuel, used.time_ms)
+            transaction.execute(_USED, counted)
+        if state == "refused":
+            transaction.execute(_REFUSED, (job.customer if job.party else "", day, code))
         return True
 
     def again(self) -> int:

@@ -51,6 +51,13 @@ class Lineage:
             for (receipt,) in self._database.rows(query, some):
                 yield stored_cid(receipt)
 
+    def workflows_with(self, instructions: Iterable[CID]) -> Iterator[CID]:
+        """The workflows that had runs and hold one of these themselves, each once for 500."""
+        for some in _some(instructions):
+            query = sql_runs.WORKFLOWS_WITH.format(",".join("?" * len(some)))
+            for (workflow,) in self._database.rows(query, some):
+                yield stored_cid(workflow)
+
     def of_run(self, run: str) -> list[tuple[CID, CID]]:
         """The instructions of a run's steps that have a receipt, each with that, in order."""
         rows = self._database.rows(sql_runs.STEPS_RECEIPTS, (run,))

@@ -22,6 +22,7 @@ from lite.ipld import dag_cbor
 from lite.ipld.cid import CID
 from lite.model.receipt import Receipt
 from lite.store import sql_outbox as sql
+from lite.store import sql_runs
 from lite.store.blocks import Ledger
 from lite.store.commits import Commits
 from lite.store.database import Database, Transaction
@@ -34,6 +35,7 @@ from lite.store.outbox_rows import (
     ItemState,
     Job,
     JobState,
+    Survey,
     Wish,
     item_of,
     job_of,
@@ -43,6 +45,7 @@ __all__ = ["Outbox"]
 
 ALL = 2**31
 _REASON_CHARS = 500
+_AT_ONCE = 1_000
 
 
 class Outbox:
@@ -72,6 +75,8 @@ class Outbox:
         ledger = Ledger(transaction, now)
         write_instruction(transaction, ledger, wish.instruction)
         ledger.close()
+        if wish.secret:
+            transaction.execute(sql_runs.SECRET_ADD, (wish.instruction.cid.raw,))
         row = (wish.run, wish.position, wish.label, wish.asked.raw, wish.instruction.cid.raw)
         why = (wish.level, wish.needs, wish.code, wish.reason[:_REASON_CHARS])
         how = (wish.deadline_at, wish.priority, wish.confirm, int(wish.secret), now, now)
@@ -128,10 +133,6 @@ class Outbox:
         rows = self._database.rows(sql.ITEMS_ASKING, (instruction.raw,))
         return [item_of(row) for row in rows]
 
-    def is_idle(self) -> bool:
-        """Whether nothing waits."""
-        return self._database.row(sql.ANY_PENDING) is None
-
     def has_pending(self, run: str) -> bool:
         """Whether something of a run waits."""
         return self._database.row(sql.PENDING_OF_RUN, (run,)) is not None
@@ -157,11 +158,13 @@ class Outbox:
         """Whether somebody runs a step here, or has run it."""
         return transaction.row(sql.STEP_BUSY, (run, position)) is not None
 
-    def next_at(self) -> int | None:
-        """The next second, since 1970, in which something runs out or is to be tried again."""
-        times = list(self._database.row(sql.NEXT_TIMES) or ())
-        times += list(self._database.row(sql.NEXT_LEASE, (self._clock.now(),)) or ())
-        return min((at for at in times if at is not None), default=None)
+    def survey(self) -> Survey:
+        """What there is to do now, asked at once."""
+        row = self._database.row(sql.SURVEY, (self._clock.now(),))
+        assert row is not None, "it has one row always"
+        ends, busy, needless, ready, answered = map(bool, row[:5])
+        next_at = min((at for at in row[5:] if at is not None), default=None)
+        return Survey(ends, busy, needless, ready, answered, next_at)
 
     # What becomes of items.
 
@@ -257,11 +260,14 @@ class Outbox:
         jobs: Sequence[Job],
         grants: Sequence[Grant] = (),
         along: Mapping[int, Wish] | None = None,
+        *,
+        durable: bool = True,
     ) -> list[Job]:
         """Write down what is about to be sent; what of it may go, which is on the disk then. A step
         that somebody runs here meanwhile does not.
 
         Args:
+            durable: False where all of it may be done twice: after a power cut it is offered again.
             along: steps that go with others, by a negative number that stands for their item.
         """
         sent: list[Job] = []
@@ -284,7 +290,11 @@ class Outbox:
                 values = (one.delegation.raw, one.audience, one.until, roots, one.token)
                 transaction.execute(sql.GRANT_ADD, (*values, int(one.secret)))
 
-        self._commits.run(work)
+        if durable:
+            self._commits.run(work)
+        else:
+            with self._database.write(durable=False) as transaction:
+                work(transaction)
         return sent
 
     def _along(self, transaction: Transaction, wish: Wish) -> int | None:
@@ -383,6 +393,14 @@ class Outbox:
         found = (one for one in receipts if self._database.row(sql.ACCEPTED, (one.cid.raw,)))
         return frozenset(one.issuer for one in found)
 
+    def answers(self) -> Iterator[tuple[str, bytes]]:
+        """Every receipt that others gave for what they were asked and that is here, after who was
+        asked for it."""
+        last = b""
+        while rows := self._database.rows(sql.ANSWERS, (last, _AT_ONCE)):
+            yield from ((provider, data) for _, provider, data in rows)
+            last = rows[-1][0]
+
     def refused(self, provider: str, code: str) -> None:
         """Count an answer that was not taken."""
         with self._database.write(durable=False) as transaction:
@@ -425,7 +443,5 @@ class Outbox:
 
     def end_grants(self) -> None:
         """Forget those that have ended, and those whose jobs are over."""
-        if self._database.row(sql.GRANTS_ANY) is None:
-            return
         with self._database.write(durable=False) as transaction:
             transaction.execute(sql.GRANTS_OVER, (self._clock.now(),))

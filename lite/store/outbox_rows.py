@@ -157,6 +157,32 @@ class Grant:
     secret: bool = False
 
 
+@frozen
+class Survey:
+    """What there is to do, at one moment.
+
+    Attributes:
+        ends: something is late or needless, or a grant is over.
+        busy: a provider has jobs, or may yet answer.
+        needless: a job is under way that nobody waits for.
+        ready: a step has no provider.
+        answered: a run may go on.
+        next_at: the next second, since 1970, in which something runs out or is tried again.
+    """
+
+    ends: bool
+    busy: bool
+    needless: bool
+    ready: bool
+    answered: bool
+    next_at: int | None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a step waits: each has a deadline."""
+        return self.next_at is not None
+
+
 def item_of(row: Row) -> Item:
     """An item from the columns of `sql_outbox.ITEM`."""
     values: list[Any] = list(row)

@@ -98,6 +98,10 @@ def give_back(database: Database, reserve: Reserve) -> None:
 
 def _vacuum(database: Database, pages: int) -> None:
     free = database.number("PRAGMA freelist_count")
+    if not free:
+        with suppress(StoreFull):  # nothing to gain: no reason to give up what is kept back
+            database.run("PRAGMA wal_checkpoint(TRUNCATE)")
+        return
     while free:
         database.run(f"PRAGMA incremental_vacuum({pages})")
         before, free = free, database.number("PRAGMA freelist_count")

@@ -8,13 +8,14 @@ from itertools import islice
 from lite.errors import AuthorityError
 from lite.ipld.cid import CID, DAG_PB
 from lite.model.instruction import Instruction
+from lite.model.workflow import Workflow
 from lite.store import sql_runs
 from lite.store.aliases import canonical
 from lite.store.database import Database, Transaction
 from lite.store.reach import links_below, through
 from lite.store.uses import using
 
-__all__ = ["Secrets"]
+__all__ = ["Secrets", "pieces"]
 
 _AT_ONCE = 500  # CIDs in one query
 _SHOWN = 4
@@ -32,14 +33,7 @@ class Secrets:
 
         Whoever shares a piece with a secret file has that piece secret as well.
         """
-        todo, marked = list(cids), dict[CID, None]()
-        while todo:
-            cid = todo.pop()
-            if cid in marked:
-                continue
-            marked[cid] = None
-            if cid.codec == DAG_PB:
-                todo.extend(links_below(self._database, cid))
+        marked = pieces(self._database, cids)
         if not marked:
             return
         with self._database.write() as transaction:
@@ -66,6 +60,12 @@ class Secrets:
             query = sql_runs.SECRETS_AMONG.format(",".join("?" * len(some)))
             found.update(some[raw] for (raw,) in self._database.rows(query, tuple(some)))
         return found
+
+    def holds_any(self, workflow: Workflow) -> bool:
+        """Whether the block of a workflow holds an instruction that has to stay."""
+        return not self.is_empty() and bool(
+            self.any_secret(step.instruction.cid for step in workflow)
+        )
 
     def is_empty(self) -> bool:
         """Whether nothing at all is secret, so that nobody has to ask about single ones."""
@@ -144,3 +144,17 @@ class Secrets:
     def count(self) -> int:
         """How many CIDs are marked."""
         return self._database.number(sql_runs.SECRETS_COUNT)
+
+
+def pieces(database: Database, cids: Iterable[CID]) -> list[CID]:
+    """These, each once, and the pieces of those that are files or folders, as far as they are
+    here: what is marked with them."""
+    todo, found = list(cids), dict[CID, None]()
+    while todo:
+        cid = todo.pop()
+        if cid in found:
+            continue
+        found[cid] = None
+        if cid.codec == DAG_PB:
+            todo.extend(links_below(database, cid))
+    return list(found)

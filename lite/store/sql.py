@@ -124,10 +124,16 @@ SELECT (SELECT count(*) FROM receipts), (SELECT count(DISTINCT instruction) FROM
 
 # Authority.
 DELEGATION = "SELECT data FROM delegations WHERE cid = ?"
+DELEGATION_FILED = """
+SELECT data, audience, subject, command, ends_at, issuer FROM delegations WHERE cid = ?
+"""
+# One that the disk changed is mended by what comes under its CID.
 DELEGATION_ADD = """
-INSERT OR IGNORE INTO delegations
-    (cid, audience, subject, command, ends_at, issuer, added_at, data)
+INSERT INTO delegations (cid, audience, subject, command, ends_at, issuer, added_at, data)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (cid) DO UPDATE SET (audience, subject, command, ends_at, issuer, data) =
+    (excluded.audience, excluded.subject, excluded.command, excluded.ends_at, excluded.issuer,
+    excluded.data)
 """
 # Where issuers are told, as a JSON list, others do not count; NULL: all do.
 DELEGATIONS_TO = """
@@ -186,7 +192,9 @@ DELEGATION_DELETE = "DELETE FROM delegations WHERE rowid = ?"
 DELEGATION_FORGET = "DELETE FROM delegations WHERE cid = ?"
 REVOCATION = "SELECT data FROM revocations WHERE cid = ?"
 REVOCATION_ADD = """
-INSERT OR IGNORE INTO revocations (cid, revoked, added_at, data) VALUES (?, ?, ?, ?)
+INSERT INTO revocations (cid, revoked, added_at, data) VALUES (?, ?, ?, ?)
+    ON CONFLICT (cid) DO UPDATE SET (revoked, data) = (excluded.revoked, excluded.data)
+    WHERE (revoked, data) <> (excluded.revoked, excluded.data)
 """
 REVOCATIONS_AFTER = (
     "SELECT rowid, cid, data FROM revocations WHERE rowid > ? ORDER BY rowid LIMIT ?"
@@ -195,7 +203,7 @@ REVOCATIONS_CHECKED = """
 SELECT rowid, cid, data, revoked FROM revocations WHERE rowid > ? ORDER BY rowid LIMIT ?
 """
 # Those with proofs: the field prf is not the empty list.
-REVOCATIONS_PROVED = "SELECT data FROM revocations WHERE instr(data, x'6370726680') = 0"
+REVOCATIONS_PROVED = "SELECT cid, data FROM revocations WHERE instr(data, x'6370726680') = 0"
 REVOCATION_MEND = "UPDATE revocations SET revoked = ? WHERE rowid = ?"
 REVOCATIONS_COUNT = "SELECT count(*) FROM revocations"
 REVOCATION_DELETE = "DELETE FROM revocations WHERE rowid = ?"

@@ -20,31 +20,22 @@ ITEMS_UNTAKEN = f"""
 {_ITEM} WHERE run = ? AND taken = 0
     AND state IN ('sent', 'accepted', 'done', 'failed', 'expired') ORDER BY position
 """
-RUNS_ANSWERED = """
-SELECT DISTINCT o.run FROM outbox AS o JOIN runs AS r ON r.id = o.run
+_ANSWERED = """
+FROM outbox AS o JOIN runs AS r ON r.id = o.run
     WHERE o.taken = 0 AND o.state IN ('done', 'failed', 'expired')
         AND r.state IN ('queued', 'running') AND r.cancelled = 0
 """
+RUNS_ANSWERED = f"SELECT DISTINCT o.run {_ANSWERED}"
 ITEMS_LATE = f"{_ITEM} WHERE state IN {_PENDING} AND deadline_at < ? ORDER BY id LIMIT ?"
 # Items whose run was stopped or is gone, and those whose step has its answer.
-ITEMS_NEEDLESS = f"""
-{_ITEM} AS o WHERE state IN {_PENDING} AND (
+_NEEDLESS = f"""o.state IN {_PENDING} AND (
     NOT EXISTS (SELECT 1 FROM runs AS r WHERE r.id = o.run
         AND r.cancelled = 0 AND r.state NOT IN ('done', 'cancelled', 'expired'))
     OR EXISTS (SELECT 1 FROM steps AS s WHERE s.run = o.run AND s.position = o.position
-        AND s.state IN ('done', 'cached', 'failed', 'cancelled', 'expired'))) LIMIT ?
-"""
-ANY_PENDING = f"SELECT 1 FROM outbox WHERE state IN {_PENDING} LIMIT 1"
+        AND s.state IN ('done', 'cached', 'failed', 'cancelled', 'expired')))"""
+ITEMS_NEEDLESS = f"{_ITEM} AS o WHERE {_NEEDLESS} LIMIT ?"
 PENDING_OF_RUN = f"SELECT 1 FROM outbox WHERE run = ? AND state IN {_PENDING} LIMIT 1"
 COUNTS = "SELECT state, count(*) FROM outbox GROUP BY state"
-NEXT_TIMES = f"""
-SELECT min(deadline_at), min(CASE state WHEN 'queued' THEN next_try_at END)
-    FROM outbox WHERE state IN {_PENDING}
-"""
-NEXT_LEASE = """
-SELECT min(lease_until) FROM outbox_jobs WHERE state IN ('sent', 'accepted') AND lease_until > ?
-"""
-
 PUT = """
 INSERT INTO outbox (run, position, label, asked, instruction, level, needs, state, code, reason,
     deadline_at, priority, confirm, secret, created_at, changed_at)
@@ -106,10 +97,9 @@ JOBS_OF = f"{_JOB} WHERE item = ? ORDER BY sent_at, invocation"
 JOBS_IN = f"{_JOB} WHERE cargo = ? ORDER BY invocation"
 JOBS_PENDING_AT = f"{_JOB} WHERE provider = ? AND state IN ('sent', 'accepted') ORDER BY sent_at"
 JOBS_LATE = f"{_JOB} WHERE state IN ('sent', 'accepted') AND lease_until < ? LIMIT ?"
-JOBS_NEEDLESS = f"""
-{_JOB} AS j WHERE state IN ('sent', 'accepted') AND NOT EXISTS (
-    SELECT 1 FROM outbox AS o WHERE o.id = j.item AND o.state IN {_PENDING}) LIMIT ?
-"""
+_JOB_NEEDLESS = f"""j.state IN ('sent', 'accepted') AND NOT EXISTS (
+    SELECT 1 FROM outbox AS o WHERE o.id = j.item AND o.state IN {_PENDING})"""
+JOBS_NEEDLESS = f"{_JOB} AS j WHERE {_JOB_NEEDLESS} LIMIT ?"
 # Who was silent for too long may still answer, while somebody waits for that.
 _BUSY = f"""state IN ('sent', 'accepted') OR state = 'lost' AND EXISTS (
         SELECT 1 FROM outbox AS o WHERE o.id = j.item AND o.state IN {_PENDING})"""
@@ -138,16 +128,38 @@ INSERT OR IGNORE INTO grants (delegation, audience, until, roots, token, secret)
 """
 GRANT = "SELECT token FROM grants WHERE delegation = ?"
 GRANTS_TO = "SELECT delegation, roots, secret FROM grants WHERE audience = ? AND until >= ?"
-GRANTS_ANY = "SELECT 1 FROM grants LIMIT 1"
-GRANTS_OVER = """
-DELETE FROM grants WHERE until < ? OR NOT EXISTS (SELECT 1 FROM outbox_jobs AS j
-    WHERE j.grant_cid = grants.delegation AND j.state IN ('sent', 'accepted'))
+_GRANT_OVER = """until < ?1 OR delegation NOT IN (SELECT grant_cid FROM outbox_jobs
+    WHERE state IN ('sent', 'accepted') AND grant_cid IS NOT NULL)"""
+GRANTS_OVER = f"DELETE FROM grants WHERE {_GRANT_OVER}"
+# All that a look has to know, in one: what there is to do, and the next times.
+SURVEY = f"""
+SELECT EXISTS (SELECT 1 FROM outbox WHERE state IN {_PENDING} AND deadline_at < ?1)
+        OR EXISTS (SELECT 1 FROM outbox AS o WHERE {_NEEDLESS})
+        OR EXISTS (SELECT 1 FROM outbox_jobs
+            WHERE state IN ('sent', 'accepted') AND lease_until < ?1)
+        OR EXISTS (SELECT 1 FROM grants WHERE {_GRANT_OVER}),
+    EXISTS (SELECT 1 FROM outbox_jobs AS j WHERE {_BUSY}),
+    EXISTS (SELECT 1 FROM outbox_jobs AS j WHERE {_JOB_NEEDLESS}),
+    EXISTS (SELECT 1 FROM outbox WHERE state = 'queued'),
+    EXISTS (SELECT 1 {_ANSWERED}),
+    (SELECT min(deadline_at) FROM outbox WHERE state IN {_PENDING}),
+    (SELECT min(next_try_at) FROM outbox WHERE state = 'queued'),
+    (SELECT min(lease_until) FROM outbox_jobs
+        WHERE state IN ('sent', 'accepted') AND lease_until > ?1)
 """
 
 HEARD = "SELECT seq FROM heard WHERE provider = ?"
 HEARD_SET = """
 INSERT INTO heard (provider, seq) VALUES (?, ?)
     ON CONFLICT (provider) DO UPDATE SET seq = excluded.seq
+"""
+
+# Receipts that answered what was asked of others; they stay when runs and their rows are gone.
+ANSWERS = """
+SELECT a.receipt, a.provider, r.data FROM (
+    SELECT receipt, provider FROM outbox_jobs WHERE receipt > ?1
+    UNION SELECT receipt, provider FROM accepted WHERE receipt > ?1) AS a
+    JOIN receipts AS r ON r.cid = a.receipt ORDER BY a.receipt LIMIT ?2
 """
 
 REFUSED = """

@@ -85,6 +85,11 @@ STEPS_RECEIPTS_OF = (
     "SELECT DISTINCT receipt FROM steps WHERE instruction IN ({}) AND receipt IS NOT NULL"
 )
 
+WORKFLOWS_WITH = (
+    "SELECT DISTINCT r.workflow FROM steps AS s JOIN runs AS r ON r.id = s.run "
+    "WHERE s.instruction IN ({}) AND s.cause IS NULL"
+)
+
 # Answers that are found only under the name with the values filled in; the newest run comes last.
 STEPS_APART = """
 SELECT s.instruction, s.receipt FROM runs AS r JOIN steps AS s ON s.run = r.id

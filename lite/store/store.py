@@ -83,13 +83,15 @@ class Store:
     Attributes:
         home: its folder.
         created: this call made the database.
+        found: names in its folder before that.
         blocks, receipts, instructions, names, pins, modules: what is in it.
     """
 
     def __init__(self, home: Path, opened: Opened, clock: Clock, quota_bytes: int | None) -> None:
         database = opened.database
         self.home = home
-        self.created = opened.created
+        self.created = opened.found is not None
+        self.found = opened.found or frozenset()
         self._database = database
         self._lock = opened.lock
         self._clock = clock
@@ -173,7 +175,7 @@ class Store:
         if self._jobs is None:
             from lite.store.jobs import Jobs
 
-            self._jobs = Jobs(self._database, self._clock)
+            self._jobs = Jobs(self._database, self._commits, self._clock)
         return self._jobs
 
     @property
@@ -260,13 +262,14 @@ class Store:
 
     # Writing.
 
-    def adding(self) -> Add:
-        """A streaming add, for `with store.adding() as put`: all blocks that are put, or none.
+    def adding(self, *, secret: bool = False) -> Add:
+        """A streaming add, for `with store.adding() as put`: all blocks that are put, or none; they
+        stay on this node, from their first moment here, if they are `secret`.
 
         Memory and log stay bounded however many they are. Everything is durable once the `with`
         block has ended without an error, and taken back if it ends with one.
         """
-        return self._adding.start()
+        return self._adding.start(secret=secret)
 
     def commit_run(
         self,
@@ -314,7 +317,8 @@ class Store:
 
         try:
             for finished in batch:
-                entries.append(Entry(finished, add))
+                entries.append(Entry(finished, add, self._database))
+            add.make_room()
             if durable:
                 self._commits.run(work)
             else:

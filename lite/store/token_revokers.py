@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from lite.store import sql
 from lite.store.database import Database, Transaction
+from lite.store.faults import is_sound
 from lite.ucan import command as commands
 from lite.ucan.authorised import RevokedBy
 from lite.ucan.delegation import Delegation
@@ -31,7 +32,9 @@ def recount(
     proofs = {one.cid for one in arrived if commands.covers(one.command, COMMAND)}
     if not proofs:
         return
-    for (data,) in database.rows(sql.REVOCATIONS_PROVED):
+    for raw, data in database.rows(sql.REVOCATIONS_PROVED):
+        if not is_sound(raw, data):
+            continue  # a deep check names it; it counts as far as it was found to when it came
         revocation = Revocation.parse(data)
         if proofs.isdisjoint(revocation.invocation.proofs):
             continue

@@ -24,7 +24,7 @@ from lite.model.receipt import Receipt
 from lite.nudge import RECORDS, nudge
 from lite.store import sql
 from lite.store.database import Database, Row, Transaction
-from lite.store.faults import changed, stored_cid
+from lite.store.faults import changed, is_sound, stored_cid
 from lite.store.receipts import stored_receipt
 from lite.store.token_revokers import recount
 from lite.ucan import command as commands
@@ -88,7 +88,8 @@ class Tokens:
         durable: bool = True,
     ) -> None:
         """Keep delegations, and revocations with the DIDs in whose name they count; all or none.
-        Earlier revocations of which a delegation is a proof may count in more names from now on.
+        What the disk changed of them is mended. Earlier revocations of which a delegation is a
+        proof may count in more names from now on.
 
         Args:
             durable: False when it may be lost with the power, because it can come again.
@@ -97,7 +98,9 @@ class Tokens:
             QuotaError: too many revocations are here to keep one of an unknown delegation.
         """
         new = [
-            one for one in delegations if self._database.row(sql.DELEGATION, (_raw(one),)) is None
+            one
+            for one in delegations
+            if self._database.row(sql.DELEGATION_FILED, (_raw(one),)) != (one.data, *columns(one))
         ]
         revocations = list(revocations)
         if not new and not revocations:
@@ -129,18 +132,36 @@ class Tokens:
         return dropped
 
     def get(self, cid: CID) -> bytes | None:
-        """The bytes of a delegation or revocation, or None."""
-        for query in (sql.DELEGATION, sql.REVOCATION):
+        """The bytes of a delegation or revocation, or None. Raises HashMismatch."""
+        for query, kind in ((sql.DELEGATION, "delegation"), (sql.REVOCATION, "revocation")):
             found = self._database.row(query, (cid.raw,))
             if found is not None:
                 data: bytes = found[0]
+                if not is_sound(cid.raw, data):
+                    raise changed(f"the {kind} {cid}")
                 return data
         return None
 
     def delegation(self, cid: CID) -> bytes | None:
-        """The bytes of a delegation, or None: what `proofs.check` asks for."""
+        """The bytes of a delegation; None when it is not here, or the disk changed it."""
+        data = self.proof(cid)
+        return data if is_sound(cid.raw, data) else None
+
+    def proof(self, cid: CID) -> bytes | None:
+        """The bytes in the row of a delegation, or None. The disk may have changed them: only for
+        `proofs.check`, which hashes them itself and says so (step 7a)."""
         found = self._database.row(sql.DELEGATION, (cid.raw,))
         return found[0] if found else None
+
+    def has_delegation(self, cid: CID) -> bool:
+        """Whether a delegation was kept here and not forgotten, also when the disk changed it."""
+        return self.proof(cid) is not None
+
+    def damaged_delegation(self) -> CID | None:
+        """The first of the delegations whose bytes the disk changed, or None; it reads all."""
+        rows = pages(self._database, sql.DELEGATIONS_AFTER)
+        raw = next((raw for _, raw, data in rows if not is_sound(raw, data)), None)
+        return None if raw is None else stored_cid(raw)
 
     def given_to(
         self, audience: str, subject: str, command: str, issuers: Collection[str] | None
@@ -226,7 +247,7 @@ class Tokens:
         query = sql.DELEGATIONS_AFTER if kind is Delegation else sql.REVOCATIONS_AFTER
         for _, raw, data in pages(self._database, query):
             cid = stored_cid(raw)
-            yield cid, kind.parse(data) if type(data) is bytes and cid.matches(data) else None
+            yield cid, kind.parse(data) if is_sound(raw, data) else None
 
     def revocations(self) -> Iterator[Revocation]:
         """All revocations, in the order in which they came. Raises HashMismatch."""
@@ -263,13 +284,15 @@ class Tokens:
 
     # Accepted invocations.
 
-    def claim(self, cid: CID, until: int | None) -> Claimed:
+    def claim(self, cid: CID, until: int | None, *, durable: bool = True) -> Claimed:
         """Remember an invocation that can be accepted until a time (None: for ever).
 
-        Of two callers at once, in whatever process, one is told that it is new. Durable when it
-        returns.
+        Of two callers at once, in whatever process, one is told that it is new.
+
+        Args:
+            durable: False lets a power cut take it back until something durable follows.
         """
-        with self._database.write() as transaction:
+        with self._database.write(durable=durable) as transaction:
             earlier = transaction.row(sql.INVOCATION, (cid.raw,))
             if earlier is not None:
                 return "open" if earlier[0] is None else "answered"
@@ -339,7 +362,8 @@ def columns(delegation: Delegation) -> tuple[str, str | None, str, int, str]:
 def write_revocation(
     transaction: Transaction, revocation: Revocation, names: Collection[str], now: int
 ) -> None:
-    """Keep a revocation with the DIDs in whose name it counts. Raises QuotaError as `add` does."""
+    """Keep a revocation with the DIDs in whose name it counts; one that the disk changed is mended.
+    Raises QuotaError as `add` does."""
     revoked = revocation.revoked.raw
     if transaction.row(sql.REVOCATION, (revocation.cid.raw,)) is None:
         _check_room(transaction, revocation)
@@ -371,9 +395,8 @@ def _sound_delegations(rows: Iterable[Row]) -> Iterator[Delegation]:
     """The delegations in rows of CID, bytes and more; one that the disk changed gives no right, and
     `each` names it."""
     for raw, data, *_ in rows:
-        cid = stored_cid(raw)
-        if type(data) is bytes and cid.matches(data):
-            yield Delegation.of(envelope.parse_trusted(data, cid))
+        if is_sound(raw, data):
+            yield Delegation.of(envelope.parse_trusted(data, stored_cid(raw)))
 
 
 def _listed(names: Collection[str] | None) -> str | None:

@@ -29,10 +29,10 @@ def check(command: str) -> None:
         raise _bad(command, "does not begin with /")
     if command == TOP:
         return
-    if command.endswith("/"):
-        raise _bad(command, "ends with /")
     if "//" in command:
         raise _bad(command, "has an empty segment: //")
+    if command.endswith("/"):
+        raise _bad(command, "ends with /")
     if command != command.lower():
         raise _bad(command, "has upper-case letters")
     if not command.isprintable():

@@ -23,6 +23,7 @@ from lite.errors import CodecError, LimitError
 from lite.ipld import dag_cbor
 from lite.limits import MIB, TOKEN_BYTES_MAX
 from lite.ucan.heads import BYTES, LIST, Walk, head
+from lite.ucan.show import printable
 
 CONTAINER_BYTES_MAX: Final = 4 * MIB  # of the CBOR, before base64
 INFLATED_BYTES_MAX: Final = MIB  # of the CBOR behind gzip: 4 KB can grow to 4 MiB, in over 10 ms
@@ -48,7 +49,8 @@ _FORMS: Final = {
 }
 _BARE = b"\xa1"  # a CBOR map of one pair
 _TOKEN = b"\x82"  # a CBOR list of two items
-_TOKEN_IN_BASE64 = b"gl"  # that list, then the head of a byte string
+_LIST_IN_BASE64 = b"g"  # that list, and others of up to three items
+_TOKEN_IN_BASE64 = (b"gk", b"gl", b"g")  # that list, then the head of a byte string, or the end
 _URL_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 _SPACE = b" \t\n\r\v\f"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # which some editors put before a text
@@ -94,7 +96,7 @@ def read(data: bytes) -> tuple[bytes, ...]:
     if letter not in _FORMS:
         if not letter:
             raise CodecError("not a container, nor a token: it is empty")
-        raise CodecError(f"not a container, nor a token: none begins with {_shown(letter)}")
+        raise CodecError(f"not a container, nor a token: none begins with {_beginning(data)}")
     text, zipped = _FORMS[letter]
     body = _from_base64(data.translate(None, _SPACE)[1:]) if text else data.lstrip(_SPACE)[1:]
     return _tokens(_inflated(body) if zipped else body)
@@ -111,7 +113,7 @@ def read_any(data: bytes) -> tuple[bytes, ...]:
     if plain[:1] == _TOKEN:
         return (_without_line_end(plain),)
     text = plain.translate(None, _SPACE)
-    if text[:2] == _TOKEN_IN_BASE64:
+    if text[:2] in _TOKEN_IN_BASE64:
         return (_from_base64(text),)
     return read(data)
 
@@ -129,8 +131,11 @@ def _without_line_end(token: bytes) -> bytes:
     return token[: walk.at] if token[walk.at :] in _LINE_ENDS else token
 
 
-def _shown(first: bytes) -> str:
-    """The first byte of something, in words."""
+def _beginning(data: bytes) -> str:
+    """The first byte of something, in words; two letters where tokens begin with the first."""
+    first = data.lstrip(_SPACE)[:1]
+    if first == _LIST_IN_BASE64:
+        return printable(data.translate(None, _SPACE)[:2].decode("latin-1"))
     return first.decode() if 0x20 < first[0] < 0x7F else f"byte 0x{first.hex()}"
 
 

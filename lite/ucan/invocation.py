@@ -87,8 +87,8 @@ class Invocation:
         """Sign an invocation.
 
         All known implementations accept it when there is one proof, no executor or the subject as
-        such, a nonce of 12 bytes, and in `args` neither floats, links, nulls nor integers beyond
-        2^53.
+        such, a nonce of 12 bytes, and in `args` neither floats, links, nulls nor integers
+        outside ±(2^53 - 1).
 
         Args:
             proofs: CIDs of delegations, that of the subject first; none for the subject itself.

@@ -49,7 +49,10 @@ def did(payload: Mapping[str, Any], name: str) -> str:
     item = payload[name]
     if type(item) is not str:
         raise bad(name, "a DID", item)
-    return principal(item)
+    try:
+        return principal(item)
+    except InvalidField:
+        raise bad(name, "a DID", item) from None
 
 
 def command(payload: Mapping[str, Any]) -> str:

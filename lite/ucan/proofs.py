@@ -241,22 +241,24 @@ def _check_address(invocation: Invocation, request: _Request) -> None:
 
 
 def _at_hand(cid: CID, place: Place, request: _Request) -> bytes:
-    """Step 7a, the first half of it."""
+    """Step 7a."""
     data = request.resolve(cid)
     if data is None:
         missing = UnavailableProof(
             "not at hand", hint="send the delegation with the invocation, or import it first"
         )
         raise place.refused(missing, "7a")
+    if CID.of(data, DAG_CBOR) != cid:
+        other = WrongProof(
+            "the bytes at hand do not hash to its CID",
+            hint="send the delegation with the invocation, or import it again",
+        )
+        raise place.refused(other, "7a")
     return data
 
 
 def _proof(cid: CID, data: bytes, place: Place, memo: Memo | None, items: int) -> Delegation:
-    """The rest of step 7a, then 7b and 7c: once for each delegation as long as the memo has it."""
-    found = CID.of(data, DAG_CBOR)
-    if found != cid:
-        other = WrongProof(f"its bytes are those of {short(found)}")
-        raise place.refused(other, "7a")
+    """Steps 7b and 7c: once for each delegation as long as the memo has it."""
     delegation = read(Delegation.parse, data, place, cid=cid, items=items)
     check_signature(delegation.token, place)
     if memo is not None:

@@ -7,10 +7,12 @@ import os
 import subprocess
 import sys
 import time
+from base64 import b64encode, urlsafe_b64encode
 from pathlib import Path
 
 import pytest
 
+from lite.ipld import dag_cbor, dag_json
 from lite.limits import KIB
 from lite.model.instruction import Instruction
 from lite.model.receipt import Receipt
@@ -19,7 +21,15 @@ from lite.ucan import container
 from lite.ucan.delegation import Delegation
 from tests.integration.conftest import Ipvm
 from tests.integration.test_cli_ucan import At, home, ok
-from tests.ucan_support import LAPTOP, PI, STRANGER, TABLET, foreign_delegation
+from tests.ucan_support import (
+    LAPTOP,
+    PI,
+    STRANGER,
+    TABLET,
+    delegation,
+    foreign_delegation,
+    invocation,
+)
 
 GIVE = ("ucan", "delegate", "--to", STRANGER.did, "--cmd", "/wasm/run")
 
@@ -185,3 +195,56 @@ def test_a_delegation_that_cannot_be_handed_on_is_not_kept(
         assert done.stderr == ""
     assert done.returncode == status
     assert pi("ucan", "list").text == ""
+
+
+def into_a_full_disk(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "lite", "--home", "homes/pi", "ucan", *words]
+    with Path("/dev/full").open("wb") as full:
+        return subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_an_invocation_and_a_revocation_that_cannot_be_written_say_what_came_of_them(
+    pi: At, here: Path
+) -> None:
+    own = pi("id", "-q").text.strip()
+    asked = into_a_full_disk("invoke", "--subject", own, "numbers.wasm:add", "1", "2")
+    assert (asked.returncode, "Nothing was asked of anybody" in asked.stderr) == (6, True)
+    (here / "x.ucan").write_text(ok(pi(*GIVE)))
+    revoked = into_a_full_disk("revoke", "x.ucan")
+    assert (revoked.returncode, "It is revoked here" in revoked.stderr) == (6, True)
+    assert pi("ucan", "verify", "x.ucan", "--json").json["error"]["code"] == "ucan-revoked"
+    first, second = (ok(pi("ucan", "revoke", "x.ucan")) for _ in range(2))
+    assert first == second  # "do it again" gives the same token
+
+
+# Tokens in base64 whose signatures are not of the length of any that is known.
+
+
+@pytest.mark.parametrize("size", [0, 7, 15, 16, 23, 24, 300])
+def test_a_token_in_base64_with_a_signature_of_another_length_fails_by_that(
+    pi: At, here: Path, size: int
+) -> None:
+    asked = invocation(PI, []).data
+    for token, step in ((asked, "2"), (delegation(PI, LAPTOP).data, "7c")):
+        data = dag_cbor.encode([bytes(size), dag_cbor.decode(token)[1]])
+        text = urlsafe_b64encode(data).decode().rstrip("=")
+        found = pi("ucan", "verify", text, "--json").json["error"]
+        assert (found["code"], found["step"]) == ("ucan-signature", step)
+        (row,) = pi("ucan", "inspect", text, "--json").json["tokens"]
+        assert (row["holds"], row["code"]) == (False, "ucan-signature")
+        (row,) = pi("ucan", "import", text, "--json").json["refused"]
+        assert row["code"] == "ucan-signature"
+    assert pi("ucan", "list").text == ""
+
+
+@pytest.mark.parametrize("version", ["1.0.0-rc.1", "1.0.0"])
+def test_the_short_signature_of_the_spec_is_refused_as_such_also_in_base64(
+    pi: At, vectors: Path, version: str
+) -> None:
+    file = vectors / f"ucan-spec-{version}" / "invocation.json"
+    cases = {case["name"]: case for case in dag_json.decode(file.read_bytes())["invalid"]}
+    token = cases["invalid invocation signature"]["invocation"]
+    text = b64encode(token).decode()
+    found = pi("ucan", "verify", text, "--json").json["error"]
+    assert (found["code"], found["step"]) == ("ucan-signature", "2")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 import stat
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -144,6 +146,22 @@ def test_what_is_no_request_is_counted_and_no_traceback_is_told(tmp_path: Path) 
                 assert b" 400 " in raw.recv(100)
         numbers = here.call("GET", "/metrics").body
         assert b'ipvm_requests_total{path="",status="400"} 2' in numbers
+        status, err = here.stop()
+    assert status == 0 and "Traceback" not in err and err.count("\n") <= 3, err
+
+
+@pytest.mark.parametrize("api", ["unix", "127.0.0.1:0"])
+def test_a_body_that_cannot_be_read_is_the_fault_of_who_sent_it(tmp_path: Path, api: str) -> None:
+    bodies = [("gzip", b"notgzip"), ("deflate", b"\xff"), ("gzip", gzip.compress(b"{}"))]
+    paths = [("POST", "/v1/peers/poke"), ("POST", "/v1/run"), ("PUT", f"/v1/blocks/{CID_TEXT}")]
+    with daemon(tmp_path / "home", "--api", api) as here:
+        for (method, path), (encoding, body) in product(paths, bodies):
+            reply = here.call(method, path, body, headers={"Content-Encoding": encoding})
+            assert (reply.status, reply.error["code"]) == (400, "usage"), reply.body
+            assert "Content-Encoding" in reply.error["message"]
+        cut_off = {"Transfer-Encoding": "chunked"}
+        reply = here.call("POST", "/v1/run", b"ZZ\r\n{}\r\n", headers=cut_off)
+        assert reply.status == 400
         status, err = here.stop()
     assert status == 0 and "Traceback" not in err and err.count("\n") <= 3, err
 

@@ -181,6 +181,34 @@ def test_no_room_for_input_is_said_of_the_folder_for_temporary_files(
     assert (ended.status, "TMPDIR" in ended.err) == (6, True)
 
 
+WORDY = """(module (import "wasi_snapshot_preview1" "fd_write"
+    (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 17)
+  (func (export "_start") (local $n i32)
+    (i32.store (i32.const 0) (i32.const 64)) (i32.store (i32.const 4) (i32.const 1048576))
+    (loop $on (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+      (local.set $n (i32.add (local.get $n) (i32.const 1)))
+      (br_if $on (i32.lt_u (local.get $n) (i32.const 40))))))"""
+
+
+@pytest.mark.parametrize("where", [[], ["--in-process"]], ids=["worker", "in-process"])
+def test_no_room_for_output_is_no_fault_of_the_guest(
+    ipvm: Ipvm, here: Path, disk: Path, where: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "wordy.wasm").write_bytes(wasmtime.wat2wasm(WORDY))
+    words = ("run", "wordy.wasm", *where, "--json")
+    with monkeypatch.context() as full:
+        full.setattr(tempfile, "tempdir", str(disk))
+        full.setenv("TMPDIR", str(disk))  # of the worker
+        ended = ipvm(*words)
+    assert (ended.status, ended.json["error"]["code"]) == (6, "store-full"), ended.err
+    assert "No space left" in ended.json["error"]["message"]
+    assert "TMPDIR" in ended.json["error"]["hint"]
+    assert list(disk.iterdir()) == []
+    assert ipvm(*words, "--out", "all").status == 0, "nothing of it is remembered"
+    assert (here / "all").stat().st_size == 40 * MIB
+
+
 def told_by_others(home: Path, cid: CID, **said: object) -> Receipt:
     """A receipt that links to what is larger than anybody reads."""
     asked = wasm(CID.of(b"", RAW), "f")

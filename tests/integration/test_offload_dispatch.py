@@ -23,7 +23,7 @@ from lite.offload.dispatch import Dispatcher
 from lite.offload.plans import Wanted
 from lite.peering.values import Fetched
 from lite.store import Store
-from lite.store.commits import Commits
+from lite.store.database import Database, Transaction
 from tests.clerk_support import Shop
 from tests.outbox_support import OTHER_KEY, Far, needing
 from tests.scheduler_support import do
@@ -150,25 +150,71 @@ def test_a_price_is_paid_only_where_its_unit_is_worth_something(
         assert not sold and "nothing says what that is worth" in item.note
 
 
-def test_what_goes_at_once_is_written_down_in_one_commit(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    steps = {f"s{number}": needing(do("pure", value=number)) for number in range(5)}
+@pytest.fixture
+def commits(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether each transaction since has to be durable."""
+    found: list[bool] = []
+    write = Database.write
+
+    def counted(self: Database, *, durable: bool = True) -> Transaction:
+        found.append(durable)
+        return write(self, durable=durable)
+
+    monkeypatch.setattr(Database, "write", counted)
+    return found
+
+
+def five(shop: Shop, level: str) -> None:
+    steps = {f"s{number}": needing(do(level, value=number)) for number in range(5)}
     shop.queue(Workflow(**steps))
-    commits: list[Any] = []
-    run = Commits.run
 
-    def counted(self: Commits, work: Any) -> Any:
-        commits.append(work)
-        return run(self, work)
 
-    monkeypatch.setattr(Commits, "run", counted)
+@pytest.mark.parametrize("level, is_durable", [("pure", False), ("mutation", True)])
+def test_what_goes_at_once_is_written_down_together_and_what_acts_is_durable_before_it_leaves(
+    shop: Shop, commits: list[bool], level: str, is_durable: bool
+) -> None:
+    five(shop, level)
+    commits.clear()
     jobs = shop.send()
-    assert len(commits) == 1
+    assert commits == [is_durable] * (5 if is_durable else 1)
     assert sorted(job.item for job in jobs) == sorted(
         item.id for item in shop.lab.store.outbox.newest() if item.state == "sent"
     )
     assert len(jobs) == 5
+
+
+def test_answers_that_come_together_are_kept_in_one_durable_commit(
+    shop: Shop, commits: list[bool]
+) -> None:
+    five(shop, "pure")
+    jobs = shop.send()
+    told = [
+        wire.Job(job.invocation, "done", at, 0, True, receipt=shop.receipt(job, at).data)
+        for at, job in enumerate(jobs, 1)
+    ]
+    commits.clear()
+    assert shop.clerk.heard_all(DID, [*told, told[0]]) == [None] * 6
+    assert commits == [True]
+    assert [item.state for item in shop.lab.store.outbox.newest()] == ["done"] * 5
+    assert [kind for kind, _ in shop.told].count("job.ended") == 5
+
+
+def test_an_answer_and_what_was_made_of_it_may_come_together(shop: Shop) -> None:
+    first = do("pure", value=1)
+    second = do("pure", value={"await/ok": first.cid})
+    shop.queue(Workflow(first=needing(first), second=needing(second)))
+    jobs = {shop.asked(job).cid: job for job in shop.send()}
+    one, two = jobs.pop(first.cid), jobs.popitem()[1]
+    answer = shop.receipt(one, 7)
+    made = shop.asked(two).substitute(dict.fromkeys(shop.asked(two).awaits(), 7))
+    told = [
+        wire.Job(one.invocation, "done", 1, 0, True, receipt=answer.data),
+        wire.Job(
+            two.invocation, "done", 2, 0, True, receipt=shop.receipt(two, instruction=made).data
+        ),
+    ]
+    assert shop.clerk.heard_all(DID, told) == [None, None]
+    assert [item.state for item in shop.lab.store.outbox.newest()] == ["done"] * 2
 
 
 def test_a_step_whose_answer_is_known_by_now_is_not_offered(shop: Shop, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def dispatching(shop: Shop, home: Path) -> tuple[Dispatcher, Played, Played]:
     store = Store.open(shop.lab.store.home, clock=shop.clock)
     made = Dispatcher(node, store, peering, tell=lambda *_a, **_b: None, resume=resume)
     bad, good = Played(shop, BAD), Played(shop, GOOD)
-    made._lines.update({BAD.did: bad, GOOD.did: good})  # type: ignore[dict-item]
+    made._ways.lines.update({BAD.did: bad, GOOD.did: good})  # type: ignore[dict-item]
     return made, bad, good
 
 

@@ -353,7 +353,7 @@ def test_an_end_that_a_full_disk_kept_from_being_written_is_written_later(
             loop.call_soon_threadsafe(full.set)
             raise StoreFull("the disk is full")
 
-        monkeypatch.setattr(pi.node.store.jobs, "end", end)
+        monkeypatch.setattr(pi.node.store.jobs, "write_end", end)
         async with client(phone, pi) as wire:
             await wire.send(tokens)
             await asyncio.wait_for(full.wait(), 20)
@@ -364,7 +364,9 @@ def test_an_end_that_a_full_disk_kept_from_being_written_is_written_later(
                 await asyncio.sleep(0)
             pi.provider.tick()
             (over,) = await ended(wire, first_cid(tokens))
-            assert (value_of(over), (await wire.account()).jobs) == (42, 1)
+            assert (over.state, over.code, over.begun) == ("refused", "store-full", False)
+            assert (await wire.account()).jobs == 0
+        assert not pi.node.store.receipts.by_instruction(add_job(pi, 2, 40).cid)
 
     dealing(story, tmp_path, "phone")
 

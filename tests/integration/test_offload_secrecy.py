@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from lite.frozen import replace
+from lite.ipld import unixfs
 from lite.ipld.block import Block
 from lite.ipld.cid import RAW
+from lite.model.result import Result
 from lite.model.workflow import Workflow
 from lite.needs.bids import Bid
 from lite.needs.capabilities import Capabilities
@@ -105,3 +108,17 @@ def test_what_became_secret_goes_to_the_holder_of_its_key_as_a_secret(shop: Shop
     make_secret(shop.lab.store, [LEAF.cid])
     (job,) = shop.send()
     assert Grants(shop.lab.store).may_read(job.provider, LEAF.cid) == "secret"
+
+
+def test_what_is_fetched_of_a_secret_answer_is_secret_before_it_comes(shop: Shop) -> None:
+    marks = shop.lab.store.secrets
+    shop.queue(Workflow(a=needing(do("pure", value=LEAF.cid), requires={"key": OTHER_KEY.did})))
+    make_secret(shop.lab.store, [LEAF.cid])
+    (job,) = shop.send()
+    blocks: list[Block] = []
+    root = unixfs.write_file(io.BytesIO(b"salaries " * 200_000), blocks.append)
+    answer = shop.receipt(job, out=Result.of_ok(root), linked="file")
+    assert shop.hear(job, answer).blocks == (root,)
+    for block in reversed(blocks):  # the root first, as peers send it
+        shop.lab.store.blocks.put(block)
+        assert marks.is_secret(block.cid)

@@ -270,14 +270,24 @@ def test_without_fx_a_result_is_what_it_is(node_with: MakeNode) -> None:
 
 
 RUN = """
-import json, sys
+import json, sys, time
 from lite import Node
+from lite.limits import Limits
+from lite.model.workflow import Workflow
 from lite.model.instruction import Instruction
 with Node.open(sys.argv[1]) as node:
     jobs = [("data:,abc", "text/reverse", {}), ("x:y", "text/reverse", {"text": "über"}),
             ("x:y", "text/reverse", {"txt": ""}), ("clock:utc", "time/now", {})]
     done = [node.run(Instruction(*job)) for job in jobs for _ in range(2)]
     print(json.dumps([[d.source, d.out.error_code or d.out.body] for d in done]))
+    wait = Workflow(wait=Instruction("clock:utc", "time/wait", {"ms": 60_000}))
+    began = time.monotonic()
+    run = node.workflow_run(wait, deadline_ms=300)
+    assert (run.state, time.monotonic() - began < 10) == ("expired", True)
+    limits = Limits(time_ms=50)
+    assert node.run(wait["wait"].instruction, limits=limits).out.error_code == "time-limit"
+    short = Instruction("clock:utc", "time/wait", {"ms": 1})
+    assert node.run(short).out.is_ok
 """
 
 

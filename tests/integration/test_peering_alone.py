@@ -3,12 +3,21 @@ daemon says."""
 
 from __future__ import annotations
 
+import asyncio
 from itertools import product
 from pathlib import Path
 
 import pytest
 
-from tests.peering_support import PeerNode, receipts, started
+from lite.errors import StoreBusy
+from lite.peering.alone import LOCK, sync_alone
+from lite.peering.names import RECORDS
+from lite.peering.together import Round
+from lite.store import Store
+from lite.store.locks import FileLock
+from sync.health import Notice
+from sync.wall import SystemClock
+from tests.peering_support import FRIEND, PeerNode, key_of, receipts, started
 from tests.sync_net_support import run
 
 MINE, THEIRS = "it has no right to read here", "it gives you no right to read"
@@ -56,3 +65,56 @@ def test_a_right_that_is_given_or_taken_later_is_known_to_whoever_is_connected(
         await here.until(lambda: not here.peering.sight.one_sided(here.health(there)))
 
     run(work)
+
+
+def test_nothing_is_remembered_of_strangers_that_ask_for_records(tmp_path: Path) -> None:
+    node = PeerNode(tmp_path, "here")
+    friend = key_of("friend").did
+    node.peering.book.trust(friend, ["run"])
+    sight = node.peering.sight
+    for number in range(100):
+        sight.noticed(Notice("stranger", key_of(f"{number}").did, "192.0.2.1:5", RECORDS))
+    sight.noticed(Notice("stranger", friend, "192.0.2.2:5", RECORDS))
+    assert sight._wants_records == {friend}
+    node.peering.book.remove(friend)
+    sight.proves([])
+    assert not sight._wants_records
+    node.close()
+
+
+def alone(here: PeerNode, within_s: float) -> Round:
+    """As `ipvm sync` without a daemon, in a thread."""
+    with Store.open(here.home, durability="normal") as store:
+        return sync_alone(
+            here.config, here.key, store, SystemClock(), None, within_s, once=False,
+            on_event=lambda _: None,
+        )  # fmt: skip
+
+
+def test_two_who_dial_for_one_node_at_once_both_come_into_sync(tmp_path: Path) -> None:
+    async def work() -> None:
+        here, there = PeerNode(tmp_path, "here", listen=[]), PeerNode(tmp_path, "there")
+        some = receipts(there.key, 300)
+        there.keep(some)
+        async with started(there):
+            there.trusts(here, dial=False)
+            here.peering.book.trust(there.did, FRIEND)
+            here.peering.book.add_static(there.did, there.address)
+            both = [asyncio.to_thread(alone, here, 20) for _ in range(2)]
+            assert [one.in_sync for one in await asyncio.gather(*both)] == [True, True]
+            assert here.has(some)
+            assert not (here.home / LOCK).exists()
+        here.close()
+
+    run(work)
+
+
+def test_who_waits_in_vain_for_another_process_that_dials_is_told(tmp_path: Path) -> None:
+    here = PeerNode(tmp_path, "here", listen=[])
+    held = FileLock(here.home / LOCK)
+    assert held.acquire(block=False)
+    with pytest.raises(StoreBusy, match="another `ipvm sync`"):
+        alone(here, 0.2)
+    held.release()
+    assert alone(here, 0.2).peers == ()
+    here.close()

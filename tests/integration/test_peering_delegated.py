@@ -9,8 +9,8 @@ import pytest
 
 from lite.authority import Authority
 from lite.clock import Clock
-from lite.peering.readers import COMMAND, Readers
-from tests.peering_support import PeerNode, receipts, started
+from lite.peering.readers import COMMAND, REMEMBERED, Readers
+from tests.peering_support import PeerNode, key_of, receipts, started
 from tests.store_support import FakeClock
 from tests.sync_net_support import run
 
@@ -96,16 +96,78 @@ def test_what_a_revocation_takes_back_ends_at_once(tmp_path: Path) -> None:
     run(work)
 
 
+def test_a_right_that_ends_ends_its_session_however_many_others_came_meanwhile(
+    tmp_path: Path,
+) -> None:
+    async def work() -> None:
+        here, reader = PeerNode(tmp_path, "here"), PeerNode(tmp_path, "reader")
+        some = receipts(here.key, 4)
+        here.keep(some[:2])
+        async with started(here, reader):
+            given = authority(here).delegate(reader.did, COMMAND, expires_in_s=600)
+            here.peering.changed()
+            reader.trusts(here, ["read", "answers"])
+            assert (await reader.peering.together(None, 10, once=True)).in_sync
+            sets = here.peering._sets
+            for number in range(2 * REMEMBERED):
+                assert not sets.shared_with(key_of(f"stranger {number}").did)
+            authority(here).revoke(given.token.cid)
+            here.peering.changed()
+            await reader.until(lambda: reader.health(here).link != "connected")
+            here.keep(some[2:])
+            await here.peering.catch_up()
+            assert not (await reader.peering.together(None, 10, once=True)).in_sync
+            assert not reader.has(some[2:])
+
+    run(work)
+
+
+def test_nothing_is_kept_of_readers_without_rights_that_left(tmp_path: Path) -> None:
+    async def work() -> None:
+        here, reader = PeerNode(tmp_path, "here"), PeerNode(tmp_path, "reader")
+        async with started(here, reader):
+            authority(here).delegate(reader.did, COMMAND, expires_in_s=600)
+            here.peering.changed()
+            reader.trusts(here, ["read", "answers"])
+            assert (await reader.peering.together(None, 10, once=True)).in_sync
+            sets = here.peering._sets
+            assert not sets.look([reader.did])
+            assert set(sets._letters) == {reader.did}
+            assert not sets.look([])
+            assert not sets._letters
+
+    run(work)
+
+
 def test_what_has_expired_is_seen_at_the_next_look(tmp_path: Path) -> None:
     node = PeerNode(tmp_path, "here")
     clock = FakeClock()
     readers = Readers(node.store, node.key, clock)
     assert not readers.may_read(SOMEBODY)
-    assert not readers.look(), "nothing is different"
     authority(node, clock).delegate(SOMEBODY, COMMAND, expires_in_s=60)
-    assert readers.look()
+    readers.forget()
     assert readers.may_read(SOMEBODY)
     clock.seconds += 3_600
-    assert readers.look()
+    readers.forget()
     assert not readers.may_read(SOMEBODY)
     node.close()
+
+
+def test_a_peer_with_other_rights_is_dialled_when_it_may_read_too(tmp_path: Path) -> None:
+    async def work() -> None:
+        here, reader = PeerNode(tmp_path, "here"), PeerNode(tmp_path, "reader")
+        some = receipts(here.key, 3)
+        here.keep(some)
+        async with started(here, reader):
+            reader.trusts(here, ["read", "answers"], dial=False)
+            here.trusts(reader, ["run"])
+            await here.until(lambda: here.health(reader).in_sync)
+            assert not reader.has(some)
+            given = authority(here).delegate(reader.did, COMMAND, expires_in_s=600)
+            here.peering.changed()
+            await reader.until(lambda: reader.has(some))
+            authority(here).revoke(given.token.cid)
+            here.peering.changed()
+            await here.until(lambda: len(here.health(reader).sets) == 2)
+
+    run(work)

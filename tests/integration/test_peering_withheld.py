@@ -14,9 +14,10 @@ from tests.peering_support import PeerNode, befriend, meeting, receipts
 SOON_S = 10.0
 
 
+@pytest.mark.parametrize("once", [True, False], ids=["once", "within"])
 @pytest.mark.parametrize("lower_forgets", [True, False], ids=["lower", "higher"])
 def test_what_was_forgotten_before_a_peer_came_is_said_on_both_sides(
-    lower_forgets: bool, tmp_path: Path
+    lower_forgets: bool, once: bool, tmp_path: Path
 ) -> None:
     async def story(*nodes: PeerNode) -> None:
         lower, higher = sorted(nodes, key=lambda node: node.did)
@@ -31,7 +32,7 @@ def test_what_was_forgotten_before_a_peer_came_is_said_on_both_sides(
             (comer, "the sets differ: 1 items were not given"),
             (forgetter, "the sets differ: 1 items were not given to the peer"),
         ):
-            (one,) = (await bring_together(node.peering, None, 30, once=True)).peers
+            (one,) = (await bring_together(node.peering, None, 30, once=once)).peers
             assert not one.in_sync and one.why == why
             (seen,) = (await look(node.peering, SOON_S)).peers
             assert not seen.in_sync and seen.reasons == (why,)

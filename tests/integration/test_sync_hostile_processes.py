@@ -7,6 +7,7 @@ that is forged, bans who did it, and an honest peer gets everything meanwhile.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import socket
 import subprocess
@@ -23,6 +24,7 @@ import pytest
 
 from sync.base import Position, Summary
 from sync.dial import WebChannel, dial
+from sync.door import STRANGERS_PER_ADDRESS
 from sync.errors import ChannelError
 from sync.messages import (
     BY_COMPARISON,
@@ -224,6 +226,32 @@ def test_silent_connections_keep_nobody_out(nodes: Callable[[str], Runner]) -> N
     assert victim.rss() - before <= 50 * MIB
     for one in held:
         one.close()
+
+
+def test_strangers_with_ever_new_names_fill_no_memory_and_keep_nobody_out(
+    nodes: Callable[[str], Runner], scaled: Callable[[int, int], int]
+) -> None:
+    victim, honest = nodes("victim"), nodes("honest")
+    victim.tell("knows", "honest", "-")
+    honest.tell("add", "honest", 200)
+    before = victim.rss()
+
+    async def work() -> None:
+        held = []
+        for number in range(scaled(100, 256)):
+            with suppress(ChannelError):
+                key = key_of(f"stranger {number}")
+                held.append(await dial(key, victim.address, key_of("victim").did, b""))
+        honest.tell("knows", "victim", victim.address)
+        await asyncio.to_thread(
+            honest.until, lambda state: state["in_sync"] and state["count"] == 200
+        )
+        assert len(held) > STRANGERS_PER_ADDRESS
+        assert victim.rss() - before <= 50 * MIB
+        for channel in held:
+            await channel.close()
+
+    run(work)
 
 
 def test_items_at_all_times_cost_only_the_room_that_they_take(

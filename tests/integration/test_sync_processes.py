@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import socket
@@ -13,26 +12,13 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from tests.notes_support import ROOT, SCRIPT, notes
 from tests.waiting_support import until
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-SCRIPT = ROOT / "examples" / "sync" / "notes.py"
 WITHIN_S = 30.0
-
-
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("notes_example", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-notes = load()
 
 
 class Folder:

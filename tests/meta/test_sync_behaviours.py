@@ -146,6 +146,11 @@ HOSTILE: dict[str, tuple[str, ...]] = {
         "unit/test_sync_allowance.py::test_a_new_connection_brings_no_new_time_to_compare",
         HOSTILE_PROCESSES + "an_honest_peer_is_at_most_half_as_fast_while_all_others_attack",
     ),
+    "saying to have nothing, as responder": (
+        "unit/test_sync_rounds.py::"
+        "test_who_says_to_have_nothing_has_few_ids_looked_at_for_each_word",
+        "unit/test_sync_rounds.py::test_who_takes_nothing_over_is_offered_no_more",
+    ),
     "comparison messages that do not wait for the answer": (
         HOSTILE_UNIT + "comparisons_that_do_not_wait_for_an_answer_are_not_answered",
     ),

@@ -46,8 +46,9 @@ def learned(
     limit: int,
     mine: Split = REFERENCE,
     theirs: Split = REFERENCE,
+    compared_max: int = 0,
 ) -> tuple[set[bytes], set[bytes]]:
-    initiator = Reconciler(one, limit, split=mine)
+    initiator = Reconciler(one, limit, split=mine, compared_max=compared_max)
     responder = Reconciler(other, limit, split=theirs)
     have, need = set[bytes](), set[bytes]()
     message: bytes | None = initiator.initiate()
@@ -96,6 +97,8 @@ def test_what_is_new_is_found_whoever_has_it(
     expected = tuple({id for _, id in one} for one in (left - right, right - left))
     for splits in ((FINE, FINE), (FINE, REFERENCE), (REFERENCE, FINE)):
         assert learned(Vector(left), Vector(right), limit, *splits) == expected
+        for most in (10, 200):
+            assert learned(Vector(left), Vector(right), limit, *splits, most) == expected
 
 
 @given(SETS, st.data())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
-from lite.daemon.memory import BUDGET_BYTES, Memory
+from lite.daemon.memory import _QUIET_LOOKS, BUDGET_BYTES, Memory
 from lite.store import Store
 from tests.store_support import bulk
 
@@ -41,3 +42,27 @@ def test_nobody_waits_for_a_store_that_is_in_use_or_closed(tmp_path: Path) -> No
     memory.look(store)
     memory.look(store)
     assert memory.given_back == 1
+
+
+def test_what_little_things_leave_behind_is_given_back_now_and_then(tmp_path: Path) -> None:
+    memory = Memory(lambda: BUDGET_BYTES)
+    with Store.open(tmp_path / "home", durability="normal") as store:
+        for _ in range(_QUIET_LOOKS - 1):
+            memory.look(store)
+        assert memory.given_back == 0
+        for _ in range(2 * _QUIET_LOOKS):
+            memory.look(store)
+        assert memory.given_back == 2
+
+
+def test_python_looks_for_cycles_among_what_is_new_whatever_there_was_before() -> None:
+    """It looks at the oldest objects only when those that are new are a quarter as many."""
+    before = [[] for _ in range(700_000)]  # type: ignore[var-annotated]
+    try:
+        Memory().settle()
+        looks = gc.get_stats()[2]["collections"]
+        new = [[] for _ in range(120_000)]  # type: ignore[var-annotated]
+        assert gc.get_stats()[2]["collections"] > looks
+        assert gc.get_freeze_count() > len(before) > len(new)
+    finally:
+        gc.unfreeze()

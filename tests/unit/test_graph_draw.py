@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Callable
 from itertools import combinations, pairwise
 from xml.etree import ElementTree
 
@@ -81,6 +82,14 @@ def test_dot_has_every_step_and_edge() -> None:
     assert '  s0 -> s2 [label="error"];' in text
     assert "  s0 -> s3;" in text
     assert 'style="filled,dashed"' in text
+
+
+@pytest.mark.parametrize("draw", [to_mermaid, to_dot, to_svg])
+def test_a_step_of_which_nothing_is_known_is_no_query(draw: Callable[[Graph], str]) -> None:
+    far = Instruction("x:y", "lab/far", {})
+    graph = analyse(Workflow(far=far), lambda _: None)
+    assert "unknown" in draw(graph)
+    assert "query" not in draw(graph)
 
 
 def test_svg_is_xml_with_every_step_edge_and_colour() -> None:

@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 
 from lite.errors import UsageError
-from lite.model.known_meta import check_meta
+from lite.model.known_meta import check_meta, is_private
 from lite.model.task import Task
 from lite.model.workflow import Step, Workflow
 from lite.model.workflow_schema import workflow_schema
-from lite.scheduler.book import is_private
 from tests.json_schema import fits
 from tests.store_support import instruction
 from tests.workflow_support import read

@@ -92,11 +92,11 @@ def test_times_that_stand_in_it_are_the_next_to_be_looked_at(
     store: Store, clock: FakeClock
 ) -> None:
     (item,) = put(store, step(1))
-    assert store.outbox.next_at() == item.deadline_at
+    assert store.outbox.survey().next_at == item.deadline_at
     store.outbox.note(item.id, "busy", next_try_at=START + 7)
-    assert store.outbox.next_at() == START + 7
+    assert store.outbox.survey().next_at == START + 7
     store.outbox.send([job(item)])
-    assert store.outbox.next_at() == LEASE
+    assert store.outbox.survey().next_at == LEASE
     clock.seconds = LEASE + 1
     assert [late.item for late in store.outbox.late_jobs()] == [item.id]
     store.outbox.set_job(store.outbox.late_jobs()[0], "lost")
@@ -197,9 +197,9 @@ def test_an_older_home_gets_an_outbox(home: Path, monkeypatch: pytest.MonkeyPatc
             run = old.runs.start(Workflow(one=step(1)))
     with Store.open(home, clock=FakeClock()) as new:
         assert new.runs.get(run.id) == run
-        assert new.outbox.is_idle()
+        assert not new.outbox.survey().is_waiting
         put(new, step(2))
-        assert not new.outbox.is_idle()
+        assert new.outbox.survey().is_waiting
 
 
 def test_an_unknown_grant_or_block_is_nobodys(store: Store) -> None:

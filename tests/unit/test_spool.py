@@ -13,6 +13,7 @@ import pytest
 from lite.engine.base import GuestFailure, Outcome
 from lite.engine.spool import SPOOL_BYTES_MIN, Spool, Spooled, kept
 from lite.engine.streams import Output
+from lite.errors import StoreFull
 from lite.ipld import unixfs
 from lite.limits import MIB
 from lite.ops.wasm_effects import with_effects
@@ -86,6 +87,21 @@ def test_where_the_disk_is_full_it_comes_back_into_memory(
     assert spooled() == LARGE
     monkeypatch.undo()
     assert descriptors() == before
+
+
+def test_where_the_disk_is_full_much_is_an_error_and_not_taken_for_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(**_: Any) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    spool = Spool()
+    for _ in range(32):
+        spool.write(bytes(MIB))
+    with pytest.raises(StoreFull, match="no space") as caught:
+        spool.write(b"1")
+    assert "TMPDIR" in str(caught.value.hint)
 
 
 def test_output_over_its_limit_is_refused_wherever_it_is() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 
 from lite.errors import StoreFull
 from lite.store import Store, adding, locks
-from tests.disk_support import fill
+from lite.store.blocks import Ledger
+from tests.disk_support import fill, small_disk
 from tests.store_support import bulk, instruction, keep, node_block, raw_block, receipt
 
 DISK = "size=3072k,nr_inodes=200"
@@ -181,3 +183,65 @@ def test_a_lease_on_a_full_disk_says_so(disk: Path, monkeypatch: pytest.MonkeyPa
             with pytest.raises(StoreFull), store.lease(raw_block("a").cid):
                 pass
             ballast.unlink()
+
+
+def large_log(store: Store, path: Path) -> None:
+    """A log as large as the file, as many stores had it: it does not move into the file alone."""
+    connection = store._database.connection
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    store._database.settles = False
+    number = 0
+    with pytest.raises(StoreFull):
+        while True:
+            with store._database.write() as transaction:
+                ledger = Ledger(transaction, int(time.time()))
+                block = bulk(number, 100_000)
+                ledger.put(block.cid.raw, block.data)
+                ledger.close()
+            number += 1
+    assert path.with_name("ipvm.db-wal").stat().st_size > 1_000_000
+
+
+def test_collecting_makes_space_where_the_log_does_not_fit_into_the_file(disk: Path) -> None:
+    home = disk / "home"
+    with Store.open(home) as store:
+        keep(store, raw_block("named"))
+        store.names.set("named", raw_block("named").cid)
+        fill(disk, 1_200_000)
+        large_log(store, home / "ipvm.db")
+        assert store.gc(grace_s=3_600).removed == 0
+        assert (home / "ipvm.reserve").exists(), "nothing to gain is no reason to give it up"
+        assert store.gc(grace_s=0).removed > 3
+        assert store.blocks.has(raw_block("named").cid)
+        keep(store, raw_block("after"))
+        assert store.check(deep=True) == []
+
+
+def test_nothing_is_written_that_fits_into_the_log_alone(disk: Path) -> None:
+    with Store.open(disk / "home") as store:
+        keep(store, raw_block("before"))
+        log = disk / "home" / "ipvm.db-wal"
+        fill(disk, 1_800_000)
+        asked, value = instruction(1), bulk(1, 1_200_000)
+        with pytest.raises(StoreFull, match="need their space twice"):
+            store.commit_run(asked, receipt(asked, linked=value.cid), [value])
+        assert store.blocks.count() == 1 and not store.receipts.count()
+        assert log.stat().st_size < 100_000
+        assert store.check(deep=True) == []
+
+
+def test_where_little_is_free_the_log_moves_on_after_each_transaction(disk: Path) -> None:
+    with Store.open(disk / "home") as store:
+        size = (disk / "home" / "ipvm.db").stat().st_size
+        for number in range(5):
+            keep(store, bulk(number, 50_000))
+        assert (disk / "home" / "ipvm.db").stat().st_size >= size + 250_000
+
+
+def test_a_large_add_fits_where_little_more_than_its_size_is_free(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "size=16m") as disk, Store.open(disk / "home") as store:
+        with store.adding() as put:
+            for number in range(20):
+                put(bulk(number, 500_000))
+        assert store.blocks.count() == 20
+        assert store.check(deep=True) == []

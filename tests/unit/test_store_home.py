@@ -466,3 +466,16 @@ def test_files_beside_it_say_that_a_home_was_used(home: Path, name: str) -> None
         (home / name).parent.mkdir(exist_ok=True)
         (home / name).touch()
         assert store.was_used()
+
+
+def test_what_was_in_a_folder_before_its_database_is_known_and_nothing_later(home: Path) -> None:
+    """Others that began at the same time may have made a key by now: nothing was lost."""
+    with Store.open(home) as store:
+        (home / "key").write_bytes(b"made by another process")
+        assert store.created and "key" not in store.found
+    with Store.open(home) as again:
+        assert not again.created and again.found == frozenset()
+    for file in home.glob("ipvm.db*"):
+        file.unlink()
+    with Store.open(home) as anew:
+        assert "key" in anew.found

@@ -14,7 +14,6 @@ from sync.allowance import (
     Allowances,
 )
 from sync.base import Entry, Position, Summary
-from sync.door import KNOCKS_MAX, KNOCKS_PER_S, UNPROVED_PER_ADDRESS, Door
 from sync.index import SetIndex, create
 from sync.messages import BUSY, BY_COMPARISON, NO_LIMIT, Compare, Hello, Mode, encode, parse
 from sync.meter import Meter
@@ -124,19 +123,3 @@ def test_one_message_makes_the_responder_read_so_many_rows_and_the_rest_comes_la
         found |= set(told.need)
         message = told.reply
     assert found == left_out
-
-
-def test_who_knocks_again_and_again_waits_outside_and_others_come_in() -> None:
-    now = 0.0
-    door = Door(lambda: now)
-
-    def knock(host: str) -> bool:
-        guest = door.enter(host)
-        if guest is not None:
-            guest.leave()
-        return guest is not None
-
-    assert [knock("192.0.2.1") for _ in range(2 * KNOCKS_MAX)].count(True) == KNOCKS_MAX
-    assert all(knock("192.0.2.2") for _ in range(UNPROVED_PER_ADDRESS))
-    now = 10.0
-    assert [knock("192.0.2.1") for _ in range(2 * KNOCKS_MAX)].count(True) == 10 * KNOCKS_PER_S

@@ -10,7 +10,6 @@ from random import Random
 import pytest
 
 from sync.backoff import BackOff, Bucket
-from sync.door import PER_PEER_MAX, UNPROVED_MAX, UNPROVED_PER_ADDRESS, Door
 from sync.errors import IdentityError, StoreError
 from sync.hints import hints_for, told
 from sync.keys import SeedKey, did_of, public_of, verified
@@ -100,7 +99,7 @@ def test_what_is_kept_is_there_in_the_next_process(tmp_path: Path, clock: HandCl
             book.strike(A)
             db.close()
     assert book.peer(A) == Peer(
-        A, "attic", frozenset({READ, ANSWERS}), clock.date, clock.date, 1, clock.date
+        A, "attic", frozenset({READ, ANSWERS}), clock.date, clock.date, 1, clock.date, noted=True
     )
     assert book.addresses(A) == [
         Address("192.0.2.1:4747", DIALLED, clock.date, clock.date),
@@ -166,6 +165,73 @@ def test_strangers_are_few_and_never_push_out_a_peer_with_rights(
     assert peers[0].did == A
     newest = SeedKey((STRANGERS_MAX + 19).to_bytes(32, "big")).did
     assert newest in {one.did for one in peers}
+
+
+def strangers(count: int, start: int = 0) -> list[str]:
+    return [SeedKey(number.to_bytes(32, "big")).did for number in range(start, start + count)]
+
+
+def test_what_the_owner_wrote_down_outlives_all_strangers_and_announcements(
+    book: PeerBook, clock: HandClock
+) -> None:
+    """None of these has a right, and none was ever met."""
+    book.add_static(A, "192.0.2.1:4747")
+    book.trust(B, [READ])
+    book.untrust(B)
+    named = key_of("named").did
+    book.rename(named, "attic")
+    book.heard(key_of("announced").did, "192.0.2.9:1", FOUND)
+    for number, did in enumerate(strangers(STRANGERS_MAX + 20)):
+        clock.go(1)
+        book.heard(did, f"192.0.2.7:{number + 1}", FOUND)
+        book.met(did, None)
+    assert {A, B, named} <= {one.did for one in book.peers()}
+    assert len(book.peers()) == STRANGERS_MAX + 3
+    assert texts(book, A) == ["192.0.2.1:4747"]
+
+
+def test_a_ban_that_is_over_keeps_no_stranger_in_the_book(book: PeerBook, clock: HandClock) -> None:
+    for did in strangers(STRANGERS_MAX):
+        book.strike(did, 3)
+    clock.go(BAN_S)
+    for did in strangers(STRANGERS_MAX, STRANGERS_MAX):
+        book.met(did, None)
+    assert len(book.peers()) == STRANGERS_MAX
+
+
+OLD_TABLES = """
+CREATE TABLE sync_peer (
+    did TEXT PRIMARY KEY, name TEXT NOT NULL, rights TEXT NOT NULL, added_at INTEGER NOT NULL,
+    met_at INTEGER NOT NULL, strikes INTEGER NOT NULL, struck_at INTEGER NOT NULL,
+    banned_until INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE sync_address (
+    did TEXT NOT NULL REFERENCES sync_peer (did) ON DELETE CASCADE, text TEXT NOT NULL,
+    source TEXT NOT NULL, heard_at INTEGER NOT NULL, worked_at INTEGER NOT NULL,
+    PRIMARY KEY (did, text)) WITHOUT ROWID;
+"""
+
+
+@pytest.mark.parametrize("isolation", [None, ""], ids=["explicit", "implicit"])
+def test_in_tables_of_an_earlier_version_what_the_owner_said_counts_as_noted(
+    tmp_path: Path, clock: HandClock, isolation: str | None
+) -> None:
+    path = tmp_path / "peers.db"
+    rows = {A: ("", "read"), B: ("attic", ""), ME: ("", ""), key_of("x").did: ("", "")}
+    with sqlite3.connect(path, factory=Closing) as old:
+        old.executescript(OLD_TABLES)
+        for did, (name, rights) in rows.items():
+            old.execute(
+                "INSERT INTO sync_peer VALUES (?, ?, ?, 5, 6, 0, 0, 0)", (did, name, rights)
+            )
+        old.execute("INSERT INTO sync_address VALUES (?, 'a:1', 'static', 7, 0)", (ME,))
+        old.execute("INSERT INTO sync_address VALUES (?, 'b:1', 'told', 7, 0)", (key_of("x").did,))
+    old.close()
+    for _ in range(2):
+        db = sqlite3.connect(path, isolation_level=isolation, factory=Closing)
+        create(db)
+        found = {one.did: one.noted for one in SqlitePeers(db).peers()}
+        assert found == {A: True, B: True, ME: True, key_of("x").did: False}
+        db.close()
 
 
 @pytest.mark.parametrize(
@@ -361,39 +427,6 @@ def test_a_did_key_has_one_spelling() -> None:
     for bad in ("did:key:z" + "1" * 47, "did:key:z" + "z" * 47, "did:key:z6Mk" + "0" * 44):
         with pytest.raises(IdentityError):
             public_of(bad)
-
-
-def entered(door: Door, host: str, count: int) -> list[object]:
-    return [door.enter(host) for _ in range(count)]
-
-
-def test_the_door_counts_those_without_a_name_by_address() -> None:
-    door = Door()
-    inside = entered(door, "192.0.2.1", UNPROVED_PER_ADDRESS)
-    assert None not in inside
-    assert door.enter("192.0.2.1") is None
-    assert door.enter("::ffff:192.0.2.1") is None
-    assert door.enter("192.0.2.2") is not None
-    same_owner = [door.enter(f"2001:db8::{n:x}") for n in range(UNPROVED_PER_ADDRESS + 1)]
-    assert same_owner[-1] is None
-    assert door.enter("2001:db8:0:1::1") is not None
-    for guest in (one for one in inside if one is not None):
-        guest.leave()  # type: ignore[attr-defined]
-        guest.leave()  # type: ignore[attr-defined]
-    assert door.enter("192.0.2.1") is not None
-
-
-def test_the_door_has_bounds_for_all_and_for_each_peer() -> None:
-    door = Door()
-    many = [door.enter(f"10.0.{n}.1") for n in range(UNPROVED_MAX + 1)]
-    assert many[-1] is None
-    guests = [guest for guest in many if guest is not None]
-    assert [guest.prove(A) for guest in guests[: PER_PEER_MAX + 1]].count(True) == PER_PEER_MAX
-    assert guests[-1].prove(B)
-    assert not guests[-1].prove(A)
-    for guest in guests:
-        guest.leave()
-    assert (door.connections, door.unproved) == (0, 0)
 
 
 def test_of_an_unknown_peer_nothing_is_known(book: PeerBook) -> None:

@@ -78,6 +78,35 @@ def test_a_token_by_itself_is_read_as_bytes_or_base64() -> None:
     assert container.read_any(urlsafe_b64encode(token).rstrip(b"=")) == (token,)
 
 
+@pytest.mark.parametrize("size", [0, 1, 12, 15, 16, 23, 24, 64, 71, 255, 256, 512, 4096])
+def test_a_token_in_base64_is_known_by_any_length_of_its_signature(size: int) -> None:
+    _, signed = dag_cbor.decode(TOKENS[0])
+    token = dag_cbor.encode([bytes([0xFB]) * size, signed])
+    for text in (b64encode(token), urlsafe_b64encode(token)):
+        spaced = b"\n".join(text[at : at + 1] for at in range(len(text)))
+        for shaped in (text, text.rstrip(b"="), b" \n" + spaced + b"\r\n"):
+            assert container.read_any(shaped) == (token,)
+            assert container.read_any(b"\xef\xbb\xbf" + shaped) == (token,)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (b"gm", "none begins with gm"),
+        (b"g\ng" + b"A" * 80, "none begins with gg"),
+        (b"g\x00k", r"none begins with g\\x00"),
+        (b"g", "not base64"),
+        (b"gk*", "not base64"),
+        (b"hk", "none begins with h"),
+    ],
+)
+def test_what_begins_only_half_like_a_token_in_base64_is_named_as_far(
+    text: bytes, problem: str
+) -> None:
+    with pytest.raises(CodecError, match=problem):
+        container.read_any(text)
+
+
 def test_an_empty_container_is_one() -> None:
     assert container.read(container.write([])) == ()
 

@@ -15,6 +15,7 @@ from lite.ucan.delegation import Delegation
 from lite.ucan.envelope import TAG_DELEGATION, TAG_INVOCATION
 from lite.ucan.memo import Memo
 from lite.ucan.refusals import Refusal
+from lite.ucan.show import short
 from tests.ucan_support import (
     HOUR,
     LAPTOP,
@@ -149,8 +150,12 @@ def test_step_7a_a_proof_that_is_not_at_hand() -> None:
 
 def test_step_7a_bytes_of_another_cid() -> None:
     one, other = delegation(PI, LAPTOP), delegation(PI, LAPTOP, nonce=b"other")
-    gate = Gate(held={one.cid: other.data})
-    refused(gate, invocation(LAPTOP, [one]).data, refusals.WrongProof, "7a")
+    wide = b"\x9b" + bytes([0xFF] * 8) + bytes(10_000)  # what has too many values: 7b comes later
+    for data in (other.data, wide, b"", one.data[:-1]):
+        gate = Gate(held={one.cid: data})
+        error = refused(gate, invocation(LAPTOP, [one]).data, refusals.WrongProof, "7a")
+        assert "bafy" not in str(error).replace(short(one.cid), "")  # no CID that nothing has
+        assert error.hint is not None
 
 
 def test_step_7b_form_of_a_proof() -> None:

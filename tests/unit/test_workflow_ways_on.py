@@ -6,6 +6,7 @@ import pytest
 
 from lite.cli.guest_lines import is_frame, without_frames
 from lite.cli.workflow_ways_on import ways_on
+from lite.frozen import replace
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.store.runs_rows import StepRow, StepState
 
@@ -15,6 +16,11 @@ RESUME = "`ipvm workflow resume 7f3a0123"
 
 def row(label: str, state: StepState, reason: str = "", level: str = "pure") -> StepRow:
     return StepRow(RUN, 0, label, CID.of(label.encode(), DAG_CBOR), level, state, reason)
+
+
+def known(label: str, reason: str) -> StepRow:
+    """A step that failed as it is known to."""
+    return replace(row(label, "failed", reason), source="cached")
 
 
 @pytest.mark.parametrize(
@@ -37,6 +43,12 @@ def row(label: str, state: StepState, reason: str = "", level: str = "pure") -> 
         ([row("a", "failed", "http-status: 500", "mutation")], []),
         ([row("a", "failed", "exit: 1", "query")], [f"→ {RESUME}` tries again what failed"]),
         ([row("a", "failed")], []),
+        ([row("a", "failed", "bad-effects: too many")], []),
+        (
+            [row("a", "failed", "bad-effects: none", "query")],
+            [f"→ {RESUME}` tries again what failed"],
+        ),
+        ([known("a", "exit: 1")], []),
         (
             [row("a", "in-doubt", "lost", "mutation"), row("b", "expired")],
             [

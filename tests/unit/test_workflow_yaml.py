@@ -124,6 +124,13 @@ def test_a_forgotten_quote_is_what_the_hint_names() -> None:
     assert "quotes" in (caught.value.hint or "")
 
 
+def test_a_tab_in_front_is_called_one_and_advice_fits() -> None:
+    with pytest.raises(UsageError) as caught:
+        value("steps:\n\ta: 1\n")
+    assert "line 2: a tab" in str(caught.value)
+    assert caught.value.hint == "Indent with spaces."
+
+
 def test_line_ends_of_windows_and_a_directive_are_taken() -> None:
     assert value("a: x\r\nb:\r\n  - y\r\n") == {"a": "x", "b": ["y"]}
     assert value("%YAML 1.2\n---\na: no\n...\n") == {"a": "no"}

@@ -1,0 +1,204 @@
+"""The program of examples/sync never changes what its user wrote."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sync import codec
+from sync.base import Item
+from sync.errors import ItemInvalid
+from sync.keys import SeedKey
+from tests.notes_support import notes
+from tests.sync_net_support import key_of
+
+Open = Callable[[], Any]
+BORN_S = 1_700_000_000
+
+LEFT_ALONE: dict[str, bytes] = {
+    "long.txt": b"x" * 17_001,
+    "just too long.txt": b"x" * 16_384,
+    "latin.txt": "gr\xfc\xdfe".encode("latin-1"),
+    "half.txt": b"\xf0\x9f",
+}
+TAKEN: dict[str, bytes] = {
+    "windows.txt": b"one\r\ntwo\r\n",
+    "mark.txt": b"\xef\xbb\xbfwith a mark",
+    "empty.txt": b"",
+    "nul.txt": b"a\0b",
+    "emoji \U0001f469\u200d\U0001f33e\u3000.txt": b"a name of many signs",
+    "n" * 251 + ".txt": b"the longest name",
+}
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Open]:
+    """A folder that is served, stopped and begun again."""
+    made: list[Any] = []
+
+    def begin() -> Any:
+        if made:
+            made[-1].db.close()
+        made.append(notes.Notes(tmp_path / "folder"))
+        made[-1].show()
+        made[-1].take_in()
+        return made[-1]
+
+    (tmp_path / "folder").mkdir()
+    yield begin
+    made[-1].db.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "folder"
+
+
+def came(kept: Any, name: str, text: str, at: int = BORN_S, key: SeedKey | None = None) -> None:
+    """A note of a peer, as a session stores and tells it."""
+    item = notes.written(key or key_of("peer"), name, text, at)
+    kept.store.put([item], "did:peer", None)
+    kept.show()
+
+
+def signed(name: str, text: str = "hi", at: int = BORN_S) -> bytes:
+    """What a peer can sign, whatever this program would."""
+    key = key_of("peer")
+    note = {"by": key.did, "name": name, "text": text, "at": at}
+    return codec.encode({**note, "sig": key.sign(codec.encode(note))})
+
+
+def notes_in(kept: Any) -> int:
+    count: int = kept.store.summary().count
+    return count
+
+
+@pytest.mark.parametrize("name", LEFT_ALONE)
+def test_what_can_be_no_note_stays_as_it_is_and_is_named_once(
+    name: str, opened: Open, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / name).write_bytes(LEFT_ALONE[name])
+    for _ in range(2):
+        kept = opened()
+        kept.take_in()
+        assert (folder / name).read_bytes() == LEFT_ALONE[name]
+        assert notes_in(kept) == 0
+        assert capsys.readouterr().out.count(f"left alone '{name}': ") == 1
+    came(kept, name, "of a peer")
+    assert (folder / name).read_bytes() == LEFT_ALONE[name]
+    (folder / name).unlink()
+    kept.show()
+    assert (folder / name).read_text() == "of a peer"
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_a_note_is_taken_to_the_byte_and_never_written_back_otherwise(
+    name: str, opened: Open, folder: Path
+) -> None:
+    path = folder / name
+    path.write_bytes(TAKEN[name])
+    before = path.stat()
+    for _ in range(3):
+        kept = opened()
+        assert notes_in(kept) == 1
+        assert path.read_bytes() == TAKEN[name]
+        assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    other = notes.Notes(folder.parent / "other")
+    other.store.put(
+        [Item(row.id, kept.store.read([row.id])[row.id], row.time)
+         for row in kept.store.log_after(0, 9)],
+        "did:peer",
+        None,
+    )  # fmt: skip
+    other.show()
+    assert (folder.parent / "other" / name).read_bytes() == TAKEN[name]
+    other.db.close()
+
+
+def test_a_note_that_grew_too_long_is_kept_from_newer_ones_of_peers(
+    opened: Open, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "a.txt"
+    path.write_text("short")
+    kept = opened()
+    path.write_text("long" * 5_000)
+    kept.take_in()
+    came(kept, "a.txt", "of a peer", kept.clock.now() + 5)
+    assert path.read_text() == "long" * 5_000
+    kept = opened()
+    assert path.read_text() == "long" * 5_000
+    assert "left alone 'a.txt': 20000 bytes are too many" in capsys.readouterr().out
+    path.write_text("short again")
+    assert kept.take_in()
+    assert kept.shown["a.txt"][2] == "short again"
+
+
+def test_what_was_edited_a_moment_ago_is_not_written_over_by_what_comes(
+    opened: Open, folder: Path
+) -> None:
+    path = folder / "a.txt"
+    path.write_text("first")
+    kept = opened()
+    path.write_text("edited")
+    came(kept, "a.txt", "of a peer", kept.clock.now() + 5)
+    assert path.read_text() == "edited"
+    assert kept.take_in()
+    assert kept.shown["a.txt"][2] == "edited"
+    came(kept, "a.txt", "of a peer again", kept.shown["a.txt"][0] + 1)
+    assert path.read_text() == "of a peer again"
+
+
+def test_other_things_under_a_name_of_a_note_end_nothing(
+    opened: Open, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "folder.txt").mkdir()
+    (folder / "link.txt").symlink_to("nowhere")
+    os.mkfifo(folder / "pipe.txt")
+    (folder / "true.txt").write_text("a note")
+    for _ in range(2):
+        kept = opened()
+        for name in ("folder.txt", "link.txt", "pipe.txt"):
+            came(kept, name, "of a peer")
+    assert (folder / "folder.txt").is_dir()
+    assert (folder / "link.txt").readlink() == Path("nowhere")
+    assert notes_in(kept) == 4
+    assert capsys.readouterr().out.count("it is no regular file") == 6
+    (folder / "folder.txt").rmdir()
+    kept.show()
+    assert (folder / "folder.txt").read_text() == "of a peer"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are UTF-8 there")
+def test_a_name_that_is_no_utf_8_ends_nothing(
+    opened: Open, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / os.fsdecode(b"gr\xfc.txt")
+    path.write_bytes(b"text")
+    assert notes_in(opened()) == 0
+    assert "left alone 'gr\\udcfc.txt': its name is not UTF-8" in capsys.readouterr().out
+    assert path.read_bytes() == b"text"
+
+
+@pytest.mark.parametrize(
+    ("name", "at"),
+    [("n" * 300 + ".txt", BORN_S), ("\u00e9" * 126 + ".txt", BORN_S), ("a\0b.txt", BORN_S),
+     ("a\nb.txt", BORN_S), ("../a.txt", BORN_S), (".a.txt", BORN_S), ("a", BORN_S),
+     ("a.txt", 2**53), ("a.txt", -1)],
+)  # fmt: skip
+def test_a_note_that_could_not_be_a_file_is_refused_and_does_no_harm_where_it_was_kept(
+    name: str, at: int, opened: Open, folder: Path
+) -> None:
+    raw = signed(name, at=at)
+    with pytest.raises(ItemInvalid):
+        notes.read_note(raw)
+    kept = opened()
+    kept.store.add([Item(notes.hashlib.sha256(raw).digest(), raw, BORN_S)])
+    kept.show()
+    kept = opened()
+    came(kept, "good.txt", "a note")
+    assert [path.name for path in folder.glob("[!.]*")] == ["good.txt"]
