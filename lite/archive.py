@@ -108,7 +108,7 @@ def at_hand(store: Store) -> Get:
         try:
             return store.blocks.get(cid)
         except NotFoundError:
-            token = store.tokens.delegation(cid)
+            token = store.tokens.get(cid)
             if token is None:
                 raise
             return token

@@ -295,8 +295,7 @@ class Doing:
     ) -> End:
         def results(instruction: CID) -> Receipt | None:
             cid = self._store.instructions.canonical(instruction)
-            answer = self._store.jobs.answer(cid, job.customer)
-            return None if answer is None else Receipt.from_store(answer)
+            return self._store.jobs.answer(cid, job.customer)
 
         ended: list[bool] = []
 

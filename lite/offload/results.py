@@ -10,7 +10,6 @@ from lite.errors import IpvmError
 from lite.ipld import dag_cbor
 from lite.ipld.cid import CID, DAG_CBOR, IDENTITY, RAW
 from lite.ipld.links import block_links
-from lite.model.receipt import Receipt
 from lite.store import Store
 
 __all__ = ["Results"]
@@ -43,8 +42,8 @@ class Results:
         """What is below the results of a customer, the latest first, as far as it is here."""
         found: set[CID] = set()
         marks = self._store.secrets
-        for answer in self._store.jobs.answers(did):
-            out = dag_cbor.encode(Receipt.from_store(answer).out.value())
+        for receipt in self._store.jobs.answers(did):
+            out = dag_cbor.encode(receipt.out.value())
             todo = block_links(CID.of(out, DAG_CBOR), out)
             while todo:
                 cid = todo.pop()

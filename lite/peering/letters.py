@@ -95,8 +95,9 @@ class LetterStore(SetStore):
                 tokens += chain
             revoked = _revoked_for(self._store, self._peer, POSTED_AT_ONCE)
             for raw, data, delegation in revoked:
-                letters += _letter_of_revocation(data, delegation, self._store)
-                tokens.append(raw)
+                found = _letter_of_revocation(data, delegation, self._store)
+                letters += found
+                tokens += [raw] if found else []
             letters += [raw for (raw,) in self._store.database.rows(sql.WAITING, (self._peer,))]
             if tokens or letters:
                 self._write(letters, tokens)
@@ -222,18 +223,26 @@ def _revoked_for(store: Store, peer: str, limit: int) -> list[Row]:
 
 def _letter_of_revocation(data: bytes, delegation: bytes, store: Store) -> list[bytes]:
     """A revocation with what it takes back and the proofs that are here; without them when they
-    are long. Nothing of one that the disk changed."""
+    are long, or the disk changed them. Nothing of one that it changed."""
     try:
         proofs = map(store.tokens.delegation, _revocation(data).invocation.proofs)
-        read_delegation(delegation)
     except IpvmError:
         return []
     kept = [one for one in proofs if one is not None]
-    for tokens in ([data, delegation, *kept], [data, delegation], [data]):
+    about = [delegation] if _is_delegation(delegation) else []
+    for tokens in ([data, *about, *kept], [data, *about], [data]):
         letter = container.write(tokens, "raw")
         if len(letter) <= ITEM_BYTES_MAX:
             return [letter]
     return []
+
+
+def _is_delegation(data: bytes) -> bool:
+    try:
+        read_delegation(data)
+    except IpvmError:
+        return False
+    return True
 
 
 def take_in(store: Store, key: Key, clock: Clock) -> list[PeerEvent]:

@@ -129,7 +129,7 @@ class RecordVerifier:
         Args:
             known: it counts in the name of somebody who is known here.
         """
-        if self._store.tokens.delegation(revocation.revoked) is not None:
+        if self._store.tokens.has_delegation(revocation.revoked):
             return True
         early = self._store.database.number(sql.REVOCATIONS_COUNT)
         if known:

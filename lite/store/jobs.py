@@ -11,8 +11,10 @@ from functools import partial
 from typing import Any, Final
 
 from lite.clock import Clock
+from lite.errors import CodecError, IntegrityError, SignatureError
 from lite.frozen import field, frozen
 from lite.ipld.cid import CID
+from lite.model.receipt import Receipt
 from lite.nudge import RECORDS, nudge
 from lite.store.commits import Commits
 from lite.store.database import Database, Row, Transaction
@@ -163,13 +165,15 @@ class Jobs:
         query = f"SELECT {_COLUMNS} FROM jobs ORDER BY seq DESC LIMIT ?"
         return [_job(row) for row in self._database.rows(query, (limit,))]
 
-    def answer(self, instruction: CID, customer: str) -> bytes | None:
-        """The latest receipt that a job of a customer got for an instruction."""
+    def answer(self, instruction: CID, customer: str) -> Receipt | None:
+        """The latest receipt that a job of a customer got for an instruction; None also for one
+        that the disk changed."""
         row = self._database.row(_ANSWER, (instruction.raw, customer))
-        return None if row is None else row[0]
+        return None if row is None else _answer(row[0])
 
-    def answers(self, customer: str) -> Iterator[bytes]:
-        """All receipts that jobs of a customer got, the latest first."""
+    def answers(self, customer: str) -> Iterator[Receipt]:
+        """All receipts that jobs of a customer got, the latest first, but those that the disk
+        changed."""
         before = 2**62
         while True:
             rows = self._database.rows(
@@ -179,7 +183,7 @@ class Jobs:
             )
             if not rows:
                 return
-            yield from (answer for _, answer in rows)
+            yield from (one for _, data in rows if (one := _answer(data)) is not None)
             before = rows[-1][0]
 
     def seq(self) -> int:
@@ -418,6 +422,14 @@ class Jobs:
 def _next(transaction: Transaction) -> int:
     row = transaction.row("SELECT max(seq) FROM jobs")
     return (row[0] or 0) + 1 if row else 1
+
+
+def _answer(data: bytes) -> Receipt | None:
+    """The receipt in a row. No CID stands beside it: its signature tells what the disk changed."""
+    try:
+        return Receipt.parse(data)
+    except (CodecError, IntegrityError, SignatureError):
+        return None
 
 
 def _job(row: Row) -> StoredJob:

@@ -26,7 +26,7 @@ from lite.store import sql_runs
 from lite.store.blocks import Ledger
 from lite.store.commits import Commits
 from lite.store.database import Database, Transaction
-from lite.store.faults import stored_cid
+from lite.store.faults import is_sound, stored_cid
 from lite.store.instructions import write_instruction
 from lite.store.outbox_rows import (
     PENDING,
@@ -398,7 +398,7 @@ class Outbox:
         asked for it."""
         last = b""
         while rows := self._database.rows(sql.ANSWERS, (last, _AT_ONCE)):
-            yield from ((provider, data) for _, provider, data in rows)
+            yield from ((by, data) for raw, by, data in rows if is_sound(raw, data))
             last = rows[-1][0]
 
     def refused(self, provider: str, code: str) -> None:
@@ -437,9 +437,9 @@ class Outbox:
             yield stored_cid(raw), tuple(dag_cbor.decode_trusted(roots)), bool(secret)
 
     def grant(self, delegation: CID) -> bytes | None:
-        """The token of a grant, or None."""
+        """The token of a grant; None: it is not here, or the disk changed it."""
         found = self._database.row(sql.GRANT, (delegation.raw,))
-        return None if found is None else bytes(found[0])
+        return found[0] if found and is_sound(delegation.raw, found[0]) else None
 
     def end_grants(self) -> None:
         """Forget those that have ended, and those whose jobs are over."""

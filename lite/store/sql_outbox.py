@@ -123,7 +123,7 @@ ACCEPTED_ANY = "SELECT 1 FROM accepted LIMIT 1"
 UNACCEPT = "DELETE FROM accepted WHERE receipt = ?"
 
 GRANT_ADD = """
-INSERT OR IGNORE INTO grants (delegation, audience, until, roots, token, secret)
+INSERT OR REPLACE INTO grants (delegation, audience, until, roots, token, secret)
     VALUES (?, ?, ?, ?, ?, ?)
 """
 GRANT = "SELECT token FROM grants WHERE delegation = ?"

@@ -16,7 +16,7 @@ import pytest
 from lite.engine.spool import SPOOL_BYTES_MIN, Spool, Spooled
 from tests.example_support import environment, install
 
-NO_RAY = "Ray is not installed: pip install 'ipvm-lite[ray]'"
+NO_RAY = "Ray is not installed: scripts/test --full installs it"
 
 
 @pytest.fixture

@@ -359,9 +359,9 @@ def test_an_end_that_a_full_disk_kept_from_being_written_is_written_later(
             await asyncio.wait_for(full.wait(), 20)
             state = await wire.state(first_cid(tokens))
             assert state is not None and not state.is_over
+            while not pi.provider._unwritten:  # its refusal could not be written either
+                await asyncio.sleep(0.01)
             monkeypatch.undo()
-            while not pi.provider._unwritten:
-                await asyncio.sleep(0)
             pi.provider.tick()
             (over,) = await ended(wire, first_cid(tokens))
             assert (over.state, over.code, over.begun) == ("refused", "store-full", False)
