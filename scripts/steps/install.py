@@ -198,7 +198,7 @@ def alone(venv: Path) -> Iterator[None]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="setup", description="Make .venv with ipvm in it.")
     parser.add_argument("--dev", action="store_true", help="also what tests and checks need")
-    parser.add_argument("--full", action="store_true", help="also what rebuilds the examples, and Ray")
+    parser.add_argument("--full", action="store_true", help="also what is large")
     parser.add_argument("--venv", default=".venv", help="its name under the root (.venv)")
     options = parser.parse_args()
     venv, wanted = ROOT / options.venv, {"runtime", "build"}
