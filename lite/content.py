@@ -166,7 +166,7 @@ class Links:
             if self._folder is None:
                 self._folder = Path(self._scratch.enter_context(scratch_folder("ipvm-input-")))
             path = self._folder / str(cid)
-            check_room(path, size)
+            check_room(path, size, "Let the variable TMPDIR name a folder with room.")
             with path.open("xb") as out:
                 for chunk in unixfs.read_file(cid, self._get):
                     out.write(chunk)

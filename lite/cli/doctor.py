@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -231,6 +232,8 @@ def _key(home: Path) -> Finding:
         used = True  # what is wrong with the store has a line of its own
     if not used:
         return Finding("key", "ok", "there is none yet; the first command that needs it makes it")
+    with suppress(NotFoundError):  # another process made it, then used the home
+        return Finding("key", "ok", Key.load(path).did)
     lost = lost_key(path)
     return Finding("key", "failed", str(lost), lost.hint)
 

@@ -114,7 +114,7 @@ class Add:
         Raises:
             StoreFull: what is still buffered does not fit.
         """
-        make_room(self._database, self._bytes)
+        make_room(self._database, self._bytes, len(self._buffer))
 
     def complete(self, transaction: Transaction) -> None:
         """Write what is still buffered, as part of a transaction that makes all of it permanent."""

@@ -43,6 +43,7 @@ SQLITE = (sqlite3.Error, UnicodeDecodeError)
 # With less than this free, an unnamed disk error is taken for a full disk: SQLite reports a failed
 # growth of its shared-memory or log file as "disk I/O error" or "unable to open".
 _FREE_BYTES_MIN = 256 * 1024
+_FREE_SOME = "Free some space on it (`ipvm gc` can help), then do it again."
 
 # By text, because Python 3.10 does not hand out SQLite's result codes. The texts are part of
 # SQLite's interface (sqlite3_errstr) and have not changed since 2013.
@@ -170,11 +171,11 @@ def full(path: Path, why: str = "") -> StoreFull:
     """The error of a disk that has no room; `why`: if it is not simply full."""
     return StoreFull(
         f"the disk that holds {path} is full{why and ': '}{why}; nothing half-written was kept",
-        hint="Free some space on it (`ipvm gc` can help), then do it again.",
+        hint=_FREE_SOME,
     )
 
 
-def check_room(path: Path, size_bytes: int) -> None:
+def check_room(path: Path, size_bytes: int, hint: str = _FREE_SOME) -> None:
     """Raise StoreFull if `size_bytes` more would use up the disk that holds `path`: other programs
     on this machine need some of it."""
     try:
@@ -186,7 +187,7 @@ def check_room(path: Path, size_bytes: int) -> None:
         raise StoreFull(
             f"the disk that holds {path} would be full: {kept} bytes of it stay free; nothing of "
             "this was kept",
-            hint="Free some space on it (`ipvm gc` can help), then do it again.",
+            hint=hint,
         )
 
 

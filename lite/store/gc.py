@@ -35,7 +35,7 @@ __all__ = ["GRACE_S", "GcReport", "collect"]
 GRACE_S = 3_600
 GONE_ROWS_MAX = 100_000
 _JUDGED = 1_024  # blocks per transaction, so that others get their turn
-_JUDGED_ON_A_FULL_DISK = 256  # and a quarter of it each time that it does not fit
+_JUDGED_TOGETHER = 1_048_576
 _PAGE = 256
 
 assert REFRESH_S < GRACE_S
@@ -68,8 +68,12 @@ def collect(
     mark_ended_runs(database, collection.reach, runs)
     if dry_run:
         return collection.sweep(dry_run=True)
-    with holding_log(database):
-        report = collection.sweep(dry_run=False)
+    with holding_log(database) as held:
+        try:
+            report = collection.sweep(dry_run=False, together=held)
+        except StoreFull:  # what went before is worth something all the same
+            give_back(database, reserve)
+            raise
         evict_runs(database, runs)
         evict_outbox(database)
         _evict_tokens(database, clock)
@@ -113,8 +117,14 @@ class _Collection:
         self._mark_receipts()
         self._mark_blocks(0, self._young_limit() + 1)
 
-    def sweep(self, *, dry_run: bool) -> GcReport:
-        """Judge every block that was here when the collection began."""
+    def sweep(self, *, dry_run: bool, together: bool = False) -> GcReport:
+        """Judge every block that was here when the collection began.
+
+        Args:
+            together: as many in one transaction as fit: a log that stays takes every page that
+                was touched once for each of them.
+        """
+        self._step = _JUDGED_TOGETHER if together else _JUDGED
         kept = removed = size = last = 0
         while True:
             rows, doomed = self._judge(last) if dry_run else self._judge_and_remove(last)
@@ -141,9 +151,10 @@ class _Collection:
                 rows, doomed = self._judge(last)
                 self._remove(transaction, doomed)
         except StoreFull:
-            if not self._reserve.spend() and self._step == 1:
-                raise
-            self._step = max(1, min(self._step // 4, _JUDGED_ON_A_FULL_DISK))
+            if not self._reserve.spend():
+                if self._step == 1:
+                    raise
+                self._step = max(1, self._step // 4)
             return self._judge_and_remove(last)
         return rows, doomed
 

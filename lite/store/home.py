@@ -268,7 +268,9 @@ def _create(home: Path, busy_timeout_ms: int) -> frozenset[str] | None:
 def _make_folder(home: Path) -> None:
     """The home, for its owner only. A folder that already holds something keeps its mode."""
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if next(home.iterdir(), None) is None and home.stat().st_uid == os.getuid():
+    if {path.name for path in home.iterdir()} <= {
+        "config.toml"
+    } and home.stat().st_uid == os.getuid():
         home.chmod(0o700)
 
 

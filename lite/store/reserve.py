@@ -104,6 +104,7 @@ def _vacuum(database: Database, pages: int) -> None:
         return
     while free:
         database.run(f"PRAGMA incremental_vacuum({pages})")
+        database.settle()
         before, free = free, database.number("PRAGMA freelist_count")
         if free >= before:
             break

@@ -19,14 +19,16 @@ from lite.store.database import SCARCE_BYTES, Database
 __all__ = ["LARGE_BYTES", "holding_log", "is_scarce", "make_room"]
 
 LARGE_BYTES = 64 * 1024  # below it nobody looks: a reserve is larger
+_ROW_BYTES = 1_024  # of a block in the file and its indexes, beside its data; more than measured
 
 
-def make_room(database: Database, size_bytes: int) -> None:
-    """See that `size_bytes` more have room in the log and in the file.
+def make_room(database: Database, size_bytes: int, blocks: int = 0) -> None:
+    """See that so many more bytes, in so many blocks, have room in the log and in the file.
 
     Raises:
         StoreFull: they have not; nothing was written.
     """
+    size_bytes += size_bytes // 16 + blocks * _ROW_BYTES
     if size_bytes < LARGE_BYTES or _fits(database, size_bytes):
         return
     with suppress(StoreError):
@@ -45,25 +47,29 @@ def _fits(database: Database, size_bytes: int) -> bool:
     free = faults.free_bytes(database.path)
     if free is None or free >= SCARCE_BYTES + 2 * size_bytes:
         return True
-    page = database.number("PRAGMA page_size")
-    unused = database.number("PRAGMA freelist_count") * page
-    grows = database.number("PRAGMA page_count") * page - database.path.stat().st_size
-    size = size_bytes + size_bytes // 16
-    return free >= size + max(0, size - unused) + max(0, grows)
+    unused = database.number("PRAGMA freelist_count") * database.number("PRAGMA page_size")
+    return free >= size_bytes + max(0, size_bytes - unused) + log_grows(database)
+
+
+def log_grows(database: Database) -> int:
+    """By how many bytes the file becomes larger when the log moves into it."""
+    size = database.number("PRAGMA page_count") * database.number("PRAGMA page_size")
+    return max(0, size - database.path.stat().st_size)
 
 
 @contextmanager
-def holding_log(database: Database) -> Iterator[None]:
-    """Where little is free: no transaction meanwhile moves the log, and so makes the file larger,
-    before a collection has made it smaller."""
-    if not is_scarce(database, 0):
-        yield
+def holding_log(database: Database) -> Iterator[bool]:
+    """Where the log does not fit into the file: no transaction meanwhile moves a part of it, and
+    so takes the space that a collection needs to make the file smaller. Gives whether it is so."""
+    free = faults.free_bytes(database.path)
+    if free is None or free >= SCARCE_BYTES or log_grows(database) <= free:
+        yield False
         return
     pages = database.number("PRAGMA wal_autocheckpoint")
     database.run("PRAGMA wal_autocheckpoint = 0")
     database.settles = False
     try:
-        yield
+        yield True
     finally:
         database.settles = True
         database.run(f"PRAGMA wal_autocheckpoint = {pages}")

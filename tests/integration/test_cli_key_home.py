@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from lite.errors import StoreError
+from lite.errors import NotFoundError, StoreError
+from lite.keys import Key
 from lite.store import Store, faults, restore
 from lite.store.backup import _from_os, write_backup
 from tests.disk_support import fill
@@ -132,3 +133,33 @@ def test_a_backup_that_may_not_be_read_is_what_restoring_blames(
     monkeypatch.setattr(tarfile, "open", denied)
     with pytest.raises(StoreError, match=f"{backup} cannot be read: Permission denied"):
         restore(backup, home)
+
+
+def test_a_key_made_while_the_doctor_looks_is_not_lost(
+    ipvm: Ipvm, home: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process makes the key and uses the home between two looks."""
+    home.mkdir()
+    load, others = Key.load, [("run", "add.wasm:add", "1", "2")]
+
+    def late(path: Path) -> Key:
+        try:
+            return load(path)
+        except NotFoundError:
+            if others:
+                assert ipvm(*others.pop()).status == 0
+            raise
+
+    monkeypatch.setattr(Key, "load", late)
+    ended = ipvm("doctor")
+    assert others == [] and ended.status == 0, ended.text
+    assert "is gone" not in ended.text
+
+
+def test_a_folder_that_holds_only_settings_becomes_a_home_for_its_owner_only(
+    ipvm: Ipvm, home: Path
+) -> None:
+    home.mkdir(mode=0o755)
+    ipvm("config", "set", "limits.time", "5s")
+    ipvm("id")
+    assert home.stat().st_mode & 0o777 == 0o700

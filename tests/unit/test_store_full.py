@@ -11,7 +11,7 @@ import pytest
 from lite.errors import StoreFull
 from lite.store import Store, adding, locks
 from lite.store.blocks import Ledger
-from tests.disk_support import fill, small_disk
+from tests.disk_support import fill, free, small_disk
 from tests.store_support import bulk, instruction, keep, node_block, raw_block, receipt
 
 DISK = "size=3072k,nr_inodes=200"
@@ -245,3 +245,26 @@ def test_a_large_add_fits_where_little_more_than_its_size_is_free(tmp_path: Path
                 put(bulk(number, 500_000))
         assert store.blocks.count() == 20
         assert store.check(deep=True) == []
+
+
+@pytest.mark.parametrize("others", [False, True], ids=["filled by itself", "filled by others"])
+def test_collecting_many_small_blocks_on_a_full_disk_makes_space(
+    tmp_path: Path, others: bool
+) -> None:
+    with small_disk(tmp_path / "disk", "size=12m") as disk:
+        number = 0
+        with pytest.raises(StoreFull):
+            while True:
+                with Store.open(disk / "home") as store, store.adding() as put:
+                    for _ in range(1_000):
+                        put(bulk(number, 1_000))
+                        number += 1
+        if others:
+            fill(disk)
+        with Store.open(disk / "home") as store:
+            kept = store.blocks.count()
+            assert kept >= 3_000
+            assert store.gc(grace_s=0).removed == kept
+            assert free(disk) > 4_000_000
+            keep(store, raw_block("after"))
+            assert store.check(deep=True) == []
