@@ -168,7 +168,7 @@ def test_no_room_for_input_is_said_of_the_folder_for_temporary_files(
     monkeypatch.setattr(tempfile, "tempdir", str(disk))
     words = ("run", "count.wasm", "--stdin", large.name, "--json")
     early = ipvm(*words)
-    monkeypatch.setattr(content, "check_room", lambda path, size: None)
+    monkeypatch.setattr(content, "check_room", lambda *_: None)
     late = ipvm(*words)
     for ended in (early, late):
         assert ended.status == 6
