@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Literal, TypeVar
 
 from lite.clock import Clock, ClockState
 from lite.delegations import Searches, Source, blame_disk, read_delegation
-from lite.errors import IpvmError, NotFoundError, UsageError
+from lite.errors import IpvmError, NotFoundError, QuotaError, UsageError
 from lite.frozen import frozen, replace
 from lite.gate import Along, Gate, Heeded, Kind, Verdict, check_few, clock_wrong
 from lite.ipld.cid import CID, DAG_CBOR
@@ -164,6 +165,7 @@ class Authority:
 
         Args:
             nonce: 12 random bytes when absent.
+            expires_in_s: for how long; None: for ever. It never lasts longer than the chain.
 
         Returns:
             The invocation and its proofs, for `lite.ucan.container.write`.
@@ -181,11 +183,13 @@ class Authority:
             "issued_at": self._clock.now(),
             "nonce": random_nonce() if nonce is None else nonce,
         }
-        draft = Invocation.issue(self._key, **asked).token.payload
-        beside = Beside.of(draft)
-        chain = self._own_chain(subject, command, expires_at, dict(args), beside)
-        chains.check_fit(beside, chain)
+        draft = Invocation.issue(self._key, **{**asked, "expires_at": TIME_MAX_S}).token.payload
+        chain = self._own_chain(subject, command, expires_at, dict(args), Beside.of(draft))
+        asked["expires_at"] = chains.end_within(chain, expires_at)
+        if asked["expires_at"] is not None:
+            self._check_clock()  # also of an end that comes of the chain
         invocation = Invocation.issue(self._key, **asked, proofs=[link.cid for link in chain])
+        chains.check_fit(Beside.of(invocation.token.payload), chain)
         return [invocation.data, *(link.data for link in chain)]
 
     def revoke(self, cid: CID, along: Parcel | None = None) -> Revocation:
@@ -207,7 +211,7 @@ class Authority:
         """
         beside = {} if along is None else along.delegations
         delegation = to_revoke(cid, beside, self._tokens)
-        source = Source(self.searches(), beside, bad_too=True)
+        source = Source(self.searches(), beside)
         try:
             revocation, path = revocation_of(delegation, self._key, source)
         except NoProofs as refusal:
@@ -336,8 +340,8 @@ class Authority:
         return self._gate.verify(data, executor=executor, searches=searches)
 
     def along(self, parcel: Parcel, searches: Searches) -> Along:
-        """What came in one piece, bad tokens too, for `judge`: see `Gate.along`."""
-        return self._gate.along(parcel, searches, bad_too=True)
+        """What came in one piece, for `judge`: see `Gate.along`."""
+        return self._gate.along(parcel, searches, at_most=True)
 
     def judge(self, token: bytes, along: Along) -> Verdict:
         """Whether one of the tokens that came in one piece holds now: see `Gate.judge`."""
@@ -349,23 +353,29 @@ class Authority:
         check_few(parcel.revocations)
         return self._gate.heeded(parcel, self.searches())
 
-    def keep(self, heeded: Iterable[Heeded], parcel: Parcel, stopped: Revoked | None) -> None:
-        """Keep revocations that came with an invocation: of delegations that are here, by who
-        issued them, and those of the one that stopped it.
+    def keep(self, heeded: Iterable[Heeded], parcel: Parcel) -> None:
+        """Keep revocations that came with an invocation and are of delegations that are here, by
+        who issued them, whatever becomes of the invocation.
 
         A stranger could bring any number of others; the owner may import them. What is revoked may
         have come, or be here, as its twin.
         """
-        revoker = None if stopped is None else stopped.details.get("revoker")
-        stopping = () if stopped is None else names_of(stopped.token, parcel, self._tokens)
-        good = [
-            (revocation, names)
-            for revocation, names in heeded
-            if (revocation.revoked in stopping and revoker in names)
-            or is_of_ours(revocation, names, parcel, self._tokens)
-        ]
-        self._tokens.add(revocations=good)
-        for revocation, _ in good:
+        tokens = self._tokens
+        self._keep(one for one in heeded if is_of_ours(*one, parcel, tokens))
+
+    def keep_stopping(self, heeded: Iterable[Heeded], parcel: Parcel, stopped: Revoked) -> None:
+        """Keep those that stopped an invocation that they came with."""
+        if stopped.token is None:
+            return
+        revoker = stopped.details.get("revoker")
+        names = names_of(stopped.token, parcel, self._tokens)
+        self._keep(one for one in heeded if one[0].revoked in names and revoker in one[1])
+
+    def _keep(self, some: Iterable[Heeded]) -> None:
+        for revocation, names in some:
+            # Where there is no room for more of unknown delegations, it counted this once.
+            with suppress(QuotaError):
+                self._tokens.add(revocations=[(revocation, names)])
             self._gate.memo.forget(revocation.revoked)
 
     def authorise(

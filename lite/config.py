@@ -39,6 +39,7 @@ from lite.setting_texts import (
     parse_quota,
     parse_smtp,
     parse_unit,
+    parse_who,
     parse_words,
     parse_worth,
     render_bool,
@@ -217,6 +218,12 @@ SETTINGS: dict[str, Setting] = {
             "how long you would rather wait than pay one unit of a price: cent=30s, euro=50m",
             parse_worth,
             render_worth,
+        ),
+        _optional(
+            "queue.referee",
+            "DID, petname or none",
+            "who says what is right where providers disagree; none: this node, if it can",
+            parse_who,
         ),
         Setting(
             "provider.price", "number", 0, "what a job of others costs, in whole units", parse_count

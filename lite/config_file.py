@@ -33,9 +33,34 @@ def template() -> str:
 def _toml(s: Setting, value: Any) -> str:
     if isinstance(value, bool) or (isinstance(value, int) and s.render is str):
         return s.render(value)
-    if isinstance(value, tuple):
-        return "[" + ", ".join(f'"{item}"' for item in value) + "]"
-    return f'"{s.render(value)}"'
+    if isinstance(value, tuple) and all(isinstance(item, str) for item in value):
+        return "[" + ", ".join(map(_quoted, value)) + "]"
+    return _quoted(s.render(value))
+
+
+def _quoted(text: str) -> str:
+    """A basic string of TOML 1.0."""
+    return '"' + "".join(map(_escaped, text)) + '"'
+
+
+def _escaped(char: str) -> str:
+    if char in '"\\':
+        return f"\\{char}"
+    return f"\\u{ord(char):04x}" if ord(char) < 0x20 or ord(char) == 0x7F else char
+
+
+def _line(path: Path, s: Setting, text: str) -> str:
+    """The value of a setting in TOML, from its text. Raises ConfigError: also for what does not
+    read back as it was meant."""
+    value = s.parse(text)
+    line = _toml(s, value)
+    try:
+        reads_back = s.parse(flatten(path, loads(f"{s.name} = {line}"))[s.name]) == value
+    except (ValueError, ConfigError):  # of tomllib and tomli
+        reads_back = False
+    if not reads_back:
+        raise ConfigError(f"“{text}” cannot be written for {s.name}: it would read back otherwise")
+    return line
 
 
 def write_setting(home: str | os.PathLike[str], name: str, text: str | None) -> Path:
@@ -50,7 +75,7 @@ def write_setting(home: str | os.PathLike[str], name: str, text: str | None) -> 
     """
     path = Path(home) / FILE_NAME
     s = setting(name)
-    line = None if text is None else _toml(s, s.parse(text))
+    line = None if text is None else _line(path, s, text)
     before = read_text(path)
     expected = read_file(path)
     expected.pop(name, None)

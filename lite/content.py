@@ -19,6 +19,7 @@ from lite.ipld import dag_cbor, unixfs
 from lite.ipld.block import Block
 from lite.ipld.cid import CID, DAG_CBOR, DAG_JSON, IDENTITY, RAW
 from lite.limits import (
+    BLOCK_BYTES_MAX,
     CONTENT_BYTES_MAX,
     CONTENT_LINKS_MAX,
     CONTENT_MEMORY_BYTES_MAX,
@@ -197,8 +198,15 @@ def as_file(
         values[rsc] = block.cid
 
 
-def whole_result(store: Store, receipt: Receipt) -> Result:
-    """A result as an await sees it: a linked value by its link, a linked error in full."""
-    if receipt.linked == "dag-cbor" and not receipt.out.is_ok:
-        return Result.of_error(dag_cbor.decode_trusted(store.blocks.get(receipt.out.body)))
-    return receipt.out
+def whole_result(store: Store, receipt: Receipt, mode: str = "") -> Result:
+    """A result as an await sees it: a linked value by its link, a linked error in full. Homestar's
+    rules take a link for itself, so in that mode what the node linked is there in full as well."""
+    if receipt.linked is None or (receipt.out.is_ok and not mode):
+        return receipt.out
+    make = Result.of_ok if receipt.out.is_ok else Result.of_error
+    if receipt.linked == "dag-cbor":
+        return make(dag_cbor.decode_trusted(store.blocks.get(receipt.out.body)))
+    files = StoreFiles(store)
+    if files.size(receipt.out.body) > BLOCK_BYTES_MAX:
+        return receipt.out
+    return make(files.read(receipt.out.body))

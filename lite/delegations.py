@@ -10,7 +10,8 @@ from contextlib import suppress
 from copy import copy
 from typing import Final
 
-from lite.errors import UsageError
+from lite.errors import CodecError, UsageError
+from lite.frozen import frozen
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.store.faults import changed
 from lite.store.tokens import Tokens
@@ -152,15 +153,29 @@ class _Rows:
             at += 1
 
 
+@frozen
+class Bad:
+    """What came along as a delegation and is none.
+
+    Attributes:
+        token: what it says; None when it cannot be read.
+    """
+
+    cid: CID
+    refusal: Refusal
+    token: Delegation | None
+
+
 class Source:
     """Delegations that came along, before those in the store; and what is revoked of them.
 
     Args:
+        with_it: those that came along; what is no sound delegation is left out.
         revoked: by revocations that came along; those of the store count as well.
-        bad_too: leave out what is no sound delegation, instead of raising its Refusal.
 
     Attributes:
         ended_too: also those of the store that have expired; of what came along all count.
+        bad: what was left out.
     """
 
     def __init__(
@@ -168,13 +183,12 @@ class Source:
         searches: Searches,
         with_it: Mapping[CID, bytes],
         revoked: Revocations | None = None,
-        *,
-        bad_too: bool = False,
     ) -> None:
         self.searches = searches
         self.revoked = revoked or Revocations()
         self.ended_too = False
-        self._with_it = list(_sound(searches, with_it) if bad_too else _all(searches, with_it))
+        self.bad: list[Bad] = []
+        self._with_it = list(_sound(searches, with_it, self.bad))
         self._to: dict[str, list[Delegation]] = {}
         self._by: dict[str, list[Delegation]] = {}
         for one in self._with_it:
@@ -256,8 +270,29 @@ class Source:
             )
 
     def ends(self) -> list[Delegation]:
-        """Those that came along and from which no other of them goes on."""
-        return ends(self._with_it)
+        """Those that came along, bad ones too, and from which no other of them goes on."""
+        return ends([*self._with_it, *(bad.token for bad in self.bad if bad.token is not None)])
+
+    def bad_beside(self) -> str:
+        """What to say of the bad ones beside something that holds, in one line; often nothing."""
+        if not self.bad:
+            return ""
+        what = (
+            f"{len(self.bad)} delegations are bad, the first" if len(self.bad) > 1 else "one is bad"
+        )
+        return f"of what lies beside it {what}: {self.bad[0].refusal}"
+
+    def bad_above(self, leaf: Delegation) -> Bad | None:
+        """One of the bad ones that stands on the way to a delegation, or None."""
+        waiting, seen = [leaf.issuer], {leaf.issuer}
+        for who in waiting:
+            for bad in self.bad:
+                if bad.token is not None and bad.token.audience == who and bad.cid != leaf.cid:
+                    return bad
+            above = {one.issuer for one in self._to.get(who, ())} - seen
+            seen |= above
+            waiting += sorted(above)
+        return None
 
     def subjects(self) -> list[str]:
         """Whom those that came along are about."""
@@ -274,17 +309,23 @@ def ends(delegations: Sequence[Delegation]) -> list[Delegation]:
     return [one for one in delegations if not passed_on.get(one.audience, set()) - {one.cid}]
 
 
-def _all(searches: Searches, with_it: Mapping[CID, bytes]) -> Iterator[Delegation]:
-    for cid, data in with_it.items():
-        yield searches.read(cid, data)
-
-
-def _sound(searches: Searches, with_it: Mapping[CID, bytes]) -> Iterator[Delegation]:
+def _sound(
+    searches: Searches, with_it: Mapping[CID, bytes], bad: list[Bad]
+) -> Iterator[Delegation]:
     for cid, data in with_it.items():
         if searches.exhausted:
             return
-        with suppress(Refusal):
+        try:
             yield searches.read(cid, data)
+        except Refusal as refusal:
+            bad.append(Bad(cid, refusal, _said(data, cid)))
+
+
+def _said(data: bytes, cid: CID) -> Delegation | None:
+    """What a delegation says, whoever signed it; None when it cannot be read."""
+    with suppress(CodecError, Refusal):
+        return read(Delegation.parse, data, Place(cid, 0), cid=cid)
+    return None
 
 
 def _told(issuers: Collection[str] | None) -> tuple[str, ...] | None:

@@ -74,6 +74,7 @@ class Executor:
         self._ops = ops
         self._memo = Memo(store, policy, clock, nearby)
         self._own = TrustPolicy(key.did)
+        self.said_before = partial(self._memo.said_before, own=self._own)
         self._caps = caps
         self._clock = clock
         self._files = StoreFiles(store)
@@ -220,7 +221,7 @@ class Executor:
             QueuedError, StoreError: as `run` does.
         """
         self._op(instruction)
-        reified = self._filled(instruction, limits, "", results)
+        reified = self._filled(instruction, limits, "", results, private=bool(warrant.customer))
         if reified.error is not None:
             return self._settle(reified, Outcome(error=reified.error), limits, "", warrant)
         ready = reified.instruction
@@ -229,7 +230,7 @@ class Executor:
         with self._store.lease(ready.cid):
             known = None
             if self.level_of(ready) == "pure":
-                known = self.lookup(ready.cid, limits, policy=self._own)
+                known = self.said_before(ready.cid, limits, results)
             act = partial(self.compute, ready, limits, watch=watch)
             done = known or self._perform(ready, act)
             if isinstance(done, Outcome):
@@ -395,7 +396,7 @@ class Executor:
             receipt = receipt or self._awaited(wait.instruction, limits, mode)
             sources.append(receipt)
             try:
-                values[wait] = wait.select(whole_result(self._store, receipt))
+                values[wait] = wait.select(whole_result(self._store, receipt, mode))
             except BranchMismatch as mismatch:
                 error = mismatch.to_error(receipt.cid)
                 return replace(asked, error=error, sources=tuple(sources))
@@ -449,7 +450,8 @@ class Executor:
         receipt, linked = written.receipt, written.linked
         asked_for = [Block.make(one.data, DAG_CBOR) for one in written.effects.all]
         blocks = [*linked.blocks, *asked_for] if asked_for else linked.blocks
-        secret = private or self.is_secret(reified)
+        ours = warrant is None
+        secret = private or reified.gave_secrets(self._store, receipt, blocks, ours=ours)
         finished = finished_of(
             reified, receipt, blocks, warrant, lasting=lasting, secret=secret, kept=kept
         )
@@ -475,7 +477,7 @@ class Executor:
         return Settled(finished.receipt, "ran", "")
 
     def _keep(self, reified: Reified, said: Settled, warrant: Warrant, lasting: bool) -> Settled:
-        secret = self.is_secret(reified)
+        secret = reified.is_of_secrets(self._store, contents=False)
         ran = said.source == "ran"
         finished = finished_of(
             reified, said.receipt, [], warrant, lasting=lasting, secret=secret, ran=ran

@@ -12,17 +12,16 @@ from contextlib import suppress
 from typing import Any, Final, Literal
 
 from lite.clock import Clock, ClockState
-from lite.delegations import Searches, Source, read_delegation
+from lite.delegations import Searches, Source, blame_disk
 from lite.errors import HashMismatch, IpvmError, UsageError
 from lite.frozen import frozen, replace
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.parcel import Parcel, read_receipt
+from lite.revoking import standing
 from lite.store import Store
-from lite.store.faults import changed
 from lite.ucan import chains, proofs
 from lite.ucan.assertion import Assertion
 from lite.ucan.authorised import AnyRevoked, Authorised, RevokedBy, first_revoked
-from lite.ucan.between import between
 from lite.ucan.chains import Found, Wanted
 from lite.ucan.checks import Place, check_time
 from lite.ucan.delegation import Delegation
@@ -32,12 +31,12 @@ from lite.ucan.proofs import Claim
 from lite.ucan.refusals import (
     ClockWrong,
     Expired,
-    NoProofs,
     Refusal,
     Revoked,
     TooEarly,
+    UnavailableProof,
 )
-from lite.ucan.revocation import NOUN, Revocation, Revocations, revokers
+from lite.ucan.revocation import Revocation, Revocations, revokers
 from lite.ucan.show import moment, short
 from lite.ucan.show import value as shown
 from lite.ucan.upward import Upward, no_chain, why_not
@@ -61,6 +60,7 @@ class Verdict:
         chain: the delegations that it rests on, the subject's own first, itself included; what was
             found of them when it does not hold.
         note: what else to know of it, in one line; often empty.
+        sure: whether all that it takes is here; False of a revocation of an unknown delegation.
     """
 
     kind: Kind
@@ -69,6 +69,7 @@ class Verdict:
     refusal: IpvmError | None
     chain: list[Delegation]
     note: str = ""
+    sure: bool = True
 
 
 @frozen
@@ -172,11 +173,11 @@ class Gate:
             revoked_by=self._tokens.revoked_by,
         )
 
-    def along(self, parcel: Parcel, searches: Searches, *, bad_too: bool = False) -> Along:
-        """What came in one piece, to be judged with `judge`.
+    def along(self, parcel: Parcel, searches: Searches, *, at_most: bool = False) -> Along:
+        """What came in one piece, to be judged with `judge`. What is bad in it is left out.
 
         Args:
-            bad_too: leave out delegations that are none, instead of raising their Refusal.
+            at_most: judge as far as the searches go, instead of raising UsageError.
         """
         revoked, shown = Revocations(), set[CID]()
         try:
@@ -184,9 +185,9 @@ class Gate:
                 revoked.add(revocation.revoked, names)
                 shown.update(revocation.invocation.proofs)
         except UsageError:
-            if not bad_too:
+            if not at_most:
                 raise  # else nothing is judged, for the searches are exhausted
-        source = Source(searches, parcel.delegations, revoked, bad_too=bad_too)
+        source = Source(searches, parcel.delegations, revoked)
         return Along(parcel, source, frozenset(shown))
 
     def verify(
@@ -196,8 +197,9 @@ class Gate:
         in the same container or here. It changes nothing and does not count as a use. Revocations
         and receipts are judged as an import would.
 
-        A container is judged by its invocation or receipt; or else by the delegation that ends its
-        chain. Revocations in it are heeded. One that revokes nothing of that is judged itself.
+        A container is judged by its invocation, else by its receipt, else by the delegation that
+        ends its chain. Revocations in it are heeded. One that revokes nothing of that is judged
+        itself. What lies beside it and is bad changes nothing; the note names it.
 
         Args:
             executor: the DID that is to act; None: do not ask to whom it is addressed.
@@ -209,18 +211,23 @@ class Gate:
             UsageError: the container holds more than one thing to be judged.
         """
         parcel = Parcel.read(data)
-        single = [*parcel.invocations, *parcel.receipts]
+        single = list(parcel.asked() or parcel.receipts)
         _check_one(single)
         along = self.along(parcel, searches or self.searches())
+        verdict = None
         if not single and parcel.delegations:
             verdict = self._verify_ends(along)
-            if verdict is not None:
-                return verdict
-        single = single or list(parcel.revocations)
-        _check_one(single)
-        if not single:
-            raise UsageError("there is no token in it")
-        return self.judge(single[0], along, executor=executor)
+        if verdict is None:
+            single = single or list(parcel.revocations)
+            _check_one(single)
+            if not single:
+                raise UsageError("there is no token in it")
+            verdict = self.judge(single[0], along, executor=executor)
+        if type(verdict.refusal) is UnavailableProof:
+            verdict.refusal.hint = along.source.bad_beside() or verdict.refusal.hint
+            blame_disk(verdict.refusal, self._tokens)
+        notes = filter(None, [verdict.note, along.source.bad_beside()])
+        return replace(verdict, note="; ".join(notes)) if verdict.holds else verdict
 
     def judge(self, token: bytes, along: Along, *, executor: str | None = None) -> Verdict:
         """Whether one of the tokens that came in one piece holds now, with the others at hand."""
@@ -241,9 +248,14 @@ class Gate:
         return self._verify_delegation(leaf, along)
 
     def _verify_ends(self, along: Along) -> Verdict | None:
-        """The verdict on the one delegation that ends the chains of a parcel; None when there is a
-        revocation in it that does not revoke it."""
-        found = [one for one in along.source.ends() if one.cid not in along.shown]
+        """The verdict on the one delegation that ends the chains of a parcel, a good one if there
+        is any; None when there is a revocation in it that does not revoke it."""
+        bad = {one.cid: one.refusal for one in along.source.bad}
+        ends = [one for one in along.source.ends() if one.cid not in along.shown]
+        found = [one for one in ends if one.cid not in bad]
+        if not found and bad and not along.parcel.revocations:
+            first = next((one.cid for one in ends), None) or next(iter(bad))
+            return Verdict("delegation", False, None, bad[first], [])
         if len(found) == 1:
             along.source.check_leads_to(found[0], along.shown)
             verdict = self._verify_delegation(found[0], along)
@@ -276,31 +288,17 @@ class Gate:
         """As it counts where it is kept: in the name of its issuer, whenever that ended."""
         state = self.clock_state()
         try:
-            revocation, names = self._timed(state, lambda: self.revokers(data, along.parcel))
-            revoked = along.parcel.delegations.get(revocation.revoked)
-            revoked = revoked or self._tokens.delegation(revocation.revoked)
-            if revoked is None and self._tokens.has_delegation(revocation.revoked):
-                raise changed(f"the delegation {revocation.revoked}")
-            if revoked is None:
-                note = "its delegation is not here; it counts if its issuer stands above that"
-                return Verdict("revocation", True, None, None, [], note)
-            leaf = read_delegation(revoked)
+            try:
+                revocation, names = self._timed(state, lambda: self.revokers(data, along.parcel))
+            except (TooEarly, ClockWrong):
+                if not self._tokens.has_revocation(CID.of(data, DAG_CBOR)):
+                    raise
+                revocation, names = Revocation.parse(data), frozenset[str]()
             source = along.source.with_ended()  # what counted then counts now
-            # All chains about a subject begin with it.
-            if leaf.subject in names or any(
-                between(source, who, leaf.issuer, about=leaf.subject) for who in names
-            ):
-                return Verdict("revocation", True, None, None, [])
+            found = standing(revocation, names, along.parcel, self._tokens, source)
         except (Refusal, HashMismatch) as refusal:
             return Verdict("revocation", False, None, refusal, [])
-        issuer = short(revocation.invocation.issuer)
-        stranger = NoProofs(
-            f"issued by {issuer}, who issued neither {short(leaf.cid)} nor one above it",
-            hint="import the delegations before it, or inspect them together in one container",
-        )
-        return Verdict(
-            "revocation", False, None, Place(revocation.cid, noun=NOUN).refused(stranger, "8"), []
-        )
+        return Verdict("revocation", True, None, None, [], found.note, found.sure)
 
     def _verify_receipt(self, data: bytes, along: Along) -> Verdict:
         """Ours by their form; those of others as invocations, and what they claim."""
@@ -365,7 +363,8 @@ class Gate:
             return list(nearest)
         place = Place(leaf.cid, 0)
         self._timed(state, lambda: check_time(leaf, state.sure_now, place))
-        raise no_chain(leaf, source.searches.exhausted)
+        bad = source.bad_above(leaf)
+        raise no_chain(leaf, source.searches.exhausted) if bad is None else bad.refusal
 
     def _check_chain(self, chain: Sequence[Delegation], state: ClockState, source: Source) -> None:
         """What an invocation through the chain would be told, whatever its arguments."""

@@ -14,8 +14,8 @@ Source: UCAN Invocation 1.0.0-rc.1; the mapping of IPVM instructions is ours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,6 +37,7 @@ from lite.ipld.cid import CID
 from lite.limits import Limits
 from lite.model import spelling
 from lite.model.instruction import WASM_RUN, Instruction
+from lite.model.known_meta import is_private
 from lite.model.limits_map import limits_from_meta
 from lite.model.promise import Await
 from lite.model.receipt import Receipt
@@ -94,11 +95,12 @@ def serve(
         also: see `Warrant.also`.
     """
     parcel = Parcel.read(data)
-    if len(parcel.invocations) != 1:
+    asked = parcel.asked()
+    if len(asked) != 1:
         raise _not_one(parcel)
-    with _Claim(store, durable=not _is_harmless(parcel.invocations[0], executor)) as claim:
+    with _Claim(store, durable=not _is_harmless(asked[0], executor)) as claim:
         try:
-            allowed = admit(authority, parcel, parcel.invocations[0], did, claim.take)
+            allowed = admit(authority, parcel, asked[0], did, claim.take)
         except Replayed as refusal:
             earlier = claim.earlier()
             if earlier is None:
@@ -118,7 +120,7 @@ def _is_harmless(data: bytes, executor: Executor) -> bool:
 
 
 def _not_one(parcel: Parcel) -> UsageError:
-    count = len(parcel.invocations)
+    count = len(parcel.asked())
     if count:
         return UsageError(
             f"there are {count} invocations in it, not one", hint="send them one by one"
@@ -139,7 +141,7 @@ def admit(
     authority: Authority, parcel: Parcel, data: bytes, did: str, claim: Claim | None
 ) -> Authorised:
     """Let one of the invocations of a parcel in, or not. The revocations that came with it are
-    heeded, and kept when they matter.
+    heeded, and kept when they matter: those of what is here first, for whatever comes of it.
 
     Args:
         did: of this node.
@@ -149,8 +151,9 @@ def admit(
         Refusal: why not. UsageError: too many revocations came with it.
     """
     heeded = authority.heeded(parcel) if parcel.revocations else []
+    authority.keep(heeded, parcel)
     try:
-        allowed = authority.authorise(
+        return authority.authorise(
             data,
             executor=did,
             proofs_with_it=parcel.delegations,
@@ -158,10 +161,8 @@ def admit(
             heeded=heeded,
         )
     except Revoked as refusal:
-        authority.keep(heeded, parcel, refusal)
+        authority.keep_stopping(heeded, parcel, refusal)
         raise
-    authority.keep(heeded, parcel, None)
-    return allowed
 
 
 def _answered(refusal: Replayed, earlier: Receipt) -> Refusal:
@@ -208,8 +209,7 @@ def _do(
     also: Also | None,
 ) -> Settled:
     invocation = allowed.invocation
-    with claim.undone_by(Exception):
-        instruction, limits = instruction_of(invocation), limits_of(invocation, guest)
+    instruction, limits = instruction_of(invocation), limits_of(invocation, guest)
     harmless = executor.may_repeat(instruction)
     if claim.is_taken_over and not harmless:
         raise _in_doubt(
@@ -217,31 +217,52 @@ def _do(
             "accepted once already, and this node was stopped before it could sign a receipt; "
             f"whether {instruction.op} had its effect is not known",
         )
-    with claim.undone_by(BaseException):
-        check_open(instruction, store, ops_allowed)
-        store.tokens.add(allowed.chain, durable=False)
+    claim.undone_by = (BaseException,)
+    customer = whose_secret(invocation, instruction, store)
+    check_open(instruction, store, ops_allowed, customer)
+    store.tokens.add(allowed.chain, durable=False)
     asked = Block.trusted(invocation.cid, invocation.data)
-    permit = permit_of(allowed, instruction, store, info)
-    warrant = Warrant(invocation.task, invocation.cid, claim.cid, asked, permit, also)
-    # What acts on the world may have begun to, unless the error says that it could not.
-    errors = BaseException if harmless else (QueuedError, UsageError, AuthorityError)
+    allows = permit_of(allowed, instruction, store, info, customer)
+
+    def permit(reified: Instruction) -> None:
+        allows(reified)
+        if not harmless:  # it may begin to act now, unless an error says that it could not
+            claim.undone_by = (QueuedError, UsageError, AuthorityError)
+
+    warrant = Warrant(invocation.task, invocation.cid, claim.cid, asked, permit, also, customer)
     try:
-        with claim.undone_by(errors):
-            if begins is not None:
-                begins()
-            return act(warrant, instruction, limits)
+        if begins is not None:
+            begins()
+        return act(warrant, instruction, limits)
     except ops.InDoubt as doubt:
+        claim.undone_by = ()
         raise _in_doubt(invocation, str(doubt)) from doubt
 
 
-def check_open(instruction: Instruction, store: Store, ops_allowed: Collection[str]) -> None:
-    """Whether this node does such a thing for others at all. Raises AuthorityError."""
+def whose_secret(invocation: Invocation, instruction: Instruction, store: Store) -> str:
+    """The DID of whoever asks, where that is a secret: it says so, as the steps of a workflow do,
+    or the same instruction is here as the secret of another customer. Else empty."""
+    secret = is_private(invocation.meta) or store.secrets.is_entrusted(instruction.cid)
+    return invocation.issuer if secret else ""
+
+
+def check_open(
+    instruction: Instruction, store: Store, ops_allowed: Collection[str], customer: str = ""
+) -> None:
+    """Whether this node does such a thing for others at all.
+
+    Args:
+        customer: as `whose_secret` says; it may have read what it brought itself.
+
+    Raises:
+        AuthorityError: it does not.
+    """
     _check_op(instruction.op, ops_allowed)
-    store.secrets.refuse_reading(instruction)
-    _refuse_secret_answers(instruction, store)
+    store.secrets.refuse_reading(instruction, customer)
+    _refuse_secret_answers(instruction, store, customer)
 
 
-def _refuse_secret_answers(instruction: Instruction, store: Store) -> None:
+def _refuse_secret_answers(instruction: Instruction, store: Store, customer: str) -> None:
     """Stop an await whose answer is secret, by whatever name it asks: a Task ID is not marked."""
     waits = instruction.awaits()
     if not waits or store.secrets.is_empty():
@@ -249,7 +270,7 @@ def _refuse_secret_answers(instruction: Instruction, store: Store) -> None:
     for wait in waits:
         known = store.receipts.by_instruction(wait.instruction)
         behind = [cid for receipt in known for cid in (receipt.cid, receipt.instruction)]
-        if store.secrets.leading_to(behind) is not None:
+        if store.secrets.leading_to(behind, customer) is not None:
             raise AuthorityError(
                 f"{wait.instruction} is not here for others, or leads to something that is not",
                 hint="Ask the owner of this node for it.",
@@ -276,6 +297,7 @@ class _Claim:
 
     It holds a lease while it lasts: who comes with the same invocation meanwhile waits and gets
     the same receipt, and a claim without a receipt that nobody holds is that of a dead process.
+    When its block ends with an error that says that it led to nothing, it is taken back.
 
     Args:
         durable: it survives a power cut. What is pure need not: it is done again then, which is no
@@ -283,6 +305,8 @@ class _Claim:
 
     Attributes:
         is_taken_over: it was such a one.
+        undone_by: errors that take it back: any from the moment of the claim, until what is asked
+            for may have begun to act. None for one that was taken over, of which that is not known.
     """
 
     def __init__(self, store: Store, *, durable: bool) -> None:
@@ -292,12 +316,15 @@ class _Claim:
         self._cid: CID | None = None
         self._lease = ExitStack()
         self.is_taken_over = False
+        self.undone_by: tuple[type[BaseException], ...] = ()
 
     def __enter__(self) -> _Claim:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._lease.close()
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        with self._lease:
+            if isinstance(error, self.undone_by):
+                self._tokens.release(self.cid)
 
     @property
     def cid(self) -> CID:
@@ -320,18 +347,9 @@ class _Claim:
             )
             raise Place(cid).refused(refusal, "9")
         self.is_taken_over = found == "open"
+        if found == "new":
+            self.undone_by = (BaseException,)
         return found in ("new", "open")
-
-    @contextmanager
-    def undone_by(
-        self, errors: type[BaseException] | tuple[type[BaseException], ...]
-    ) -> Iterator[None]:
-        """Take the claim back when one of the errors is raised inside: it led to nothing."""
-        try:
-            yield
-        except errors:
-            self._tokens.release(self.cid)
-            raise
 
     def earlier(self) -> Receipt | None:
         """The receipt of the first time, if it was answered."""
@@ -412,7 +430,7 @@ def limits_of(invocation: Invocation, guest: Limits) -> Limits:
 
 
 def permit_of(
-    allowed: Authorised, instruction: Instruction, store: Store, info: Info
+    allowed: Authorised, instruction: Instruction, store: Store, info: Info, customer: str = ""
 ) -> Callable[[Instruction], None]:
     """What asks the policies again, about what is going to be done: with awaits filled in, and with
     the function that is meant where the arguments leave it open or spell it in another way."""
@@ -423,7 +441,7 @@ def permit_of(
         value = reified.value()
         args = {**asked, "rsc": value["rsc"], "input": value["input"]}
         if reified.cid != instruction.cid:
-            store.secrets.refuse_reading(reified)
+            store.secrets.refuse_reading(reified, customer)
             _ask_policies(allowed, args)
         if not any(link.policy.may_see("input", "func") for link in allowed.chain):
             return

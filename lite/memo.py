@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lite.clock import Clock
+from lite.frozen import replace
 from lite.ipld.cid import CID
 from lite.limits import Limits
 from lite.model.receipt import Receipt
 from lite.model.trust import TrustPolicy, choose_answer
-from lite.settled import Settled
+from lite.settled import Results, Settled
 from lite.store import Store
 
 if TYPE_CHECKING:
@@ -38,6 +39,21 @@ class Memo:
         known = self._store.receipts.by_instruction(cid, (policy or self._policy).named)
         policy = policy or self._policy_for(known)
         return self._choose(known, limits, mode, policy) if known else None
+
+    def said_before(
+        self, cid: CID, limits: Limits, results: Results | None, *, own: TrustPolicy
+    ) -> Settled | None:
+        """What may be told to somebody else without running it again. What is secret was told to
+        one customer, and is told to that one alone.
+
+        Args:
+            own: whose receipts count. results: those that whoever asks was given before.
+        """
+        known = self.lookup(cid, limits, policy=own)
+        if known is None or not self._store.secrets.is_secret(known.receipt.cid):
+            return known
+        told = None if results is None else results(cid)
+        return None if told is None or not told.out.is_ok else replace(known, receipt=told)
 
     def lookup_many(
         self, wanted: Sequence[tuple[CID, Limits]], mode: str = ""

@@ -15,7 +15,7 @@ from lite.ucan.assertion import Assertion
 from lite.ucan.checks import Place, check_signature, read, unpack
 from lite.ucan.envelope import Token
 from lite.ucan.invocation import Invocation
-from lite.ucan.refusals import MalformedToken
+from lite.ucan.refusals import MalformedToken, Refusal
 from lite.ucan.revocation import COMMAND as REVOKE_COMMAND
 
 _SPECIAL = (RECEIPT_COMMAND.encode(), REVOKE_COMMAND.encode())
@@ -34,6 +34,12 @@ class Parcel:
     delegations: Mapping[CID, bytes]
     revocations: tuple[bytes, ...]
     receipts: tuple[bytes, ...]
+
+    def asked(self) -> tuple[bytes, ...]:
+        """The invocations, without what cannot be read when that lies beside others."""
+        if len(self.invocations) < 2:
+            return self.invocations
+        return tuple(filter(_is_readable, self.invocations)) or self.invocations
 
     @staticmethod
     def read(data: bytes) -> Parcel:
@@ -71,6 +77,14 @@ def _kind(data: bytes) -> str:
     except CodecError:
         return "invocation"  # whoever checks it will say what is wrong
     return kind(token)
+
+
+def _is_readable(data: bytes) -> bool:
+    try:
+        read(Invocation.parse, data, Place(None))
+    except Refusal:
+        return False
+    return True
 
 
 def kind(token: Token) -> str:

@@ -56,10 +56,13 @@ def parse_duration_ms(text: str) -> int:
     """Milliseconds from `500ms`, `1s`, `1.5s`, `10m`, `2h`, `7d` or `1w`.
 
     Raises:
-        ConfigError: not a duration, or one without a unit.
+        ConfigError: not a duration, one without a unit, or over `DURATION_MAX_MS`.
     """
     value = _scaled(text, _TIME_UNITS_MS)
-    if value is None or value > DURATION_MAX_MS:
+    if value is not None and value > DURATION_MAX_MS:
+        most = f"{DURATION_MAX_MS // _TIME_UNITS_MS['d']}d"
+        raise ConfigError(f"“{text}” is too long", hint=f"Write at most {most}, a hundred years.")
+    if value is None:
         raise ConfigError(
             f"“{text}” is not a duration",
             hint="Write a number with a unit: 500ms, 1s, 10m, 2h, 7d.",

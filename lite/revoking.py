@@ -1,26 +1,44 @@
-"""Taking back: of which delegations a node may sign a revocation, and what shows that it may; and
-which revocations of others concern it."""
+"""Taking back: of which delegations a node may sign a revocation, and what shows that it may;
+which revocations of others concern it, and which count."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import chain as joined
 
 from lite.delegations import Source, read_delegation
-from lite.errors import HashMismatch, NotFoundError
+from lite.errors import CodecError, HashMismatch, NotFoundError
+from lite.frozen import frozen
 from lite.ipld.cid import CID
 from lite.keys import Key
 from lite.parcel import Parcel
 from lite.store.faults import changed
-from lite.store.tokens import Tokens
+from lite.store.tokens import Filed, Tokens
 from lite.ucan import chains, envelope, twins
 from lite.ucan.between import between
+from lite.ucan.checks import Place
 from lite.ucan.delegation import Delegation
-from lite.ucan.refusals import NoProofs
-from lite.ucan.revocation import Revocation
+from lite.ucan.envelope import Token
+from lite.ucan.payload import principal
+from lite.ucan.refusals import NoProofs, Refusal
+from lite.ucan.revocation import NOUN, Revocation
 from lite.ucan.show import short
 
-__all__ = ["is_of_ours", "names_of", "revocation_of", "to_revoke"]
+__all__ = ["Standing", "is_of_ours", "names_of", "revocation_of", "standing", "to_revoke"]
+
+
+@frozen
+class Standing:
+    """That a revocation counts.
+
+    Attributes:
+        sure: False when its delegation is not here, so that this depends on who issued that.
+        note: what else to know of it, in one line; often empty.
+    """
+
+    sure: bool
+    note: str = ""
 
 
 def to_revoke(cid: CID, along: Mapping[CID, bytes], tokens: Tokens) -> Delegation:
@@ -82,27 +100,90 @@ def revocation_of(
     return revocation, path
 
 
-def names_of(cid: CID | None, parcel: Parcel, tokens: Tokens) -> tuple[CID, ...]:
-    """All names of a delegation that came or is here (`lite.ucan.twins`); none of any other."""
-    data = None if cid is None else parcel.delegations.get(cid) or tokens.delegation(cid)
-    return () if data is None else twins.names(envelope.parse(data))
+def names_of(cid: CID, parcel: Parcel, tokens: Tokens) -> tuple[CID, ...]:
+    """All names of a delegation, as far as they are known: `lite.ucan.twins`."""
+    token = _sound(cid, parcel, tokens)
+    return (cid,) if token is None else twins.names(token)
 
 
 def is_of_ours(
     revocation: Revocation, names: frozenset[str], parcel: Parcel, tokens: Tokens
 ) -> bool:
     """Whether it takes back a delegation that is here, itself or as its twin, in the name of who
-    issued that, and is new.
+    issued that, and is new. Of one that the disk changed, what it was filed under counts.
 
     Args:
         names: in which it counts.
-        parcel: where the delegation may be as well.
+        parcel: where the delegation may be as well, among others that are none.
     """
     cid = revocation.revoked
-    data = tokens.delegation(cid) or parcel.delegations.get(cid)
-    if data is None or Delegation.parse(data).issuer not in names - tokens.revokers(cid):
+    new = names - tokens.revokers(cid)
+    if not new:
         return False
-    return any(tokens.has_delegation(name) for name in names_of(cid, parcel, tokens))
+    token = _sound(cid, parcel, tokens)
+    if token is None:
+        filed = tokens.filed(cid)
+        return filed is not None and filed.issuer in new
+    if principal(token.issuer) not in new:
+        return False
+    return any(tokens.has_delegation(name) for name in twins.names(token))
+
+
+def standing(
+    revocation: Revocation, names: frozenset[str], parcel: Parcel, tokens: Tokens, source: Source
+) -> Standing:
+    """Whether a revocation counts: somebody in whose name it does stands above what it revokes. One
+    that is kept here counts in the names in which it did when it came, and whatever became of the
+    bytes of its delegation.
+
+    Args:
+        names: in which it counts by what is at hand now.
+        source: where the links between are looked for.
+
+    Raises:
+        NoProofs: none of them stands there.
+        HashMismatch: the disk changed its delegation, and what that was filed under does not show
+            that one of them does.
+        Refusal: what came under the CID of its delegation is none.
+    """
+    cid, invocation = revocation.revoked, revocation.invocation
+    if tokens.has_revocation(revocation.cid):
+        names |= tokens.revokers(cid) & {invocation.issuer, invocation.subject}
+    data = parcel.delegations.get(cid) or tokens.delegation(cid)
+    filed, note = tokens.filed(cid), ""
+    if data is not None:
+        leaf = read_delegation(data)
+        filed = Filed(leaf.issuer, leaf.subject)
+    elif filed is not None:
+        note = str(changed(f"the delegation {cid}"))
+    else:
+        note = "its delegation is not here; it counts if its issuer stands above that"
+        return Standing(sure=False, note=note)
+    # All chains about a subject begin with it.
+    if filed.subject in names or any(
+        between(source, who, filed.issuer, about=filed.subject) for who in names
+    ):
+        return Standing(sure=True, note=note)
+    if data is None:
+        raise changed(f"the delegation {cid}")
+    issuer = short(invocation.issuer)
+    stranger = NoProofs(
+        f"issued by {issuer}, who issued neither {short(cid)} nor one above it",
+        hint="import the delegations before it, or inspect them together in one container",
+    )
+    raise Place(revocation.cid, noun=NOUN).refused(stranger, "8")
+
+
+def _sound(cid: CID, parcel: Parcel, tokens: Tokens) -> Token | None:
+    """A delegation that is here, or came along and is one; else None. What came was not looked at
+    before, and may be anything."""
+    kept = tokens.delegation(cid)
+    with suppress(CodecError, Refusal):
+        if kept is not None:
+            return Delegation.of(envelope.parse_trusted(kept, cid)).token
+        came = parcel.delegations.get(cid)
+        return None if came is None else read_delegation(came).token
+    return None
 
 
 def _path_to(

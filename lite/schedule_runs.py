@@ -104,7 +104,7 @@ def _read(node: Node, path: str, *, private: bool) -> Workflow:
     from lite.files import Hashed, open_file
     from lite.ipld import unixfs
     from lite.model.workflow_read import FILE_BYTES_MAX, read_workflow
-    from lite.workflow_content import LocalContent, keep_files
+    from lite.workflow_content import LocalContent, is_secret_file, keep_files
 
     with open_file(path) as file:
         data = file.read(FILE_BYTES_MAX + 1)
@@ -114,5 +114,6 @@ def _read(node: Node, path: str, *, private: bool) -> Workflow:
     content = LocalContent(folder, hashed.add, names, known)
     workflow = read_workflow(data, source=path, content=content)
     files = {cid: folder / name for name, cid in content.files.items()}
-    keep_files(node.store, workflow, files, node.add, private=private)
+    secret = is_secret_file(node.store, data)
+    keep_files(node.store, workflow, files, node.add, private=private, from_secret=secret)
     return workflow

@@ -61,6 +61,16 @@ def parse_dids(text: str) -> tuple[str, ...]:
     return names
 
 
+def parse_who(text: str) -> str | None:
+    """A DID of a key, or what the owner calls a peer; None for “none”."""
+    name = text.strip()
+    if name.startswith("did:"):
+        return parse_dids(name)[0]
+    if not name or not name.isprintable():
+        raise ConfigError(f"“{text}” is no name", hint="Write a DID, a petname or none.")
+    return None if name.lower() == "none" else name
+
+
 def parse_path(text: str) -> Path | None:
     """An absolute path, or None for “none”."""
     if text.strip().lower() == "none":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from lite.engine.stop import Stop
@@ -73,6 +73,7 @@ class Warrant:
         permit: raises the refusal when the instruction, awaits filled in, is not allowed. To be
             asked always: more than awaits may be left open.
         also: writes what belongs to the receipt in its transaction, told whether it ran just now.
+        customer: whoever asked, where it is a secret of that one; else empty.
     """
 
     ran: CID
@@ -81,6 +82,7 @@ class Warrant:
     block: Block
     permit: Callable[[Instruction], None]
     also: Also | None = None
+    customer: str = ""
 
 
 @frozen
@@ -101,16 +103,40 @@ class Reified:
     sources: tuple[Receipt, ...] = ()
     private: bool = False
 
-    def is_of_secrets(self, store: Store) -> bool:
+    def is_of_secrets(self, store: Store, *, contents: bool = True) -> bool:
         """Whether it, or anything that it was made from, has to stay on this node: itself as it was
-        asked or with values filled in, an awaited receipt, the code, an input or what lies below
-        one."""
+        asked or with values filled in, what they hold of a small secret file without a link, an
+        awaited receipt, the code, an input or what lies below one.
+
+        Args:
+            contents: False for what somebody else asked, who knows what stands in it, and is not to
+                learn from an answer that stays away that it is a secret here.
+        """
         marks, instruction = store.secrets, self.instruction
         if self.private or marks.is_empty():
             return self.private
         used = [self.asked.cid, instruction.cid, *(receipt.cid for receipt in self.sources)]
         used += way_to_module(store, instruction)
-        return bool(marks.any_secret(used)) or marks.any_below(instruction.links())
+        if marks.any_secret(used) or marks.any_below(instruction.links()):
+            return True
+        return contents and any(map(marks.holds_content, {self.asked.data, instruction.data}))
+
+    def gave_secrets(
+        self, store: Store, receipt: Receipt, blocks: Iterable[Block], *, ours: bool
+    ) -> bool:
+        """Whether it is of secrets, or what came out holds the content of a small secret file,
+        wherever it had it.
+
+        Args:
+            ours: nobody else asked for it.
+        """
+        marks = store.secrets
+        if self.private or marks.is_empty():
+            return self.private
+        if self.is_of_secrets(store, contents=ours):
+            return True
+        values = (block.data for block in blocks if block.cid.codec == DAG_CBOR)
+        return ours and any(map(marks.holds_content, (receipt.data, *values)))
 
 
 def way_to_module(store: Store, instruction: Instruction) -> list[CID]:
@@ -174,13 +200,14 @@ def finished_of(
     blocks = blocks if warrant is None else [*blocks, warrant.block]
     known = asked.cid if kept else None
     step = _step(warrant, receipt, ran)
-    if asked.cid == instruction.cid:
-        return Finished(
-            instruction, receipt, blocks, claim=claim, step=step, secret=secret, kept=known
-        )
-    blocks = [*blocks, Block.make(asked.data, DAG_CBOR)]
-    under = (asked.cid,) if lasting else ()
-    return Finished(instruction, receipt, blocks, under, claim, step, secret, known)
+    under: tuple[CID, ...] = ()
+    if asked.cid != instruction.cid:
+        blocks = [*blocks, Block.make(asked.data, DAG_CBOR)]
+        under = (asked.cid,) if lasting else ()
+    customer = "" if warrant is None else warrant.customer
+    return Finished(
+        instruction, receipt, blocks, under, claim, step, secret, known, customer=customer
+    )
 
 
 def _step(

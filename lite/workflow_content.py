@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lite.errors import CodecError, NotFoundError, UsageError
+from lite.ipld import unixfs
 from lite.ipld.cid import CID
 from lite.model.instruction import Instruction
 from lite.model.workflow import Workflow
 from lite.store import Store
 
-__all__ = ["LocalContent", "keep_files"]
+__all__ = ["LocalContent", "is_secret_file", "keep_files", "mark_steps"]
 
 
 def keep_files(
@@ -21,14 +23,16 @@ def keep_files(
     add: Callable[..., CID],
     *,
     private: bool = False,
+    from_secret: bool = False,
 ) -> bool:
     """Store the files that a workflow names and that were only hashed: those that its secret steps
     use alone are secret from their first moment here. Its own block, which is not stored, is marked
-    as well.
+    as well. Secret are also steps that hold the content of a secret file.
 
     Args:
         add: `Node.add`.
         private: all of its steps are secret.
+        from_secret: its file is: so are its instructions, from now on, and what came of them.
 
     Returns:
         Whether any of its steps is.
@@ -36,7 +40,11 @@ def keep_files(
     Raises:
         UsageError: a file has changed since it was hashed. StoreError: they do not fit.
     """
+    if from_secret:
+        mark_steps(store, workflow)
+    marked = store.secrets.instructions_among(step.instruction for step in workflow)
     steps = workflow.secret_steps(private=private)
+    steps += [step for step in workflow if step.instruction.cid in marked]
     secret = set(store.secrets.own_inputs([step.instruction for step in steps]))
     holds = bool(steps) or store.secrets.holds_any(workflow)
     if holds:
@@ -45,6 +53,28 @@ def keep_files(
         if add(path, secret=cid in secret) != cid:
             raise UsageError(f"{path} changed while it was read", hint="Try it again.")
     return holds
+
+
+def mark_steps(store: Store, workflow: Workflow) -> list[CID]:
+    """Make all steps of a workflow secret, with what came of them, and its block.
+
+    Returns:
+        Those that were not secret before.
+    """
+    from lite.privacy import make_secret
+
+    store.secrets.mark([workflow.cid])
+    return make_secret(store, [step.instruction.cid for step in workflow])
+
+
+def is_secret_file(store: Store, data: bytes) -> bool:
+    """Whether the file with this content, cut into blocks in any way that is known here, is
+    marked."""
+    if store.secrets.is_empty():
+        return False
+    ways = unixfs.PROFILES.values()
+    cids = [unixfs.write_file(io.BytesIO(data), lambda _: None, way) for way in ways]
+    return bool(store.secrets.any_secret(cids))
 
 
 class LocalContent:

@@ -147,7 +147,7 @@ class Outlook:
         private = private or workflow.is_private
         steps = {step.label: step for step in (*workflow, *added)}
         asked_for = {step.label for step in added}
-        marked = self._marked(steps.values(), graph)
+        marked, marks = self._marked(steps.values(), graph), self._store.secrets
         secret: set[str] = set()
         found: dict[str, str] = {}
         for label in graph.order:
@@ -157,6 +157,7 @@ class Outlook:
             used = not marked.isdisjoint([*instruction.links(), *awaits]) or any(
                 edge.label in secret for edge in graph.needs[label]
             )
+            used = used or marks.holds_content(instruction.data)
             own = private or is_private(step.meta) or instruction.cid in marked
             if (
                 own

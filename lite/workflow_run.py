@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["KEPT", "Place", "Run", "RunEvent", "StepView", "Workflows"]
 
 KEPT: Final = ("force", "private", "homestar")
+_OPEN: Final = frozenset({"waiting", "running", "queued"})  # of steps that a stop ends
 """Options of a run that hold when it goes on."""
 
 
@@ -221,6 +222,7 @@ class Workflows:
         redo: Iterable[str] = (),
         deadline_ms: int | None = None,
         confirm: int = 1,
+        referee: str = "",
         name: str = "",
         due: Due | None = None,
         on_event: Listener | None = None,
@@ -239,9 +241,8 @@ class Workflows:
             wait: try queued steps again until they are done. offline: leave what needs the network.
             private: all that comes of it is secret. homestar: Homestar's value rules.
             redo: labels of steps that may be done again: in doubt, failed, or done by another run.
-            due: what a new one is the run of. on_event: called by any thread.
-            deadline_ms: from now; then "expired". name: of a new run whose workflow has none.
-            confirm: so many others must agree.
+            due: what a new one is the run of. on_event: called by any thread. name: if it has none.
+            deadline_ms: from now; then "expired". confirm: so many agree, else referee (DID) rules.
 
         Raises:
             UsageError: it needs consent (`force`).
@@ -260,8 +261,8 @@ class Workflows:
             place=self._place,
             for_others=FOR_OTHERS if self._place is None else self._place.for_others,
         )
-        bounds = limits or self._limits
-        kept = _options(bounds, confirm, force=force, private=private, homestar=homestar, new=new)
+        so = (bounds := limits or self._limits, confirm, referee)
+        kept = _options(*so, force=force, private=private, homestar=homestar, new=new)
         of = (workflow, rules, bounds, resume, new, private, deadline_ms, kept, name, due)
         return self._open(Request(*of), workers or self._workers, Stream(on_event))
 
@@ -287,19 +288,23 @@ class Workflows:
         kept: dict[str, Any] = {name: True for name in KEPT if row.options.get(name)}
         kept["limits"] = _kept_limits(row)
         kept["confirm"] = row.options.get("confirm", 1)
+        kept["referee"] = row.options.get("referee", "")
         given = {name: value for name, value in asked.items() if value is not None}
         return self.begin(workflow, **{**kept, **given, "resume": row.id})
 
     def end_unattended(self, run: str) -> RunState:
-        """Write down how a run ends that is cancelled while nobody works on it: what a process that
-        is dead was at is in doubt, and then so is the run."""
+        """Write down how a run ends that is cancelled while nobody works on it, with the steps that
+        it stops: what a process that is dead was at is in doubt, and then so is the run."""
         runs = self._store.runs
         with nobody_acts(run, self._store) as alone:
             rows = runs.steps(run)
             lost = [row for row in rows if row.state == "running" and row.level == "mutation"]
             change = StepChange("in-doubt", reason=ORPHAN)
             if alone:
-                runs.set_steps(run, [(row.position, change) for row in lost], durable=True)
+                open_ = [row for row in rows if row.state in _OPEN and row not in lost]
+                changes = [(row.position, change) for row in lost]
+                changes += [(row.position, StepChange("cancelled")) for row in open_]
+                runs.set_steps(run, changes, durable=True)
         doubted = lost or any(row.state == "in-doubt" for row in rows)
         state: RunState = "in-doubt" if doubted else "cancelled"
         runs.set_state(run, state)
@@ -342,10 +347,11 @@ class Workflows:
         return counted(states, self.failures(self._store.runs.steps(run)).values())
 
 
-def _options(limits: Limits, confirm: int, **flags: bool) -> dict[str, Any]:
+def _options(limits: Limits, confirm: int, referee: str, **flags: bool) -> dict[str, Any]:
     """What is kept with a run, so that it can go on under the same rules."""
     kept: dict[str, Any] = {name: True for name, is_set in flags.items() if is_set}
     kept |= {} if confirm == 1 else {"confirm": confirm}
+    kept |= {"referee": referee} if referee else {}
     kept["limits"] = {
         "fuel": limits.fuel,
         "memory": limits.memory_bytes,

@@ -15,6 +15,7 @@ from ipaddress import IPv6Address, ip_address
 from time import monotonic
 from typing import Final
 
+from sync.errors import StoreError
 from sync.meter import Meter
 
 UNPROVED_PER_ADDRESS: Final = 8
@@ -22,6 +23,7 @@ UNPROVED_MAX: Final = 64
 STRANGERS_PER_ADDRESS: Final = 16
 STRANGERS_MAX: Final = 32
 STRANGER_IDLE_S: Final = 60.0  # without a request
+RIGHT_LOOK_S: Final = 30.0  # whether who is welcome still has a right
 WELCOME_MAX: Final = 160
 PER_PEER_MAX: Final = 16
 KNOCKS_MAX: Final = 128  # of one address at once: each that is let in costs some milliseconds
@@ -39,7 +41,8 @@ class Door:
     """Counts who is inside, and who knocks too often.
 
     Args:
-        welcome: whether a did:key has a right here at this moment.
+        welcome: whether a did:key has a right here at this moment; while it raises StoreError
+            nobody can tell: who is inside stays what it is.
     """
 
     def __init__(
@@ -80,6 +83,16 @@ class Door:
         self._inside[guest] = None
         return guest
 
+    def review(self) -> None:
+        """Rights have changed: who has none any more is a stranger from here on."""
+        welcome: dict[str, bool] = {}
+        for guest in self._of("welcome"):
+            assert guest.did is not None, "only a name can be welcome"
+            if guest.did not in welcome:
+                welcome[guest.did] = self._has_right(guest.did, unknown=True)
+            if not welcome[guest.did]:
+                self._demote(guest)
+
     @contextmanager
     def busy(self, did: str) -> Iterator[None]:
         """A request of a peer is under way: it is not idle, on none of its connections."""
@@ -89,7 +102,7 @@ class Door:
         try:
             yield
         finally:
-            welcome = self._welcome(did)  # the request may have made it so
+            welcome = self._has_right(did)  # the request may have made it so
             for guest in theirs:
                 guest.requests -= 1
                 guest.seen_at = self._clock()
@@ -118,8 +131,10 @@ class Door:
         guest.state, guest.seen_at = "unproved", self._clock()
 
     def _prove(self, guest: Guest, did: str) -> bool:
-        state = "welcome" if self._welcome(did) else "stranger"
+        state = "welcome" if self._has_right(did) else "stranger"
         of_peer = sum(other.did == did for other in self._inside)
+        if state == "welcome" and len(self._of(state)) >= WELCOME_MAX:
+            self.review()
         full = state == "welcome" and len(self._of(state)) >= WELCOME_MAX
         if of_peer >= PER_PEER_MAX or full:
             self.turned_away += 1
@@ -145,10 +160,28 @@ class Door:
     def _displace(self, guests: Iterable[Guest]) -> None:
         """The one that has done nothing for longest has to go, unless it is welcome by now."""
         oldest = min(guests, key=lambda guest: (guest.requests > 0, guest.seen_at))
-        if oldest.did is not None and self._welcome(oldest.did):
+        if oldest.did is not None and self._has_right(oldest.did):
             oldest.state = "welcome"
         else:
             self._turn_out(oldest)
+
+    def _demote(self, guest: Guest) -> None:
+        """It has no right any more: its place among strangers is what its last request earns."""
+        guest.state = "stranger"
+        there = self._of("stranger")
+        nearby = [other for other in there if other.block == guest.block]
+        if len(nearby) > STRANGERS_PER_ADDRESS:
+            self._displace(nearby)
+        elif len(there) > STRANGERS_MAX:
+            fullest = Counter(other.block for other in there).most_common(1)[0][0]
+            self._displace(other for other in there if other.block == fullest)
+        guest.seen_at = self._clock()
+
+    def _has_right(self, did: str, *, unknown: bool = False) -> bool:
+        try:
+            return self._welcome(did)
+        except StoreError:
+            return unknown
 
     def _turn_out(self, guest: Guest) -> None:
         self.turned_away += 1
@@ -197,18 +230,22 @@ class Guest:
         return self.is_inside and self._door._prove(self, did)
 
     def look(self) -> float | None:
-        """Turn a stranger out that has done nothing for long.
+        """See whether it still has a right, and turn a stranger out that has done nothing for long.
 
         Returns:
             Seconds until it is to be looked at again; None: never.
         """
+        if self.is_inside and self.state == "welcome" and self.did is not None:
+            if self._door._has_right(self.did, unknown=True):
+                return RIGHT_LOOK_S
+            self._door._demote(self)
         if not self.is_inside or self.state != "stranger":
             return None
         left_s = self.seen_at + STRANGER_IDLE_S - self._door._clock()
         if self.requests or left_s > 0:
             return max(left_s, STRANGER_IDLE_S / 2) if self.requests else left_s
         self._door._displace([self])
-        return None
+        return RIGHT_LOOK_S if self.is_inside else None
 
     def leave(self) -> None:
         """It is closed; said twice, it counts once."""

@@ -12,24 +12,28 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
+from sync import owed
 from sync.base import (
     ITEM_BYTES_MAX,
     Accepted,
     BatchVerifier,
+    Clock,
     Cursor,
     Item,
     ItemStore,
     Position,
     Verifier,
 )
+from sync.claims import Claims
 from sync.errors import ItemInvalid, OrderError, StoreError
 from sync.events import Answered, Event, GotBlock, Lacking, Missed, Refused, Stored
 from sync.messages import QUESTIONS_MAX, WANTS_MAX, Ack, Give, Offer
+from sync.owed import Owed
 from sync.verdicts import Verdict, verdict
 
 WANT_BYTES_MAX: Final = 512 * 1024  # asked for and not yet here
@@ -39,22 +43,6 @@ BATCHES_MAX: Final = 64
 NOTED_MAX: Final = 4_096
 TOGETHER_MAX: Final = 512  # items in one transaction, and those of one frame more
 _UNKNOWN_SIZE: Final = 1_024
-
-
-class Claims:
-    """Which session of a node asks for which id, so that no two peers send the same item."""
-
-    def __init__(self) -> None:
-        self.stored = 0  # items that sessions stored
-        self._owners: dict[bytes, object] = {}
-
-    def take(self, id: bytes, owner: object) -> bool:
-        return self._owners.setdefault(id, owner) is owner
-
-    def release(self, ids: Iterable[bytes], owner: object) -> None:
-        for id in ids:
-            if self._owners.get(id) is owner:
-                del self._owners[id]
 
 
 @dataclass(slots=True)
@@ -89,10 +77,17 @@ class Intake:
         strikes: items for which the peer is to blame.
         push_left: bytes that the peer may send unasked.
         refused, missed: ids that were not accepted, and that the peer would not give.
+        owed: what the peer was asked for and has not given.
     """
 
     def __init__(
-        self, store: ItemStore, verifier: Verifier, peer: str, claims: Claims, budget: int
+        self,
+        store: ItemStore,
+        verifier: Verifier,
+        peer: str,
+        clock: Clock,
+        claims: Claims,
+        budget: int,
     ) -> None:
         self.epoch = b""
         self.strikes = self.stored = self.push_left = 0
@@ -101,7 +96,9 @@ class Intake:
         self._store = store
         self._verifier = verifier
         self._peer = peer
+        self._clock = clock
         self._claims = claims
+        self.owed = Owed(clock)
         self._budget = budget
         self._batches: deque[_Batch] = deque()
         self._open: _Batch | None = None  # takes offers until one ends at a position
@@ -216,16 +213,19 @@ class Intake:
         room = QUESTIONS_MAX - sum(self._questions.values())
         ready = [id for id, sent in self._questions.items() if not sent][:room]
         self._questions.update(dict.fromkeys(ready, True))
+        self.owed.ask(map(owed.question, ready))
         return tuple(ready)
 
     def next_want(self) -> tuple[tuple[bytes, ...], Taken]:
         """Ids to ask the peer for (none until half the window is free), and what came of it."""
         under_way = len(self._asked) + sum(self._blocks.values())
-        if under_way > WANTS_MAX // 2 or self._asked_bytes > WANT_BYTES_MAX // 2:
+        is_full = under_way > WANTS_MAX // 2 or self._asked_bytes > WANT_BYTES_MAX // 2
+        if is_full or self.owed.is_overtaken:
             return (), Taken()
         room = WANTS_MAX - under_way
         wants = [id for id, sent in self._blocks.items() if not sent][:room]
         self._blocks.update(dict.fromkeys(wants, True))
+        self.owed.ask(map(owed.block, wants))
         candidates = list(islice(filter(self._may_ask, self._waiting), room - len(wants)))
         late = Taken()
         if self._claims.stored != self._seen_stored:
@@ -238,18 +238,18 @@ class Intake:
             if self._asked_bytes + size > WANT_BYTES_MAX or not self._may_ask(id):
                 break
             del self._waiting[id]
-            if not self._claims.take(id, self):
+            if not self._claims.take(id, self, self._clock):
                 self._elsewhere[id] = size
                 continue
             self._asked[id] = size
+            self.owed.ask([owed.item(id)])
             self._asked_bytes += size
             wants.append(id)
         return tuple(wants), late
 
     def look_elsewhere(self) -> Taken:
         """See what became of ids that other sessions asked for."""
-        free = [id for id in self._elsewhere if self._claims.take(id, self)]
-        self._claims.release(free, self)
+        free = [id for id in self._elsewhere if self._claims.take(id, self, self._clock)]
         self._waiting.update({id: self._elsewhere.pop(id) for id in free})
         return self._arrived_elsewhere([*self._elsewhere, *free])
 
@@ -263,10 +263,15 @@ class Intake:
         ids = [hashlib.sha256(raw).digest() for raw in give.raws]
         held = self._store.held(ids)
         questioned = give.question is not None and self._questions.pop(give.question, False)
+        if questioned and give.question is not None:
+            self.owed.settle([owed.question(give.question)])
         due: dict[bytes, bytes] = {}
         for id, raw in zip(ids, give.raws, strict=True):
+            if id in self._asked or self._blocks.get(id):
+                self.owed.came(len(raw))
             if id in self._blocks and len(raw) <= ITEM_BYTES_MAX:
                 del self._blocks[id]
+                self.owed.settle([owed.block(id)])
                 taken.events.append(GotBlock(id, raw))
             elif id in held or id in self._here or id in due:
                 self.missed.pop(id, None)
@@ -306,7 +311,7 @@ class Intake:
         try:
             return _both(taken, self._settle(items))
         finally:
-            self._claims.release(here, self)
+            self._claims.release(here, self, self._clock)
 
     def miss(self, ids: Sequence[bytes]) -> Taken:
         """The peer will not send these."""
@@ -318,6 +323,7 @@ class Intake:
                 note(self.missed, id)
             self._blocks.pop(id, None)
             self._questions.pop(id, None)
+            self.owed.settle((owed.block(id), owed.question(id)))
         self._resolve(known)
         taken = self._settle(())
         if known:
@@ -326,7 +332,8 @@ class Intake:
 
     def end(self) -> Taken:
         """Keep what is here, and leave what was asked for to other sessions."""
-        self._claims.release(self._asked, self)
+        for ids in (self._asked, self._waiting, self._elsewhere):
+            self._claims.release(ids, self, self._clock)
         try:
             return self.flush()
         except StoreError:
@@ -367,6 +374,7 @@ class Intake:
             return True
         elif len(raw) <= self.push_left:
             self.push_left -= len(raw)
+            self.owed.came(len(raw))
             return id not in self.refused
         else:
             self._strike(id, "nobody asked for this item", taken)
@@ -405,12 +413,13 @@ class Intake:
         """Nothing more is to be done about these."""
         self._unask(ids)
         self._settled(ids)
-        self._claims.release(ids, self)
+        self._claims.release(ids, self, self._clock)
 
     def _unask(self, ids: Collection[bytes]) -> None:
         """These came, or never will."""
         for id in ids:
             self._asked_bytes -= self._asked.pop(id, 0)
+            self.owed.settle([owed.item(id)])
             self._waiting.pop(id, None)
             self._elsewhere.pop(id, None)
             self._demanded.discard(id)

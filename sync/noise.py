@@ -5,7 +5,8 @@ would let strangers fill the owner's screen and disk. Failures of this program i
 each, where the event loop tells such things.
 
 A server that is quiet about strangers has all three: `AppRunner(logger=counting(...),
-auto_decompress=False)` and the middleware `readable(...)`, inside any that words errors.
+auto_decompress=False)` and the middleware `readable(...)`, inside any that words errors. One that
+makes its own protocols passes them through `brief`, so that no answer repeats what it cannot read.
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Final
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
+from aiohttp.web_protocol import RequestHandler
 
-__all__ = ["counting", "readable"]
+__all__ = ["brief", "counting", "readable"]
+
+WHY_CHARS_MAX: Final = 200  # of the text that says why a request cannot be read
 
 _PLAIN = "identity"
 
@@ -57,6 +62,27 @@ def readable(on_garbled: Callable[[], None]) -> Middleware:
             raise web.HTTPBadRequest(text="the body cannot be read\n") from None
 
     return middleware
+
+
+class _Brief(RequestHandler):
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        why = None if message is None else message[:WHY_CHARS_MAX]
+        return super().handle_error(request, status, exc, why)
+
+
+def brief(protocol: RequestHandler) -> RequestHandler:
+    """The protocol of a new connection, which answers what is no request in few words: others send
+    all of it back, and more."""
+    protocol.__class__ = _Brief
+    return protocol
 
 
 class _Counting(logging.Handler):

@@ -48,12 +48,13 @@ class Outlet:
     Attributes:
         given: items and blocks sent; `given_bytes` their bytes.
         due: there may be rows of the log that the peer has not been offered.
+        goes_on: as many rows as one step reads were nothing for the peer: more come in the next.
         withheld: ids of the set that the peer lacks and was not given: there are no bytes.
     """
 
     def __init__(self, store: ItemStore, blocks: BlockSource | None, peer: str) -> None:
         self.given = self.given_bytes = 0
-        self.due = False
+        self.due = self.goes_on = False
         self.withheld: dict[bytes, None] = {}
         self._store = store
         self._blocks = blocks
@@ -229,21 +230,23 @@ class Outlet:
         return self._sent(Give(tuple(fitting), None, question))
 
     def _next_offer(self) -> Offer | None:
-        if not self.due or self._tail is None or len(self._unacked) >= OFFERS_MAX:
-            return None
+        self.goes_on = False
         most = min(IDS_MAX, self._frame // _OFFER_BYTES)
-        rows = self._store.log_after(self._tail, most)
-        self.due = len(rows) == most
-        if not rows:
-            return None
-        self._tail = rows[-1].seq
-        news = [row for row in rows if row.source != self._peer and self._suits(row)]
-        if not news:
-            return self._next_offer()
-        news.sort(key=_urgency)
-        at = Position(rows[-1].seq, rows[-1].id)
-        self._unacked.append(at)
-        return _offer(news, at)
+        for _ in range(LOOKED_UP_MAX // most):
+            if not self.due or self._tail is None or len(self._unacked) >= OFFERS_MAX:
+                return None
+            rows = self._store.log_after(self._tail, most)
+            self.due = len(rows) == most
+            if not rows:
+                return None
+            self._tail = rows[-1].seq
+            news = [row for row in rows if row.source != self._peer and self._suits(row)]
+            if news:
+                at = Position(rows[-1].seq, rows[-1].id)
+                self._unacked.append(at)
+                return _offer(sorted(news, key=_urgency), at)
+        self.goes_on = self.due
+        return None
 
     def _next_have(self) -> Offer:
         most = min(IDS_MAX, self._frame // _OFFER_BYTES, len(self._have))

@@ -11,7 +11,6 @@ from sync.messages import FRAME_BYTES_MAX, NO_LIMIT
 CURSOR_GAP_MAX: Final = 64  # rows of a log up to which a cursor is used
 STRIKES_MAX: Final = 3
 HELLO_S_MAX: Final = 10.0
-OWED_S_MAX: Final = 30.0  # without anything that was asked for
 OFFER_DELAY_S: Final = 0.05  # new items that come within it go into one offer
 STORE_DELAY_S: Final = 0.05  # items that come within it go into one transaction
 CLAIMS_POLL_S: Final = 1.0

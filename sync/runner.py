@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 from sync.allowance import Allowances
 from sync.base import BlockSource, ItemStore, Verifier
 from sync.channel import Channel
+from sync.claims import Claims
 from sync.discovery import Discovery, Sighting
 from sync.errors import ChannelError, StoreError, WrongPeer
 from sync.events import Answered, Event, Greeted, Missed, Stored, Synced
 from sync.health import Health, Link, Notice, PeerHealth, SetHealth
 from sync.hints import hints_for, told
-from sync.intake import Claims
 from sync.keys import ChannelKey
 from sync.messages import BUSY, DONE, UNAUTHORISED
 from sync.peers import FOUND, TOLD, Call, Peer, PeerBook
@@ -175,6 +175,8 @@ class Runner:
 
     def check(self) -> None:
         """End what is not allowed any more."""
+        if self._listener is not None:
+            self._listener.door.review()
         for (did, name), talk in list(self._talks.items()):
             shared = self._shared(did, name)
             if shared is None:
@@ -435,12 +437,9 @@ class Runner:
         return peer is not None and bool(peer.rights)
 
     def _is_welcome(self, did: str) -> bool:
-        """Whether a place is kept for it: it has a right, or may see a set."""
-        try:
-            known = self._is_known(did) or bool(self._sets_for(did))
-            return known and not self._book.banned_s(did)
-        except StoreError:
-            return False
+        """Whether a place is kept for it: it has a right, or may see a set. Raises StoreError."""
+        known = self._is_known(did) or bool(self._sets_for(did))
+        return known and not self._book.banned_s(did)
 
     def _sighted(self, sighting: Sighting) -> None:
         worth = [self._book.heard(sighting.did, text, FOUND) for text in sighting.addresses]

@@ -23,11 +23,13 @@ from sync import standing
 from sync.agreement import Agreement
 from sync.allowance import Allowance
 from sync.base import BlockSource, Clock, ItemStore, Phase, Verifier
+from sync.claims import Claims
 from sync.comparison import Comparison, way_on
 from sync.errors import FrameError, OrderError, ProtocolError, StoreError, StoreFull
 from sync.events import Closed, Differs, Event, Greeted, Status, Stored, Synced
-from sync.intake import PUSH_BYTES_MAX, Claims, Intake, Taken
+from sync.intake import PUSH_BYTES_MAX, Intake, Taken
 from sync.outlet import FRAME_BYTES_MIN, Outlet
+from sync.owed import COMPARISON
 from sync.rounds import Rounds
 from sync.rules import Rules
 
@@ -70,7 +72,7 @@ class Session:
         self.features = self._rules.features
         self._store = store
         self._clock = clock
-        self._intake = Intake(store, verifier, peer, claims or Claims(), self._rules.budget)
+        self._intake = Intake(store, verifier, peer, clock, claims or Claims(), self._rules.budget)
         self._outlet = Outlet(store, blocks, peer)
         self._allowed = allowance or Allowance()
         self._comparison = Comparison(store, clock, self._allowed.comparing)
@@ -79,7 +81,7 @@ class Session:
         self._state: msg.State | None = None
         self._mode = msg.EQUAL
         now = clock.monotonic()
-        self._began_at = self._busy_at = self._owed_at = now
+        self._began_at = self._busy_at = now
         self._offer_at: float | None = None
         self._claims_at: float | None = None
         self._store_at: float | None = None
@@ -137,6 +139,8 @@ class Session:
             return 0.0  # `to_send` found something out
         if self.phase == "closed":
             return None
+        if self._outlet.goes_on and self._offer_at is None:
+            return 0.0
         due = [at for at in self._deadlines() if at is not None]
         return max(0.0, min(due) - self._clock.monotonic()) if due else None
 
@@ -269,8 +273,9 @@ class Session:
             self.ignored += 1
             return
         assert self._greeting is not None, "a comparison is under way"
-        self._owed_at = self._clock.monotonic()
+        self._intake.owed.settle([COMPARISON])
         self._rounds.take(message, self._greeting.summary.head)
+        self._expect_answer()
 
     def _on_want(self, want: msg.Want) -> None:
         known = self._outlet.want(want.ids)
@@ -302,16 +307,21 @@ class Session:
     def _start_round(self, *, is_audit: bool) -> None:
         theirs = self._agreement.theirs
         assert theirs is not None, "the peer said hello"
-        self._owed_at = self._clock.monotonic()
+        waiting = self._rounds.is_waiting
         self._rounds.start(theirs[0], is_audit=is_audit)
+        self._expect_answer(waiting)
 
     def _go_on_comparing(self) -> None:
         """What was found is settled, or not yet: then nothing happens."""
         theirs, waiting = self._agreement.theirs, self._rounds.is_waiting
         if not self._rounds.go_on(0 if theirs is None else theirs[0]):
             self._end(msg.BUSY, "comparing leads nowhere", blame=False, retry_s=bounds.RETRY_S)
+        self._expect_answer(waiting)
+
+    def _expect_answer(self, waiting: bool = False) -> None:
+        """Note that the peer owes one to a comparison; `waiting`: it did so before."""
         if self._rounds.is_waiting and not waiting:
-            self._owed_at = self._clock.monotonic()
+            self._intake.owed.ask([COMPARISON])
 
     def _rest(self) -> None:
         """See whether the sets are equal, and tell the peer of this one when nothing goes on."""
@@ -342,10 +352,9 @@ class Session:
     # Time.
 
     def _deadlines(self) -> tuple[float | None, ...]:
-        waiting = self._intake.is_waiting or self._rounds.is_waiting
         return (
             self._began_at + bounds.HELLO_S_MAX if self.phase in ("hello", "mode") else None,
-            self._owed_at + bounds.OWED_S_MAX if waiting else None,
+            self._intake.owed.until,
             self._offer_at if self.phase == "live" else None,
             *((self._agreement.state_at, self._agreement.audit_at) if self.is_idle else ()),
             self._claims_at,
@@ -357,9 +366,8 @@ class Session:
         if self.phase in ("hello", "mode") and now >= self._began_at + bounds.HELLO_S_MAX:
             self._end(msg.BUSY, "the peer does not say hello", blame=False, retry_s=bounds.RETRY_S)
             return
-        if not (self._intake.is_waiting or self._rounds.is_waiting):
-            self._owed_at = now
-        elif now >= self._owed_at + bounds.OWED_S_MAX:
+        until = self._intake.owed.until
+        if until is not None and now >= until:
             self._end(
                 msg.BUSY, "the peer does not give what it has", blame=False, retry_s=bounds.RETRY_S
             )
@@ -379,11 +387,11 @@ class Session:
         if self.phase != "live":
             return None
         if questions := self._intake.next_questions():
-            return self._owed(msg.Ask(questions))
+            return self._asked(msg.Ask(questions))
         wants, late = self._intake.next_want()
         self._apply(late)  # it also sees to what other sessions ask for
         if wants:
-            return self._owed(msg.Want(wants))
+            return self._asked(msg.Want(wants))
         if self._ack is not None:
             ack, self._ack = self._ack, None
             return ack
@@ -403,8 +411,8 @@ class Session:
             found, self._state = self._state, None
         return found
 
-    def _owed(self, message: msg.Message) -> msg.Message:
-        self._owed_at = self._busy_at = self._clock.monotonic()
+    def _asked(self, message: msg.Message) -> msg.Message:
+        self._busy_at = self._clock.monotonic()
         return message
 
     def _apply(self, taken: Taken) -> None:
@@ -412,8 +420,6 @@ class Session:
         if taken.ack is not None and (self._ack is None or taken.ack.at.seq > self._ack.at.seq):
             self._ack = taken.ack
         now = self._clock.monotonic()
-        if taken.events:
-            self._owed_at = now
         if stored := sum(len(one.ids) for one in taken.events if isinstance(one, Stored)):
             self._allowed.control.add(-stored * bounds.CONTROL_CREDIT, now)
             self.notify()

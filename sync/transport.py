@@ -21,6 +21,7 @@ import aiohttp
 from aiohttp import web
 
 from sync import handshake
+from sync.bodies import Bodies, Room, body_of
 from sync.certificate import certificate_of, server_context
 from sync.dial import (
     CLOSE_S_MAX,
@@ -36,7 +37,7 @@ from sync.dial import (
 from sync.door import Door, Guest
 from sync.errors import ChannelError, FrameError, IdentityError
 from sync.keys import ChannelKey, nonce
-from sync.noise import counting, readable
+from sync.noise import brief, counting, readable
 from sync.within import within
 
 PROOF_S_MAX: Final = 5.0
@@ -50,8 +51,8 @@ _NO_SOCKETS_WAIT_S: Final = 1.0
 OnChannel = Callable[[WebChannel], Awaitable[None]]
 PeerHandler = Callable[[web.Request, str], Awaitable[web.StreamResponse]]
 BodyHandler = Callable[[web.Request, str, bytes], Awaitable[web.StreamResponse]]
-Post = tuple[str, BodyHandler, int]
-"""A path for POST, its handler, and the most bytes that a body may have."""
+Post = tuple[str, BodyHandler, "int | Room"]
+"""A path for POST, its handler, and the most bytes that a body may have, or who says that."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -65,8 +66,9 @@ class Listener:
             request and the did:key of the peer. Whoever has no channel open gets 401.
         posts: paths for POST. The body has come whole when the handler is called with it; one that
             is longer than the path takes gets 413, one that comes too slowly 408, and a peer that
-            sends more than `BODIES_MAX` at once 429.
-        welcome: whether a did:key has a right here; others share the places of strangers.
+            sends more than `BODIES_MAX` at once 429. Those without a right here get 503 while all
+            of them together send more than `sync.bodies.STRANGERS_BYTES_MAX`.
+        welcome: as for `Door`; others share the places of strangers.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Listener:
         self._sockets: list[socket.socket] = []
         self._open: set[web.WebSocketResponse] = set()
         self._bodies: Counter[str] = Counter()
+        self._held = Bodies()
         self._greeting: set[asyncio.Task[None]] = set()
         self._closing = asyncio.Event()
         self._http = web.AppRunner(
@@ -186,7 +189,7 @@ class Listener:
             with suppress(asyncio.TimeoutError):
                 await within(self._closing.wait(), guest.wait_s)
             guest.come_in()
-        protocol = _Counted(self._http.server(), guest, self._guests)
+        protocol = _Counted(brief(self._http.server()), guest, self._guests)
         loop = asyncio.get_running_loop()
         try:
             transport, _ = await loop.connect_accepted_socket(
@@ -271,22 +274,30 @@ class Listener:
 
         return answer
 
-    def _with_body(self, handler: BodyHandler, bytes_max: int) -> PeerHandler:
+    def _with_body(self, handler: BodyHandler, room: int | Room) -> PeerHandler:
         async def answer(request: web.Request, did: str) -> web.StreamResponse:
-            if self._bodies[did] >= BODIES_MAX:
-                raise web.HTTPTooManyRequests(text="too many requests at once\n")
-            self._bodies[did] += 1
-            try:
-                body = await within(_body(request, bytes_max), BODY_S_MAX)
-            except asyncio.TimeoutError:
-                raise web.HTTPRequestTimeout(text="the body did not come in time\n") from None
-            finally:
-                self._bodies[did] -= 1
-                if not self._bodies[did]:
-                    del self._bodies[did]
-            return await handler(request, did, body)
+            most = room if isinstance(room, int) else await room(request, did)
+            if not isinstance(most, int):
+                return most
+            with self._held.held(stranger=self._guest(request).state != "welcome") as count:
+                return await handler(request, did, await self._body(request, did, most, count))
 
         return answer
+
+    async def _body(
+        self, request: web.Request, did: str, most: int, count: Callable[[int], None]
+    ) -> bytes:
+        if self._bodies[did] >= BODIES_MAX:
+            raise web.HTTPTooManyRequests(text="too many requests at once\n")
+        self._bodies[did] += 1
+        try:
+            return await within(body_of(request, most, count), BODY_S_MAX)
+        except asyncio.TimeoutError:
+            raise web.HTTPRequestTimeout(text="the body did not come in time\n") from None
+        finally:
+            self._bodies[did] -= 1
+            if not self._bodies[did]:
+                del self._bodies[did]
 
     def _peer_of(self, request: web.Request) -> str | None:
         scheme, _, text = request.headers.get("Authorization", "").partition(" ")
@@ -335,19 +346,6 @@ def _cut_if_unproved(transport: asyncio.BaseTransport, guest: Guest) -> None:
     if not guest.proved:
         assert isinstance(transport, asyncio.WriteTransport)
         transport.abort()
-
-
-async def _body(request: web.Request, bytes_max: int) -> bytes:
-    if (request.content_length or 0) > bytes_max:
-        raise web.HTTPRequestEntityTooLarge(bytes_max, request.content_length or 0)
-    parts: list[bytes] = []
-    size = 0
-    async for part in request.content.iter_any():
-        size += len(part)
-        if size > bytes_max:
-            raise web.HTTPRequestEntityTooLarge(bytes_max, size)
-        parts.append(part)
-    return b"".join(parts)
 
 
 async def _wait_for_end(channel: WebChannel) -> None:

@@ -8,9 +8,9 @@ from random import Random
 
 from sync import codec
 from sync.base import CONTROL, RECORDS, Accepted, Entry, Item, ItemStore
+from sync.claims import Claims
 from sync.errors import CodecError, ItemInvalid, ItemUnwanted
 from sync.events import Event
-from sync.intake import Claims
 from sync.items import SqliteItems
 from sync.rules import Rules
 from sync.session import Session

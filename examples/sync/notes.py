@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from sync import codec
-from sync.base import ITEM_BYTES_MAX, Accepted, Item
+from sync.base import ITEM_BYTES_MAX, TIME_MAX, Accepted, Item
 from sync.discovery import Discovery, LocalNetwork
 from sync.errors import CodecError, IdentityError, ItemInvalid, ItemUnwanted, StoreError
 from sync.events import Stored, Synced
@@ -42,7 +42,7 @@ from sync.wall import SystemClock
 
 SET = hashlib.sha256(b"notes example").digest()
 NAME_BYTES_MAX = 255  # what file systems take
-AT_MAX = 2**52  # seconds: there is always a later moment that a store takes
+AHEAD_S_MAX = 100 * 366 * 86_400  # so wrong clocks may be; a note of later is none to be shown
 UNFINISHED = ".unfinished"
 ROWS = 1_000
 LOOK_S = 1.0  # the folder is read as often; the network is not
@@ -81,7 +81,13 @@ class Notes:
         note = read_note(raw)
         if note["by"] != self.key.did and not self.book.may(note["by"], READ):
             raise ItemUnwanted("its author is not trusted here")
+        if not self.is_in_time(note["at"]):
+            raise ItemUnwanted("its time is too far ahead")
         return Accepted(note["at"])
+
+    def is_in_time(self, at: int) -> bool:
+        """Whether a note of that time may be taken now; so there is always a later one, or soon."""
+        return at <= self.clock.now() + AHEAD_S_MAX
 
     def take_in(self) -> bool:
         """Sign what is new in the folder; whether there was something."""
@@ -91,8 +97,10 @@ class Notes:
                 text = read_text(path)
                 at, _, shown = self.shown.get(path.name, (0, b"", None))
                 if text != shown:
-                    new.append(written(self.key, path.name, text, max(self.clock.now(), at + 1)))
-            except NoNote as error:
+                    item = written(self.key, path.name, text, max(self.clock.now(), at + 1))
+                    self.verify(item.id, item.raw, self.key.did)  # as all others do
+                    new.append(item)
+            except (NoNote, ItemInvalid, ItemUnwanted) as error:
                 self.leave_alone(path.name, str(error))
             else:
                 self.left_alone.pop(path.name, None)
@@ -149,6 +157,8 @@ class Notes:
                     note = read_note(raw)
                 except ItemInvalid:
                     continue  # an earlier version of this program took more
+                if not self.is_in_time(note["at"]):
+                    continue
                 name, rank = note["name"], (note["at"], id, note["text"])
                 self.texts.setdefault(name, set()).add(digest(note["text"]))
                 if rank > self.shown.get(name, (-1, b"", "")):
@@ -219,7 +229,7 @@ def read_note(raw: bytes) -> dict[str, Any]:
         types = {name: type(value) for name, value in note.items()}
         if types != {"by": str, "name": str, "text": str, "at": int}:
             raise ItemInvalid("it has not the fields of a note")
-        if not 0 <= note["at"] <= AT_MAX:
+        if not 0 <= note["at"] <= TIME_MAX:
             raise ItemInvalid("its time is none")
         if not verified(note["by"], codec.encode(note), signature):
             raise ItemInvalid("the signature does not verify")

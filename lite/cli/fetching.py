@@ -17,25 +17,38 @@ if TYPE_CHECKING:
 
 __all__ = ["ask_peers", "fetch_from_peers"]
 
-WITHIN_S: Final = 600
+WITHIN_S: Final = 600.0
 _SPARE_S: Final = 10.0
 _AT_ONCE: Final = 1_000
 
 
-def fetch_from_peers(shell: Shell, node: Node, cids: Sequence[CID]) -> str:
-    """Get blocks with everything below them, at most `peers.fetch_bytes`; why some are still not
-    here, in one line; empty when all are, or nobody can be asked."""
+def fetch_from_peers(
+    shell: Shell,
+    node: Node,
+    cids: Sequence[CID],
+    *,
+    deep: bool = True,
+    bytes_max: int | None = None,
+    within_s: float = WITHIN_S,
+) -> str:
+    """Get blocks, with `deep` everything below them; why some are still not here, in one line;
+    empty when all are, or nobody can be asked.
+
+    Args:
+        bytes_max: at most the setting `peers.fetch_bytes`, which is the default.
+    """
     link = None if shell.offline or not cids else daemon_of(shell)
     if link is None:
         return ""
+    most: int = node.config["peers.fetch_bytes"]
     asked: dict[str, Any] = {
         "cids": [str(cid) for cid in cids],
-        "deep": True,
-        "bytes_max": node.config["peers.fetch_bytes"],
-        "within_ms": WITHIN_S * 1000,
+        "deep": deep,
+        "bytes_max": most if bytes_max is None else min(most, bytes_max),
+        "within_ms": int(within_s * 1000),
     }
     try:
-        told = link.post("/v1/fetch", asked, timeout_s=WITHIN_S + _SPARE_S)
+        told = link.post("/v1/fetch", asked, timeout_s=within_s + _SPARE_S)
     except IpvmError as error:
         return one_line(str(error))
     if told["bytes"]:

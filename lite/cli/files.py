@@ -82,11 +82,26 @@ def _make_private(shell: Shell, node: Node, path: str, cid: CID) -> None:
     """Mark what was added; say how much had come of it before."""
     from lite.privacy import make_secret
 
-    fresh = make_secret(node.store, [cid])
+    fresh = [*make_secret(node.store, [cid]), *_make_steps_private(node, path)]
     receipts = sum(node.store.receipts.has(one) for one in fresh)
     if receipts:
         what = counted(receipts, "receipt")
         shell.note(f"ipvm: {file_name(path)}: {what} that came of it, secret from now on as well")
+
+
+def _make_steps_private(node: Node, path: str) -> list[CID]:
+    """Of a file that is a workflow, mark what runs of it were kept."""
+    from lite.cli.workflow_files import SUFFIXES, read_named
+    from lite.errors import IpvmError
+
+    if Path(path).suffix not in SUFFIXES or not Path(path).is_file():
+        return []
+    from lite.workflow_content import mark_steps
+
+    try:
+        return mark_steps(node.store, read_named(node, path).workflow)
+    except IpvmError:  # no workflow, or one that cannot be read now: then none came of it as it is
+        return []
 
 
 def _add(shell: Shell, node: Node, path: str, profile: str | None, private: bool) -> CID:

@@ -29,14 +29,17 @@ _KINDS = {
 def inspect(shell: Shell, module: str) -> None:
     """Show a module's kind, size, CID, imports and exports with their types, and an example call.
 
-    MODULE is a file, a CID, ipfs://CID/path or a name. A file is added to the store.
+    MODULE is a file, a CID, ipfs://CID/path or a name. A file is added to the store. A module that
+    is not here is fetched from the peers of a running daemon.
     """
+    from lite.cli.bringing import bringing
     from lite.cli.target import find_target, function_name, module_info
     from lite.engine.wit import render_func
 
     node = shell.node()
-    target = find_target(node, module)
-    info = module_info(node, target)
+    bring = bringing(shell, node)
+    target = find_target(node, module, bring)
+    info = module_info(node, target, bring)
     size_bytes = node.size(target.cid)
     names = [function_name(info, target)] if target.func else sorted(info.exports)
     if shell.json:

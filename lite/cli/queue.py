@@ -132,12 +132,8 @@ def retry(shell: Shell, number: int) -> None:
     node = shell.node()
     outbox = node.store.outbox
     item = outbox.get(number)
-    doubted = [job for job in outbox.jobs_of(item.id) if job.state not in ("void", "refused")]
-    if doubted and not item.may_repeat:
-        raise UsageError(
-            f"{doubted[0].provider} may have done {item.label} already",
-            hint=f"`ipvm workflow resume {item.run[:8]} --redo {item.label}` does it once more.",
-        )
+    if doubted := outbox.doubted(item):
+        raise UsageError(f"{doubted} may have done {item.label} already", hint=_redo(item))
     ttl_s = node.config["queue.ttl"] // 1000
     if not outbox.retry(item.id, deadline_at=node.clock.now() + ttl_s):
         raise UsageError(f"{item.label} is {item.state}: there is nothing to try again")
@@ -155,10 +151,18 @@ def cancel(shell: Shell, number: int) -> None:
     """
     node = shell.node()
     item = node.store.outbox.get(number)
-    if not node.store.outbox.cancel(item.id, note=_BY_HAND, held=True):
+    doubted = node.store.outbox.doubted(item)
+    note = f"{_BY_HAND}; {doubted} may have done it already" if doubted else _BY_HAND
+    if not node.store.outbox.cancel(item.id, note=note, held=True):
         raise UsageError(f"{item.label} is {item.state}: there is nothing to cancel")
     tell_daemon(shell)
     _said(shell, node, number)
+    if doubted and not shell.json:
+        shell.note(f"ipvm: {doubted} may have done {item.label} already; {_redo(item)}")
+
+
+def _redo(item: Item) -> str:
+    return f"`ipvm workflow resume {item.run[:8]} --redo {item.label}` does it once more."
 
 
 def _said(shell: Shell, node: Node, number: int) -> None:

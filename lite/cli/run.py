@@ -14,6 +14,7 @@ from lite.cli.arguments import (
     parse_core_arguments,
     parse_words,
 )
+from lite.cli.bringing import bringing
 from lite.cli.command import HELP_NAMES, NEGATIVE, REST, Verb, offers
 from lite.cli.engine_options import engine_options
 from lite.cli.guest_lines import GuestLines
@@ -30,6 +31,7 @@ from lite.frozen import replace
 
 if TYPE_CHECKING:
     from lite.answer import Answer
+    from lite.cli.target import Bring
     from lite.engine.module import ModuleInfo
     from lite.model.instruction import Instruction
     from lite.node import Node
@@ -146,13 +148,16 @@ def run(
     node = shell.node(meeting=True)
     label, instruction = op or words[0], None
     try:
-        target = None if op else find_target(node, words[0])
+        bring = None if dry_run else bringing(shell, node)
+        target = None if op else find_target(node, words[0], bring, later=True)
         label = target.called(None) if target else label
         with NodeSources(node, private=private) as sources:
             if target is None:
                 instruction = make_operation(label, words, sources, nonce)
             else:
-                made = make_instruction(node, sources, target, words[1:], env, stdin)
+                given = node, sources, target, words[1:], env, stdin
+                ask = None if no_cache or nonce else not (dry_run or private)
+                made = _known(*given, homestar, ask) or make_instruction(*given, bring)
                 instruction = replace(made, nnc=nonce or "")
                 label = target.called(instruction.input.get("func"))
         if op is not None:
@@ -287,6 +292,29 @@ def _make_private(shell: Shell, node: Node, instruction: Instruction, sources: N
         )
 
 
+def _known(
+    node: Node,
+    _: NodeSources,
+    target: Target,
+    texts: tuple[str, ...],
+    env: tuple[str, ...],
+    stdin: str | None,
+    homestar: bool,
+    ask: bool | None,
+) -> Instruction | None:
+    """The call, where it needs no module because its answer is known.
+
+    Args:
+        ask: peers may be asked for it; None: a known answer does not count.
+    """
+    if ask is None or stdin is not None or node.store.blocks.has(target.cid):
+        return None
+    from lite.cli.run_known import known_call
+
+    given = _environment(env)
+    return known_call(node, target, texts, given, homestar=homestar, ask=ask)
+
+
 def make_instruction(
     node: Node,
     sources: NodeSources,
@@ -294,20 +322,25 @@ def make_instruction(
     texts: tuple[str, ...],
     env: tuple[str, ...],
     stdin: str | None,
+    bring: Bring | None = None,
 ) -> Instruction:
     """The instruction of a command line, its arguments read by the function's types.
 
     What is no module is asked to run all the same, with its arguments as texts: the node then says
     in a receipt what is wrong with it.
 
+    Args:
+        bring: gets the module where it is not here.
+
     Raises:
+        QueuedError: the module is not here.
         UsageError: the texts are not arguments of the function.
         NotFoundError: a file or name among them is not there.
     """
     from lite.model.instruction import wasm
 
     try:
-        info = module_info(node, target)
+        info = module_info(node, target, bring)
     except ModuleError:
         given = None if stdin is None else bytes_or_link(_stdin(sources, stdin), sources)
         words = parse_words(texts, sources)

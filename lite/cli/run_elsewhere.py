@@ -48,7 +48,7 @@ def _queued(shell: Shell, node: Node, instruction: Instruction) -> str | None:
     if waiting:
         return waiting[0].run
     asked = Workflow(call=instruction)
-    secret = node.store.secrets.is_secret(instruction.cid)
+    secret = bool(node.store.secrets.instructions_among([instruction]))
     begin = partial(node.workflows.begin, name=instruction.op, new=True, private=secret)
     run = begin(asked, offline=shell.offline).go()
     return run.id if node.store.outbox.has_pending(run.id) else None

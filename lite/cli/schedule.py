@@ -79,7 +79,7 @@ def add(
     named = read_named(node, file)
     title = name or named.title
     _check_name(node, title, given=name is not None)
-    telling = _check_consent(node, named.workflow, force, private)
+    telling = _check_consent(node, named.workflow, force, private or named.secret)
     secret = named.keep(node, private=private)
     node.store.blocks.put(Block.make(named.workflow.data, DAG_CBOR), secret=secret)
     source = str(Path(file).resolve()) if Path(file).is_file() else file

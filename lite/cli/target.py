@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from lite.cli.present import short
 from lite.errors import CidError, ModuleError, NotFoundError, QueuedError, UsageError
@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 SCHEME = "ipfs://"
 COMMAND = "_start"  # what a WASI command exports
+
+
+class Bring(Protocol):
+    """Gets blocks that are missing here from elsewhere, with `deep` all below them, if it can."""
+
+    def __call__(self, cids: Sequence[CID], *, deep: bool) -> None: ...
 
 
 @frozen
@@ -48,11 +54,17 @@ class Target:
         return name.rpartition("#")[2]
 
 
-def find_target(node: Node, text: str) -> Target:
+def find_target(
+    node: Node, text: str, bring: Bring | None = None, *, later: bool = False
+) -> Target:
     """Read `FILE[:func]`, `CID[/path][:func]`, `ipfs://CID[/path][:func]` or `NAME[:func]`.
 
     A file is added to the store. Colons may be part of a file's name and of a function's, so the
     longest part in front of a colon that names something wins.
+
+    Args:
+        bring: gets what is missing here from elsewhere, if it can.
+        later: the module itself need not be here; `module_info` sees to that.
 
     Raises:
         NotFoundError: no such file or name.
@@ -71,7 +83,7 @@ def find_target(node: Node, text: str) -> Target:
         if label == SCHEME.partition(":")[0]:
             continue
         try:
-            return Target(_resolve(node, label), label, func)
+            return Target(_resolve(node, label, bring, later), label, func)
         except (CidError, NotFoundError) as error:
             if not isinstance(failure, UsageError) or label.startswith(SCHEME):
                 failure = _explain(label, error)  # the last is the shortest: the file's name alone
@@ -97,22 +109,38 @@ def _splits(text: str) -> Iterator[tuple[str, str | None]]:
         yield text[:at], text[at + 1 :] or None
 
 
-def _resolve(node: Node, label: str) -> CID:
+def _resolve(node: Node, label: str, bring: Bring | None, later: bool) -> CID:
     text = label.removeprefix(SCHEME)
     root, slash, path = text.partition("/")
-    if not slash:
-        return _here(node, node.resolve(label))
-    cid = _here(node, node.resolve(root))
-    return node.resolve(f"{SCHEME}{cid}/{path}")
+    cid = node.resolve(root if slash else label)
+    if slash:
+        from lite.ipld import unixfs
 
+        _here(node, cid, bring, deep=False)
 
-def _here(node: Node, cid: CID) -> CID:
-    if not node.store.blocks.has(cid):
-        raise QueuedError(
-            f"the module {cid} is not here",
-            hint="Add its file with `ipvm add`, or import an archive that holds it.",
-        )
+        def get(cid: CID) -> bytes:
+            if bring is not None and not node.store.blocks.has(cid):
+                bring([cid], deep=False)
+            return node.store.blocks.get(cid)
+
+        cid = unixfs.resolve_path(cid, path, get)
+    if not later:
+        _here(node, cid, bring, deep=True)
     return cid
+
+
+def _here(node: Node, cid: CID, bring: Bring | None, *, deep: bool) -> None:
+    if bring is not None and not node.store.blocks.has(cid):
+        bring([cid], deep=deep)
+    if not node.store.blocks.has(cid):
+        raise _absent(cid)
+
+
+def _absent(cid: CID) -> QueuedError:
+    return QueuedError(
+        f"the module {cid} is not here",
+        hint="Add its file with `ipvm add`, or import an archive that holds it.",
+    )
 
 
 def _explain(label: str, error: Exception) -> Exception:
@@ -125,17 +153,31 @@ def _explain(label: str, error: Exception) -> Exception:
     return error
 
 
-def module_info(node: Node, target: Target) -> ModuleInfo:
+def module_info(node: Node, target: Target, bring: Bring | None = None) -> ModuleInfo:
     """What the module is; what is wrong with it is said under the user's own name for it.
 
     Raises:
         ModuleError: it is not a module that runs here.
+        QueuedError: it is not here, nothing is known of it, and `bring` brought it not.
     """
     try:
-        return node.info(target.cid)
+        return _info(node, target.cid, bring)
     except ModuleError as error:
         message = str(error).replace(str(target.cid), target.label)
         raise ModuleError(message, hint=error.hint) from None
+
+
+def _info(node: Node, cid: CID, bring: Bring | None) -> ModuleInfo:
+    try:
+        return node.info(cid)
+    except NotFoundError:
+        if bring is None:
+            raise _absent(cid) from None
+    bring([cid], deep=True)
+    try:
+        return node.info(cid)
+    except NotFoundError:
+        raise _absent(cid) from None
 
 
 def function_name(info: ModuleInfo, target: Target) -> str:

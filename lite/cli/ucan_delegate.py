@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lite.ucan.delegation import Delegation
 
 NEVER = "never"
+_EXP_HINT = "Write 10m, 12h, 7d, or never."
 QR_BORDERS = (2, 1)  # modules around it, the second where the terminal is too narrow
 WHOLE_MAX = 2**53 - 1
 
@@ -93,23 +94,27 @@ def delegate(
     issued = node.authority.delegate(
         audience, cmd, policy=policy, expires_in_s=seconds, subject=about, before_keeping=show
     )
-    if shorter := _shortened(issued, exp, seconds, node.clock.now()):
-        shell.note(shorter)
+    note_shorter(shell, issued.token.expires_at, exp, seconds, node.clock.now())
     for code in drawn:
         _draw(code)
 
 
-def _shortened(issued: Issued, wished: str, seconds: int | None, now: int) -> str | None:
-    """What to say of a token that does not last as long as was wished, because its chain does
-    not."""
+def note_shorter(
+    shell: Shell, end: int | None, wished: str, seconds: int | None, now: int, to: str = "pass on"
+) -> None:
+    """Say of a token that it does not last as long as was wished, when its chain does not.
+
+    Args:
+        end: of the token.
+        to: what more could be done with a longer chain.
+    """
     from lite.cli.ucan_words import ends
 
-    end = issued.token.expires_at
     if end is None or (seconds is not None and end >= now + seconds - 1):
-        return None
-    return (
+        return
+    shell.note(
         f"ipvm: it holds until {ends(end, now)}, not {wished}: a delegation above it ends then\n"
-        "  → Ask for one that lasts longer to pass on more"
+        f"  → Ask for one that lasts longer to {to} more"
     )
 
 
@@ -191,9 +196,10 @@ def lasting(text: str) -> int | None:
     try:
         seconds = parse_duration_ms(text) // 1000
     except UsageError as error:
-        raise UsageError(f"--exp: {error}", hint="Write 10m, 12h, 7d, or never.") from None
+        too_long = error.hint if "too long" in str(error) else None
+        raise UsageError(f"--exp: {error}", hint=too_long or _EXP_HINT) from None
     if not seconds:
-        raise UsageError("--exp: less than a second", hint="Write 10m, 12h, 7d, or never.")
+        raise UsageError("--exp: less than a second", hint=_EXP_HINT)
     return seconds
 
 

@@ -218,7 +218,7 @@ def _allows(node: Node, verdict: Verdict) -> Iterator[str]:
     from lite.cli.ucan_words import conditions, until
 
     if verdict.kind in ("revocation", "receipt"):
-        counts = verdict.kind == "revocation" and not verdict.note
+        counts = verdict.kind == "revocation" and verdict.sure
         what = "counts" if counts else "is whole and signed by its issuer"
         yield f"✓ the {verdict.kind} {what}" + (f"; {verdict.note}" if verdict.note else "")
         return
@@ -226,6 +226,8 @@ def _allows(node: Node, verdict: Verdict) -> Iterator[str]:
     by = "" if count < 2 and verdict.kind == "delegation" else f", by {_count(count, 'delegation')}"
     by = by if count else ", issued by its subject"
     yield f"✓ the {verdict.kind} holds{by}, {until(verdict.until, node.clock.now())}"
+    if verdict.note:
+        yield f"  {'note':<{LABEL_CHARS}} {verdict.note}"
     if not verdict.chain:
         return
     narrowest = max((link.command for link in verdict.chain), key=len)

@@ -53,7 +53,7 @@ def invoke(
     home. `ipvm ucan run` does what is asked, once.
     """
     from lite.cli.target import find_target
-    from lite.cli.ucan_delegate import hand_out, lasting
+    from lite.cli.ucan_delegate import hand_out, lasting, note_shorter
     from lite.cli.ucan_source import did
     from lite.cli.ucan_words import ODD_NOTE, odd
     from lite.invocations import args_of, nonce_for, spelt
@@ -72,7 +72,7 @@ def invoke(
             instruction = make_instruction(node, sources, target, words[1:], env, stdin)
     except QueuedError as queued:
         end_queued(shell, words[0], str(queued), queued.hint)
-    if sources.secret or node.store.secrets.is_secret(instruction.cid):
+    if sources.secret or node.store.secrets.instructions_among([instruction]):
         what = ", ".join(sources.secret) or "this call"
         raise AuthorityError(
             f"the invocation would let out what was marked secret: {what}",
@@ -91,6 +91,7 @@ def invoke(
     text = container.write(tokens).decode()
     fields = {"ins": str(instruction.cid), "token": text, **_invocation(tokens[0])}
     hand_out(shell, text, fields, "Nothing was asked of anybody; do it again when there is room.")
+    note_shorter(shell, fields["exp"], exp, seconds, node.clock.now(), "ask for")
 
 
 def _invocation(data: bytes) -> dict[str, Any]:

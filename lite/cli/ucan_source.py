@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,8 +34,8 @@ def load(node: Node, text: str) -> bytes:
     if _is_token(text):
         from lite.ucan.checks import unpack
 
-        unpack(text.encode())
-        return text.encode()
+        unpack(_as_bytes(text))
+        return _as_bytes(text)
     return stored(node, find(node, text))
 
 
@@ -140,8 +141,15 @@ def _bytes_max() -> int:
 
 
 def _is_token(text: str) -> bool:
-    """Whether it is the text of a token, and no name of one."""
-    return len(text) >= TEXT_CHARS_MIN and not _is_cid(text) and text.isascii()
+    """Whether it is the text of a token, perhaps with the mark that some editors put in front, and
+    no name of one."""
+    data = _as_bytes(text).removeprefix(codecs.BOM_UTF8)
+    return len(data) >= TEXT_CHARS_MIN and data.isascii() and not _is_cid(data.decode())
+
+
+def _as_bytes(text: str) -> bytes:
+    """An argument as it was given."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _is_cid(text: str) -> bool:

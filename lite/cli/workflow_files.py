@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lite.store.runs_rows import RunRow
 
 ID_SHOWN = 8
-_SUFFIXES = (".yaml", ".yml", ".json", ".cbor")
+SUFFIXES = (".yaml", ".yml", ".json", ".cbor")
 
 
 @frozen
@@ -31,6 +31,7 @@ class Named:
         source: where it came from, as the user wrote it.
         hashed: the local files that it names, which were only hashed, by CID.
         called: what to call its runs when it has no name; "" when that would be a CID.
+        secret: its file is, and so are its steps.
     """
 
     workflow: Workflow
@@ -38,12 +39,14 @@ class Named:
     source: str
     hashed: Mapping[CID, Path] = field(default_factory=dict)
     called: str = ""
+    secret: bool = False
 
     def keep(self, node: Node, *, private: bool = False) -> bool:
         """Store the files that it names; whether it has secret steps. See `keep_files`."""
         from lite.workflow_content import keep_files
 
-        return keep_files(node.store, self.workflow, self.hashed, node.add, private=private)
+        of = (node.store, self.workflow, self.hashed, node.add)
+        return keep_files(*of, private=private, from_secret=self.secret)
 
 
 def read_named(node: Node, ref: str, *, lend: bool = False) -> Named:
@@ -71,7 +74,7 @@ def read_named(node: Node, ref: str, *, lend: bool = False) -> Named:
         with open_file(path) as file:
             found = _of_file(node, file, ref, path.parent, add)
         return replace(found, called=_printable(path.stem))
-    if not ref.startswith("ipfs://") and (path.suffix in _SUFFIXES or not may_be_name(ref)):
+    if not ref.startswith("ipfs://") and (path.suffix in SUFFIXES or not may_be_name(ref)):
         raise NotFoundError(f"there is no file {ref}")
     return _stored(node, ref, add)
 
@@ -159,14 +162,24 @@ def _of_file(
     return _read(node, file.read(FILE_BYTES_MAX + 1), source, folder, add)
 
 
-def _read(node: Node, data: bytes, source: str, folder: Path, add: Callable[[Path], CID]) -> Named:
+def _read(
+    node: Node,
+    data: bytes,
+    source: str,
+    folder: Path,
+    add: Callable[[Path], CID],
+    *,
+    secret: bool = False,
+) -> Named:
+    """`secret`: what it stands in is; else its bytes are looked for among what is."""
     from lite.model.workflow_read import read_workflow
-    from lite.workflow_content import LocalContent
+    from lite.workflow_content import LocalContent, is_secret_file
 
     content = LocalContent(folder, add, node.store.names.get, node.store.instructions.get)
     workflow = read_workflow(data, source=source, content=content)
     hashed = {cid: folder / path for path, cid in content.files.items()}
-    return Named(workflow, workflow.name or Path(source).stem, source, hashed)
+    secret = secret or is_secret_file(node.store, data)
+    return Named(workflow, workflow.name or Path(source).stem, source, hashed, secret=secret)
 
 
 def _stored(node: Node, ref: str, add: Callable[[Path], CID]) -> Named:
@@ -176,7 +189,7 @@ def _stored(node: Node, ref: str, add: Callable[[Path], CID]) -> Named:
         try:
             found = Workflow.parse(data)
         except CodecError:
-            return _read(node, data, ref, Path(), add)
+            return _read(node, data, ref, Path(), add, secret=node.store.secrets.is_secret(cid))
         return Named(found, found.name or ref, ref)
     from lite.model.workflow_read import FILE_BYTES_MAX
 

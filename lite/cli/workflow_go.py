@@ -45,6 +45,12 @@ _GOING: tuple[Callable[[Any], Any], ...] = (
         type=click.IntRange(1, 16),
         help="Of a step that other nodes run, so many have to say the same.",
     ),
+    click.option(
+        "--referee",
+        metavar="DID",
+        help="Who says what is right where those disagree; a petname will do. Default: the setting "
+        "queue.referee, else this node.",
+    ),
     click.option("--wait", is_flag=True, help="Try queued steps again until they are done."),
     click.option(
         "--force",
@@ -140,7 +146,7 @@ def run(
             fresh=asked["no_cache"],
             homestar=homestar,
             force=asked["force"],
-            private=private,
+            private=private or named.secret,
             redo=_known_labels(named.workflow, asked["redo"]),
         )
         return
@@ -200,11 +206,22 @@ def _options(shell: Shell, workflow: Workflow, asked: dict[str, Any]) -> dict[st
         "deadline_ms": asked["deadline"],
         "wait": asked["wait"],
         **({} if asked["confirm"] is None else {"confirm": asked["confirm"]}),
+        **({} if asked["referee"] is None else {"referee": _referee(shell, asked["referee"])}),
         "force": asked["force"],
         "redo": _known_labels(workflow, asked["redo"]),
         "fresh": asked["no_cache"],
         "offline": shell.offline,
     }
+
+
+def _referee(shell: Shell, name: str) -> str:
+    """The DID of a node, by that or by what its owner calls it here."""
+    from lite.cli.ucan_source import did
+
+    names = shell.node().store.peer_names().items()
+    return next((known for known, called in sorted(names) if called == name), None) or did(
+        name, "--referee"
+    )
 
 
 def _known_labels(workflow: Workflow, redo: Sequence[str]) -> Sequence[str]:

@@ -79,12 +79,16 @@ def check(shell: Shell, file: str) -> None:
     for label, waits in graph.waiting.items():
         for wait in waits:
             shell.line(f"! {label}: it awaits {wait.instruction}, of which no receipt is here")
-    for label, reason in node.workflows.outlook.telling(named.workflow, graph).items():
+    for label, reason in _telling(node, named, graph).items():
         shell.line(f"! {label}: {visible(reason)}")
     for one in shared(node, named.workflow, graph):
         shell.line(f"! {words(one)}")
     for label, text in _suspicious(named):
         shell.line(f'! {label}: {text} is text; write "${{label}}" alone to mean a result')
+
+
+def _telling(node: Node, named: Named, graph: Graph) -> dict[str, str]:
+    return node.workflows.outlook.telling(named.workflow, graph, private=named.secret)
 
 
 def _levels(node: Node, named: Named) -> dict[str, str]:
@@ -137,7 +141,7 @@ def _as_json(
     where: dict[str, Whereabouts],
 ) -> dict[str, Any]:
     workflow, levels = named.workflow, _levels(node, named)
-    telling = node.workflows.outlook.telling(workflow, graph)
+    telling = _telling(node, named, graph)
     return {
         "workflow": str(workflow.cid),
         "name": workflow.name,

@@ -77,6 +77,8 @@ def prefetch(shell: Shell, file: str, no_pin: bool) -> None:
         closure = _Closure(node.store)
         found = _judge(node, named, closure)
     counts = Counter(one.state for one in found)
+    outlook = node.workflows.outlook
+    refused = outlook.refused(workflow, outlook.graph(workflow))
     if shell.json:
         shell.emit(
             {
@@ -85,15 +87,18 @@ def prefetch(shell: Shell, file: str, no_pin: bool) -> None:
                 "pinned": not no_pin,
                 "blocks": len(closure.here),
                 "bytes": sum(closure.here.values()),
+                "refused": None if refused is None else str(refused),
                 "steps": [_fields(one) for one in found],
             }
         )
     else:
-        _show(shell, found)
+        _show(shell, found, forced=refused is not None)
     blocks = "1 block" if len(closure.here) == 1 else f"{len(closure.here)} blocks"
     parts = [f"{counts[state]} {word}" for state, word in _COUNTED.items() if counts[state]]
     held = f"{blocks}, {size(sum(closure.here.values()))} here"
     shell.note(f"ipvm: {' · '.join(parts)}; {held}" + ("" if no_pin else ", pinned"))
+    if refused is not None:
+        shell.note(f"ipvm: nothing of it runs without --force: {refused}")
     if counts["wait"]:
         raise TaskEnded(QueuedError.exit_code)
 
@@ -221,13 +226,15 @@ class _Closure:
         return True
 
 
-def _show(shell: Shell, found: list[_Prospect]) -> None:
+def _show(shell: Shell, found: list[_Prospect], *, forced: bool) -> None:
+    """`forced`: it runs with --force alone."""
     from lite.cli.workflow_table import pad, width
 
     columns = max(width(one.step.label) for one in found)
-    words = max(map(len, _WILL.values()))
+    will = {**_WILL, "run": "would run with --force"} if forced else _WILL
+    words = max(len(will[one.state]) for one in found)
     for one in found:
-        head = f"{_MARKS[one.state]} {pad(one.step.label, columns)}  {_WILL[one.state]:<{words}}"
+        head = f"{_MARKS[one.state]} {pad(one.step.label, columns)}  {will[one.state]:<{words}}"
         shell.line(f"{head}  {one_line(one.reason)}".rstrip())
     for cid in dict.fromkeys(cid for one in found for cid in one.missing):
         shell.line(f"! {cid} is missing: add or import it")

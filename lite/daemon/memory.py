@@ -19,6 +19,7 @@ __all__ = ["BUDGET_BYTES", "Memory"]
 
 BUDGET_BYTES: Final = 60_000_000  # what an idle daemon should need at most
 _CAREFUL_BYTES: Final = BUDGET_BYTES * 9 // 10
+_GROWN_BYTES: Final = 4_000_000  # since the last time, whoever made it grow
 _ARENAS: Final = 1  # of the C library; by itself it makes eight for each core, each with its holes
 _QUIET_LOOKS: Final = 20  # of those every 15 s: discovery leaves a little behind all the time
 _M_ARENA_MAX: Final = -8  # of <malloc.h>
@@ -36,6 +37,7 @@ class Memory:
         self._held = held
         self._busy = self._due = False
         self._quiet = 0  # looks in a row
+        self._least: int | None = None  # bytes held at a quiet look since it last gave back
         self._library = _library()
         if self._library is not None:
             self._library.mallopt(_M_ARENA_MAX, _ARENAS)
@@ -52,8 +54,9 @@ class Memory:
         self._busy = True
 
     def look(self, *stores: Store) -> None:
-        """Called every now and then; gives back at the first quiet look after something happened,
-        and rarely while nothing does.
+        """Called every now and then; gives back at the first quiet look after something happened
+        or memory grew, and rarely while nothing does. Requests of peers that come to nothing change
+        nothing here, and may have taken much.
 
         Args:
             stores: whose caches are emptied.
@@ -62,10 +65,13 @@ class Memory:
         self._quiet = 0 if was_busy else self._quiet + 1
         if was_busy:
             self._due = True
-        elif self._due or self._quiet % _QUIET_LOOKS == 0:
-            self._due = False
-            if self._held() >= _CAREFUL_BYTES:
-                self._give_back(stores)
+            return
+        held = self._held()
+        is_time = self._due or self._quiet % _QUIET_LOOKS == 0
+        self._due = False
+        self._least = held if self._least is None else min(held, self._least)
+        if held >= _CAREFUL_BYTES and (is_time or held >= self._least + _GROWN_BYTES):
+            self._give_back(stores)
 
     def _give_back(self, stores: tuple[Store, ...]) -> None:
         self.given_back += 1
@@ -74,6 +80,7 @@ class Memory:
         gc.collect()
         if self._library is not None:
             self._library.malloc_trim(0)
+        self._least = self._held()
 
 
 def _library() -> ctypes.CDLL | None:

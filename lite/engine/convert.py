@@ -18,7 +18,8 @@ from lite.engine.base import GuestFailure
 from lite.engine.from_wit import FromWit
 from lite.engine.refusal import Refused, expected, shorten
 from lite.engine.to_wit import FLOAT_EXACT_MAX, Context, Load, ToWit
-from lite.engine.wit import BYTES, FuncType, Prim, ResultOf, WitType, render_func
+from lite.engine.wit import BYTES, STRING, FuncType, Prim, ResultOf, WitType, render_func
+from lite.ipld.cid import CID
 
 CORE_RANGES = {"i32": (-(2**31), 2**31 - 1), "i64": (-(2**63), 2**63 - 1)}
 
@@ -153,8 +154,7 @@ def _core_value(context: Context, arg: Any, kinds: list[str]) -> Any:
     if isinstance(arg, bool) or not isinstance(arg, (int, float)):
         if isinstance(arg, bool) or kinds != ["i32", "i32"]:
             raise expected(kinds[0], arg)
-        data = arg.encode() if isinstance(arg, str) else arg
-        return _to(BYTES)(context, data)
+        return _core_bytes(context, arg)
     kind = kinds[0]
     if kind in ("f32", "f64"):
         return _to(Prim(kind))(context, arg)
@@ -166,6 +166,20 @@ def _core_value(context: Context, arg: Any, kinds: list[str]) -> Any:
     if not float(arg).is_integer() or not low <= arg <= high:
         raise Refused(f"{arg} is not an {kind}: {low} to {high}")
     return int(arg)
+
+
+def _core_bytes(context: Context, arg: Any) -> Any:
+    """Bytes, text, or a link to either, as bytes."""
+    try:
+        return _to(BYTES)(context, arg.encode() if isinstance(arg, str) else arg)
+    except Refused:
+        if not isinstance(arg, CID):
+            raise
+        try:
+            return context.follow(arg, STRING, _to(STRING)).encode()
+        except Refused:
+            pass
+        raise
 
 
 def core_outcome(value: Any, f: FuncType) -> Any:

@@ -113,8 +113,8 @@ class ToWit:
                 return _flags(names)
             case Enum(names):
                 return _enum(names)
-            case Option(payload):
-                return self._option(payload)
+            case Option():
+                return self._option(t)
             case ResultOf():
                 return self._result(t)
             case Variant(cases):
@@ -187,14 +187,16 @@ class ToWit:
 
     # Cases
 
-    def _option(self, payload: WitType) -> Converter:
-        convert = self.converter(payload)
-        marked = nullable(payload)
+    def _option(self, t: Option) -> Converter:
+        convert = self.converter(t.payload)
+        marked = nullable(t.payload)
 
         def convert_option(context: Context, value: Any) -> Any:
             if value is None:
                 return _NONE
             if marked:
+                if isinstance(value, CID):  # no payload of it is a link, so this is all of it
+                    return context.follow(value, t, convert_option)
                 if not isinstance(value, dict) or value.keys() != {"some"}:
                     raise expected('null or {"some": value}', value)
                 value = value["some"]

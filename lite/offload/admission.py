@@ -11,10 +11,11 @@ from typing import Final
 
 from lite.errors import AuthorityError, IpvmError, UsageError
 from lite.frozen import frozen
-from lite.invocations import admit, check_open, instruction_of, limits_of
+from lite.invocations import admit, check_open, instruction_of, limits_of, whose_secret
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.limits import MIB, Limits
 from lite.model.instruction import Instruction
+from lite.model.known_meta import is_private
 from lite.needs.capabilities import Capabilities
 from lite.needs.fit import fit
 from lite.needs.requirements import Requirements
@@ -22,6 +23,7 @@ from lite.node import Node
 from lite.offload import refused
 from lite.offload.contracting import Contracting
 from lite.offload.holding import Holding
+from lite.offload.limiting import beyond
 from lite.offload.offers import Offers
 from lite.offload.terms import NO_TERMS, Terms, counted_as, terms_of
 from lite.offload.wire import JOBS_MAX, NEEDS, Denied, Job
@@ -177,12 +179,16 @@ class Admission:
         if caller.did and invocation.issuer != caller.did:
             raise RefusedError("not-yours", f"it was signed by {invocation.issuer}, not by you")
         instruction = instruction_of(invocation)
-        limits = limits_of(invocation, self.limits(allowed))
-        self._check_open(instruction)
+        most = self.limits(allowed)
+        limits = limits_of(invocation, most)
+        customer = whose_secret(invocation, instruction, self._node.store)
+        self._check_open(instruction, customer)
         top = allowed.chain[0] if allowed.chain else None
         if not self._offers.stands(instruction.op, top, caller.trusted):
             raise RefusedError("no-right", f"this node does not do {instruction.op} for you")
-        if not self._contracting.may(terms_for(allowed)) or instruction.awaits():
+        passes = not is_private(invocation.meta) and self._contracting.may(terms_for(allowed))
+        self._check_limits(invocation, most)
+        if not passes or instruction.awaits():
             self._check_fit(invocation)
         now = node.clock.now()
         tokens = [data, *(link.data for link in allowed.chain), *parcel.revocations]
@@ -204,21 +210,26 @@ class Admission:
         own = self._node.config.limits
         return terms_for(allowed).limits(Limits.guest().clamp(own), own)
 
-    def _check_open(self, instruction: Instruction) -> None:
+    def _check_open(self, instruction: Instruction, customer: str) -> None:
         allowed = self._node.config["ops.allowed_for_others"]
         if instruction.op not in allowed:
             raise RefusedError("op-own", f"this node does {instruction.op} for its owner only")
         try:
-            check_open(instruction, self._node.store, allowed)
+            check_open(instruction, self._node.store, allowed, customer)
         except AuthorityError as error:
             raise RefusedError("secret", str(error)) from error
 
+    def _check_limits(self, invocation: Invocation, most: Limits) -> None:
+        """Whether the limits that the step names are allowed; the rest is cut."""
+        found = beyond(_needs(invocation).limits, most, "this provider")
+        if not found.ok:
+            raise RefusedError(found.codes[0], str(found))
+
     def _check_fit(self, invocation: Invocation) -> None:
         """Whether this node has what the customer says that the job needs."""
-        told = invocation.meta.get(NEEDS)
-        if told is None:
+        if NEEDS not in invocation.meta:
             return
-        needs = Requirements.from_value(told, ("meta", NEEDS))
+        needs = _needs(invocation)
         holds = Holding(self._node.store)
         found = fit(needs, self._capabilities(), holds, "this provider")
         if not found.ok:
@@ -273,6 +284,12 @@ class _Room:
         if job.grant is not None:
             before = self.under(job.grant)
             self._under[job.grant] = Usage(before.jobs + 1, before.fuel + job.fuel)
+
+
+def _needs(invocation: Invocation) -> Requirements:
+    """What the customer says that a job needs. Raises UsageError."""
+    told = invocation.meta.get(NEEDS)
+    return Requirements() if told is None else Requirements.from_value(told, ("meta", NEEDS))
 
 
 def terms_for(allowed: Authorised) -> Terms:

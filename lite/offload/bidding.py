@@ -8,10 +8,11 @@ from typing import Final
 
 from lite.needs.bids import HOLDS_MAX, Bid
 from lite.needs.capabilities import Capabilities
-from lite.needs.fit import fit
+from lite.needs.fit import Fit, fit
 from lite.node import Node
 from lite.offload.contracting import Contracting
 from lite.offload.holding import Holding
+from lite.offload.limiting import beyond, most_for
 from lite.offload.wire import Ask, NoBid
 
 __all__ = ["HOLDS_FOR_S", "bid_for"]
@@ -32,6 +33,10 @@ def bid_for(
     """
     holds = Holding(node.store)
     found = fit(ask.needs, capabilities(), holds, WHO)
+    most = most_for(node, customer, ask.needs.ops)
+    within = Fit() if most is None else beyond(ask.needs.limits, most, WHO)
+    if not within.ok:
+        return NoBid(ask.instruction, within.codes[0], str(within)[:_TEXT_CHARS_MAX])
     passes = not found.ok and _may_pass_on(node, ask, customer)
     if not found.ok and not passes:
         return NoBid(ask.instruction, found.codes[0], str(found)[:_TEXT_CHARS_MAX])

@@ -5,11 +5,12 @@ Everything here is called in one thread, with a store handle of its own; nothing
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from lite.clock import Clock
 from lite.errors import IpvmError
+from lite.frozen import replace
 from lite.ipld import dag_cbor
 from lite.ipld.cid import CID
 from lite.keys import Key
@@ -22,11 +23,12 @@ from lite.offload import wire
 from lite.offload.answers import Unfit, look, statement
 from lite.offload.court import Court, Tell
 from lite.offload.early import Early, EarlyAnswers, subject_of
-from lite.offload.groups import Runs, group_of
+from lite.offload.groups import Group, Runs, group_of, limits_of_step
 from lite.offload.invoking import Cargo, NoChain, Rights, command_of, leaving, pack
+from lite.offload.limiting import CUT_SHORT, cut_short
 from lite.offload.plans import Plan, Wanted
 from lite.offload.resending import resendable
-from lite.offload.secrecy import STAYS, is_item_secret, judged, stays
+from lite.offload.secrecy import STAYS, is_item_secret, is_late_secret, judged
 from lite.offload.settling import Settling, lacking
 from lite.store import Store
 from lite.store.database import Transaction
@@ -50,6 +52,7 @@ class Clerk:
         base: limits where nothing names any. lease_s: how late a provider may be.
         fits: whether a step fits here now, all inputs at hand.
         tell: told what happens, from the thread.
+        referee: as `Court` takes it.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Clerk:
         lease_s: int,
         fits: Callable[[Item, Requirements], bool],
         tell: Tell,
+        referee: str = "",
     ) -> None:
         self._store = store
         self._outbox = store.outbox
@@ -74,7 +78,7 @@ class Clerk:
         self._tried_here: set[CID] = set()
         self._rights = Rights(store, key, clock)  # of the latest look
         self._refused_by: dict[tuple[CID, str], tuple[int, str]] = {}
-        self.court = Court(store, key, tell)
+        self.court = Court(store, key, tell, referee)
         self.early = EarlyAnswers(store)
         self._settling = Settling(store, tell, self._gone, self.court.weigh)
         self.freed: set[str] = set()  # runs whose steps stand where they stood before
@@ -208,23 +212,41 @@ class Clerk:
             return None
         if needs.key:
             providers = tuple(did for did in providers if did == needs.key)
+        if self.court.is_disputed(item) and (referee := self.court.referee_of(item)):
+            providers = tuple(did for did in providers if did == referee)
         refused = self.court.liars() | self._turned_away_by(item)
         left = tuple(did for did in providers if did not in refused)
         if not left:
-            why = next(iter(refused.values()), "none of them holds the key")
-            self._note(item, why, self._later(item))
+            self._note(item, self._nobody_left(item, refused), self._later(item))
             return None
+        over = {did: why for did in left if (why := rights.beyond(did, group.lead))}
+        if len(over) == len(left):
+            self._note(item, "; ".join(over.values()))
+            return None
+        left = tuple(did for did in left if did not in over)
+        if any(rights.beyond(did, one) for one in group.members[1:] for did in left):
+            group = Group((group.lead,))
         return Plan(item, group, left)
 
+    def _nobody_left(self, item: Item, refused: Mapping[str, str]) -> str:
+        """Why nobody is asked for an item, of those who may be."""
+        done = {job.provider for job in self._outbox.jobs_of(item.id) if job.state == "done"}
+        whys = [why for did, why in refused.items() if did not in done]
+        if item.confirm > 1 and done:
+            return "; ".join([self.court.standing(item), *whys])
+        return next(iter(refused.values()), "none of them holds the key")
+
     def _turned_away_by(self, item: Item) -> dict[str, str]:
-        """Those who lately refused an item, or have it, or had it and were silent; with why."""
+        """Those who lately refused an item, or have it, or had it and were silent, or cut it short;
+        with why."""
         since = self._clock.now() - REFUSED_S
         found: dict[str, str] = {}
         for (asked, provider), (at, note) in self._refused_by.items():
             if asked == item.asked and at > since:
                 found[provider] = note
         for job in self._outbox.jobs_of(item.id):
-            if job.state in ("lost", "done") or job.is_pending or (job.ended_at or 0) > since:
+            over = job.state in ("lost", "done") or job.is_pending or job.code == CUT_SHORT
+            if over or (job.ended_at or 0) > since:
                 found[job.provider] = f"{job.provider}: {job.message or job.state}"
         return found
 
@@ -329,7 +351,7 @@ class Clerk:
         left: list[Cargo] = []
         for cargo in cargos:
             items = [(job, item) for job in cargo.jobs if (item := self._item(job)) is not None]
-            if not any(stays(self._store, item) for _, item in items):
+            if not any(is_late_secret(self._store, job, item) for job, item in items):
                 left.append(cargo)
                 continue
             for job, item in items:
@@ -393,15 +415,28 @@ class Clerk:
         if isinstance(found, Unfit):
             self.reject(job, found)
             return None
+        if note := self._cut_short(job, found):
+            self._turned_away(job, "refused", CUT_SHORT, note, begun=True)
+            return None
         blocks = lacking(self._store, job, found)
         wanted = Wanted(job, told, found, blocks)
         if blocks:
             item = self._item(job)
             if item is not None and is_item_secret(self._store, item):  # and they, as they come
                 self._store.secrets.mark(blocks)
+                return replace(wanted, private=True)
             return wanted
         self._settling.add(wanted)
         return None
+
+    def _cut_short(self, job: Job, receipt: Receipt) -> str:
+        """Why an answer says nothing of its step, which had other limits; empty: it does. What must
+        not be done twice ended as its receipt says."""
+        item = None if receipt.out.is_ok else self._item(job)
+        if item is None or not item.may_repeat:
+            return ""
+        wanted = limits_of_step(item, Runs(self._store, self._base))
+        return "" if wanted is None else cut_short(receipt, job.token, wanted)
 
     def reject(self, job: Job, unfit: Unfit) -> None:
         """An answer is not taken: it is counted, and the job goes to somebody else."""

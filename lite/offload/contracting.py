@@ -90,14 +90,14 @@ class Contracting:
             IpvmError: it cannot be put there.
         """
         requires = _declared(needs, (self._node.did, job.customer))
-        meta = {"requires": requires, "limits": _limits(limits)}
+        meta = {"requires": requires, "limits": _named(needs.limits)}
         step = Step(LABEL, Task(instruction, meta))
         workflow = Workflow.of([step], name=f"job {job.invocation}")
         known = self._store.runs.latest(workflow.cid)
         if known is not None and known.state not in _GOES_ON:
             return known.id
         left_ms = max(1, job.expires_at - self._node.clock.now()) * 1_000
-        run = self._node.workflows.begin(workflow, deadline_ms=left_ms)
+        run = self._node.workflows.begin(workflow, limits=limits, deadline_ms=left_ms)
         run.go()
         return run.id
 
@@ -164,10 +164,12 @@ def _declared(needs: Requirements, excluded: tuple[str, ...]) -> dict[str, Any]:
     return {key: item for key, item in told.items() if item}
 
 
-def _limits(limits: Limits) -> dict[str, int]:
-    return {
+def _named(limits: Limits) -> dict[str, int]:
+    """Those that its customer named: whoever does it in the end has to allow them as well."""
+    told = {
         "fuel": limits.fuel,
         "memory": limits.memory_bytes,
         "time": limits.time_ms,
         "output": limits.output_bytes,
     }
+    return {key: number for key, number in told.items() if number}

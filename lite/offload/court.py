@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from lite.keys import Key
@@ -10,7 +10,7 @@ from lite.model.receipt import Receipt
 from lite.offload import confirming
 from lite.offload.confirming import WRONG
 from lite.store import Store
-from lite.store.outbox_rows import Item
+from lite.store.outbox_rows import Item, Job
 
 __all__ = ["Court", "Tell"]
 
@@ -20,16 +20,56 @@ Tell = Callable[[str, Item, dict[str, Any]], None]
 class Court:
     """See the module. In the thread of the clerk.
 
+    Args:
+        referee: who says what is right, where its run names nobody: a DID, or a petname; empty:
+            this node, where it can.
+
     Attributes:
         disputed: items about which providers disagree, and which a referee has to run.
     """
 
-    def __init__(self, store: Store, key: Key, tell: Tell) -> None:
+    def __init__(self, store: Store, key: Key, tell: Tell, referee: str = "") -> None:
         self.disputed: set[int] = set()
         self._store = store
         self._outbox = store.outbox
         self._key = key
         self._tell = tell
+        self._referee = referee
+
+    def referee_of(self, item: Item) -> str:
+        """The DID of who was named for an item; empty: nobody, or this node. A name that no peer
+        has is given back as it is."""
+        run = self._store.runs.get(item.run)
+        named = ("" if run is None else str(run.options.get("referee", ""))) or self._referee
+        if named and not named.startswith("did:"):
+            names = self._store.peer_names()
+            named = next((did for did, name in sorted(names.items()) if name == named), named)
+        return "" if named == self._key.did else named
+
+    def is_disputed(self, item: Item) -> bool:
+        """Whether providers said different things, and none of them counts yet."""
+        return item.confirm > 1 and self._weighed(item).state == "disputed"
+
+    def standing(self, item: Item) -> str:
+        """How far those agree who have answered, for people."""
+        found = self._weighed(item)
+        agree = f"{len(found.right)} of {item.confirm} agree so far"
+        lacking = item.confirm - len(found.right)
+        more = "one more is needed" if lacking == 1 else f"{lacking} more are needed"
+        if not found.wrong:
+            return f"{agree}; {more}"
+        if referee := self.referee_of(item):
+            return f"providers disagree ({agree}); {referee} is to say what is right"
+        return f"providers disagree; {more} ({agree})"
+
+    def _weighed(self, item: Item) -> confirming.Verdict:
+        jobs = self._outbox.jobs_of(item.id)
+        pending = any(job.is_pending for job in jobs)
+        return confirming.weigh(self._answers(jobs), item.confirm, pending=pending)
+
+    def _answers(self, jobs: Iterable[Job]) -> list[Receipt]:
+        kept = [self._store.receipts.get(job.receipt) for job in jobs if job.receipt is not None]
+        return [receipt for receipt in kept if receipt is not None]
 
     def liars(self) -> dict[str, str]:
         """Those who gave a wrong answer once, with that as the reason not to ask them."""
@@ -38,22 +78,21 @@ class Court:
 
     def weigh(self, item: Item, referee: Receipt | None = None) -> None:
         """Whether enough providers say the same; who was wrong is marked."""
-        jobs = self._outbox.jobs_of(item.id)
-        kept = [self._store.receipts.get(job.receipt) for job in jobs if job.receipt is not None]
-        receipts = [receipt for receipt in kept if receipt is not None]
-        found = confirming.weigh(
-            receipts, item.confirm, pending=any(job.is_pending for job in jobs)
-        )
+        receipts = self._answers(self._outbox.jobs_of(item.id))
+        found = self._weighed(item)
+        if referee is None and found.state == "disputed" and (did := self.referee_of(item)):
+            referee = next((one for one in receipts if one.issuer == did), None)
         if referee is not None:
             right = [one for one in receipts if confirming.same(one) == confirming.same(referee)]
             wrong = tuple(
                 one for one in receipts if confirming.same(one) != confirming.same(referee)
             )
-            found = confirming.Verdict("agreed", (referee, *right), wrong)
+            others = [one for one in right if one.cid != referee.cid]
+            found = confirming.Verdict("agreed", (referee, *others), wrong)
         if found.state == "disputed":
             self.disputed.add(item.id)
         elif found.state == "more":
-            note = f"{len(found.right)} of {item.confirm} providers have answered"
+            note = self.standing(item)
             self._outbox.set_state([item.id], "queued", note=note, durable=True)
         elif found.state == "agreed":
             self._agreed(item, found)
@@ -65,8 +104,11 @@ class Court:
             self.weigh(item, own)
 
     def unsettled(self, id: int) -> None:
-        """This node cannot run a disputed step: one more provider is asked."""
-        self._outbox.set_state([id], "queued", note="providers disagree", durable=True)
+        """This node does not run a disputed step: the referee, or one more provider, is asked."""
+        item = self._outbox.find(id)
+        if item is not None:
+            note = self.standing(item)
+            self._outbox.set_state([id], "queued", note=note, durable=True)
 
     def _agreed(self, item: Item, found: confirming.Verdict) -> None:
         receipt = found.right[0]

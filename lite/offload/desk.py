@@ -22,6 +22,7 @@ from lite.offload.whole import whole
 from lite.offload.wire import Account, Ask, Denied, NoBid
 from lite.store.jobs import DAY_S, StoredJob
 from lite.ucan import container
+from sync.bodies import Room
 from sync.transport import BodyHandler, PeerHandler, Post
 from sync.within import within
 
@@ -61,14 +62,40 @@ class Desk:
     def posts(self) -> Sequence[Post]:
         """Paths for POST."""
         return [
-            (wire.PATH_BIDS, self._taking(self._bids), wire.ASKS_BYTES_MAX),
-            (wire.PATH_JOBS, self._taking(self._submit), wire.SUBMISSION_BYTES_MAX),
-            (wire.PATH_BLOCKS, self._taking(self._supply), wire.SUPPLY_BYTES_MAX),
+            (wire.PATH_BIDS, self._taking(self._bids), self._room(wire.ASKS_BYTES_MAX)),
+            (wire.PATH_JOBS, self._taking(self._submit), self._room(wire.SUBMISSION_BYTES_MAX)),
+            (wire.PATH_BLOCKS, self._taking(self._supply), self._room_for_blocks),
             (f"{wire.PATH_JOBS}/{{inv}}/cancel", self._taking(self._cancel), 0),
         ]
 
     def _caller(self, did: str) -> Caller:
         return Caller(did, self._may_run(did))
+
+    # What may be sent, said before any of it is read.
+
+    def _room(self, most: int) -> Room:
+        async def room(_request: web.Request, did: str) -> int | web.StreamResponse:
+            caller, admission = self._caller(did), self._provider.admission
+            if caller.trusted:
+                return most
+            try:
+                await self._provider.in_pool(lambda: admission.check_caller(caller))
+            except IpvmError as error:
+                return _refusal(error)
+            return most
+
+        return room
+
+    async def _room_for_blocks(self, _request: web.Request, did: str) -> int | web.StreamResponse:
+        """Somebody without a right brings what a job of its own waits for, and nothing else."""
+        if self._may_run(did):
+            return wire.SUPPLY_BYTES_MAX
+        try:
+            self._check_ready()
+            lacking = await whole(self._provider.supply(did, b""))
+        except IpvmError as error:
+            return _refusal(error)
+        return wire.SUPPLY_BYTES_MAX if lacking else _cbor(dag_cbor.encode([]))
 
     # Requests.
 
@@ -188,6 +215,10 @@ class Desk:
 
     # Errors.
 
+    def _check_ready(self) -> None:
+        if not self._provider.is_ready:
+            raise DeniedError(503, Denied("starting", "this node starts or stops", retry_s=1))
+
     def _safe(self, handler: PeerHandler) -> PeerHandler:
         async def answer(request: web.Request, did: str) -> web.StreamResponse:
             return await self._answered(lambda: handler(request, did))
@@ -204,15 +235,10 @@ class Desk:
         self, answering: Callable[[], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         try:
-            if not self._provider.is_ready:
-                told = Denied("starting", "this node starts or stops", retry_s=1)
-                raise DeniedError(503, told)
+            self._check_ready()
             return await answering()
-        except DeniedError as error:
-            return _cbor(dag_cbor.encode(error.denied.value()), error.status)
         except IpvmError as error:
-            denied = Denied(error.code, str(error)[: wire.TEXT_CHARS_MAX], error.hint or "")
-            return _cbor(dag_cbor.encode(denied.value()), _ERRORS.get(error.code, 400))
+            return _refusal(error)
 
 
 def account_of(provider: Provider, caller: Caller) -> Account:
@@ -235,6 +261,13 @@ def account_of(provider: Provider, caller: Caller) -> Account:
 
 def _one(job: StoredJob) -> web.Response:
     return _cbor(dag_cbor.encode(job_of(job).value()))
+
+
+def _refusal(error: IpvmError) -> web.Response:
+    if isinstance(error, DeniedError):
+        return _cbor(dag_cbor.encode(error.denied.value()), error.status)
+    denied = Denied(error.code, str(error)[: wire.TEXT_CHARS_MAX], error.hint or "")
+    return _cbor(dag_cbor.encode(denied.value()), _ERRORS.get(error.code, 400))
 
 
 def _cbor(body: bytes, status: int = 200) -> web.Response:

@@ -33,6 +33,7 @@ from lite.offload.patience import Patience
 from lite.offload.plans import Plan, Wanted
 from lite.offload.post_line import PostLine
 from lite.offload.posted import Posts
+from lite.offload.private_jobs import fetch_privately
 from lite.offload.referee import own_answer
 from lite.offload.ways import Ways
 from lite.peering.capability_set import known_capabilities
@@ -98,6 +99,7 @@ class Dispatcher:
             lease_s=max(1, node.config["queue.lease"] // 1000),
             fits=self._fits_here,
             tell=self._tell,
+            referee=node.config["queue.referee"] or "",
         )
         self._posts = Posts(store, self._clerk, node.clock)
         self._woken = asyncio.Event()
@@ -255,7 +257,9 @@ class Dispatcher:
             item = await self._do(self._outbox.find, id)
             if item is None:
                 continue
-            own = await self._loop.run_in_executor(None, own_answer, self._node, item)
+            own = None
+            if not await self._do(self._clerk.court.referee_of, item):
+                own = await self._loop.run_in_executor(None, own_answer, self._node, item)
             if own is None:
                 await self._do(self._clerk.court.unsettled, id)
             else:
@@ -404,13 +408,13 @@ class Dispatcher:
     async def _fetch(self, did: str, wanted: Wanted) -> None:
         """Get what an answer needs, and keep it with that; else see what that means."""
         assert self._peering is not None, "a provider was heard"
-        found = await self._peering.fetch(
-            wanted.blocks,
-            deep=True,
-            bytes_max=self._node.config["peers.fetch_bytes"],
-            within_ms=FETCH_MS,
-            first=did,
-        )
+        most, blocks = self._node.config["peers.fetch_bytes"], wanted.blocks
+        how = {"bytes_max": most, "within_ms": FETCH_MS}
+        if wanted.private:
+            gateway = self._peering.gateway
+            found = await fetch_privately(gateway, did, self._node.store, blocks, **how)
+        else:
+            found = await self._peering.fetch(blocks, deep=True, first=did, **how)
         body = wanted.receipt.out.body
         rest = [cid for cid in found.absent if not (found.over and cid == body)]
         if rest and "should not" not in found.why and did not in found.refused:

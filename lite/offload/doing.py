@@ -26,8 +26,8 @@ from lite.invocations import (
 from lite.ipld.cid import CID
 from lite.limits import Limits
 from lite.model.instruction import Instruction
+from lite.model.known_meta import is_private
 from lite.model.receipt import Receipt
-from lite.model.trust import TrustPolicy
 from lite.needs.capabilities import Capabilities
 from lite.needs.fit import fit
 from lite.needs.requirements import Requirements
@@ -37,12 +37,13 @@ from lite.offload.accounts import used_by
 from lite.offload.contracting import Contracting, Lost
 from lite.offload.holding import Holding
 from lite.offload.offers import Offers
+from lite.offload.private_jobs import private_roots
 from lite.offload.supplying import supply
 from lite.offload.terms import counted_as, terms_of
 from lite.offload.wire import NEEDS
 from lite.parcel import Parcel
 from lite.peering.shelf import missing
-from lite.settled import Watch
+from lite.settled import Results, Watch
 from lite.store.database import Transaction
 from lite.store.jobs import StoredJob, Usage
 from lite.ucan.authorised import Authorised
@@ -82,10 +83,12 @@ class Needs:
     Attributes:
         awaited: instructions whose answers are not known here.
         blocks: roots below which something is missing.
+        private: those of them that are secrets of the customer, so that it alone is asked for them.
     """
 
     awaited: tuple[CID, ...] = ()
     blocks: tuple[CID, ...] = ()
+    private: frozenset[CID] = frozenset()
 
 
 @frozen
@@ -135,7 +138,6 @@ class Doing:
         self._offers = Offers(node)
         self._store = node.store
         self._limits = limits
-        self._own = TrustPolicy(node.did)
         self._asked = lru_cache(ASKED_KEPT)(self._read)  # by number: what came stays as it is
 
     def do(
@@ -210,11 +212,17 @@ class Doing:
     def supplied(
         self, waiting: Mapping[int, tuple[CID, ...]], data: bytes, bytes_max: int
     ) -> tuple[list[CID], list[int]]:
-        """Take blocks for jobs that wait for what is below some roots; what is missing then, and
-        the jobs that have all. Raises DeniedError, StoreError as `lite.offload.supplying.supply`.
+        """Take blocks for jobs of one customer that wait for what is below some roots; what is
+        missing then, and the jobs that have all. Raises DeniedError, StoreError as
+        `lite.offload.supplying.supply`.
         """
+        tokens = self._store.jobs.tokens  # none of those that are over meanwhile
+        waiting = {number: roots for number, roots in waiting.items() if tokens(number)}
         every = list(dict.fromkeys(root for roots in waiting.values() for root in roots))
-        lacking = supply(self._store, every, data, bytes_max)
+        asked = [self._asked(number).invocation for number in waiting]
+        private = [root for one in asked for root in private_roots(one)]
+        customer = asked[0].issuer if asked else ""
+        lacking = supply(self._store, every, data, bytes_max, private=private, customer=customer)
         alike = dict.fromkeys(waiting.values())
         whole = {roots for roots in alike if not missing(self._store, roots, deep=True)}
         return lacking, [number for number, roots in waiting.items() if roots in whole]
@@ -232,7 +240,9 @@ class Doing:
         told = invocation.meta.get(NEEDS)
         plain = Requirements(ops=(instruction.op,))
         needs = plain if told is None else Requirements.from_value(told)
-        if needs.key or fit(needs, self._capabilities(), Holding(self._store)).ok:
+        if is_private(invocation.meta) or needs.key:
+            return None  # what only this node may know is not for others
+        if fit(needs, self._capabilities(), Holding(self._store)).ok:
             return None
         allowed = admit(self._node.authority, parcel, invocation.data, self._node.did, None)
         permit_of(allowed, instruction, self._store, self._node.info)(instruction)
@@ -241,7 +251,7 @@ class Doing:
 
     def knows(self, job: StoredJob) -> bool:
         """Whether a job can be answered at once, without running anything."""
-        return self.answered(self._asked(job.number).instruction)
+        return self._answered(self._asked(job.number).instruction, job.customer)
 
     def show(self, job: StoredJob) -> bool:
         """Write down that a job runs, if it may be done again; of what acts `do` does that, in its
@@ -256,17 +266,26 @@ class Doing:
         invocation = Invocation.parse(parcel.invocations[0])
         return _Asked(data, parcel, invocation, instruction_of(invocation))
 
-    def answered(self, instruction: Instruction) -> bool:
-        """Whether a receipt of this node answers an instruction without running it."""
+    def _answered(self, instruction: Instruction, customer: str) -> bool:
+        """Whether a receipt of this node answers an instruction of a customer without running."""
         executor = self._node.executor
         if executor.level_of(instruction) != "pure":
             return False
-        limits = self._node.config.limits
-        return executor.lookup(instruction.cid, limits, policy=self._own) is not None
+        limits, results = self._node.config.limits, self._results(customer)
+        return executor.said_before(instruction.cid, limits, results) is not None
+
+    def _results(self, customer: str) -> Results:
+        """The receipts that jobs of a customer got here."""
+
+        def result(instruction: CID) -> Receipt | None:
+            cid = self._store.instructions.canonical(instruction)
+            return self._store.jobs.answer(cid, customer)
+
+        return result
 
     def _needs(self, instruction: Instruction, job: StoredJob) -> Needs | None:
         """What it waits for; None when it can begin."""
-        if self.answered(instruction):
+        if self._answered(instruction, job.customer):
             return None
         canonical = self._store.instructions.canonical
         awaited = dict.fromkeys(canonical(wait.instruction) for wait in instruction.awaits())
@@ -274,7 +293,9 @@ class Doing:
         if unknown:
             return Needs(awaited=tuple(unknown))
         roots = _roots(instruction)
-        return Needs(blocks=roots) if roots and missing(self._store, roots, deep=True) else None
+        if not roots or not missing(self._store, roots, deep=True):
+            return None
+        return Needs(blocks=roots, private=private_roots(self._asked(job.number).invocation))
 
     def all_known(self, instructions: Sequence[CID], customer: str) -> bool:
         """Whether the answers to instructions are here, for a customer."""
@@ -293,10 +314,6 @@ class Doing:
         acted: list[bool],
         act: Act | None = None,
     ) -> End:
-        def results(instruction: CID) -> Receipt | None:
-            cid = self._store.instructions.canonical(instruction)
-            return self._store.jobs.answer(cid, job.customer)
-
         ended: list[bool] = []
 
         def also(transaction: Transaction, receipt: Receipt, ran: bool) -> None:
@@ -315,7 +332,7 @@ class Doing:
             ops_allowed=node.config["ops.allowed_for_others"],
             info=node.info,
             watch=watch,
-            results=results,
+            results=self._results(job.customer),
             begins=lambda: acted.append(True),
             act=act,
             also=also,

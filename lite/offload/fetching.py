@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from lite.errors import QueuedError
 from lite.ipld.cid import CID
+from lite.offload.private_jobs import fetch_privately
 from lite.offload.turns import Turns
 from lite.peering.values import Fetched
+from lite.store import Store
 
 if TYPE_CHECKING:
     from lite.peering.peering import Peering
@@ -33,13 +35,44 @@ Ask = Callable[[int, int], Awaitable[Fetched]]
 """Fetches at most so many bytes within so many milliseconds."""
 
 
-def asker(peering: Peering | None, roots: Sequence[CID], customer: str) -> Ask:
-    """Fetches what is below some roots, the customer asked first. Raises QueuedError when there is
-    nobody to ask."""
+def asker(
+    peering: Peering | None,
+    store: Store,
+    roots: Sequence[CID],
+    customer: str,
+    private: Collection[CID] = (),
+) -> Ask:
+    """Fetches what is below some roots, the customer asked first.
+
+    Args:
+        private: those that are secrets of the customer: nobody else is asked for them.
+
+    Raises:
+        QueuedError: there is nobody to ask.
+    """
     if peering is None:
         raise QueuedError("some of its inputs are not here, and this node is alone")
-    fetch = partial(peering.fetch, roots, deep=True, first=customer)
-    return lambda most, within_ms: fetch(bytes_max=most, within_ms=within_ms)
+    public, own = ([cid for cid in roots if (cid in private) is said] for said in (False, True))
+    fetch = partial(peering.fetch, public, deep=True, first=customer)
+    fetch_own = partial(fetch_privately, peering.gateway, customer, store, own, customer=customer)
+
+    async def ask(most: int, within_ms: int) -> Fetched:
+        found = Fetched((), (), 0)
+        if public:
+            found = await fetch(bytes_max=most, within_ms=within_ms)
+        if not own or found.over:
+            return found
+        more = await fetch_own(bytes_max=most - found.bytes, within_ms=within_ms)
+        return Fetched(
+            (*found.have, *more.have),
+            (*found.absent, *more.absent),
+            found.bytes + more.bytes,
+            found.why or more.why,
+            found.refused | more.refused,
+            more.over,
+        )
+
+    return ask
 
 
 class Fetching:

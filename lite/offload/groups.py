@@ -29,7 +29,16 @@ from lite.store import Store
 from lite.store.outbox_rows import Item
 from lite.store.runs_rows import RunRow, StepRow
 
-__all__ = ["MEMBERS_MAX", "Group", "Member", "Runs", "expected", "group_of", "limits_of_run"]
+__all__ = [
+    "MEMBERS_MAX",
+    "Group",
+    "Member",
+    "Runs",
+    "expected",
+    "group_of",
+    "limits_of_run",
+    "limits_of_step",
+]
 
 MEMBERS_MAX: Final = 64  # steps of one group
 
@@ -114,6 +123,17 @@ def group_of(store: Store, item: Item, runs: Runs) -> Group:
     if item.confirm > 1 or not item.is_pure or item.secret or run.private:
         return Group((lead,))
     return Group(_with_dependants(store, lead, run))
+
+
+def limits_of_step(item: Item, runs: Runs) -> Limits | None:
+    """The limits of the step of an item, as it would have them here; None when it is not here any
+    more."""
+    try:
+        run = runs.get(item.run)
+    except NotFoundError:
+        return None
+    row = run.rows.get(item.position)
+    return None if row is None else _limits(row, run)
 
 
 def limits_of_run(row: RunRow | None, base: Limits) -> Limits:

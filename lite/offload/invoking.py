@@ -14,14 +14,16 @@ from lite.invocations import args_of, nonce_for
 from lite.ipld import dag_cbor
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.keys import Key
-from lite.limits import INTEGER_MAX, Limits
 from lite.model.instruction import Instruction
 from lite.needs.choice import Ranked
+from lite.needs.requirements import NOTHING
 from lite.offload.grants import grant
 from lite.offload.groups import Group, Member
-from lite.offload.terms import limits_within
+from lite.offload.limiting import asked_within, beyond, most_under
+from lite.offload.private_jobs import private_meta
 from lite.store import Store
 from lite.store.outbox_rows import Grant, Item, Job, Wish
+from lite.ucan.chains import end_within
 from lite.ucan.delegation import Delegation
 from lite.ucan.invocation import Invocation
 
@@ -81,6 +83,28 @@ class Rights:
             self._loose[provider, command] = found
         return found
 
+    def args(self, provider: str, member: Member) -> dict[str, Any]:
+        """What an invocation of a step asks a provider for."""
+        chain = self.chain(provider, command_of(member.instruction), None) or ()
+        limits = asked_within(member.limits, member.needs.limits, chain)
+        return args_of(member.instruction, limits)
+
+    def beyond(self, provider: str, member: Member) -> str:
+        """Why no delegation of a provider allows the limits that a step names; empty: one does."""
+        named, command = member.needs.limits, command_of(member.instruction)
+        if named == NOTHING:
+            return ""
+        most = most_under(self.chain(provider, command, None) or ())
+        found = beyond(named, most, f"the delegation of {provider}")
+        if found.ok or self.chain(provider, command, self.args(provider, member)) is not None:
+            return ""
+        return f"{found.codes[0]}: {found}"
+
+    def private_meta(self, member: Member) -> dict[str, Any]:
+        """What tells a provider that a step is secret, and which of its inputs are none."""
+        marks, roots = self._store.secrets, [cid for cid, _ in member.needs.inputs]
+        return private_meta([cid for cid in roots if not marks.any_below([cid])])
+
     def _may(self, did: str, command: str) -> bool:
         return self.chain(did, command, None) is not None
 
@@ -114,7 +138,8 @@ def pack(
     tokens: dict[CID, bytes] = {} if given is None else {given.delegation: given.token}
     signed: list[tuple[Member, Invocation]] = []
     for member in group.members:
-        invocation, chain = _invocation(key, rights, member, provider, until, now)
+        meta = rights.private_meta(member) if item.secret else {}
+        invocation, chain = _invocation(key, rights, member, provider, until, now, meta)
         tokens.update((one.cid, one.data) for one in chain)
         signed.append((member, invocation))
     cargo = CID.of(b"".join(one.cid.raw for _, one in signed), DAG_CBOR)
@@ -199,36 +224,33 @@ def _roots(group: Group, ranked: Ranked) -> list[CID]:
 
 
 def _invocation(
-    key: Key, rights: Rights, member: Member, provider: str, until: int, now: int
+    key: Key,
+    rights: Rights,
+    member: Member,
+    provider: str,
+    until: int,
+    now: int,
+    private: Mapping[str, Any],
 ) -> tuple[Invocation, Sequence[Delegation]]:
     instruction, command = member.instruction, command_of(member.instruction)
-    args = args_of(instruction, _asked(member.limits, rights.chain(provider, command, None) or ()))
+    args = rights.args(provider, member)
     chain = rights.chain(provider, command, args)
     if chain is None:
-        raise NoChain(f"no delegation of {provider} allows {command} as it is asked for")
+        told = f"no delegation of {provider} allows {command} as it is asked for"
+        raise NoChain(rights.beyond(provider, member) or told)
     nonce = instruction.nnc if type(instruction.nnc) is bytes else b""
     invocation = Invocation.issue(
         key,
         subject=provider,
         command=command,
         args=args,
-        expires_at=until,
+        expires_at=end_within(chain, until),
         proofs=[link.cid for link in chain],
         issued_at=now,
-        meta={"needs": member.needs.value(), "salt": keys.random_nonce()},
+        meta={"needs": member.needs.value(), "salt": keys.random_nonce(), **private},
         nonce=nonce or nonce_for(instruction),
     )
     return invocation, chain
-
-
-def _asked(limits: Limits, chain: Sequence[Delegation]) -> dict[str, int]:
-    """What is asked for in `args.limits`: no more than the delegations let pass."""
-    asked: dict[str, int] = {}
-    for link in chain:
-        asked = limits_within(link, limits)
-        least = (asked.get(name, INTEGER_MAX) for name in ("fuel", "memory", "time", "output"))
-        limits = limits.clamp(Limits(*least))
-    return asked
 
 
 def _wish(member: Member, lead: Item) -> Wish:

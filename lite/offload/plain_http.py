@@ -38,6 +38,7 @@ def checked_url(text: str) -> str:
         parts = urlsplit(text)
         is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.fragment
         is_one = is_one and parts.port != 0  # asking for it reads it
+        is_one = is_one and text.isprintable() and " " not in text  # which are cut off in silence
     except ValueError:
         is_one = False
     if not is_one:

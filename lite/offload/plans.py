@@ -31,10 +31,11 @@ class Wanted:
     """What has to be fetched before an answer counts.
 
     Attributes:
-        blocks: with all below them.
+        blocks: with all below them. private: they are secret, so its provider alone is asked.
     """
 
     job: Job
     told: wire.Job
     receipt: Receipt
     blocks: tuple[CID, ...] = field(default=())
+    private: bool = False

@@ -357,7 +357,7 @@ class Provider:
     async def _wait_for(self, job: StoredJob, needs: Needs) -> None:
         if needs.blocks:
             if job.number not in self._fetching:
-                self._fetching[job.number] = self._spawn(self._fetch(job, needs.blocks))
+                self._fetching[job.number] = self._spawn(self._fetch(job, needs))
             return
         coming = {one.instruction for one in self._open.values() if one.customer == job.customer}
         unknown = [cid for cid in needs.awaited if cid not in coming]
@@ -370,11 +370,12 @@ class Provider:
             told = f"it awaits the result of {unknown[0]}, which nobody makes"
             await self._settle(job, NotDone("await-unknown", told))
 
-    async def _fetch(self, job: StoredJob, roots: tuple[CID, ...]) -> None:
+    async def _fetch(self, job: StoredJob, needs: Needs) -> None:
         """Get the blocks that a job needs, its customer asked first."""
         try:
             comings = self._comings[job.customer]
-            ask = asker(self._peering, roots, job.customer)
+            asked = (self.node.store, needs.blocks, job.customer, needs.private)
+            ask = asker(self._peering, *asked)
             most = self.node.config["peers.fetch_bytes"]
             found = await self._fetches.fetch(job.party, ask, most)
         except IpvmError as error:
@@ -393,7 +394,7 @@ class Provider:
             told = f"{found.absent[0]} is not here: {found.why}"
             await self._settle(job, NotDone("input-missing", told))
         else:
-            self._lacking[job.customer][job.number] = roots
+            self._lacking[job.customer][job.number] = needs.blocks
             await self._note(job, "input-missing", f"it waits for its inputs: {found.why}")
 
     async def _look_at_passed(self, run: str, job: StoredJob) -> None:

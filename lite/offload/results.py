@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import Final
+from typing import Final, Literal
 
 from lite.errors import IpvmError
 from lite.ipld import dag_cbor
@@ -26,8 +26,16 @@ class Results:
         self._lock = threading.Lock()
         self._below: OrderedDict[str, tuple[int, set[CID]]] = OrderedDict()
 
-    def may_read(self, did: str, cid: CID) -> bool:
-        """Whether a block is a result of a job of somebody, or below one."""
+    def may_read(self, did: str, cid: CID) -> bool | Literal["secret"]:
+        """Whether a block is a result of a job of somebody, or below one; "secret": although it is
+        one, or leads to one, that this customer entrusted to this node."""
+        if not self._may(did, cid):
+            return False
+        marks = self._store.secrets
+        is_own = not marks.is_empty() and marks.any_below([cid])
+        return "secret" if is_own and marks.leading_to([cid], did) is None else True
+
+    def _may(self, did: str, cid: CID) -> bool:
         seq = self._store.jobs.seq()
         with self._lock:
             known = self._below.get(did)
@@ -47,7 +55,7 @@ class Results:
             todo = block_links(CID.of(out, DAG_CBOR), out)
             while todo:
                 cid = todo.pop()
-                if cid in found or marks.is_secret(cid):
+                if cid in found or (marks.is_secret(cid) and not marks.entrusted_by(did, [cid])):
                     continue
                 if len(found) >= LOOKED_AT_MAX:
                     return found

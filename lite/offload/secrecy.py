@@ -9,13 +9,15 @@ from lite.frozen import replace
 from lite.ipld import dag_cbor
 from lite.ipld.cid import CID
 from lite.model.instruction import Instruction
+from lite.model.known_meta import is_private
 from lite.needs.requirements import Requirements
 from lite.offload.groups import Group, Member
 from lite.settled import Reified
 from lite.store import Store
-from lite.store.outbox_rows import Item
+from lite.store.outbox_rows import Item, Job
+from lite.ucan.invocation import Invocation
 
-__all__ = ["STAYS", "is_item_secret", "judged", "stays"]
+__all__ = ["STAYS", "is_item_secret", "is_late_secret", "judged", "stays"]
 
 STAYS: Final = "it is secret by now, so no other node is asked"
 
@@ -36,6 +38,14 @@ def stays(store: Store, item: Item) -> bool:
     """Whether what is in the outbox must not leave: it is secret, and no key was named."""
     needs = Requirements.from_value(dag_cbor.decode_trusted(item.needs))
     return not needs.key and is_item_secret(store, item)
+
+
+def is_late_secret(store: Store, job: Job, item: Item) -> bool:
+    """Whether what was written down must not leave as it is: it stays, or it has become secret
+    since, and what was signed does not say so."""
+    if stays(store, item):
+        return True
+    return is_item_secret(store, item) and not is_private(Invocation.parse(job.token).meta)
 
 
 def is_item_secret(store: Store, item: Item) -> bool:

@@ -25,13 +25,22 @@ __all__ = ["supply"]
 _JUNK: Final = "junk"
 
 
-def supply(store: Store, roots: Sequence[CID], data: bytes, bytes_max: int) -> list[CID]:
+def supply(
+    store: Store,
+    roots: Sequence[CID],
+    data: bytes,
+    bytes_max: int,
+    *,
+    private: Sequence[CID] = (),
+    customer: str = "",
+) -> list[CID]:
     """Store blocks of a CAR that are missing below some roots; what is missing then, the first
     `LACKING_MAX` of it.
 
     Args:
         data: empty: only say what is missing.
         bytes_max: bound on what is taken now.
+        private: those of the roots that are secrets of the customer, with all below them.
 
     Raises:
         DeniedError: it is no CAR, or holds something else, or too much; nothing was stored.
@@ -43,9 +52,21 @@ def supply(store: Store, roots: Sequence[CID], data: bytes, bytes_max: int) -> l
         if sum(len(block.data) for block in blocks) > bytes_max:
             told = f"inputs of more than {bytes_max} bytes are not taken"
             raise DeniedError(413, Denied("fetch-size", told))
-        store.blocks.put_many(blocks)
+        secret = _below(blocks, missing(store, private, deep=True)) if private else set()
+        kept = [block for block in blocks if block.cid in secret]
+        store.blocks.put_many(kept, secret=True, customer=customer)
+        store.blocks.put_many(block for block in blocks if block.cid not in secret)
         lacking = missing(store, roots, deep=True)
     return lacking[:LACKING_MAX]
+
+
+def _below(blocks: Sequence[Block], roots: Sequence[CID]) -> set[CID]:
+    """Some CIDs, and what blocks in their order say to be below them."""
+    found = set(roots)
+    for block in blocks:
+        if block.cid in found:
+            found.update(links_of(block.cid, block.data))
+    return found
 
 
 def _wanted(data: bytes, wanted: set[CID], store: Store) -> list[Block]:

@@ -13,7 +13,7 @@ from typing import Final, Generic, TypeVar
 
 from lite.engine.stop import Stop
 
-__all__ = ["GRACE_S", "LeftBehind", "Work"]
+__all__ = ["GRACE_S", "Ended", "LeftBehind", "Work"]
 
 GRACE_S: Final = 0.5  # for what listens to end by itself, with what it can say of its end
 
@@ -22,6 +22,11 @@ _T = TypeVar("_T")
 
 class LeftBehind(Exception):
     """It was asked to stop and did not: it may go on, and nobody waits for it any more."""
+
+
+class Ended(Exception):
+    """It ended its thread by what is no error: `KeyboardInterrupt` raised by it is not Ctrl-C,
+    which comes to the main thread alone."""
 
 
 class Work(Generic[_T]):
@@ -43,6 +48,7 @@ class Work(Generic[_T]):
         """What the function returns; raises what it raises. `stop` ends the wait.
 
         Raises:
+            Ended: it raised what is no `Exception`, `SystemExit` or `GeneratorExit`.
             LeftBehind: it goes on, `GRACE_S` after the end was asked for.
         """
         woken = Event()
@@ -52,8 +58,11 @@ class Work(Generic[_T]):
         if not self._done.wait(GRACE_S if stop.asked else None):
             self.is_left = True
             raise LeftBehind
-        if self._fault is not None:
-            raise self._fault
+        fault = self._fault
+        if fault is not None:
+            if not isinstance(fault, (Exception, SystemExit, GeneratorExit)):
+                raise Ended(f"{type(fault).__name__}: {fault}") from fault
+            raise fault
         return self._values[0]
 
     def _run(self, woken: Event) -> None:

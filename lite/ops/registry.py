@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lite.config import Config
 from lite.engine.pool import Workers
-from lite.errors import Interrupted, IpvmError, QueuedError
+from lite.engine.stop import Stop
+from lite.errors import Interrupted, NotFoundError, QueuedError
 from lite.frozen import replace
 from lite.model.instruction import Instruction
 from lite.model.safety import LEVELS
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 GROUP: Final = "ipvm.ops"
 # What foreign code may end with: `sys.exit()` in it is its own end, not that of the node.
 FOREIGN: Final = (Exception, SystemExit, GeneratorExit)
+# What `lite.ops.base` lets an operation say instead of an outcome. All else is a crash of its own.
+SAID: Final = (QueuedError, InDoubt, NotFoundError)
+_SAID_CHARS_MAX: Final = 500
 _REPAIR: Final = "Repair it, or take it out: `ipvm config unset ops.through`."
 
 BUILT_IN: Final[Mapping[str, tuple[str, str]]] = {
@@ -222,36 +226,44 @@ class Plugin:
 
     def missing(self, ready: Ready) -> str | None:
         try:
-            return self._op.missing(ready)
-        except IpvmError:
+            told = self._op.missing(ready)
+            if told is not None and not isinstance(told, str):
+                raise TypeError(f"missing returned {type(told).__name__}, not a text or None")
+        except (QueuedError, NotFoundError):
             raise
         except FOREIGN as fault:
             raise QueuedError(
                 f"{self._crashed(fault)}, when it was asked what is missing"
             ) from fault
+        return told
 
     def run(self, ready: Ready) -> Outcome:
+        from lite.ops.outcome_check import check_outcome
+
         try:
             outcome = self._heeding(ready)
-            _check_outcome(outcome)
-        except (IpvmError, InDoubt):
+            check_outcome(outcome)
+        except SAID:
             raise
         except FOREIGN as fault:
+            stopped = ready.stop is not None and ready.stop.asked
+            if stopped and isinstance(fault, Interrupted):
+                raise
             told = self._crashed(fault)
             if self.level_of(ready.instruction) == "mutation":
                 raise InDoubt(told) from fault
-            if ready.stop is not None and ready.stop.asked:
+            if stopped:
                 raise Interrupted(told) from fault
             return Outcome(error={"code": "op-crash", "message": told})
         return outcome
 
     def _heeding(self, ready: Ready) -> Outcome:
-        """Run it, and wait for it no longer than for as long as nobody asks it to stop."""
-        if ready.stop is None:
-            return self._op.run(ready)
+        """Run it, and wait for it no longer than for as long as nobody asks it to stop. It gets a
+        `Stop` of its own: what it does with that is felt by nothing else of the run."""
         from lite.ops.patience import LeftBehind, Work
 
-        if ready.stop.asked:  # nothing was done, which only this says of a mutation
+        outer = Stop() if ready.stop is None else ready.stop
+        if outer.asked:  # nothing was done, which only this says of a mutation
             raise QueuedError("the run was asked to stop before this began")
         tell = ready.on_trace
 
@@ -259,31 +271,22 @@ class Plugin:
             if tell is not None and not work.is_left:
                 tell(data)
 
-        heard = replace(ready, on_trace=None if tell is None else said)
+        own = Stop()
+        heard = replace(ready, on_trace=None if tell is None else said, stop=own)
         work = Work(lambda: self._op.run(heard), f"ipvm-op-{self.name}")
         try:
-            return work.until(ready.stop)
+            with outer.ending(own.ask):
+                return work.until(outer)
         except LeftBehind:
             told = f"{self.name} of {self._distribution} did not end when it was asked to stop"
+        if own.faults:
+            told += f" ({own.faults[0][:_SAID_CHARS_MAX]})"
         if self.level_of(ready.instruction) == "mutation":
             raise InDoubt(f"{told}; it may or may not have happened")
         raise Interrupted(told)
 
     def _crashed(self, fault: BaseException) -> str:
-        told = f"{type(fault).__name__}: {fault}"
-        return f"{self.name} of {self._distribution} crashed: {told[:500]}"
+        from lite.ops.patience import Ended
 
-
-def _check_outcome(outcome: Any) -> None:
-    from lite.errors import CodecError
-    from lite.ipld import dag_cbor
-
-    if not isinstance(outcome, Outcome):
-        raise TypeError(f"run returned {type(outcome).__name__}, not an Outcome")
-    error = outcome.error
-    if error is not None and not {"code", "message"} <= error.keys():
-        raise TypeError("an error needs code and message")
-    try:
-        dag_cbor.encode(outcome.ok if error is None else error)
-    except CodecError as fault:
-        raise TypeError(f"the result is not IPLD: {fault}") from None
+        told = str(fault) if isinstance(fault, Ended) else f"{type(fault).__name__}: {fault}"
+        return f"{self.name} of {self._distribution} crashed: {told[:_SAID_CHARS_MAX]}"

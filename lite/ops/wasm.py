@@ -105,7 +105,10 @@ def _job(ready: Ready) -> Job:
         raise GuestFailure(
             "bad-argument", f"wasm/run needs an ipfs:// resource, not {instruction.rsc!r}"
         )
-    given = instruction.input
+    given = {
+        key: _whole(value, ready) if key in ("args", "env", "stdin") else value
+        for key, value in instruction.input.items()
+    }
     if not INPUT_KEYS.issuperset(given):
         unknown = ", ".join(sorted(set(given) - INPUT_KEYS))
         raise GuestFailure("bad-argument", f"wasm/run has no input named {unknown}")
@@ -125,7 +128,7 @@ def _job(ready: Ready) -> Job:
         limits=ready.limits,
         caps=ready.caps,
         host=Host(
-            env=_env(given.get("env", {})),
+            env=_env(given.get("env", {}), ready),
             stdin=_stdin(given.get("stdin", b""), ready),
             seed=instruction.cid.raw,
             homestar=ready.homestar,
@@ -143,7 +146,20 @@ def _read(ready: Ready, module: CID) -> bytes:
     return ready.files.read(module)
 
 
-def _env(env: Any) -> tuple[tuple[str, str], ...]:
+def _whole(value: Any, ready: Ready) -> Any:
+    """What a link to a value stands for: one that a step gave and that is too large to stand here
+    itself is the same as a small one. A link to a file stays one."""
+    content = ready.content.get(value) if isinstance(value, CID) else None
+    if content is None or content.kind != "value":
+        return value
+    from lite.ipld import dag_cbor
+
+    return dag_cbor.decode_trusted(content.read())
+
+
+def _env(env: Any, ready: Ready) -> tuple[tuple[str, str], ...]:
+    if isinstance(env, dict):
+        env = {name: _whole(value, ready) for name, value in env.items()}
     if not isinstance(env, dict) or not all(isinstance(v, str) for v in env.values()):
         raise GuestFailure("bad-argument", "input.env must be a map of strings")
     return tuple(env.items())

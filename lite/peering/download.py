@@ -16,6 +16,7 @@ from lite.ipld.block import Block
 from lite.ipld.cid import CID, RAW
 from lite.limits import BLOCK_BYTES_MAX
 from lite.peering.car_stream import blocks_of
+from lite.peering.pace import Pace
 from lite.store.reach import links_of
 from sync.errors import ChannelError
 
@@ -43,12 +44,45 @@ class Budget:
     def __init__(self, bytes_max: int | None) -> None:
         self.taken = 0
         self._max = bytes_max
+        self._came: set[CID] = set()
 
-    def take(self, count: int) -> None:
-        """Raises TooMuch when it would be more than the bound."""
+    def take(self, cid: CID, count: int) -> bool:
+        """Whether a block is the first of its kind: another peer may have brought it before.
+
+        Raises:
+            TooMuch: it would be more than the bound.
+        """
+        if cid in self._came:
+            return False
         if self._max is not None and self.taken + count > self._max:
             raise TooMuch(f"it is more than {self._max} bytes")
         self.taken += count
+        self._came.add(cid)
+        return True
+
+    def lost(self, blocks: Iterable[Block]) -> None:
+        """They were taken and may not have been stored: another peer may bring them."""
+        self._came.difference_update(block.cid for block in blocks)
+
+
+class _Arriving:
+    """The body of an answer, of which every byte is told of as it comes."""
+
+    def __init__(self, stream: aiohttp.StreamReader, pace: Pace) -> None:
+        self._stream = stream
+        self._pace = pace
+        self._held = bytearray()
+
+    async def readexactly(self, n: int) -> bytes:
+        while len(self._held) < n:
+            part = await self._stream.readany()
+            if not part:
+                raise asyncio.IncompleteReadError(bytes(self._held), n)
+            self._pace.came(len(part))
+            self._held += part
+        data = bytes(self._held[:n])
+        del self._held[:n]
+        return data
 
 
 class Download:
@@ -56,12 +90,14 @@ class Download:
 
     Args:
         keep: stores blocks.
+        pace: of the peer; is told what comes.
     """
 
-    def __init__(self, channel: WebChannel, keep: Keep, budget: Budget) -> None:
+    def __init__(self, channel: WebChannel, keep: Keep, budget: Budget, pace: Pace) -> None:
         self._channel = channel
-        self._keep = keep
+        self._store = keep
         self._budget = budget
+        self._pace = pace
         self.refused: set[CID] = set()  # what the peer does not give
 
     async def several(self, cids: Iterable[CID], *, deep: bool) -> None:
@@ -92,9 +128,10 @@ class Download:
                 if response.status != 200:
                     self.refused.add(cid)
                 elif car:
-                    await self._car(cid, response.content)
+                    await self._car(cid, _Arriving(response.content, self._pace))
                 else:
                     await self._raw(cid, response)
+            self._pace.answered()
         except (HashMismatch, CodecError, asyncio.IncompleteReadError) as error:
             raise Junk(str(error)) from error  # the answer came whole, and is not what it should be
         except (aiohttp.ClientError, OSError) as error:
@@ -104,15 +141,26 @@ class Download:
         told = response.content_length
         if told is not None and told > BLOCK_BYTES_MAX:
             raise Junk(f"a block of {told} bytes")
-        data = b""
+        data = bytearray()
         async for part in response.content.iter_any():
+            self._pace.came(len(part))
             data += part
             if len(data) > BLOCK_BYTES_MAX:
                 raise Junk(f"a block of more than {BLOCK_BYTES_MAX} bytes")
-        self._budget.take(len(data))
-        await self._keep([Block(cid, data)])
+        block = Block(cid, bytes(data))
+        self._pace.block(len(data))
+        if self._budget.take(cid, len(data)):
+            await self._keep([block])
 
-    async def _car(self, root: CID, stream: aiohttp.StreamReader) -> None:
+    async def _keep(self, blocks: Sequence[Block]) -> None:
+        try:
+            with self._pace.own_work():
+                await self._store(blocks)
+        except BaseException:
+            self._budget.lost(blocks)
+            raise
+
+    async def _car(self, root: CID, stream: _Arriving) -> None:
         wanted, seen = {root}, set[CID]()
         batch: list[Block] = []
         size = 0
@@ -120,10 +168,12 @@ class Download:
             async for block in blocks_of(stream):
                 if block.cid not in wanted:
                     raise Junk(f"nobody asked for {block.cid}")
-                self._budget.take(len(block.data))
                 wanted.discard(block.cid)
                 seen.add(block.cid)
                 wanted.update(set(links_of(block.cid, block.data)) - seen)
+                self._pace.block(len(block.data))
+                if not self._budget.take(block.cid, len(block.data)):
+                    continue
                 batch.append(block)
                 size += len(block.data)
                 if size >= BATCH_BYTES or len(batch) >= BATCH_BLOCKS:

@@ -8,81 +8,28 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any, Final
 
-from lite.errors import StoreError, StoreFull
+from lite.errors import StoreFull
 from lite.ipld.block import Block
-from lite.ipld.cid import CID, SHA2_256
-from lite.peering.download import Budget, Download, Junk, TooMuch
+from lite.ipld.cid import CID
+from lite.peering.download import Budget, Download, TooMuch
+from lite.peering.hunt import Hunt
+from lite.peering.open_channels import Gateways
+from lite.peering.pace import Pace
 from lite.peering.shelf import missing
+from lite.peering.small_blocks import SmallBlocks
 from lite.peering.values import Fetched
 from lite.store import Store
-from sync.base import ITEM_BYTES_MAX
 from sync.dial import WebChannel
 from sync.errors import ChannelError
 from sync.peers import PeerBook
-from sync.runner import Runner
 from sync.talk import Talk
 from sync.within import within
 
-IDLE_S: Final = 30.0
-ENDS_MAX: Final = 3
+__all__ = ["Fetcher"]
+
 ROOM_BYTES: Final = 5 * 1024 * 1024  # of the disk that blocks of peers leave
-ASK_S: Final = 5.0  # for small blocks over a channel that the peer opened
 
-
-class Gateways:
-    """Channels for GET, one a peer, kept open for a while after their last use."""
-
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
-        self._open: dict[str, tuple[WebChannel, asyncio.Task[None]]] = {}
-        self._users: dict[str, int] = {}
-        self._opening: dict[str, asyncio.Lock] = {}
-        self._ended = False
-
-    async def open(self, did: str) -> WebChannel:
-        """A channel to the peer. Raises ChannelError when it cannot be dialled."""
-        async with self._opening.setdefault(did, asyncio.Lock()):
-            if did not in self._open:
-                channel = await self._runner.gateway(did)
-                if self._ended:
-                    await channel.close()
-                    raise ChannelError("this node is stopping")
-                watch = asyncio.get_running_loop().create_task(self._watch(did, channel))
-                self._open[did] = channel, watch
-        self._users[did] = self._users.get(did, 0) + 1
-        return self._open[did][0]
-
-    def release(self, did: str) -> None:
-        """A user has done."""
-        self._users[did] -= 1
-
-    async def close(self, did: str) -> None:
-        """Close the channel to a peer."""
-        if did in self._open:
-            channel, watch = self._open.pop(did)
-            watch.cancel()
-            await asyncio.gather(watch, return_exceptions=True)
-            await channel.close()
-
-    async def end(self) -> None:
-        """Close all channels for good."""
-        self._ended = True
-        await asyncio.gather(*(self.close(did) for did in list(self._open)))
-
-    async def _watch(self, did: str, channel: WebChannel) -> None:
-        """Answers pings, and ends the channel when nobody used it for a while."""
-        while True:
-            try:
-                await within(channel.receive(), IDLE_S)
-            except asyncio.TimeoutError:
-                if self._users.get(did, 0) > 0:
-                    continue
-            except ChannelError:
-                pass
-            break
-        if did in self._open and self._open[did][0] is channel:
-            del self._open[did]
-        await channel.close()
+MissingNow = Callable[[], Awaitable[Sequence[CID]]]
 
 
 class Fetcher:
@@ -109,7 +56,8 @@ class Fetcher:
         self._talks = talks
         self._pool = pool
         self._on_junk = on_junk
-        self._small: dict[bytes, asyncio.Future[bytes | None]] = {}
+        self._small = SmallBlocks(talks)
+        self._slow: set[str] = set()  # they are asked last
 
     async def fetch(
         self,
@@ -137,11 +85,9 @@ class Fetcher:
             return Fetched(have, (), budget.taken)
         return Fetched(have, tuple(lacking), budget.taken, why, frozenset(refused), over)
 
-    def heard(self, raw: bytes | None, digest: bytes) -> None:
+    def heard(self, did: str, raw: bytes | None, digest: bytes) -> None:
         """A session brought a small block, or None: its peer has none."""
-        future = self._small.get(digest)
-        if future is not None and not future.done():
-            future.set_result(raw)
+        self._small.heard(did, raw, digest)
 
     async def _from_all(
         self,
@@ -151,41 +97,26 @@ class Fetcher:
         first: str,
         refused: dict[str, set[CID]],
     ) -> str:
-        """Ask one peer after the other, and again one that was not asked for what others' blocks
-        name; why something is still missing."""
-        lacking = await self._missing(cids, deep)
-        reasons: dict[str, str] = {}
-        sources = self._sources(first)[::-1] if lacking else []
-        while sources:
-            did, before = sources.pop(), budget.taken
-            try:
-                await self._from_peer(did, cids, lacking, deep, budget)
-            except ChannelError as error:
-                if budget.taken > before:  # it broke off on the way: go on from there
-                    sources.append(did)
-                else:
-                    reasons[did] = f"{self._name(did)}: {error}"
-                    refused.pop(did, None)
-            except Junk as error:
-                reasons[did] = f"{self._name(did)} sent what it should not: {error}"
-                refused.pop(did, None)
-                self._on_junk(did, str(error))
-                await self._gateways.close(did)
-            except StoreError as error:
-                return f"it cannot be stored: {error}"
-            else:
-                reasons[did] = f"{self._name(did)} does not give it"
-                refused[did] = set()
-            lacking = await self._missing(cids, deep)
-            if not lacking:
-                return ""
-            if did in refused:
-                refused[did].update(lacking)
-            sources = sources or [one for one in refused if not refused[one].issuperset(lacking)]
-        return "; ".join(reasons.values()) or "no peer can be reached"
+        """Why something is still missing, after all that could be asked were asked."""
+
+        async def missing_now() -> Sequence[CID]:
+            return await self._missing(cids, deep)
+
+        async def ask(did: str, lacking: Sequence[CID], pace: Pace) -> set[CID]:
+            return await self._from_peer(did, missing_now, lacking, deep, budget, pace)
+
+        hunt = Hunt(
+            self._sources(first), ask, missing_now, self._slow, refused, self._blame, self._name
+        )
+        return await hunt.go()
+
+    async def _blame(self, did: str, reason: str) -> None:
+        self._on_junk(did, reason)
+        await self._gateways.close(did)
 
     def _sources(self, first: str) -> list[str]:
-        """Peers with rights: the one named, then those that are connected."""
+        """Peers with rights: the one named, then those that are connected; who was late comes
+        last."""
         connected = {talk.session.peer for talk in self._talks()}
         known = [
             peer.did
@@ -193,23 +124,42 @@ class Fetcher:
             if peer.rights and not self._book.banned_s(peer.did)
         ]
         dialled = [did for did in known if did in connected or self._book.addresses(did)]
-        return sorted(dialled, key=lambda did: (did != first, did not in connected))
+        return sorted(
+            dialled, key=lambda did: (did != first, did in self._slow, did not in connected)
+        )
 
     async def _from_peer(
-        self, did: str, cids: Sequence[CID], lacking: Sequence[CID], deep: bool, budget: Budget
-    ) -> None:
+        self,
+        did: str,
+        missing_now: MissingNow,
+        lacking: Sequence[CID],
+        deep: bool,
+        budget: Budget,
+        pace: Pace,
+    ) -> set[CID]:
+        """Get what one peer has of it; all that it was asked for."""
+
+        async def keep(blocks: Sequence[Block]) -> None:
+            for block in blocks:
+                pace.block(len(block.data))
+            new = [block for block in blocks if budget.take(block.cid, len(block.data))]
+            try:
+                with pace.own_work():
+                    await self._keep(new)
+            except BaseException:
+                budget.lost(new)
+                raise
+
         if not self._book.addresses(did):
-            await self._by_session(did, cids, deep, budget)
-            return
+            return await self._small.ask(did, missing_now, keep)
         try:
             channel = await self._gateways.open(did)
         except ChannelError:
-            if not any(talk.session.peer == did for talk in self._talks()):
+            if not self._small.can_ask(did):
                 raise
-            await self._by_session(did, cids, deep, budget)
-            return
+            return await self._small.ask(did, missing_now, keep)
         try:
-            await self._by_gateway(channel, cids, lacking, deep, budget)
+            return await self._by_gateway(channel, missing_now, lacking, deep, budget, pace)
         except ChannelError:
             await self._gateways.close(did)
             raise
@@ -219,73 +169,22 @@ class Fetcher:
     async def _by_gateway(
         self,
         channel: WebChannel,
-        cids: Sequence[CID],
+        missing_now: MissingNow,
         lacking: Sequence[CID],
         deep: bool,
         budget: Budget,
-    ) -> None:
-        download = Download(channel, self._keep, budget)
-        todo = list(lacking)
+        pace: Pace,
+    ) -> set[CID]:
+        download = Download(channel, self._keep, budget, pace)
+        asked, todo = set[CID](), list(lacking)
         while todo:
             await download.several(todo, deep=deep)
-            before = set(todo)
-            now = await self._missing(cids, deep)
+            asked.update(todo)
+            with pace.own_work():
+                now = await missing_now()
             # What it could not give the first time it will not give the second time.
-            todo = [cid for cid in now if cid not in download.refused and cid not in before]
-
-    async def _by_session(self, did: str, cids: Sequence[CID], deep: bool, budget: Budget) -> None:
-        """Small blocks over a channel that the peer opened: it cannot be dialled."""
-        tried: set[CID] = set()
-        ends = 0
-        while ends < ENDS_MAX:
-            lacking = await self._missing(cids, deep)
-            todo = [cid for cid in lacking if cid not in tried and cid.hash_code == SHA2_256]
-            if not todo:
-                return
-            talk = self._talk_with(did)
-            came = await self._ask_session(talk, todo, budget)
-            if not came and talk.done.is_set():
-                ends += 1  # another channel may have taken over
-                continue
-            tried.update(todo)
-            if not came:
-                return
-        raise ChannelError("its channels end again and again")
-
-    def _talk_with(self, did: str) -> Talk:
-        """A conversation with a peer, one that goes on already if there is any."""
-        found = [talk for talk in self._talks() if talk.session.peer == did]
-        if not found:
-            raise ChannelError("it is not connected")
-        return min(found, key=lambda talk: talk.session.phase != "live")
-
-    async def _ask_session(self, talk: Talk, cids: Sequence[CID], budget: Budget) -> bool:
-        """Whether any of the blocks came, until all were answered or the talk ended."""
-        loop = asyncio.get_running_loop()
-        waiting = {cid: self._small.setdefault(cid.digest, loop.create_future()) for cid in cids}
-        talk.session.fetch(blocks=[cid.digest for cid in cids])
-        talk.poke()
-        ended = loop.create_task(talk.done.wait())
-        answered = asyncio.gather(*waiting.values())
-        try:
-            await asyncio.wait(
-                (answered, ended), timeout=ASK_S, return_when=asyncio.FIRST_COMPLETED
-            )
-            blocks = []
-            for cid, future in waiting.items():
-                raw = future.result() if future.done() and not future.cancelled() else None
-                if raw is not None and len(raw) <= ITEM_BYTES_MAX:
-                    budget.take(len(raw))
-                    blocks.append(Block(cid, raw))
-            if blocks:
-                await self._keep(blocks)
-            return bool(blocks)
-        finally:
-            for cid in waiting:
-                self._small.pop(cid.digest, None)
-            for one in (ended, answered):
-                one.cancel()
-            await asyncio.gather(ended, answered, return_exceptions=True)
+            todo = [cid for cid in now if cid not in asked]
+        return asked
 
     async def _missing(self, cids: Sequence[CID], deep: bool) -> list[CID]:
         found: list[CID] = await self._in_pool(lambda: missing(self._store, cids, deep=deep))

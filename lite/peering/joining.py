@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
@@ -18,10 +19,12 @@ from sync.dial import WebChannel, dial, said
 from sync.errors import ChannelError
 from sync.peers import PeerBook
 from sync.race import first_of
+from sync.within import within
 
 __all__ = ["Desk", "join"]
 
 STAGGER_S: Final = 0.5
+ANSWER_S_MAX: Final = 20.0
 _REFUSED: Final = "no such invitation: it is over, taken, or was never made\n"
 
 
@@ -72,9 +75,15 @@ async def join(key: Key, invitation: Invitation, addresses: Sequence[str]) -> st
         channel = await first_of(ways, STAGGER_S, _close)
     except ChannelError as error:
         raise _unreached(invitation.did, str(error)) from None
-    try:
+
+    async def shown() -> int:
         async with channel.get(invitation.path(key.did)) as response:
-            status = response.status
+            return int(response.status)
+
+    try:
+        status = await within(shown(), ANSWER_S_MAX)
+    except asyncio.TimeoutError:
+        raise _unreached(invitation.did, f"it did not answer within {ANSWER_S_MAX:.0f} s") from None
     except ChannelError as error:
         raise _unreached(invitation.did, str(error)) from None
     except (ClientError, OSError) as error:

@@ -2,12 +2,13 @@
 
 Somebody pinned them to have them, but waits for nothing: so it happens after all records are in
 sync, one pin after the other, within `peers.fetch_bytes` for each, and not where the network is
-metered.
+metered. Each has its turn: what comes slowly does not keep the others waiting.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from typing import Final, Protocol
@@ -20,6 +21,7 @@ from lite.store.names import Pin
 from sync.base import Clock
 from sync.talk import Talk
 
+TURN_MS: Final = 120_000  # then the next pin is fetched; this one goes on after it
 AGAIN_S: Final = 60.0  # until what did not come is asked for again
 NOBODY: Final = "no peer is connected"
 
@@ -83,8 +85,13 @@ class Keeper:
         try:
             while self._due:
                 self._due = self.is_left = False
-                for pin in await self._lacking():
-                    await self._complete(pin)
+                waiting = deque(await self._lacking())
+                begun = set[Pin]()
+                while waiting:
+                    pin = waiting.popleft()
+                    if await self._goes_on(pin, pin in begun):
+                        waiting.append(pin)
+                        begun.add(pin)
         finally:
             self._busy = False
 
@@ -107,24 +114,26 @@ class Keeper:
         tried_at = self._tried_at.get(pin)
         return tried_at is not None and self._clock.monotonic() - tried_at < AGAIN_S
 
-    async def _complete(self, pin: Pin) -> None:
+    async def _goes_on(self, pin: Pin, is_begun: bool) -> bool:
+        """Give a pin its turn; whether it is to have another one, because something came."""
         talks = self._talks()
-        if self._is_recent(pin) or not talks:
-            return
+        if not talks or (self._is_recent(pin) and not is_begun):
+            return False
         if not all(talk.session.is_idle for talk in talks):
             self.is_left = True  # records first
-            return
+            return False
         left = self._bytes_max - self._taken.get(pin, 0)
         if left <= 0:
             self._why[pin] = "it has more than peers.fetch_bytes; `ipvm pin add` it to go on"
-            return
+            return False
         self._tried_at[pin] = self._clock.monotonic()
         found = await self._fetch(
-            [pin.cid], deep=True, bytes_max=left, within_ms=None, by_name=False
+            [pin.cid], deep=True, bytes_max=left, within_ms=TURN_MS, by_name=False
         )
         self._taken[pin] = self._taken.get(pin, 0) + found.bytes
         if found.absent:
             self._why[pin] = found.why
-        else:
-            self._whole.add(pin)  # a look during the fetch must not find it lacking
-            self._why.pop(pin, None)
+            return bool(found.bytes) and not found.over
+        self._whole.add(pin)  # a look during the fetch must not find it lacking
+        self._why.pop(pin, None)
+        return False

@@ -24,7 +24,7 @@ from lite.keys import Key
 from lite.peering.announcing import Announcer, Offered, nothing
 from lite.peering.asking import Asking
 from lite.peering.book import open_book, owners_word
-from lite.peering.fetching import Fetcher, Gateways
+from lite.peering.fetching import Fetcher
 from lite.peering.gateway import PATH, Gateway, Reader
 from lite.peering.identity import channel_key
 from lite.peering.issuers import mend, settle, wanted_issuers
@@ -34,6 +34,7 @@ from lite.peering.local_network import local_network
 from lite.peering.means import Means
 from lite.peering.names import CAPABILITIES, RECORDS
 from lite.peering.notices import event_of
+from lite.peering.open_channels import Gateways
 from lite.peering.pairing import PATH as PAIR_PATH
 from lite.peering.posting import Postman
 from lite.peering.record_verifier import RecordVerifier
@@ -409,9 +410,9 @@ class Peering:
         elif isinstance(told, Missed):
             for id in told.ids:
                 self._asking.answered(peer, id, ())
-                self._heard_block(id, None)
+                self._heard_block(peer, id, None)
         elif isinstance(told, GotBlock):
-            self._heard_block(told.digest, told.raw)
+            self._heard_block(peer, told.digest, told.raw)
         elif isinstance(told, Stored) and notice.set not in (RECORDS, CAPABILITIES):
             self._spawn(self._take_letters())
         elif isinstance(told, Synced):
@@ -431,9 +432,9 @@ class Peering:
         self._on_event(PeerEvent("paired", did, name, text, {"rights": sorted(rights)}))
         self.poke()
 
-    def _heard_block(self, digest: bytes, raw: bytes | None) -> None:
+    def _heard_block(self, peer: str, digest: bytes, raw: bytes | None) -> None:
         if self._fetcher is not None:
-            self._fetcher.heard(raw, digest)
+            self._fetcher.heard(peer, raw, digest)
 
     def _junk(self, did: str, reason: str) -> None:
         """A peer sent other blocks than those that it was asked for."""

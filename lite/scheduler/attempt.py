@@ -461,16 +461,16 @@ class Attempts:
         )
         receipt = finished.receipt
         is_ok = receipt.out.is_ok
-        reason = "" if is_ok else said(receipt, outcome)
         return Ended(
             entry.position,
             "done" if is_ok else "failed",
             receipt=receipt,
             source="ran",
-            reason=reason,
+            reason="" if is_ok else said(receipt, outcome),
             finished=finished,
             started_at=started_at,
             leases=leases,
+            signed=True,
         )
 
     def _bounded(self, entry: Entry, outcome: Outcome) -> Outcome:

@@ -24,6 +24,7 @@ from lite.scheduler.effects import labels
 from lite.scheduler.ended import ORPHAN, said
 from lite.scheduler.events import RunEvent, Stream
 from lite.scheduler.failures import missed_branch
+from lite.scheduler.late_marks import mark_late
 from lite.scheduler.state import END_STATES, Plan, Progress, next_steps
 from lite.scheduler.turn import nobody_acts
 from lite.store import Store
@@ -134,6 +135,7 @@ class Drive:
             def write(transaction: Transaction) -> None:
                 changed[0] = runs.write_steps(transaction, self.run.id, rows)
                 also(transaction)
+                mark_late(transaction, ended, self.book, self._store)
                 if new:
                     runs.write_new_steps(transaction, self.run.id, new)
 

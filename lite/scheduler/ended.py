@@ -44,6 +44,7 @@ class Ended:
         kind: the state of the step from now on; "waiting" as if it had not been tried.
         reason: for people.
         finished: what is to be kept; None: a row alone, or nothing.
+        signed: it was computed and signed just now.
         by_name: the receipt was found under the name with the awaits.
         pause_ms: after which it may be tried again; None: not by this run.
         written: its row says so already.
@@ -62,6 +63,7 @@ class Ended:
         "reason",
         "receipt",
         "rule",
+        "signed",
         "source",
         "started_at",
         "undone",
@@ -84,6 +86,7 @@ class Ended:
         written: bool = False,
         started_at: int | None = None,
         leases: Sequence[Lease] = (),
+        signed: bool = False,
     ) -> None:
         self.position = position
         self.kind: Kind = kind
@@ -96,6 +99,7 @@ class Ended:
         self.pause_ms = pause_ms
         self.written = written
         self.started_at = started_at
+        self.signed = signed
         self.undone: CID | None = None
         self.wish: Wish | None = None
         self.leases = list(leases)

@@ -117,7 +117,11 @@ def open_run(
 
 
 def _mark(book: Book, workflow: Workflow, store: Store) -> None:
-    """Make secret what is known of the steps that are to be, and the block that holds them."""
+    """Make secret what is known of the steps that are to be, and the block that holds them. A step
+    is to be secret also when its instruction is marked, or holds the content of a secret file."""
+    found = store.secrets.instructions_among(entry.instruction for entry in book.entries)
+    for entry in book.entries if found else ():
+        entry.private = entry.private or entry.instruction.cid in found
     secret = [entry.instruction for entry in book.entries if entry.private]
     if secret:
         from lite.privacy import make_secret
@@ -378,7 +382,7 @@ def _reopened(
 ) -> RunRow:
     """The row as it holds from now on. The deadline of a run that was interrupted still holds. One
     that somebody works on stays cancelled when it is, and has the latest deadline of all who do."""
-    if run.state == "done" and not request.rules.redo and END_STATES.issuperset(states):
+    if run.state == "done" and END_STATES.issuperset(states):
         return run
     deadline_at = _deadline_at(request, clock)
     if run.state == "running" and store.runs.is_active(run.id):

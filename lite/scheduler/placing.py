@@ -171,6 +171,11 @@ class Placing:
         jobs = [job for job in self._store.outbox.jobs_of(item.id) if job.is_pending]
         return f"{jobs[0].provider} has it" if jobs else ""
 
+    def _doubted(self, entry: Entry) -> str:
+        """Who may have done a step already that its owner took out of the queue."""
+        item = self._store.outbox.of_step(self._run, entry.row) if self.waits else None
+        return self._store.outbox.doubted(item) if item is not None and item.held else ""
+
     def _queue(
         self,
         entry: Entry,
@@ -185,6 +190,8 @@ class Placing:
             return self._ended(entry, reason + _ALONE, leases)
         from lite.store.outbox_rows import Wish
 
+        if doubted := self._doubted(entry):
+            reason = f"{doubted} may have done it already, and its owner took it out; {reason}"
         self.waits = True
         ended = self._ended(entry, reason, leases, RETRY_BACKOFF_MS_MAX)
         ended.wish = Wish(

@@ -256,9 +256,10 @@ class Progress:
 
     def end(self) -> RunEnd:
         """How the run ends when nothing of it goes on any more. In doubt comes first: whoever
-        stopped it may otherwise never learn that it acted."""
+        stopped it may otherwise never learn that it acted. A stop that came when every step had
+        its receipt stopped nothing."""
         states = set(self._states)
-        if "in-doubt" not in states and self.stop is not None:
+        if "in-doubt" not in states and self.stop is not None and not states <= END_STATES:
             return self.stop
         if "open" not in self.failures().values():
             states.discard("failed")

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from lite.errors import AuthorityError
 from lite.model.instruction import Instruction
+from lite.model.promise import Await
 from lite.scheduler.book import Entry
 from lite.settled import Reified
 from lite.store import Store
@@ -52,10 +53,16 @@ def needs_consent(
 
 def said(instruction: Instruction, *, asked: bool) -> str:
     """Why such a step waits; it names where the secret would go."""
-    where = str(instruction.rsc)
-    where = where if len(where) <= _WHERE_CHARS_MAX else f"{where[:_WHERE_CHARS_MAX]}…"
-    told = f"it would let out what is secret to {where}, without --force"
+    told = f"it would let out what is secret to {_where(instruction)}, without --force"
     return f"a result asked for it, and {told}" if asked else told
+
+
+def _where(instruction: Instruction) -> str:
+    rsc = instruction.rsc
+    if isinstance(rsc, Await):
+        return "where an awaited result says"
+    where = str(rsc)
+    return where if len(where) <= _WHERE_CHARS_MAX else f"{where[:_WHERE_CHARS_MAX]}…"
 
 
 def why_it_waits(entry: Entry, reified: Reified, needs: Container[str], marks: Secrets) -> str:
@@ -64,7 +71,9 @@ def why_it_waits(entry: Entry, reified: Reified, needs: Container[str], marks: S
     own, asked = entry.instruction.cid, bool(entry.depth)
     sources = {receipt.cid for receipt in reified.sources}
     found = marks.any_secret({own, *sources})
-    uses = not found.isdisjoint(sources) or marks.any_below(reified.instruction.links())
+    ready = reified.instruction
+    uses = not found.isdisjoint(sources) or marks.any_below(ready.links())
+    uses = uses or marks.holds_content(ready.data)
     waits = needs_consent(
         entry.level,
         needs,
@@ -72,7 +81,7 @@ def why_it_waits(entry: Entry, reified: Reified, needs: Container[str], marks: S
         is_secret=entry.private or own in found,
         uses_secret=uses,
     )
-    return said(reified.instruction, asked=asked) if waits else ""
+    return said(ready, asked=asked) if waits else ""
 
 
 def refuse_telling(
@@ -99,10 +108,11 @@ def refuse_telling(
     awaited = [store.instructions.canonical(wait.instruction) for wait in instruction.awaits()]
     known = [receipt.cid for cid in awaited for receipt in store.receipts.by_instruction(cid)]
     uses = given or store.secrets.any_below([*instruction.links(), *awaited, *known])
+    uses = uses or store.secrets.holds_content(instruction.data)
     own = private or store.secrets.is_secret(instruction.cid)
     level = runner.level_of(instruction) or "mutation"
     if needs_consent(level, needs, asked=False, is_secret=own, uses_secret=uses):
         raise AuthorityError(
-            f"{instruction.op} would let out what is secret to {instruction.rsc}",
+            f"{instruction.op} would let out what is secret to {_where(instruction)}",
             hint=f"Ask for it with {consent} if whoever gets it may know.",
         )

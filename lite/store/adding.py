@@ -22,6 +22,7 @@ from lite.ipld.cid import DAG_PB
 from lite.store import faults, sql, sql_runs
 from lite.store.blocks import Ledger
 from lite.store.database import Database, Transaction
+from lite.store.entrusted import write_entrusted
 from lite.store.leases import Adder, Leases
 from lite.store.reserve import Reserve, give_back
 from lite.store.room import is_scarce, make_room
@@ -51,22 +52,25 @@ class Adding:
         self.clock = clock
         self.quota_bytes = quota_bytes
 
-    def start(self, *, secret: bool = False) -> Add:
+    def start(self, *, secret: bool = False, customer: str = "") -> Add:
         """An add; as a context manager it gives the `put` function and completes at the end.
 
         Args:
             secret: all that is put stays on this node.
+            customer: it is a secret of this customer: see `Add.put`.
         """
-        return Add(self, secret=secret)
+        return Add(self, secret=secret, customer=customer)
 
 
 class Add:
     """One add. Not for several threads at once."""
 
-    def __init__(self, adding: Adding, *, secret: bool = False) -> None:
+    def __init__(self, adding: Adding, *, secret: bool = False, customer: str = "") -> None:
         self._adding = adding
         self._secret = secret
+        self._customer = customer
         self._marks: list[tuple[bytes]] = []  # of what is buffered
+        self._entrusted: list[tuple[bytes, str]] = []
         self._database = adding.database
         self._buffer: list[Block] = []
         self._bytes = 0
@@ -89,16 +93,20 @@ class Add:
             raise
         self.close(undo=kind is not None)
 
-    def put(self, block: Block, *, secret: bool = False) -> None:
+    def put(self, block: Block, *, secret: bool = False, customer: str = "") -> None:
         """Add a block.
 
         Args:
             secret: it stays on this node, whatever the add is for.
+            customer: it is a secret of this customer of this node: it stays here and is given back
+                to that one alone. What was here before, and is no secret, becomes none by this.
 
         Raises:
             QuotaError, StoreFull: it does not fit.
         """
-        if secret or self._secret:
+        if customer or self._customer:
+            self._entrusted.append((block.cid.raw, customer or self._customer))
+        elif secret or self._secret:
             self._marks.append((block.cid.raw,))
         self._buffer.append(block)
         self._bytes += len(block.data)
@@ -126,7 +134,7 @@ class Add:
 
     def close(self, *, undo: bool) -> None:
         """End the add, after `complete` was committed or to take back what it wrote."""
-        self._buffer, self._marks = [], []
+        self._buffer, self._marks, self._entrusted = [], [], []
         if self._lease is None:
             return
         try:
@@ -146,7 +154,7 @@ class Add:
             new = self._write(transaction)
             name = self._lease.name
             transaction.executemany(sql.ADDING_INSERT, ((raw, name) for raw in new))
-        self._buffer, self._marks = [], []
+        self._buffer, self._marks, self._entrusted = [], [], []
         self._bytes = 0
 
     def _write(self, transaction: Transaction) -> list[bytes]:
@@ -157,6 +165,8 @@ class Add:
         ledger.close(self._adding.quota_bytes)
         if self._marks:
             transaction.executemany(sql_runs.SECRET_ADD, self._marks)
+        if self._entrusted:
+            write_entrusted(transaction, self._entrusted, set(ledger.new))
         self._mark_pieces(transaction)
         return ledger.new
 

@@ -155,9 +155,12 @@ class Blocks:
         """
         self.put_many((block,), secret=secret)
 
-    def put_many(self, blocks: Iterable[Block], *, secret: bool = False) -> None:
-        """Store blocks, all or none, in transactions of bounded size. As `put`."""
-        with self._adding.start(secret=secret) as put:
+    def put_many(
+        self, blocks: Iterable[Block], *, secret: bool = False, customer: str = ""
+    ) -> None:
+        """Store blocks, all or none, in transactions of bounded size. As `put`; `customer`: they
+        are secrets of a customer (`Add.put`)."""
+        with self._adding.start(secret=secret, customer=customer) as put:
             for block in blocks:
                 put(block)
 

@@ -14,7 +14,7 @@ from lite.ipld.cid import CID, IDENTITY
 from lite.model.receipt import Receipt
 from lite.store import sql
 from lite.store.database import Database, Row
-from lite.store.faults import stored_cid
+from lite.store.faults import key_name, stored_cid
 from lite.store.home import DATABASE
 from lite.store.reach import Reach
 
@@ -126,8 +126,8 @@ class _Check:
                 if type(data) is bytes and cid.matches(data):
                     continue
                 name = str(cid)
-            except CidError as error:
-                name = f"{raw.hex()} ({error})"
+            except (CidError, TypeError) as error:
+                name = f"{key_name(raw)} ({error})"
             size = len(data) if type(data) is bytes else 0
             if self._repair:
                 self._drop_block(row, raw, size)
@@ -136,7 +136,8 @@ class _Check:
     def _drop_block(self, row: int, raw: bytes, size: int) -> None:
         with self._database.write() as transaction:
             transaction.execute(sql.BLOCK_DELETE_ID, (row,))
-            transaction.execute(sql.GONE_INSERT, (raw, self._clock.now(), size))
+            if type(raw) is bytes:
+                transaction.execute(sql.GONE_INSERT, (raw, self._clock.now(), size))
             transaction.execute(sql.TOTALS_ADD, (-1, -size))
 
     def _receipts(self) -> Iterator[Problem]:
@@ -151,7 +152,7 @@ class _Check:
             except IntegrityError as error:
                 if self._repair:
                     self._drop_receipt(row)
-                yield Problem("damaged-receipt", f"receipt {_name(raw)}: {error}")
+                yield Problem("damaged-receipt", f"receipt {key_name(raw)}: {error}")
                 continue
             if not self._database.row(sql.ANSWER_EXISTS, (receipt.instruction.raw, row)):
                 if self._repair:
@@ -219,7 +220,7 @@ class _Check:
                 yield f"the name {name}", [stored_cid(raw)], []
         for raw, *_ in self._database.rows(sql.PINS):
             if not self._database.row(sql.RECEIPT_ID, (raw,)):  # receipts keep themselves
-                yield f"the pin of {_name(raw)}", [stored_cid(raw)], []
+                yield f"the pin of {key_name(raw)}", [stored_cid(raw)], []
         for _, raw, data in self._receipt_rows():
             if type(data) is not bytes:
                 continue
@@ -230,7 +231,7 @@ class _Check:
                 continue  # a deep check says more about it
             if self._own is not None and receipt.issuer != self._own:
                 continue  # its results are fetched when somebody wants them
-            yield f"the receipt {_name(raw)}", files, values
+            yield f"the receipt {key_name(raw)}", files, values
 
 
 def _own_links(receipt: Receipt) -> tuple[list[CID], list[CID]]:
@@ -244,10 +245,3 @@ def _own_links(receipt: Receipt) -> tuple[list[CID], list[CID]]:
     if receipt.linked == "file":
         return links + files, []
     return files, links if receipt.linked == "dag-cbor" else []
-
-
-def _name(raw: bytes) -> str:
-    try:
-        return str(CID.from_bytes(raw))
-    except CidError:
-        return raw.hex()

@@ -128,11 +128,11 @@ class Database:
     def _fetch(self, sql: str, values: tuple[Any, ...]) -> list[Row]:
         if self.lock.acquire(blocking=False):
             try:
-                return self.connection.execute(sql, values).fetchall()
+                return _read(self.connection, sql, values)
             finally:
                 self.lock.release()
         with self._reader_lock:
-            return self._other().execute(sql, values).fetchall()
+            return _read(self._other(), sql, values)
 
     def _other(self) -> sqlite3.Connection:
         """The second connection; SQLite lets it read while the first one writes."""
@@ -202,6 +202,22 @@ class Database:
             if self._reader is not None:
                 self._reader.close()
             self.connection.close()
+
+
+def _read(connection: sqlite3.Connection, sql: str, values: tuple[Any, ...]) -> list[Row]:
+    """All rows of a query. Where the disk made bytes a text, or broke one, they come with signs in
+    place of what is no text, so that whoever judges the row finds it damaged, and no other is lost
+    with it."""
+    try:
+        return connection.execute(sql, values).fetchall()
+    except sqlite3.OperationalError as fault:
+        if not faults.is_no_text(fault):
+            raise
+        connection.text_factory = lambda text: text.decode("utf-8", "replace")
+        try:
+            return connection.execute(sql, values).fetchall()
+        finally:
+            connection.text_factory = str
 
 
 class Transaction:

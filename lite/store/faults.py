@@ -29,7 +29,9 @@ __all__ = [
     "from_os",
     "from_sqlite",
     "full",
+    "is_no_text",
     "is_sound",
+    "key_name",
     "read_only",
     "stored_bytes",
     "stored_cid",
@@ -82,6 +84,8 @@ def from_sqlite(fault: sqlite3.Error | UnicodeDecodeError, path: Path) -> IpvmEr
             f"the disk or file system failed under {path}: {text}",
             hint="Check the disk, its permissions and the system log; then `ipvm doctor --deep`.",
         )
+    if is_no_text(fault):
+        return corrupt(path, "what should be a text is none")
     if "closed database" in text:
         return StoreError("this store was closed")
     if isinstance(fault, (sqlite3.OperationalError, sqlite3.DataError)):
@@ -93,6 +97,11 @@ def from_sqlite(fault: sqlite3.Error | UnicodeDecodeError, path: Path) -> IpvmEr
     return corrupt(path, text)
 
 
+def is_no_text(fault: Exception) -> bool:
+    """Whether a row holds a text that is not UTF-8: the disk changed it, or the type beside it."""
+    return "Could not decode to UTF-8" in str(fault)
+
+
 def from_os(fault: OSError, path: Path) -> StoreError:
     """The error of ours for a failed file operation below the home."""
     if fault.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -102,16 +111,29 @@ def from_os(fault: OSError, path: Path) -> StoreError:
     return StoreError(f"cannot use {path}: {fault.strerror or fault}")
 
 
-def stored_cid(raw: bytes) -> CID:
+def stored_cid(raw: object) -> CID:
     """The CID in a column.
 
     Raises:
         StoreCorrupt: it is none, although only CIDs are ever stored there.
     """
+    cause: CidError | None = None
+    if type(raw) is bytes:
+        try:
+            return CID.from_bytes(raw)
+        except CidError as fault:
+            cause = fault
+    raise StoreCorrupt(f"the database holds {raw!r:.80} for a CID", hint=_RESTORE) from cause
+
+
+def key_name(raw: object) -> str:
+    """What to call a row whose key should be a CID, whatever the disk made of that."""
+    if type(raw) is not bytes:
+        return "(no CID)"
     try:
-        return CID.from_bytes(raw)
-    except (CidError, TypeError) as fault:
-        raise StoreCorrupt(f"the database holds {raw!r:.80} for a CID", hint=_RESTORE) from fault
+        return str(CID.from_bytes(raw))
+    except CidError:
+        return raw.hex()
 
 
 def is_sound(raw: bytes, data: object) -> bool:

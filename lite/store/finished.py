@@ -15,6 +15,7 @@ from lite.store import sql, sql_runs
 from lite.store.adding import Add
 from lite.store.blocks import Ledger
 from lite.store.database import Database, Transaction
+from lite.store.entrusted import write_entrusted
 from lite.store.instructions import write_instruction, write_names
 from lite.store.receipts import write_receipt
 
@@ -35,6 +36,8 @@ class Finished:
         step: writes what belongs to it in the same transaction, such as the row of a step. It may
             be called again when the first transaction was taken back.
         secret: the instruction, the receipt and all blocks stay on this node.
+        customer: with `secret`: they are secrets of this customer, for whom it was done; what was
+            here before and is none becomes none (`Add.put`).
         kept: the instruction as it was asked, when its run has kept it with its names since it
             began: it is only looked for. It may be `instruction` itself, or among the blocks.
     """
@@ -48,6 +51,7 @@ class Finished:
     secret: bool = False
     kept: CID | None = None
     more: Iterable[Block] = ()
+    customer: str = ""
 
 
 class Entry:
@@ -65,10 +69,10 @@ class Entry:
             if block.cid == finished.kept:
                 self._kept = block
                 continue
-            add.put(block, secret=finished.secret)
+            add.put(block, secret=finished.secret, customer=finished.customer)
             if block.data.startswith(_INSTRUCTION) and block.cid.codec == DAG_CBOR:
                 self._asked.append(block)
-        if finished.secret:
+        if finished.secret and not finished.customer:
             from lite.store.secrets import pieces
 
             cids = [finished.instruction.cid, finished.receipt.cid]
@@ -83,6 +87,11 @@ class Entry:
         receipt = finished.receipt
         kept, known = self._kept, finished.kept
         is_here = known is not None and transaction.row(sql.BLOCK_EXISTS, (known.raw,)) is not None
+        if finished.customer:
+            names = (finished.instruction.cid.raw, receipt.cid.raw)
+            absent = {raw for raw in names if transaction.row(sql.BLOCK_EXISTS, (raw,)) is None}
+            pairs = [(raw, finished.customer) for raw in names]
+            write_entrusted(transaction, pairs, {*absent, receipt.cid.raw})
         if kept is not None or not is_here:
             write_instruction(transaction, ledger, finished.instruction, expect_new=True)
         if kept is not None and not is_here:  # somebody removed it

@@ -17,7 +17,7 @@ from lite.store import sql
 from lite.store.database import Database, Row
 from lite.store.faults import stored_cid
 
-__all__ = ["SHORT_BYTES", "forms_of", "holding"]
+__all__ = ["SHORT_BYTES", "forms_of", "holding", "is_given"]
 
 SHORT_BYTES: Final = 8  # what is shorter may stand anywhere by chance: whole values count
 _DAG_CBOR_FROM: Final = b"\x01\x71"
@@ -46,7 +46,7 @@ def holding(database: Database, forms: Collection[bytes]) -> Iterator[CID]:
     long = [form for form in forms if len(form) >= SHORT_BYTES]
     short = {form for form in forms if len(form) < SHORT_BYTES}
     for raw, data in _blocks(database):
-        if any(form in data for form in long) or _is_given(data, short):
+        if any(form in data for form in long) or is_given(data, short):
             yield stored_cid(raw)
     for raw, data in _receipts(database):
         if any(form in data for form in long):
@@ -67,7 +67,7 @@ def _receipts(database: Database) -> Iterator[Row]:
         last = rows[-1][0]
 
 
-def _is_given(data: bytes, forms: set[bytes]) -> bool:
+def is_given(data: bytes, forms: set[bytes]) -> bool:
     """Whether one of the forms is a whole value in the input of the instruction that `data` is."""
     if not any(form in data for form in forms):
         return False

@@ -231,6 +231,11 @@ class Outbox:
         transaction.execute(sql.RESOLVE, (receipt.raw, self._clock.now(), item.id))
         transaction.execute(sql.STEP_RESOLVED, (item.run, item.position, item.asked.raw))
 
+    def doubted(self, item: Item) -> str:
+        """Who may have done already what must not be done twice; empty: nobody."""
+        jobs = [] if item.may_repeat else self.jobs_of(item.id)
+        return next((job.provider for job in jobs if job.state not in ("void", "refused")), "")
+
     def cancel(self, id: int, *, note: str, held: bool) -> bool:
         """Take an item out; False when it was over. `held`: its owner wants it so."""
         changed: list[int] = []

@@ -31,6 +31,8 @@ MIGRATIONS: tuple[str, ...] = (
     "0006_begun",
     "0007_outbox",
     "0008_jobs",
+    "0009_revocation_proofs",
+    "0010_entrusted",
 )
 
 _FOLDER = Path(__file__).with_name("schema")
@@ -50,6 +52,7 @@ def migrate(connection: sqlite3.Connection, names: Sequence[str]) -> None:
         migrations(name=name)(_step(number, name))
     connection.create_function("delegated_command", 1, _delegated_command, deterministic=True)
     connection.create_function("delegated_issuer", 1, _delegated_issuer, deterministic=True)
+    connection.create_function("proofs_json", 1, _proofs_json, deterministic=True)
     connection.create_function("used_json", 1, _used_json, deterministic=True)
     connection.create_function("from_hex", 1, bytes.fromhex, deterministic=True)
     migrations.apply(Database(connection, execute_plugins=False))
@@ -75,6 +78,21 @@ def _delegation(data: bytes) -> Delegation | None:
         return Delegation.of(envelope.parse_trusted(data))
     except IpvmError:
         return None
+
+
+def _proofs_json(data: bytes) -> str:
+    """The proofs that a stored revocation names, as hexadecimal digits; none when it cannot be
+    read."""
+    import json
+
+    from lite.ucan import envelope
+    from lite.ucan.invocation import Invocation
+
+    try:
+        invocation = Invocation.of(envelope.parse_trusted(data))
+    except IpvmError:
+        return "[]"
+    return json.dumps([cid.raw.hex() for cid in invocation.proofs])
 
 
 def _used_json(data: object) -> str:

@@ -124,6 +124,8 @@ SELECT (SELECT count(*) FROM receipts), (SELECT count(DISTINCT instruction) FROM
 
 # Authority.
 DELEGATION = "SELECT data FROM delegations WHERE cid = ?"
+DELEGATION_HERE = "SELECT 1 FROM delegations WHERE cid = ?"
+DELEGATION_PARTIES = "SELECT issuer, subject FROM delegations WHERE cid = ?"
 DELEGATION_FILED = """
 SELECT data, audience, subject, command, ends_at, issuer FROM delegations WHERE cid = ?
 """
@@ -191,6 +193,7 @@ DELEGATIONS_AFTER = (
 DELEGATION_DELETE = "DELETE FROM delegations WHERE rowid = ?"
 DELEGATION_FORGET = "DELETE FROM delegations WHERE cid = ?"
 REVOCATION = "SELECT data FROM revocations WHERE cid = ?"
+REVOCATION_HERE = "SELECT 1 FROM revocations WHERE cid = ?"
 REVOCATION_ADD = """
 INSERT INTO revocations (cid, revoked, added_at, data) VALUES (?, ?, ?, ?)
     ON CONFLICT (cid) DO UPDATE SET (revoked, data) = (excluded.revoked, excluded.data)
@@ -202,8 +205,14 @@ REVOCATIONS_AFTER = (
 REVOCATIONS_CHECKED = """
 SELECT rowid, cid, data, revoked FROM revocations WHERE rowid > ? ORDER BY rowid LIMIT ?
 """
-# Those with proofs: the field prf is not the empty list.
-REVOCATIONS_PROVED = "SELECT cid, data FROM revocations WHERE instr(data, x'6370726680') = 0"
+REVOCATIONS_PROVED = """
+SELECT DISTINCT r.cid, r.data FROM revocation_proofs AS p
+    JOIN revocations AS r ON r.cid = p.revocation
+    WHERE p.proof IN ({}) AND typeof(r.data) = 'blob'
+"""
+REVOCATION_PROOFS = "SELECT proof FROM revocation_proofs WHERE revocation = ?"
+REVOCATION_PROOF_ADD = "INSERT OR IGNORE INTO revocation_proofs (proof, revocation) VALUES (?, ?)"
+REVOCATION_PROOFS_DELETE = "DELETE FROM revocation_proofs WHERE revocation = ?"
 REVOCATION_MEND = "UPDATE revocations SET revoked = ? WHERE rowid = ?"
 REVOCATIONS_COUNT = "SELECT count(*) FROM revocations"
 REVOCATION_DELETE = "DELETE FROM revocations WHERE rowid = ?"

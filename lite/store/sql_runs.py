@@ -158,6 +158,9 @@ SECRET = "SELECT 1 FROM secrets WHERE cid = ?"
 SECRETS_AMONG = "SELECT cid FROM secrets WHERE cid IN ({})"
 SECRETS_ANY = "SELECT 1 FROM secrets LIMIT 1"
 SECRETS_COUNT = "SELECT count(*) FROM secrets"
+ENTRUSTED_ADD = "INSERT OR IGNORE INTO entrusted (cid, customer) VALUES (?, ?)"
+ENTRUSTED = "SELECT 1 FROM entrusted WHERE cid = ? LIMIT 1"
+ENTRUSTED_AMONG = "SELECT cid FROM entrusted WHERE customer = ? AND cid IN ({})"
 
 # Uses.
 USE_ADD = "INSERT OR IGNORE INTO uses (cid, instruction) VALUES (?, ?)"

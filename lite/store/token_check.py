@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lite.clock import Clock
-from lite.errors import CidError, IntegrityError, IpvmError
-from lite.ipld.cid import CID
+from lite.errors import IntegrityError, IpvmError
 from lite.store import sql
 from lite.store.database import Database, Row
-from lite.store.faults import is_sound
+from lite.store.faults import is_sound, key_name
 from lite.store.tokens import Tokens, columns, pages
 from lite.ucan import envelope
 from lite.ucan.delegation import Delegation
@@ -52,7 +51,7 @@ class _TokenCheck:
             envelope.verify(delegation.token)
         except IpvmError as fault:
             self._mend(sql.DELEGATION_DELETE, (number,))
-            yield f"token {_name(raw)}: {fault}"
+            yield f"token {key_name(raw)}: {fault}"
             return
         right = columns(delegation)
         wrong = [what for what, a, b in zip(_COLUMNS, kept, right, strict=True) if a != b]
@@ -68,12 +67,19 @@ class _TokenCheck:
             envelope.verify(revocation.invocation.token)
         except IpvmError as fault:
             self._mend(sql.REVOCATION_DELETE, (number,))
-            yield f"token {_name(raw)}: {fault}"
+            self._mend(sql.REVOCATION_PROOFS_DELETE, (raw,))
+            yield f"token {key_name(raw)}: {fault}"
             return
         revoked = revocation.revoked
         if kept != revoked.raw:
             self._mend(sql.REVOCATION_MEND, (revoked.raw, number))
             yield f"token {revocation.cid}: is filed as revoking something else than {revoked}"
+        wanted = {proof.raw for proof in revocation.invocation.proofs}
+        if wanted != {proof for (proof,) in self._database.rows(sql.REVOCATION_PROOFS, (raw,))}:
+            self._mend(sql.REVOCATION_PROOFS_DELETE, (raw,))
+            for proof in sorted(wanted):
+                self._mend(sql.REVOCATION_PROOF_ADD, (proof, raw))
+            yield f"token {revocation.cid}: is filed under other proofs than it names"
         listed = {name for (name,) in self._database.rows(sql.REVOKERS, (revoked.raw,))}
         for name in sorted(self._names(revocation) - listed):
             self._mend(sql.REVOKER_ADD, (revoked.raw, name))
@@ -102,10 +108,3 @@ def _check_hash(raw: bytes, data: bytes) -> None:
     """First of all: what the disk changed says nothing, not even whose signature is wrong."""
     if not is_sound(raw, data):
         raise IntegrityError("its bytes hash to another CID")
-
-
-def _name(raw: bytes) -> str:
-    try:
-        return str(CID.from_bytes(raw))
-    except (CidError, IntegrityError):
-        return raw.hex()

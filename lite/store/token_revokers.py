@@ -9,18 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from lite.store import sql
-from lite.store.database import Database, Transaction
+from lite.store.database import Transaction, among
 from lite.store.faults import is_sound
 from lite.ucan import command as commands
 from lite.ucan.authorised import RevokedBy
 from lite.ucan.delegation import Delegation
 from lite.ucan.proofs import Resolve
 from lite.ucan.refusals import Refusal
-from lite.ucan.revocation import COMMAND, Revocation, revokers
+from lite.ucan.revocation import COMMAND, revokers
 
 
 def recount(
-    database: Database,
     transaction: Transaction,
     arrived: Iterable[Delegation],
     *,
@@ -29,17 +28,12 @@ def recount(
     revoked_by: RevokedBy,
 ) -> None:
     """Judge again the revocations that name one of the delegations as a proof."""
-    proofs = {one.cid for one in arrived if commands.covers(one.command, COMMAND)}
-    if not proofs:
-        return
-    for raw, data in database.rows(sql.REVOCATIONS_PROVED):
+    proofs = [one.cid.raw for one in arrived if commands.covers(one.command, COMMAND)]
+    for raw, data in set(among(transaction, sql.REVOCATIONS_PROVED, proofs)):
         if not is_sound(raw, data):
             continue  # a deep check names it; it counts as far as it was found to when it came
-        revocation = Revocation.parse(data)
-        if proofs.isdisjoint(revocation.invocation.proofs):
-            continue
         try:
-            _, names = revokers(data, now=now, resolve=resolve, revoked_by=revoked_by)
+            revocation, names = revokers(data, now=now, resolve=resolve, revoked_by=revoked_by)
         except Refusal:  # not yet valid for this clock; it was when it came in
             continue
         for name in sorted(names):

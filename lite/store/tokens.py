@@ -16,9 +16,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Literal, TypeVar
 
 from lite.clock import Clock, ClockState
-from lite.errors import QuotaError
+from lite.errors import QuotaError, StoreCorrupt
 from lite.frozen import frozen
-from lite.ipld.cid import CID
+from lite.ipld.cid import CID, DAG_CBOR
 from lite.limits import TIME_MAX_S
 from lite.model.receipt import Receipt
 from lite.nudge import RECORDS, nudge
@@ -73,6 +73,19 @@ class Latest:
     receipt: CID | None
 
 
+@frozen
+class Filed:
+    """What a delegation is filed under, for when the disk changed its bytes.
+
+    Attributes:
+        issuer: "" where that was never read.
+        subject: None for a powerline.
+    """
+
+    issuer: str
+    subject: str | None
+
+
 class Tokens:
     """The tokens of a store. Looks like `lite.ucan.chains.Delegations` to who searches a chain."""
 
@@ -112,7 +125,6 @@ class Tokens:
             for revocation, names in revocations:
                 write_revocation(transaction, revocation, names, now)
             recount(
-                self._database,
                 transaction,
                 new,
                 now=ClockState.of(now, self.latest().signed_at).sure_now,
@@ -126,7 +138,7 @@ class Tokens:
         dropped = []
         with self._database.write() as transaction:
             for cid in dict.fromkeys(delegations):
-                if transaction.row(sql.DELEGATION, (cid.raw,)) is not None:
+                if transaction.row(sql.DELEGATION_HERE, (cid.raw,)) is not None:
                     transaction.execute(sql.DELEGATION_FORGET, (cid.raw,))
                     dropped.append(cid)
         return dropped
@@ -151,17 +163,29 @@ class Tokens:
         """The bytes in the row of a delegation, or None. The disk may have changed them: only for
         `proofs.check`, which hashes them itself and says so (step 7a)."""
         found = self._database.row(sql.DELEGATION, (cid.raw,))
-        return found[0] if found else None
+        if found is None:
+            return None
+        return found[0] if type(found[0]) is bytes else b""
 
     def has_delegation(self, cid: CID) -> bool:
         """Whether a delegation was kept here and not forgotten, also when the disk changed it."""
-        return self.proof(cid) is not None
+        return self._database.row(sql.DELEGATION_HERE, (cid.raw,)) is not None
+
+    def filed(self, cid: CID) -> Filed | None:
+        """By whom and about whom a delegation here is, hashed or not; None when it is not here."""
+        found = self._database.row(sql.DELEGATION_PARTIES, (cid.raw,))
+        return None if found is None else Filed(*found)
+
+    def has_revocation(self, cid: CID) -> bool:
+        """Whether a revocation was kept here, also when the disk changed it."""
+        return self._database.row(sql.REVOCATION_HERE, (cid.raw,)) is not None
 
     def damaged_delegation(self) -> CID | None:
         """The first of the delegations whose bytes the disk changed, or None; it reads all."""
         rows = pages(self._database, sql.DELEGATIONS_AFTER)
-        raw = next((raw for _, raw, data in rows if not is_sound(raw, data)), None)
-        return None if raw is None else stored_cid(raw)
+        damaged = ((raw, data) for _, raw, data in rows if not is_sound(raw, data))
+        found = next(damaged, None)
+        return None if found is None else _row_cid(*found)
 
     def given_to(
         self, audience: str, subject: str, command: str, issuers: Collection[str] | None
@@ -246,8 +270,8 @@ class Tokens:
         changed."""
         query = sql.DELEGATIONS_AFTER if kind is Delegation else sql.REVOCATIONS_AFTER
         for _, raw, data in pages(self._database, query):
-            cid = stored_cid(raw)
-            yield cid, kind.parse(data) if is_sound(raw, data) else None
+            sound = is_sound(raw, data)
+            yield _row_cid(raw, data), kind.parse(data) if sound else None
 
     def revocations(self) -> Iterator[Revocation]:
         """All revocations, in the order in which they came. Raises HashMismatch."""
@@ -365,15 +389,17 @@ def write_revocation(
     """Keep a revocation with the DIDs in whose name it counts; one that the disk changed is mended.
     Raises QuotaError as `add` does."""
     revoked = revocation.revoked.raw
-    if transaction.row(sql.REVOCATION, (revocation.cid.raw,)) is None:
+    if transaction.row(sql.REVOCATION_HERE, (revocation.cid.raw,)) is None:
         _check_room(transaction, revocation)
     transaction.execute(sql.REVOCATION_ADD, (revocation.cid.raw, revoked, now, revocation.data))
+    for proof in revocation.invocation.proofs:
+        transaction.execute(sql.REVOCATION_PROOF_ADD, (proof.raw, revocation.cid.raw))
     for name in sorted(names):
         transaction.execute(sql.REVOKER_ADD, (revoked, name))
 
 
 def _check_room(transaction: Transaction, revocation: Revocation) -> None:
-    if transaction.row(sql.DELEGATION, (revocation.revoked.raw,)) is not None:
+    if transaction.row(sql.DELEGATION_HERE, (revocation.revoked.raw,)) is not None:
         return
     counted = transaction.row(sql.REVOCATIONS_COUNT)
     if counted is not None and counted[0] >= REVOCATIONS_EARLY_MAX:
@@ -397,6 +423,14 @@ def _sound_delegations(rows: Iterable[Row]) -> Iterator[Delegation]:
     for raw, data, *_ in rows:
         if is_sound(raw, data):
             yield Delegation.of(envelope.parse_trusted(data, stored_cid(raw)))
+
+
+def _row_cid(raw: object, data: object) -> CID:
+    """The CID of a token in a row; where the disk changed that, the one of its bytes."""
+    try:
+        return stored_cid(raw)
+    except StoreCorrupt:
+        return CID.of(data if type(data) is bytes else b"", DAG_CBOR)
 
 
 def _listed(names: Collection[str] | None) -> str | None:

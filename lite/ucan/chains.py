@@ -355,19 +355,23 @@ def extend(
             f"cannot pass on {shown(command)}: {short(uncovered[0].cid)} only gives the right to "
             f"{shown(uncovered[0].command)}"
         )
-    ends = [link.expires_at for link in chain if link.expires_at is not None]
-    if expires_at is not None:
-        ends.append(expires_at)
     return Delegation.issue(
         key,
         audience=audience,
         subject=chain[0].subject,
         command=command,
         policy=policy,
-        expires_at=min(ends) if ends else None,
+        expires_at=end_within(chain, expires_at),
         not_before=not_before,
         meta=meta,
     )
+
+
+def end_within(chain: Sequence[Delegation], expires_at: int | None) -> int | None:
+    """When something that rests on a chain is to end, if that is wished for a time (None: never):
+    no later than the chain itself."""
+    ends = [end for end in (expires_at, *(link.expires_at for link in chain)) if end is not None]
+    return min(ends, default=None)
 
 
 def check_fit(beside: Beside, chain: Sequence[Delegation]) -> None:

@@ -29,10 +29,10 @@ INVOCATION_TAGS: Final = frozenset({TAG_INVOCATION, "ucan/inv@1.0.0"})
 DELEGATION_TAGS: Final = frozenset({TAG_DELEGATION, "ucan/dlg@1.0.0"})
 
 DELEGATION_LEAD: Final = b"ucan/dlg@"
-LEAD_WITHIN: Final = 256  # bytes: so far from the start of a token its tag begins
 
 _HEADER_KEY = "h"
 _HEADS_TO_TAG = 6  # of the list, the signature, the map, two keys and the header
+_HEADS_TO_COMMAND = 16  # in canonical order at most one field of the payload comes before it
 _KNOWN_TAGS = INVOCATION_TAGS | DELEGATION_TAGS
 # The heads of a two-item list and of a 64-byte string, which every signature known here is.
 _LEAD = bytes((0x82, 0x58, keys.SIGNATURE_BYTES))
@@ -142,18 +142,40 @@ def verify(token: Token) -> None:
 def is_delegation(data: bytes) -> bool:
     """Whether the tag of a token is that of a delegation, of whatever version. Nothing else of it
     is looked at."""
-    walk = Walk(data, _HEADS_TO_TAG)
+    if DELEGATION_LEAD not in data:
+        return False
     try:
-        walk.head()
-        walk.skip()  # the signature
-        walk.head()
-        tag = walk.text()
-        if tag == _HEADER_KEY.encode():
-            walk.skip()
-            tag = walk.text()
+        return _tag(Walk(data, _HEADS_TO_TAG)).startswith(DELEGATION_LEAD)
     except (IndexError, CodecError):
         return False
-    return tag.startswith(DELEGATION_LEAD)
+
+
+def command_of(data: bytes) -> bytes:
+    """The command that a token names, as far as its first heads show one; else nothing. Nothing
+    else of it is looked at."""
+    walk = Walk(data, _HEADS_TO_COMMAND)
+    try:
+        _tag(walk)
+        _, fields = walk.head()
+        for _ in range(fields):
+            if walk.text() == b"cmd":
+                return walk.text()
+            walk.skip()
+    except (IndexError, CodecError):
+        pass
+    return b""
+
+
+def _tag(walk: Walk) -> bytes:
+    """The tag of a token; then the walk is before its payload. Raises IndexError, CodecError."""
+    walk.head()
+    walk.skip()  # the signature
+    walk.head()
+    tag = walk.text()
+    if tag == _HEADER_KEY.encode():
+        walk.skip()
+        tag = walk.text()
+    return tag
 
 
 def _from(size: int) -> int:

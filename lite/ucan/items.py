@@ -33,15 +33,19 @@ def items_in(data: bytes) -> int:
     as two values, three of a pattern as long as one.
     """
     count = 0 if len(data) <= SMALL_BYTES else heads.items(data, RECEIPT_ITEMS_MAX)
-    if envelope.DELEGATION_LEAD in data[: envelope.LEAD_WITHIN]:
+    if envelope.is_delegation(data):
         of = data.count
         count += 2 * (of(b".") + of(b"[")) + (of(b"*") + of(b"\\")) // 3
     return count
 
 
 def are_too_many(data: bytes, count: int) -> bool:
-    """Whether so many values of a token are more than are read of one."""
-    return count > (RECEIPT_ITEMS_MAX if _RECEIPT in data else ITEMS_MAX)
+    """Whether so many values of a token are more than are read of one: by what it says that it is,
+    not by what stands somewhere in it."""
+    if count <= ITEMS_MAX:
+        return False
+    is_receipt = not envelope.is_delegation(data) and envelope.command_of(data) == _RECEIPT
+    return not is_receipt or count > RECEIPT_ITEMS_MAX
 
 
 def check_few(data: bytes, hint: str) -> None:

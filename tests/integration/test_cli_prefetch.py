@@ -134,3 +134,15 @@ def test_what_a_known_result_asks_for_is_looked_for_as_well(ipvm: Ipvm, here: Pa
     shown = ipvm("workflow", "prefetch", file)
     assert f"! {ABSENT} is missing" in shown.text
     assert "3 known · 2 will wait" in shown.err
+
+
+def test_what_run_refuses_without_force_is_not_promised(ipvm: Ipvm, here: Path) -> None:
+    put = {"op": "crud/update", "rsc": "file:///x", "input": {"body": "y"}}
+    file = write(here, one=put, two={**put, "rsc": "file:///z"}, pure={**ADD, "args": [5, 6]})
+    assert ipvm("workflow", "run", file).status == 2
+    told = ipvm("workflow", "prefetch", file)
+    assert "pure  would run with --force" in told.text and "will run" not in told.text
+    assert "nothing of it runs without --force" in told.err
+    assert "one, two" in ipvm("workflow", "prefetch", file, "--json").json["refused"]
+    free = write(here, pure={**ADD, "args": [5, 6]})
+    assert ipvm("workflow", "prefetch", free, "--json").json["refused"] is None

@@ -61,14 +61,31 @@ def test_a_step_is_queued_once_however_often_its_workflow_is_run(queued: int, ip
     assert [one["item"] for one in items(ipvm)] == [queued]
 
 
-def test_what_may_have_acted_is_not_offered_again(queued: int, ipvm: Ipvm, home: Path) -> None:
+def sent(home: Path, item: str, job: str) -> None:
+    """The step is a mutation, which a provider had: the states of both."""
     with Store.open(home) as store:
-        store.database.run("UPDATE outbox SET level = 'mutation', state = 'failed'")
+        store.database.run(f"UPDATE outbox SET level = 'mutation', state = '{item}'")
         store.database.run(
             "INSERT INTO outbox_jobs (invocation, item, provider, token, instruction, cargo, final,"
             " choice, state, lease_until, sent_at) SELECT instruction, id, 'did:key:z6MkX', x'00',"
-            " instruction, instruction, 1, '', 'lost', 0, 0 FROM outbox"
+            f" instruction, instruction, 1, '', '{job}', 1 << 40, 0 FROM outbox"
         )
+
+
+def test_a_mutation_that_is_cancelled_after_it_was_begun_may_have_been_done(
+    queued: int, ipvm: Ipvm, home: Path
+) -> None:
+    sent(home, "accepted", "accepted")
+    cancelled = ipvm("queue", "cancel", str(queued))
+    assert cancelled.status == 0
+    assert "did:key:z6MkX may have done heavy already; `ipvm workflow resume" in cancelled.err
+    assert "did:key:z6MkX may have done it already" in ipvm("queue", "show", str(queued)).text
+    again = ipvm("workflow", "run", "heavy.json")
+    assert again.status == 3 and "did:key:z6MkX may have done it already" in again.err
+
+
+def test_what_may_have_acted_is_not_offered_again(queued: int, ipvm: Ipvm, home: Path) -> None:
+    sent(home, "failed", "lost")
     refused = ipvm("queue", "retry", str(queued))
     assert refused.status == 2
     assert "did:key:z6MkX may have done heavy already" in refused.err

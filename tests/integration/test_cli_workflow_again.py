@@ -54,3 +54,30 @@ def test_a_dry_run_names_a_known_failure_and_does_not_count_it(ipvm: Ipvm, here:
     assert ipvm("workflow", "run", file).status == 1
     dry = ipvm("workflow", "run", file, "--dry-run")
     assert (dry.status, "has failed" in dry.text) == (0, True)
+
+
+def test_redo_of_what_is_done_says_how_to_do_it_again(ipvm: Ipvm, here: Path) -> None:
+    act = {"op": "exec/run", "rsc": "exec:none"}
+    pure = {"run": "numbers.wasm:add", "args": [1, 2]}
+    Path("w.json").write_text(json.dumps({"steps": {"pure": pure}}))
+    run = ipvm("workflow", "run", "w.json", "--json").json["run"]
+    again = ipvm("workflow", "resume", run, "--redo", "pure")
+    assert "It was done before, so nothing was left to do" in again.err
+    Path("w.json").write_text(json.dumps({"steps": {"act": act, "pure": pure}}))
+    run = ipvm("workflow", "run", "w.json", "--json").json["run"]
+    assert ipvm("workflow", "cancel", run).status == 0
+    shown = ipvm("workflow", "show", run, "--json").json
+    assert {step["label"]: step["state"] for step in shown["steps"]} == {
+        "act": "cancelled",
+        "pure": "cached",
+    }
+    assert "tries again" not in ipvm("workflow", "show", run).text
+
+
+def test_check_names_no_place_that_only_a_result_tells(ipvm: Ipvm, here: Path) -> None:
+    made = {"run": "typed.wasm:greet", "args": ["x"], "secret": True}
+    asks = {"op": "http/get", "rsc": "${made}"}
+    Path("w.json").write_text(json.dumps({"steps": {"made": made, "asks": asks}}))
+    told = ipvm("workflow", "check", "w.json").text
+    assert "! asks: it would let out what is secret to where an awaited result says" in told
+    assert "Await(" not in told

@@ -75,6 +75,15 @@ def test_an_invocation_asks_for_the_step_until_its_lease_ends(shop: Shop) -> Non
     assert shop.item(job).state == "sent"
 
 
+def test_an_invocation_ends_no_later_than_the_right_that_it_rests_on(shop: Shop) -> None:
+    tokens = shop.lab.store.tokens
+    tokens.forget([one.cid for one in tokens.delegations()])
+    shop.allow(OTHER_KEY, expires_at=START + 70)
+    job = sent(shop)
+    assert Invocation.parse(job.token).expires_at == START + 70
+    assert job.lease_until == START + 60 + LEASE_S
+
+
 def test_a_good_answer_is_kept_and_lets_the_run_go_on(shop: Shop) -> None:
     job = sent(shop)
     shop.accept(job)

@@ -14,6 +14,7 @@ from lite.config import Config
 from lite.frozen import replace
 from lite.ipld.block import Block
 from lite.ipld.cid import DAG_CBOR
+from lite.keys import Key
 from lite.limits import Limits
 from lite.model.result import Result
 from lite.model.workflow import Workflow
@@ -256,3 +257,38 @@ def test_a_link_that_is_lost_meanwhile_keeps_the_job(shop: Shop, tmp_path: Path)
     asyncio.run(story())
     assert shop.lab.store.outbox.refusals() == {}
     assert shop.job(answer.job).is_pending
+
+
+@pytest.mark.parametrize("named", ["none", OTHER_KEY.did])
+def test_a_dispute_is_settled_here_unless_a_referee_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    clock = FakeClock()
+    lab = Far(tmp_path / "home", clock)
+    shop = Shop(lab, clock, *(Key.from_seed(bytes([seed]) * 32) for seed in (11, 12)))
+    shop.queue(Workflow(heavy=needing(HEAVY)), confirm=2)
+    one, two = shop.send()
+    shop.hear(one, shop.receipt(one, 1))
+    shop.hear(two, shop.receipt(two, 666))
+    own = lab.executor.run(HEAVY, Limits(), fresh=True).receipt
+    ran: list[int] = []
+    monkeypatch.setattr(
+        "lite.offload.dispatch.own_answer", lambda _node, item: ran.append(item.id) or own
+    )
+
+    async def story() -> None:
+        settings = {"queue.referee": named}
+        dispatcher = fetching(shop, tmp_path, lambda _cids: Fetched((), (), 0), settings)
+        dispatcher._clerk.take_up()
+        await dispatcher._settle_disputes()
+        await dispatcher.stop()
+        dispatcher._store.close()
+
+    asyncio.run(story())
+    item = shop.item(one)
+    if named == "none":
+        assert (item.state, ran) == ("done", [item.id])
+    else:
+        assert (item.state, ran) == ("queued", [])
+        assert item.note.endswith(f"{named} is to say what is right")
+    lab.close()

@@ -126,6 +126,24 @@ def test_a_right_that_is_taken_away_ends_the_channel() -> None:
     run(work)
 
 
+def test_a_right_that_is_taken_away_takes_the_place_of_a_friend_at_once() -> None:
+    async def work() -> None:
+        a, b = NetNode("a"), NetNode("b", listen=())
+        await started(a)
+        a.book.trust(b.key.did, [READ])
+        channel = await dial(b.key, a.address, a.key.did, b"")
+        assert a.runner._listener is not None
+        door = a.runner._listener.door
+        assert [guest.state for guest in door._inside] == ["welcome"]
+        a.book.untrust(b.key.did)
+        a.runner.poke()
+        assert [guest.state for guest in door._inside] == ["stranger"]
+        await channel.close()
+        await stopped(a)
+
+    run(work)
+
+
 def test_two_that_dial_each_other_at_once_end_with_one_channel() -> None:
     async def work() -> None:
         a, b = NetNode("a"), NetNode("b")

@@ -125,12 +125,22 @@ def test_a_damaged_delegation_is_forgotten_by_its_cid(at_pi: At, kept: str, here
     assert at_pi("ucan", "list").text == ""
 
 
-def test_a_revocation_is_not_judged_by_damaged_bytes_of_its_delegation(
-    at_pi: At, kept: str, here: Path
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_revocation_in_force_counts_whatever_the_disk_made_of_its_delegation(
+    at_pi: At, kept: str, here: Path, change: Change
 ) -> None:
     (here / "r.ucan").write_text(ok(at_pi("ucan", "revoke", kept)))
-    damage(here / "homes/pi", CHANGES["a letter of iss"])
-    of_disk(at_pi("ucan", "verify", "r.ucan"), kept)
+    (data,) = container.read((here / "r.ucan").read_bytes())
+    revocation = str(Revocation.parse(data).cid)
+    damage(here / "homes/pi", change)
+    assert at_pi("ucan", "verify", "x.ucan", "--json").json["error"]["code"] == "ucan-revoked"
+    for told in ("r.ucan", revocation):
+        said = ok(at_pi("ucan", "verify", told))
+        assert said.startswith("✓ the revocation counts; the stored bytes of the delegation")
+        assert f"{kept} changed on the disk" in said
+        assert "now     it counts; the stored bytes of" in ok(at_pi("ucan", "inspect", told))
+    listed = at_pi("ucan", "list", "--json").json["tokens"]
+    assert {row["kind"]: row["holds"] for row in listed} == {"broken": False, "revocation": True}
     both = container.read((here / "r.ucan").read_bytes()) + container.read(
         (here / "x.ucan").read_bytes()
     )
@@ -139,6 +149,29 @@ def test_a_revocation_is_not_judged_by_damaged_bytes_of_its_delegation(
     assert {(row["kind"], row["holds"]) for row in rows} == {
         ("delegation", False), ("revocation", True)
     }  # fmt: skip
+
+
+def test_a_revocation_by_a_stranger_counts_no_more_for_damage_of_its_delegation(
+    at_pi: At, kept: str, here: Path
+) -> None:
+    by_stranger = Revocation.issue(STRANGER, revoked=CID.parse(kept), subject=STRANGER.did)
+    (here / "s.ucan").write_bytes(container.write([by_stranger.data]))
+    ok(at_pi("ucan", "import", "s.ucan"))
+    assert at_pi("ucan", "verify", "s.ucan").status == 4
+    damage(here / "homes/pi", CHANGES["a letter of iss"])
+    of_disk(at_pi("ucan", "verify", "s.ucan"), kept)
+
+
+def test_a_root_that_the_disk_changed_is_named_when_a_leaf_without_it_is_verified(
+    at_pi: At, kept: str, here: Path
+) -> None:
+    leaf = delegation(LAPTOP, PHONE, subject=did(at_pi), command="/x", expires_at=None)
+    (here / "leaf.ucan").write_bytes(leaf.data)
+    ok(at_pi("ucan", "verify", "leaf.ucan"))
+    damage(here / "homes/pi", CHANGES["a letter of sub"])
+    failed = at_pi("ucan", "verify", "leaf.ucan")
+    assert failed.status == 4
+    assert f"{kept} changed on the disk; import it again" in failed.err
 
 
 # Of a node.
@@ -199,10 +232,10 @@ def test_a_revocation_that_comes_along_counts_whatever_became_of_the_row(
     revocation = Revocation.issue(pi.key, revoked=cid, subject=pi.did)
     damaged(pi, cid)
     parcel = Parcel.of([*tokens.invocations, issued, revocation.data])
-    pi.authority.keep(pi.authority.heeded(parcel), parcel, None)
+    pi.authority.keep(pi.authority.heeded(parcel), parcel)
     assert pi.store.tokens.revokers(cid) == {pi.did}
     alone = Parcel.of([*tokens.invocations, revocation.data])
-    pi.authority.keep(pi.authority.heeded(alone), alone, None)  # says nothing of damaged bytes
+    pi.authority.keep(pi.authority.heeded(alone), alone)  # nothing is new
 
 
 def test_a_container_of_stored_tokens_is_whole_or_none(pi: Node) -> None:

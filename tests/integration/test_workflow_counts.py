@@ -68,6 +68,6 @@ def test_sql_statements_of_a_step(home: Path, monkeypatch: pytest.MonkeyPatch) -
         seen.clear()
         again = node.workflow_run(chain(module))
         known = len(seen)
-    assert executed / STEPS <= 14.5
+    assert executed / STEPS <= 15.5  # one of them looks once more whether anything is secret
     assert again.counts == {"cached": STEPS}
     assert known / STEPS <= 3

@@ -159,6 +159,10 @@ HOSTILE: dict[str, tuple[str, ...]] = {
     ),
     "promising and not giving": (
         HOSTILE_UNIT + "a_peer_that_promises_and_does_not_give_holds_nobody_up_for_long",
+        "unit/test_sync_owed.py::"
+        "test_who_gives_other_things_keeps_no_item_from_a_node_and_is_ended",
+        "unit/test_sync_owed.py::test_who_leaves_and_comes_again_stands_behind_the_others",
+        "unit/test_sync_owed.py::test_an_answer_is_owed_for_so_long_whatever_comes_meanwhile",
     ),
     "ids chosen so that fingerprints collide": (
         HOSTILE_UNIT

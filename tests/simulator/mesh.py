@@ -13,9 +13,9 @@ from itertools import combinations
 from random import Random
 
 from sync.base import Item
+from sync.claims import Claims
 from sync.events import Closed, Event, Refused, Stored
 from sync.index import renew_epoch
-from sync.intake import Claims
 from sync.items import SqliteItems
 from sync.rules import Rules
 from sync.session import Session

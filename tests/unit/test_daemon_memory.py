@@ -55,6 +55,25 @@ def test_what_little_things_leave_behind_is_given_back_now_and_then(tmp_path: Pa
         assert memory.given_back == 2
 
 
+def test_what_requests_left_behind_that_came_to_nothing_is_given_back_at_the_next_look(
+    tmp_path: Path,
+) -> None:
+    held = [BUDGET_BYTES]
+    memory = Memory(lambda: held[0])
+    with Store.open(tmp_path / "home", durability="normal") as store:
+        memory.look(store)
+        assert memory.given_back == 0
+        held[0] += 20_000_000
+        memory.look(store)
+        assert memory.given_back == 1
+        for _ in range(3):
+            memory.look(store)
+        assert memory.given_back == 1, "what is left is in use"
+        held[0] += 20_000_000
+        memory.look(store)
+        assert memory.given_back == 2
+
+
 def test_python_looks_for_cycles_among_what_is_new_whatever_there_was_before() -> None:
     """It looks at the oldest objects only when those that are new are a quarter as many."""
     before = [[] for _ in range(700_000)]  # type: ignore[var-annotated]

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from sync import codec
-from sync.base import Item
-from sync.errors import ItemInvalid
+from sync.base import TIME_MAX, Item
+from sync.errors import ItemInvalid, ItemUnwanted
 from sync.keys import SeedKey
 from tests.notes_support import notes
 from tests.sync_net_support import key_of
@@ -202,3 +202,61 @@ def test_a_note_that_could_not_be_a_file_is_refused_and_does_no_harm_where_it_wa
     kept = opened()
     came(kept, "good.txt", "a note")
     assert [path.name for path in folder.glob("[!.]*")] == ["good.txt"]
+
+
+class Clock:
+    """Shows what it is told."""
+
+    def __init__(self, now: int = BORN_S) -> None:
+        self.at = now
+
+    def now(self) -> int:
+        return self.at
+
+
+@pytest.mark.parametrize("at", [2**52, 2**52 + 1, TIME_MAX, BORN_S + notes.AHEAD_S_MAX + 1])
+def test_a_note_so_late_that_none_could_be_later_is_not_taken_and_nobody_to_blame(
+    at: int, opened: Open, folder: Path
+) -> None:
+    kept = opened()
+    kept.clock = Clock()
+    kept.book.trust(key_of("peer").did, ["read"])
+    raw = signed("a.txt", at=at)
+    with pytest.raises(ItemUnwanted):
+        kept.verify(notes.hashlib.sha256(raw).digest(), raw, "did:peer")
+    came(kept, "a.txt", "kept by an earlier version", at)
+    assert not (folder / "a.txt").exists()
+    (folder / "a.txt").write_text("my own")
+    assert kept.take_in()
+    assert (kept.shown["a.txt"][0], kept.shown["a.txt"][2]) == (BORN_S, "my own")
+
+
+def test_each_note_that_is_taken_can_be_edited_and_what_is_written_is_taken_by_others(
+    opened: Open, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept, other = opened(), notes.Notes(folder.parent / "other")
+    kept.clock = other.clock = Clock()
+    other.book.trust(kept.key.did, ["read"])
+    latest = BORN_S + notes.AHEAD_S_MAX
+    came(kept, "a.txt", "of a peer", latest)
+    assert (folder / "a.txt").read_text() == "of a peer"
+    for number in range(3):
+        (folder / "a.txt").write_text(f"edit {number}")
+        assert not kept.take_in() and not kept.take_in()
+        assert (folder / "a.txt").read_text() == f"edit {number}"
+        assert capsys.readouterr().out.count("its time is too far ahead") == 1
+        kept.clock.at += 1
+        assert kept.take_in()
+    rows = kept.store.log_after(0, 9)
+    assert len(rows) == 4
+    for id, raw in kept.store.read([row.id for row in rows[1:]]).items():
+        other.verify(id, raw, kept.key.did)
+    other.db.close()
+
+
+def test_a_machine_whose_clock_was_never_set_takes_the_notes_of_others(opened: Open) -> None:
+    kept = opened()
+    kept.clock = Clock(0)
+    kept.book.trust(key_of("peer").did, ["read"])
+    raw = signed("a.txt", at=BORN_S + 10**9)
+    kept.verify(notes.hashlib.sha256(raw).digest(), raw, "did:peer")

@@ -14,7 +14,11 @@ def test_a_url_is_taken_as_it_is(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "ftp://a", "http://", "http://[::1", "http://a:99999", "http://a:0", "http://a/#b"]
+    "url",
+    [
+        *("", "ftp://a", "http://", "http://[::1", "http://a:99999", "http://a:0", "http://a/#b"),
+        *(" http://a/", "http://a/ ", "http://a/b c", "http://a/\t", "http://a/\nb"),
+    ],
 )
 def test_anything_else_is_a_usage_error(url: str) -> None:
     with pytest.raises(UsageError, match="not the URL of a provider"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lite.errors import BugError
-from lite.scheduler.state import Facts, Plan, Progress, next_steps
+from lite.scheduler.state import Facts, Plan, Progress, Stop, next_steps
 
 PURE, ACT = Facts(), Facts(mutates=True)
 
@@ -162,3 +162,15 @@ def test_a_settled_step_cannot_be_settled_again() -> None:
     run.settle(0, "done")
     with pytest.raises(BugError, match="is done already"):
         run.settle(0, "failed")
+
+
+@pytest.mark.parametrize("why", ["cancelled", "expired"])
+def test_a_stop_that_comes_when_all_is_done_stopped_nothing(why: Stop) -> None:
+    run = progress(PURE, after(0))
+    run.start(0)
+    run.settle(0, "done")
+    run.start(1)
+    run.stop = why
+    assert run.end() == why
+    run.settle(1, "done")
+    assert plan(run).end == "done"

@@ -10,6 +10,7 @@ from sync.door import (
     KNOCKS_MAX,
     KNOCKS_PER_S,
     PER_PEER_MAX,
+    RIGHT_LOOK_S,
     STRANGER_IDLE_S,
     STRANGERS_MAX,
     STRANGERS_PER_ADDRESS,
@@ -21,6 +22,7 @@ from sync.door import (
     Door,
     Guest,
 )
+from sync.errors import StoreError
 
 HERE, THERE = "192.0.2.1", "198.51.100.7"
 FRIEND = "did:friend"
@@ -33,7 +35,13 @@ class Street:
         self.now = 0.0
         self.friends = {FRIEND}
         self.cut: list[Guest] = []
-        self.door = Door(lambda: self.now, lambda did: did in self.friends)
+        self.is_readable = True
+        self.door = Door(lambda: self.now, self.has_right)
+
+    def has_right(self, did: str) -> bool:
+        if not self.is_readable:
+            raise StoreError("busy")
+        return did in self.friends
 
     def knock(self, host: str) -> Guest | None:
         made: list[Guest] = []
@@ -130,12 +138,12 @@ def test_a_stranger_that_got_a_right_has_the_place_of_a_friend(street: Street) -
     for number in range(100):
         street.proves(HERE, f"did:{number}")
     assert joined.is_inside and trusted.is_inside
-    assert joined.look() is None
+    assert joined.look() == RIGHT_LOOK_S
 
 
 def test_a_stranger_without_a_request_is_turned_out_after_a_while(street: Street) -> None:
     guest, friend = street.proves(HERE, "did:x"), street.proves(HERE, FRIEND)
-    assert friend.look() is None
+    assert friend.look() == RIGHT_LOOK_S
     assert guest.look() == STRANGER_IDLE_S - 1
     with street.door.busy("did:x"):
         street.now += 2 * STRANGER_IDLE_S
@@ -146,6 +154,66 @@ def test_a_stranger_without_a_request_is_turned_out_after_a_while(street: Street
     assert street.cut == [guest]
     assert not guest.is_inside and friend.is_inside
     assert guest.look() is None
+
+
+def test_who_lost_its_right_is_a_stranger_at_the_next_look_and_turned_out(street: Street) -> None:
+    lost, friend = street.proves(HERE, "did:x"), street.proves(HERE, FRIEND)
+    street.friends.add("did:x")
+    with street.door.busy("did:x"):
+        street.now += 500
+    assert lost.look() == RIGHT_LOOK_S
+    street.friends.remove("did:x")
+    street.now += RIGHT_LOOK_S
+    assert lost.look() == STRANGER_IDLE_S
+    with street.door.busy("did:x"):
+        street.now += STRANGER_IDLE_S
+        assert lost.look() == STRANGER_IDLE_S / 2
+    street.now += STRANGER_IDLE_S
+    assert lost.look() is None
+    assert street.cut == [lost] and friend.is_inside
+
+
+def test_who_gets_its_right_back_in_time_stays(street: Street) -> None:
+    guest = street.proves(HERE, FRIEND)
+    street.friends.clear()
+    assert guest.look() == STRANGER_IDLE_S
+    street.friends.add(FRIEND)
+    street.now += STRANGER_IDLE_S
+    assert guest.look() == RIGHT_LOOK_S and guest.look() == RIGHT_LOOK_S
+    assert guest.is_inside and guest.state == "welcome"
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["told", "all-taken"])
+def test_those_that_lost_their_right_keep_no_friend_out_and_no_stranger(
+    street: Street, told: bool
+) -> None:
+    names = [f"did:f{number}" for number in range(WELCOME_MAX)]
+    street.friends |= set(names)
+    crowd = [street.proves(HERE, name) for name in names[:-1]]
+    crowd.append(street.proves("10.0.0.1", names[-1]))
+    strangers = [street.proves(f"10.0.{n}.1", f"did:s{n}") for n in range(STRANGERS_MAX // 2)]
+    street.friends -= set(names)
+    if told:
+        street.door.review()
+        assert len(street.cut) == WELCOME_MAX - STRANGERS_MAX // 2
+    assert street.proves(THERE, FRIEND).is_inside
+    assert all(guest.is_inside for guest in strangers)
+    assert not any(guest.state == "welcome" for guest in crowd)
+    assert sum(guest.is_inside for guest in crowd) == STRANGERS_MAX // 2
+
+
+def test_while_nobody_can_tell_who_has_a_right_all_stay_what_they_are(street: Street) -> None:
+    friend, stranger = street.proves(HERE, FRIEND), street.proves(HERE, "did:x")
+    street.is_readable = False
+    street.now += STRANGER_IDLE_S
+    street.door.review()
+    assert (friend.look(), friend.state) == (RIGHT_LOOK_S, "welcome")
+    late = street.proves(THERE, FRIEND)
+    assert late.state == "stranger"
+    assert stranger.look() is None and street.cut == [stranger]
+    street.is_readable = True
+    street.now += STRANGER_IDLE_S
+    assert late.look() == RIGHT_LOOK_S and late.state == "welcome"
 
 
 def test_a_peer_has_so_many_connections_and_all_that_are_welcome_too(street: Street) -> None:

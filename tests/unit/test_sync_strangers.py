@@ -26,7 +26,9 @@ HOME, FRIEND = key_of("home"), key_of("friend")
 
 
 @asynccontextmanager
-async def home() -> AsyncIterator[tuple[Listener, str]]:
+async def home(
+    welcome: Callable[[str], bool] = lambda did: did == FRIEND.did,
+) -> AsyncIterator[tuple[Listener, str]]:
     """A node with a friend; strangers may GET their own name."""
 
     async def who(_: web.Request, did: str) -> web.Response:
@@ -36,9 +38,7 @@ async def home() -> AsyncIterator[tuple[Listener, str]]:
         while True:
             await channel.send(await channel.receive())
 
-    listener = Listener(
-        HOME, until_it_ends, routes=[("/who", who)], welcome=lambda did: did == FRIEND.did
-    )
+    listener = Listener(HOME, until_it_ends, routes=[("/who", who)], welcome=welcome)
     ((host, port),) = await listener.start([("127.0.0.1", 0)])
     try:
         yield listener, f"{host}:{port}"
@@ -124,6 +124,23 @@ def test_a_stranger_without_a_request_is_closed(monkeypatch: pytest.MonkeyPatch)
             assert listener.door.connections == 1
             for channel in (stranger, friend):
                 await channel.close()
+
+    run(work)
+
+
+def test_a_friend_that_lost_its_right_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "STRANGER_IDLE_S", 0.2)
+    monkeypatch.setattr(door, "RIGHT_LOOK_S", 0.1)
+    friends = {FRIEND.did}
+
+    async def work() -> None:
+        async with home(friends.__contains__) as (listener, address):
+            friend = await dial(FRIEND, address, HOME.did, b"")
+            friends.clear()
+            with pytest.raises(ChannelError):
+                await asyncio.wait_for(friend.receive(), 5)
+            await settle(lambda: listener.door.connections == 0)
+            await friend.close()
 
     run(work)
 

@@ -13,6 +13,7 @@ import pytest
 
 from lite.errors import CodecError, LimitError
 from lite.gate import Gate
+from lite.ipld import dag_cbor
 from lite.ipld.cid import CID
 from lite.keys import Key
 from lite.limits import PROOFS_MAX
@@ -275,3 +276,52 @@ def test_what_a_check_of_a_chain_says_is_what_a_check_says_of_one_value_too_many
 )
 def test_a_policy_tells_whether_it_may_see_a_value(policy: Any, sees: bool) -> None:
     assert Policy.parse(policy).may_see("input", "func") is sees
+
+
+# What a token is, it says in its tag and its command, not somewhere in its bytes.
+
+RECEIPT_TEXT = "/ucan/assert/receipt"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"args": {"a": [0] * 4_500, "b": RECEIPT_TEXT}},
+        {"args": {"cmd": RECEIPT_TEXT, "a": [0] * 4_500}},
+        {"args": {"a": [0] * 4_500}, "meta": {"cmd": RECEIPT_TEXT}},
+        {"args": {"a": [0] * 4_500}, "command": f"{RECEIPT_TEXT}/x"},
+    ],
+)
+def test_an_invocation_that_names_receipts_may_not_have_as_many_values(
+    fields: dict[str, Any],
+) -> None:
+    with pytest.raises(LimitError, match="over 4096 values"):
+        invocation(PI, [], **fields)
+    told = {"cmd": fields.get("command", RUN), **fields}
+    told.pop("command", None)
+    assert not is_read(Invocation.parse, foreign_invocation(PI, [], **told).data)
+
+
+def test_a_delegation_of_receipts_may_not_have_as_many_values() -> None:
+    policy = [["!=", ".zz?", [0] * 4_500]]
+    theirs = foreign_delegation(PI, LAPTOP, pol=policy, cmd=RECEIPT_TEXT)
+    assert not is_read(Delegation.parse, theirs.data)
+    assert is_read(
+        Invocation.parse, invocation(PI, [], command=RECEIPT_TEXT, args={"a": [0] * 4_500}).data
+    )
+
+
+@pytest.mark.parametrize("command", ["/ucan/dlg@", "/ucan/dlg@1.0.0"])
+def test_the_dots_of_an_invocation_count_as_nothing_whatever_it_is_called(command: str) -> None:
+    args = {"a": "." * 3_000}
+    named, plain = (invocation(PI, [], args=args, command=one) for one in (command, "/x"))
+    assert items.items_in(named.data) == items.items_in(plain.data) < 100
+
+
+def test_the_selectors_of_a_delegation_count_however_far_in_its_tag_is() -> None:
+    payload = {"iss": PI.did, "pol": [["==", "." * 3_000, 0]]}
+    for header in (bytes(8), bytes(400)):
+        data = dag_cbor.encode([bytes(64), {"h": header, "ucan/dlg@1.0.0": payload}])
+        assert items.items_in(data) > 6_000
+    data = dag_cbor.encode([bytes(400), {"h": bytes(8), "ucan/dlg@1.0.0": payload}])
+    assert items.items_in(data) > 6_000

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sync import codec, messages, rules
+from sync import claims, codec, door, messages, owed, rules
 from sync.errors import ProtocolError
 from sync.intake import BATCHES_MAX, LACKING_MAX, PUSH_BYTES_MAX, WANT_BYTES_MAX
 from sync.outlet import FRAME_BYTES_MIN, OFFERS_MAX, WANTED_BASE
@@ -55,7 +55,11 @@ def test_every_code_has_its_line(text: str) -> None:
         (WANTED_BASE, "twice the set and {} in all"),
         (rules.CURSOR_GAP_MAX, "at most {} rows follow it"),
         (rules.CONTROL_BYTES_PER_S, "8 MiB at once and {} bytes/s"),
-        (rules.OWED_S_MAX, "{} s without anything that was asked for"),
+        (owed.OWED_S_MAX, "{} s without anything that was asked for"),
+        (claims.CLAIM_S, "asks in one for an item, for {} s"),
+        (owed.BYTES_PER_S, "a second more for each {} bytes"),
+        (owed.OVERTAKING_BYTES_MAX, "When {} bytes came before\n"),
+        (door.RIGHT_LOOK_S, "looked at every {} s"),
         (FINE.ids_max, "lists up to {} ids"),
         (FINE.parts, "splits into {}\nparts"),
         (FINE.fresh_ids, "until at most {} ids are left"),

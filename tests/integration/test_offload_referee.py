@@ -1,0 +1,150 @@
+"""Providers disagree: who was named says what is right, and its owner reads how it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lite import Node
+from lite.keys import Key
+from lite.model.workflow import Workflow
+from lite.offload.court import Court
+from lite.peering.book import open_book
+from lite.store.outbox_rows import Item, Job
+from tests.clerk_support import Shop
+from tests.integration.conftest import Ipvm
+from tests.outbox_support import OTHER_KEY, Far, needing
+from tests.scheduler_support import do
+from tests.store_support import KEY, FakeClock
+
+THIRD = Key.from_seed(bytes([11]) * 32)
+FOURTH = Key.from_seed(bytes([29]) * 32)  # whose DID comes last of these
+HEAVY = do("pure", value=1)
+
+
+@pytest.fixture
+def open_shop(tmp_path: Path) -> Iterator[Callable[..., Shop]]:
+    clock = FakeClock()
+    labs: list[Far] = []
+
+    def make(*keys: Key) -> Shop:
+        labs.append(Far(tmp_path / "home", clock))
+        return Shop(labs[-1], clock, *keys)
+
+    yield make
+    for lab in labs:
+        lab.close()
+
+
+def disagree(shop: Shop, **asked: Any) -> tuple[Job, Job]:
+    """Two providers answer one step, each in another way."""
+    shop.queue(Workflow(heavy=needing(HEAVY)), confirm=2, **asked)
+    one, two = shop.send()
+    shop.hear(one, shop.receipt(one, 1))
+    shop.hear(two, shop.receipt(two, 666))
+    court = shop.clerk.court
+    assert court.disputed == {one.item}
+    return one, two
+
+
+def told(shop: Shop) -> str:
+    """What `ipvm queue list` says of the only item."""
+    (item,) = shop.lab.store.outbox.newest()
+    return item.note
+
+
+def looked(shop: Shop) -> list[Job]:
+    """As the dispatcher does where this node does not settle it itself."""
+    court = shop.clerk.court
+    court.unsettled(court.disputed.pop())
+    return shop.send()
+
+
+def test_who_is_named_for_a_run_is_asked_and_is_right(open_shop: Callable[..., Shop]) -> None:
+    shop = open_shop(OTHER_KEY, THIRD)
+    one, two = disagree(shop, referee=FOURTH.did)
+    strangers = [Key.from_seed(bytes([seed]) * 32) for seed in range(20, 26)]
+    for key in (*strangers, FOURTH):
+        shop.keys[key.did] = key
+        shop.allow(key)
+    (third,) = looked(shop)
+    assert third.provider == FOURTH.did
+    shop.hear(third, shop.receipt(third, 5))
+    item = shop.item(third)
+    assert item.state == "done" and item.receipt == shop.job(third).receipt
+    assert set(shop.clerk.court.liars()) == {one.provider, two.provider}
+
+
+def test_a_referee_without_a_right_is_waited_for_by_name(open_shop: Callable[..., Shop]) -> None:
+    shop = open_shop(OTHER_KEY, THIRD)
+    disagree(shop, referee=FOURTH.did)
+    assert looked(shop) == []
+    assert told(shop) == (
+        f"providers disagree (1 of 2 agree so far); {FOURTH.did} is to say what is right"
+    )
+
+
+def test_a_referee_that_has_answered_already_is_right(open_shop: Callable[..., Shop]) -> None:
+    shop = open_shop(OTHER_KEY, THIRD)
+    shop.queue(Workflow(heavy=needing(HEAVY)), confirm=2, referee=THIRD.did)
+    jobs = {job.provider: job for job in shop.send()}
+    shop.hear(jobs[OTHER_KEY.did], shop.receipt(jobs[OTHER_KEY.did], 1))
+    shop.hear(jobs[THIRD.did], shop.receipt(jobs[THIRD.did], 666))
+    (item,) = shop.lab.store.outbox.newest()
+    assert (item.state, item.receipt) == ("done", shop.job(jobs[THIRD.did]).receipt)
+    assert set(shop.clerk.court.liars()) == {OTHER_KEY.did}
+
+
+def test_the_setting_names_a_referee_by_its_petname_too(open_shop: Callable[..., Shop]) -> None:
+    shop = open_shop(OTHER_KEY, THIRD)
+    disagree(shop)
+    (item,) = shop.lab.store.outbox.newest()
+    store = shop.lab.store
+    open_book(store, KEY.did, shop.clock).trust(FOURTH.did, ["read"], "lab")
+
+    def named(text: str, at: Item = item) -> str:
+        return Court(store, KEY, lambda *_: None, text).referee_of(at)
+
+    assert [named(text) for text in ("lab", FOURTH.did)] == [FOURTH.did] * 2
+    assert (named(KEY.did), named(""), named("nobody")) == ("", "", "nobody")
+
+
+def test_without_a_referee_one_more_is_needed_and_that_is_said(
+    open_shop: Callable[..., Shop],
+) -> None:
+    shop = open_shop(OTHER_KEY, THIRD)
+    disagree(shop)
+    assert looked(shop) == []
+    assert told(shop) == "providers disagree; one more is needed (1 of 2 agree so far)"
+    shop.keys[FOURTH.did] = FOURTH
+    shop.allow(FOURTH)
+    shop.clock.seconds += 60
+    (third,) = shop.send()
+    assert third.provider == FOURTH.did
+
+
+def test_how_many_agree_so_far_is_said(open_shop: Callable[..., Shop]) -> None:
+    shop = open_shop(OTHER_KEY, THIRD)
+    shop.queue(Workflow(heavy=needing(HEAVY)), confirm=3)
+    for job in shop.send():
+        shop.hear(job, shop.receipt(job, 1))
+    assert told(shop) == "2 of 3 agree so far; one more is needed"
+    assert shop.send() == []
+    assert told(shop) == "2 of 3 agree so far; one more is needed"
+
+
+def test_run_keeps_whom_it_names(ipvm: Ipvm, here: Path, home: Path) -> None:
+    steps = '{"heavy": {"run": "numbers:add", "args": [1, 2], "requires": {"gpu": {"count": 900}}}}'
+    ipvm("add", "numbers.wasm", "--name", "numbers")
+    (here / "heavy.json").write_text('{"name": "heavy", "steps": ' + steps + "}")
+    assert ipvm("workflow", "run", "heavy.json", "--referee", FOURTH.did).status == 3
+    with Node.open(home) as node:
+        (item,) = node.store.outbox.newest()
+        run = node.store.runs.get(item.run)
+        assert run is not None and run.options["referee"] == FOURTH.did
+    assert ipvm("workflow", "run", "heavy.json", "--referee", "nobody").status == 2
+    assert ipvm("config", "set", "queue.referee", FOURTH.did).status == 0
+    assert ipvm("config", "get", "queue.referee").text.strip() == FOURTH.did
