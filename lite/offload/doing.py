@@ -210,22 +210,18 @@ class Doing:
         ]
 
     def supplied(
-        self, waiting: Mapping[int, tuple[CID, ...]], data: bytes, bytes_max: int
+        self, customer: str, waiting: Mapping[int, Needs], data: bytes, bytes_max: int
     ) -> tuple[list[CID], list[int]]:
         """Take blocks for jobs of one customer that wait for what is below some roots; what is
         missing then, and the jobs that have all. Raises DeniedError, StoreError as
         `lite.offload.supplying.supply`.
         """
-        tokens = self._store.jobs.tokens  # none of those that are over meanwhile
-        waiting = {number: roots for number, roots in waiting.items() if tokens(number)}
-        every = list(dict.fromkeys(root for roots in waiting.values() for root in roots))
-        asked = [self._asked(number).invocation for number in waiting]
-        private = [root for one in asked for root in private_roots(one)]
-        customer = asked[0].issuer if asked else ""
+        every = list(dict.fromkeys(root for needs in waiting.values() for root in needs.blocks))
+        private = list({root for needs in waiting.values() for root in needs.private})
         lacking = supply(self._store, every, data, bytes_max, private=private, customer=customer)
-        alike = dict.fromkeys(waiting.values())
+        alike = dict.fromkeys(needs.blocks for needs in waiting.values())
         whole = {roots for roots in alike if not missing(self._store, roots, deep=True)}
-        return lacking, [number for number, roots in waiting.items() if roots in whole]
+        return lacking, [number for number, needs in waiting.items() if needs.blocks in whole]
 
     def call_off(self, run: str) -> None:
         """A job that was passed on is not wanted any more."""

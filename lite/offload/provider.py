@@ -91,7 +91,7 @@ class Provider:
         self.unsaid = Unsaid(self.jobs, self.in_pool, self._changed)
         self._cancelled: set[int] = set()
         self._parked: dict[tuple[str, CID], set[int]] = defaultdict(set)
-        self._lacking: dict[str, dict[int, tuple[CID, ...]]] = defaultdict(dict)
+        self._lacking: dict[str, dict[int, Needs]] = defaultdict(dict)
         self._supplying: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._comings: Counter[str] = Counter()
         self._unwritten: dict[int, Done | NotDone] = {}
@@ -230,7 +230,7 @@ class Provider:
             if self._stopping:
                 raise DeniedError(503, Denied("starting", "this node stops", retry_s=1))
             waiting = dict(sorted(self._lacking.get(did, {}).items()))
-            work = partial(self._doing.supplied, waiting, data, most)
+            work = partial(self._doing.supplied, did, waiting, data, most)
             lacking, whole = await self.in_pool(work) if waiting else ([], [])
         for number in whole:
             if self._lacking[did].pop(number, None) is not None:
@@ -394,7 +394,7 @@ class Provider:
             told = f"{found.absent[0]} is not here: {found.why}"
             await self._settle(job, NotDone("input-missing", told))
         else:
-            self._lacking[job.customer][job.number] = needs.blocks
+            self._lacking[job.customer][job.number] = needs
             await self._note(job, "input-missing", f"it waits for its inputs: {found.why}")
 
     async def _look_at_passed(self, run: str, job: StoredJob) -> None:
