@@ -146,7 +146,7 @@ def begin(home: Home, path: str, *words: str) -> str:
         return next(run.id for run in store.runs.list() if run.id not in before)
 
 
-def done(home: Home, run: str, within_s: float = 30.0) -> dict[str, Any]:
+def done(home: Home, run: str, within_s: float = 70.0) -> dict[str, Any]:
     """The run once it is done."""
     going = ("queued", "running", "interrupted")  # the last: between two who work on it
     with Store.open(home.path, durability="normal") as store:
