@@ -16,7 +16,7 @@
         │   ├── KeysUnsorted    ucan-keys-unsorted   ParseError        a map in another order
         │   ├── KeyTwice        ucan-key-twice       ParseError        a key twice in a map
         │   ├── NotShortest     ucan-not-shortest    ParseError        a number in too many bytes
-        │   ├── ContainerTooLarge ucan-container-too-large ParseError  over 4 MiB, unpacked
+        │   ├── ContainerTooLarge ucan-container-too-large ParseError  over 4 MiB; 1 MiB, unpacked
         │   └── TooManyTokens   ucan-tokens-too-many ParseError        over 4,096 in a container
         ├── InvalidSignature ucan-signature          InvalidSignature  not signed by its issuer
         │   ├── SignatureVersion   ucan-signature-version   InvalidSignature  no varsig 1 header

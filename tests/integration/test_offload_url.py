@@ -216,6 +216,23 @@ def made(shop: Shop, home: Path) -> Dispatcher:
     return Dispatcher(node, store, peering, tell=lambda *_a, **_b: None, resume=resume)
 
 
+async def working_until(dispatcher: Dispatcher, until_: Callable[[], bool]) -> None:
+    """Let a dispatcher work until something is so, or it gave up."""
+    working = asyncio.ensure_future(dispatcher.run())
+
+    async def waiting() -> None:
+        while not until_() and not working.done():
+            await asyncio.sleep(0.01)
+
+    try:
+        await asyncio.wait_for(waiting(), 20)
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+        await dispatcher.stop()
+        dispatcher._store.close()
+
+
 def dispatch(shop: Shop, home: Path, until_: Callable[[], bool], *played: Played) -> None:
     """Let the outbox work with providers at URLs until something is so."""
 
@@ -223,20 +240,7 @@ def dispatch(shop: Shop, home: Path, until_: Callable[[], bool], *played: Played
         async with serving(*played):
             for one in played:
                 shop.lab.store.jobs.add_provider(one.key.did, one.url)
-            dispatcher = made(shop, home)
-            working = asyncio.ensure_future(dispatcher.run())
-
-            async def waiting() -> None:
-                while not until_() and not working.done():
-                    await asyncio.sleep(0.01)
-
-            try:
-                await asyncio.wait_for(waiting(), 20)
-            finally:
-                working.cancel()
-                await asyncio.gather(working, return_exceptions=True)
-                await dispatcher.stop()
-                dispatcher._store.close()
+            await working_until(made(shop, home), until_)
 
     asyncio.run(story())
 
@@ -386,20 +390,7 @@ def test_a_url_where_nobody_is_gets_nothing_and_is_tried_again_later(
     async def story() -> None:
         async with serving(bad):
             shop.lab.store.jobs.add_provider(BAD.did, at)
-            dispatcher = made(shop, tmp_path)
-            working = asyncio.ensure_future(dispatcher.run())
-
-            async def waiting() -> None:
-                while not moved():
-                    await asyncio.sleep(0.01)
-
-            try:
-                await asyncio.wait_for(waiting(), 20)
-            finally:
-                working.cancel()
-                await asyncio.gather(working, return_exceptions=True)
-                await dispatcher.stop()
-                dispatcher._store.close()
+            await working_until(made(shop, tmp_path), moved)
 
     asyncio.run(story())
     assert bad.posts == 1
