@@ -273,14 +273,17 @@ class Source:
         """Those that came along, bad ones too, and from which no other of them goes on."""
         return ends([*self._with_it, *(bad.token for bad in self.bad if bad.token is not None)])
 
-    def bad_beside(self) -> str:
-        """What to say of the bad ones beside something that holds, in one line; often nothing."""
-        if not self.bad:
+    def bad_beside(self, others: Iterable[Refusal] = ()) -> str:
+        """What to say of the bad ones beside something, in one line; often nothing.
+
+        Args:
+            others: why other tokens that lie there are bad.
+        """
+        found = [*(bad.refusal for bad in self.bad), *others]
+        if not found:
             return ""
-        what = (
-            f"{len(self.bad)} delegations are bad, the first" if len(self.bad) > 1 else "one is bad"
-        )
-        return f"of what lies beside it {what}: {self.bad[0].refusal}"
+        what = f"{len(found)} are bad, the first" if len(found) > 1 else "one is bad"
+        return f"of what lies beside it {what}: {found[0]}"
 
     def bad_above(self, leaf: Delegation) -> Bad | None:
         """One of the bad ones that stands on the way to a delegation, or None."""

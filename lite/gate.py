@@ -226,8 +226,10 @@ class Gate:
         if type(verdict.refusal) is UnavailableProof:
             verdict.refusal.hint = along.source.bad_beside() or verdict.refusal.hint
             blame_disk(verdict.refusal, self._tokens)
-        notes = filter(None, [verdict.note, along.source.bad_beside()])
-        return replace(verdict, note="; ".join(notes)) if verdict.holds else verdict
+        if not verdict.holds:
+            return verdict
+        notes = filter(None, [verdict.note, along.source.bad_beside(parcel.bad())])
+        return replace(verdict, note="; ".join(notes))
 
     def judge(self, token: bytes, along: Along, *, executor: str | None = None) -> Verdict:
         """Whether one of the tokens that came in one piece holds now, with the others at hand."""

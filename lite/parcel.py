@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from lite.errors import CodecError, IpvmError
 from lite.frozen import frozen
@@ -17,6 +17,9 @@ from lite.ucan.envelope import Token
 from lite.ucan.invocation import Invocation
 from lite.ucan.refusals import MalformedToken, Refusal
 from lite.ucan.revocation import COMMAND as REVOKE_COMMAND
+from lite.ucan.revocation import read_revocation
+
+ASKED_MAX: Final = 32  # invocations of which the good ones are looked for
 
 _SPECIAL = (RECEIPT_COMMAND.encode(), REVOKE_COMMAND.encode())
 
@@ -36,10 +39,18 @@ class Parcel:
     receipts: tuple[bytes, ...]
 
     def asked(self) -> tuple[bytes, ...]:
-        """The invocations, without what cannot be read when that lies beside others."""
-        if len(self.invocations) < 2:
+        """The invocations; when there are several, but not too many to look at, without those that
+        nobody has signed. Of nothing but such, the first."""
+        if not 1 < len(self.invocations) <= ASKED_MAX:
             return self.invocations
-        return tuple(filter(_is_readable, self.invocations)) or self.invocations
+        sound = tuple(one for one in self.invocations if _fault(one) is None)
+        return sound or self.invocations[:1]
+
+    def bad(self) -> list[Refusal]:
+        """Why each of those that are no delegations is not the token of who issued it, if it is
+        not. It checks all signatures."""
+        some = (*self.invocations, *self.revocations, *self.receipts)
+        return [fault for fault in map(_fault, some) if fault is not None]
 
     @staticmethod
     def read(data: bytes) -> Parcel:
@@ -79,12 +90,19 @@ def _kind(data: bytes) -> str:
     return kind(token)
 
 
-def _is_readable(data: bytes) -> bool:
+def _fault(data: bytes) -> Refusal | None:
+    """Why a token is not what its kind has to be, or None."""
+    parcel = Parcel.of([data])
     try:
-        read(Invocation.parse, data, Place(None))
-    except Refusal:
-        return False
-    return True
+        if parcel.receipts:
+            read_receipt(data)
+        elif parcel.revocations:
+            read_revocation(data)
+        else:
+            read_invocation(data)
+    except Refusal as refusal:
+        return refusal
+    return None
 
 
 def kind(token: Token) -> str:

@@ -148,7 +148,10 @@ def standing(
     """
     cid, invocation = revocation.revoked, revocation.invocation
     if tokens.has_revocation(revocation.cid):
-        names |= tokens.revokers(cid) & {invocation.issuer, invocation.subject}
+        own = {invocation.issuer}
+        if tokens.counts_for_subject(revocation.cid):
+            own.add(invocation.subject)
+        names |= tokens.revokers(cid) & own
     data = parcel.delegations.get(cid) or tokens.delegation(cid)
     filed, note = tokens.filed(cid), ""
     if data is not None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sqlite_utils import Database
 
     from lite.ucan.delegation import Delegation
+    from lite.ucan.invocation import Invocation
 
 __all__ = ["APPLICATION_ID", "MIGRATIONS", "migrate"]
 
@@ -33,6 +34,7 @@ MIGRATIONS: tuple[str, ...] = (
     "0008_jobs",
     "0009_revocation_proofs",
     "0010_entrusted",
+    "0011_revocations_for_subjects",
 )
 
 _FOLDER = Path(__file__).with_name("schema")
@@ -52,6 +54,7 @@ def migrate(connection: sqlite3.Connection, names: Sequence[str]) -> None:
         migrations(name=name)(_step(number, name))
     connection.create_function("delegated_command", 1, _delegated_command, deterministic=True)
     connection.create_function("delegated_issuer", 1, _delegated_issuer, deterministic=True)
+    connection.create_function("invocation_subject", 1, _invocation_subject, deterministic=True)
     connection.create_function("proofs_json", 1, _proofs_json, deterministic=True)
     connection.create_function("used_json", 1, _used_json, deterministic=True)
     connection.create_function("from_hex", 1, bytes.fromhex, deterministic=True)
@@ -80,19 +83,28 @@ def _delegation(data: bytes) -> Delegation | None:
         return None
 
 
+def _invocation_subject(data: bytes) -> str:
+    """For migrations: the subject of a stored revocation, or "" when it cannot be read."""
+    invocation = _invocation(data)
+    return "" if invocation is None else invocation.subject
+
+
 def _proofs_json(data: bytes) -> str:
-    """The proofs that a stored revocation names, as hexadecimal digits; none when it cannot be
-    read."""
+    """The proofs that it names, as hexadecimal digits; none when it cannot be read."""
     import json
 
+    invocation = _invocation(data)
+    return json.dumps([cid.raw.hex() for cid in invocation.proofs] if invocation else [])
+
+
+def _invocation(data: bytes) -> Invocation | None:
     from lite.ucan import envelope
     from lite.ucan.invocation import Invocation
 
     try:
-        invocation = Invocation.of(envelope.parse_trusted(data))
+        return Invocation.of(envelope.parse_trusted(data))
     except IpvmError:
-        return "[]"
-    return json.dumps([cid.raw.hex() for cid in invocation.proofs])
+        return None
 
 
 def _used_json(data: object) -> str:

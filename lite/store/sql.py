@@ -199,6 +199,10 @@ INSERT INTO revocations (cid, revoked, added_at, data) VALUES (?, ?, ?, ?)
     ON CONFLICT (cid) DO UPDATE SET (revoked, data) = (excluded.revoked, excluded.data)
     WHERE (revoked, data) <> (excluded.revoked, excluded.data)
 """
+REVOCATION_FOR_SUBJECT = "SELECT for_subject FROM revocations WHERE cid = ?"
+REVOCATION_COUNTS_FOR_SUBJECT = """
+UPDATE revocations SET for_subject = 1 WHERE cid = ? AND for_subject = 0
+"""
 REVOCATIONS_AFTER = (
     "SELECT rowid, cid, data FROM revocations WHERE rowid > ? ORDER BY rowid LIMIT ?"
 )

@@ -6,7 +6,7 @@ revocation, which then starts to count in the name of the subject.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from lite.store import sql
 from lite.store.database import Transaction, among
@@ -16,7 +16,7 @@ from lite.ucan.authorised import RevokedBy
 from lite.ucan.delegation import Delegation
 from lite.ucan.proofs import Resolve
 from lite.ucan.refusals import Refusal
-from lite.ucan.revocation import COMMAND, revokers
+from lite.ucan.revocation import COMMAND, Revocation, revokers
 
 
 def recount(
@@ -36,5 +36,12 @@ def recount(
             revocation, names = revokers(data, now=now, resolve=resolve, revoked_by=revoked_by)
         except Refusal:  # not yet valid for this clock; it was when it came in
             continue
-        for name in sorted(names):
-            transaction.execute(sql.REVOKER_ADD, (revocation.revoked.raw, name))
+        write_names(transaction, revocation, names)
+
+
+def write_names(transaction: Transaction, revocation: Revocation, names: Collection[str]) -> None:
+    """File a revocation that is kept under the DIDs in whose name it counts."""
+    for name in sorted(names):
+        transaction.execute(sql.REVOKER_ADD, (revocation.revoked.raw, name))
+    if revocation.invocation.subject in names:
+        transaction.execute(sql.REVOCATION_COUNTS_FOR_SUBJECT, (revocation.cid.raw,))

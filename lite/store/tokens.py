@@ -26,7 +26,7 @@ from lite.store import sql
 from lite.store.database import Database, Row, Transaction
 from lite.store.faults import changed, is_sound, stored_cid
 from lite.store.receipts import stored_receipt
-from lite.store.token_revokers import recount
+from lite.store.token_revokers import recount, write_names
 from lite.ucan import command as commands
 from lite.ucan import envelope
 from lite.ucan.authorised import CLOCK_BUFFER_S
@@ -179,6 +179,11 @@ class Tokens:
     def has_revocation(self, cid: CID) -> bool:
         """Whether a revocation was kept here, also when the disk changed it."""
         return self._database.row(sql.REVOCATION_HERE, (cid.raw,)) is not None
+
+    def counts_for_subject(self, cid: CID) -> bool:
+        """Whether a revocation that was kept here was ever found to count in the name of its
+        subject."""
+        return self._database.row(sql.REVOCATION_FOR_SUBJECT, (cid.raw,)) == (1,)
 
     def damaged_delegation(self) -> CID | None:
         """The first of the delegations whose bytes the disk changed, or None; it reads all."""
@@ -394,8 +399,7 @@ def write_revocation(
     transaction.execute(sql.REVOCATION_ADD, (revocation.cid.raw, revoked, now, revocation.data))
     for proof in revocation.invocation.proofs:
         transaction.execute(sql.REVOCATION_PROOF_ADD, (proof.raw, revocation.cid.raw))
-    for name in sorted(names):
-        transaction.execute(sql.REVOKER_ADD, (revoked, name))
+    write_names(transaction, revocation, names)
 
 
 def _check_room(transaction: Transaction, revocation: Revocation) -> None:

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from lite.ipld.cid import CID
+from lite.ipld.cid import CID, DAG_CBOR
 from lite.keys import Key
 from lite.ucan import payload, proofs
 from lite.ucan.authorised import AnyRevoked, RevokedBy
@@ -107,6 +107,21 @@ class Revocation:
         return self.invocation.data
 
 
+def read_revocation(data: bytes) -> Revocation:
+    """A revocation from outside, its signature checked.
+
+    Raises:
+        Refusal: its form or signature is wrong: steps 1 and 2 of `lite.ucan.proofs`.
+    """
+    place = Place(CID.of(data, DAG_CBOR), noun=NOUN)
+    invocation = read(Invocation.parse, data, place)
+    check_signature(invocation.token, place)
+    try:
+        return Revocation.of(invocation)
+    except MalformedToken as error:
+        raise place.refused(error, "1") from None
+
+
 def revokers(
     data: bytes, *, now: int, resolve: Resolve, revoked_by: RevokedBy
 ) -> tuple[Revocation, frozenset[str]]:
@@ -121,15 +136,10 @@ def revokers(
         Refusal: its form or signature is wrong, or it is too early: steps 1, 2 and 5 of
             `lite.ucan.proofs`.
     """
-    invocation = read(Invocation.parse, data, Place(None, noun=NOUN))
-    place = Place(invocation.cid, noun=NOUN)
-    check_signature(invocation.token, place)
+    revocation = read_revocation(data)
+    invocation = revocation.invocation
     with suppress(Expired):
-        check_time(invocation, now, place)
-    try:
-        revocation = Revocation.of(invocation)
-    except MalformedToken as error:
-        raise place.refused(error, "1") from None
+        check_time(invocation, now, Place(invocation.cid, noun=NOUN))
     names = {invocation.issuer}
     try:
         proofs.check(

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from lite.http.table import ROUTES
+from lite.link import UNIX
 from tests.daemon_support import DaemonProcess, daemon
 
 CID_TEXT = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
@@ -26,6 +27,20 @@ def tcp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonProcess]:
 
 def port(here: DaemonProcess) -> int:
     return int(here.card.api.rpartition(":")[2])
+
+
+def raw_answer(here: DaemonProcess, sent: bytes) -> bytes:
+    """The beginning of what is answered to bytes that are sent in one piece."""
+    address = here.card.api
+    if address.startswith(UNIX):
+        raw = socket.socket(socket.AF_UNIX)
+        raw.settimeout(10)
+        raw.connect(address.removeprefix(UNIX))
+    else:
+        raw = socket.create_connection(("127.0.0.1", port(here)), timeout=10)
+    with raw:
+        raw.sendall(sent)
+        return raw.recv(100)
 
 
 def test_the_file_that_holds_the_token_is_its_owners_alone(tcp: DaemonProcess) -> None:
@@ -141,9 +156,7 @@ def test_what_is_no_request_is_counted_and_no_traceback_is_told(tmp_path: Path) 
     with daemon(tmp_path / "home", "--api", "127.0.0.1:0") as here:
         for path in (b"/x?\xd9\xa3", b"/x"):
             head = b"GET " + path + b" HTTP/1.1\r\nContent-Length: " + b"9" * 30 + b"\r\n\r\n"
-            with socket.create_connection(("127.0.0.1", port(here)), timeout=10) as raw:
-                raw.sendall(head)
-                assert b" 400 " in raw.recv(100)
+            assert b" 400 " in raw_answer(here, head)
         numbers = here.call("GET", "/metrics").body
         assert b'ipvm_requests_total{path="",status="400"} 2' in numbers
         status, err = here.stop()
@@ -159,9 +172,12 @@ def test_a_body_that_cannot_be_read_is_the_fault_of_who_sent_it(tmp_path: Path, 
             reply = here.call(method, path, body, headers={"Content-Encoding": encoding})
             assert (reply.status, reply.error["code"]) == (400, "usage"), reply.body
             assert "Content-Encoding" in reply.error["message"]
-        cut_off = {"Transfer-Encoding": "chunked"}
-        reply = here.call("POST", "/v1/run", b"ZZ\r\n{}\r\n", headers=cut_off)
-        assert reply.status == 400
+        # In one piece: behind a head that was read already, aiohttp passes garbage on to nobody.
+        head = (
+            f"POST /v1/run HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {here.card.token}"
+        )
+        chunked = f"{head}\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n{{}}\r\n"
+        assert b" 400 " in raw_answer(here, chunked.encode())
         status, err = here.stop()
     assert status == 0 and "Traceback" not in err and err.count("\n") <= 3, err
 

@@ -100,6 +100,48 @@ def test_what_is_no_token_beside_an_invocation_changes_nothing(pi: Node, phone: 
     assert pi.run_invocation(data).out.unwrap() == 42
 
 
+def badly_signed(data: bytes) -> bytes:
+    """An invocation whose signature is of other bytes."""
+    signature, signed = dag_cbor.decode(data)
+    return dag_cbor.encode([bytes([signature[0] ^ 1]) + signature[1:], signed])
+
+
+def by_did_web(data: bytes) -> bytes:
+    signature, signed = dag_cbor.decode(data)
+    signed["ucan/inv@1.0.0-rc.1"]["iss"] = "did:web:example.com"
+    return dag_cbor.encode([signature, signed])
+
+
+@pytest.mark.parametrize("spoilt", [badly_signed, by_did_web])
+def test_an_invocation_that_nobody_signed_changes_nothing_beside_another(
+    pi: Node, phone: Node, spoilt: Any
+) -> None:
+    give(pi, phone)
+    tokens = container.read(ask(phone, pi, add(pi)))
+    bad = spoilt(invocation_in(ask(phone, pi, add(pi, 9))).data)
+    data = container.write([bad, *tokens])
+    verdict = pi.authority.verify(data, executor=pi.did)
+    assert (verdict.holds, verdict.kind) == (True, "invocation")
+    assert "of what lies beside it one is bad: the invocation" in verdict.note
+    assert pi.run_invocation(data).out.unwrap() == 42
+    only = container.write([bad, spoilt(invocation_in(ask(phone, pi, add(pi, 8))).data)])
+    assert not pi.authority.verify(only).holds
+    with pytest.raises(Refusal):
+        pi.run_invocation(only)
+
+
+def test_all_that_is_bad_beside_an_invocation_is_noted(pi: Node, phone: Node) -> None:
+    give(pi, phone)
+    tokens = container.read(ask(phone, pi, add(pi)))
+    receipt = badly_signed(pi.run(add(pi, 7)).receipt.data)
+    revocation = badly_signed(Revocation.issue(STRANGER, revoked=ROOT.cid, subject=PI.did).data)
+    for bad in (b"\x82nothing", signed_by_nobody({}, "ucan/inv@9"), receipt, revocation):
+        verdict = pi.authority.verify(container.write([*tokens, bad]), executor=pi.did)
+        assert verdict.holds and "one is bad: the " in verdict.note, bad
+    data = container.write([*tokens, receipt, revocation])
+    assert "2 are bad, the first: the " in pi.authority.verify(data).note
+
+
 def test_two_invocations_that_can_be_read_are_not_one(pi: Node, phone: Node) -> None:
     give(pi, phone)
     both = container.read(ask(phone, pi, add(pi))) + container.read(ask(phone, pi, add(pi, 5)))

@@ -19,7 +19,7 @@ from lite.store.home import DATABASE
 from lite.ucan import container
 from lite.ucan.delegation import Delegation
 from lite.ucan.invocation import Invocation
-from lite.ucan.refusals import Revoked, TooEarly
+from lite.ucan.refusals import NoProofs, Revoked, TooEarly
 from lite.ucan.revocation import COMMAND, Revocation
 from tests.authority_support import DAY, add, ask, give, invocation_in
 from tests.integration.conftest import Ipvm
@@ -96,6 +96,35 @@ def test_a_revocation_by_a_right_that_has_ended_since_is_said_to_count(
     clock.seconds += DAY
     assert isinstance(pi.authority.verify(GIVEN.data).refusal, Revoked)
     assert pi.authority.verify(revocation.data).holds
+
+
+def test_a_strangers_revocation_does_not_come_to_count_by_that_of_another(pi: Node) -> None:
+    """It names the Pi as its subject, and shows nothing; the Pi revokes as well."""
+    pi.authority.import_(container.write([GIVEN.data, by_right({}).data]))
+    own = Revocation.issue(PI, revoked=GIVEN.cid, subject=PI.did)
+    pi.authority.import_(own.data)
+    assert pi.authority.verify(own.data).holds
+    refusal = pi.authority.verify(by_right({}).data).refusal
+    assert isinstance(refusal, NoProofs)
+    pi.authority.import_(RIGHT.data)
+    assert pi.authority.verify(by_right({}).data).holds
+
+
+def test_whether_a_revocation_counts_for_its_subject_is_kept_when_a_store_is_upgraded(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revocation = Revocation.of(by_right({}))
+    with monkeypatch.context() as earlier:
+        earlier.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:10])
+        with Store.open(home, clock=FakeClock()) as old:
+            execute = old._database.connection.execute
+            values = (revocation.cid.raw, GIVEN.cid.raw, START, revocation.data)
+            execute("INSERT INTO revocations VALUES (?, ?, ?, ?)", values)
+            execute("INSERT INTO revocations VALUES (?, ?, ?, ?)", (b"\1", b"", 0, b"damaged"))
+            for name in (LAPTOP.did, PI.did):
+                execute("INSERT INTO revokers VALUES (?, ?)", (GIVEN.cid.raw, name))
+    with Store.open(home, clock=FakeClock()) as store:
+        assert store.tokens.counts_for_subject(revocation.cid)
 
 
 def test_a_revocation_that_came_in_counts_when_the_clock_goes_back(
