@@ -102,7 +102,8 @@ def delegate(
 def note_shorter(
     shell: Shell, end: int | None, wished: str, seconds: int | None, now: int, to: str = "pass on"
 ) -> None:
-    """Say of a token that it does not last as long as was wished, when its chain does not.
+    """Say of a token that it lasts clearly less long than was wished, when its chain does not.
+    What is passed on with the same `--exp` some time after it was given is not worth a word.
 
     Args:
         end: of the token.
@@ -110,7 +111,7 @@ def note_shorter(
     """
     from lite.cli.ucan_words import ends
 
-    if end is None or (seconds is not None and end >= now + seconds - 1):
+    if end is None or (seconds is not None and end >= now + seconds - max(1, seconds // 50)):
         return
     shell.note(
         f"ipvm: it holds until {ends(end, now)}, not {wished}: a delegation above it ends then\n"

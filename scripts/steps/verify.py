@@ -2,6 +2,9 @@
 
 Each part prints its own output. The tests come last, so that the closing line is theirs. The exit
 status is 0 when everything held, else that of the first part that did not.
+
+The leg is set up while the checks run, and while Python compiles the tests once for all processes
+that will run them; with `--full`, where times are measured, one thing comes after the other.
 """
 
 from __future__ import annotations
@@ -11,7 +14,9 @@ import platform
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -24,13 +29,27 @@ AT_ONCE = min(8, (os.cpu_count() or 1) + 1)  # one more than cores: many tests w
 IS_310 = "import sys; sys.exit(sys.version_info[:2] != (3, 10))"
 
 
-def run(title: str, *command: str | Path) -> int:
-    """Run one part from the root, with its title above and the time it took below."""
-    print(f"── {title}", flush=True)
+_told = threading.Lock()  # what one part prints stands together
+
+
+def run(title: str, *command: str | Path, live: bool = False, quiet: bool = False) -> int:
+    """Run one part from the root.
+
+    Args:
+        live: show what it prints at once; else when it has ended, so that others can run beside it.
+        quiet: show it only when the part failed.
+    """
     started = time.monotonic()
-    status = subprocess.run(command, cwd=ROOT).returncode
+    if live:
+        print(f"── {title}", flush=True)
+    into = (None, None) if live else (subprocess.PIPE, subprocess.STDOUT)
+    done = subprocess.run(command, cwd=ROOT, stdout=into[0], stderr=into[1])
+    status = done.returncode
     outcome = "ok" if status == 0 else f"FAILED (exit status {status})"
-    print(f"── {title}: {outcome}, {time.monotonic() - started:.1f} s", flush=True)
+    with _told:
+        if done.stdout and (status or not quiet):
+            print(done.stdout.decode(errors="replace").rstrip("\n"))
+        print(f"── {title}: {outcome}, {time.monotonic() - started:.1f} s", flush=True)
     return status
 
 
@@ -73,24 +92,41 @@ def wasmer_leg(full: bool) -> list[int]:
         print(f"── wasmer leg: skipped, {reason}", flush=True)
         return []
     install = ROOT / "scripts" / "steps" / "install.py"
-    made = run("wasmer leg, setup", python, install, "--dev", "--venv", LEG.name)
+    made = run("wasmer leg, setup", python, install, "--dev", "--venv", LEG.name, live=full)
     if made != 0:
         return [made]
     tests = "tests" if full else LEG_TESTS
     return [
         run("wasmer leg, command line", LEG / "bin" / "ipvm", "version"),
-        run("wasmer leg, tests", LEG / "bin" / "python", "-m", "pytest", "-q", tests),
+        run("wasmer leg, tests", LEG / "bin" / "python", "-m", "pytest", "-q", tests, live=full),
     ]
 
 
+def find_tests() -> int:
+    """Let Python find all tests once, and keep what it compiled."""
+    command = [BIN / "python", "-m", "pytest", "--collect-only", "-qq"]
+    return run("finding the tests", *command, quiet=True)
+
+
 def main(arguments: list[str]) -> int:
+    """The exit status of the first part that failed, else 0."""
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    statuses = checks()
-    if "--only-checks" not in arguments:
-        leg = wasmer_leg("--full" in arguments)
-        paths = [word for word in arguments if (ROOT / word.partition("::")[0]).exists()]
-        only_leg = bool(paths) and all(word.startswith(LEG_TESTS) for word in paths)
-        statuses += [*leg, run_tests(arguments, only_leg and leg[-1:] == [0])]
+    if "--only-checks" in arguments:
+        return first_bad(checks())
+    paths = [word for word in arguments if (ROOT / word.partition("::")[0]).exists()]
+    if "--full" in arguments:
+        statuses, leg = checks(), wasmer_leg(full=True)
+    else:
+        with ThreadPoolExecutor(1) as beside:
+            other = beside.submit(wasmer_leg, full=False)
+            statuses = [*checks(), *([] if arguments else [find_tests()])]
+            leg = other.result()
+    only_leg = bool(paths) and all(word.startswith(LEG_TESTS) for word in paths)
+    tests = run_tests(arguments, only_leg and leg[-1:] == [0])
+    return first_bad([*statuses, *leg, tests])
+
+
+def first_bad(statuses: list[int]) -> int:
     return next((status for status in statuses if status != 0), 0)
 
 
@@ -104,7 +140,7 @@ def run_tests(arguments: list[str], passed_elsewhere: bool) -> int:
     beside = ["-n", str(AT_ONCE)]
     first = 0
     if "--full" in arguments and "-m" not in arguments:
-        first = run("tests with bounds in time", *command, *arguments, "-m", ALONE)
+        first = run("tests with bounds in time", *command, *arguments, "-m", ALONE, live=True)
         beside += ["-m", f"not {ALONE}"]
     status = subprocess.run([*command, *beside, *arguments], cwd=ROOT).returncode
     if status == NO_TESTS and passed_elsewhere:
@@ -114,4 +150,7 @@ def run_tests(arguments: list[str], passed_elsewhere: bool) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)
