@@ -187,7 +187,7 @@ def parse_listen(text: str) -> str | None:
         ip_address(host.strip("[]"))
     except ValueError:
         port = ""
-    if not (port.isascii() and port.isdigit() and int(port) < 65_536):
+    if not (port.isascii() and port.isdigit() and len(port) < 6 and int(port) < 65_536):
         raise ConfigError(
             f"“{text}” is not an address with a port", hint="Write for example 127.0.0.1:8080."
         )

@@ -94,8 +94,8 @@ class Shop:
         key = more.pop("key", None) or self.keys[job.provider]
         out = more.pop("out", None) or Result.of_ok(value)
         given = {"invocation": job.invocation, "now": self.clock.now()}
-        meta = {"op": instruction.op, "level": "pure"}
-        return Receipt.issue(key, instruction, out, meta=meta, **{**given, **more})
+        given["meta"] = {"op": instruction.op, "level": "pure"}
+        return Receipt.issue(key, instruction, out, **{**given, **more})
 
     def asked(self, job: Job) -> Instruction:
         found = self.lab.store.instructions.get(job.instruction)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lite.cli.command import offers, verb
+from lite.cli.numbers import BYTES
 from lite.cli.outfile import writing
 from lite.cli.present import counted, file_name, size, visible
 from lite.cli.progress import metered
@@ -134,8 +135,8 @@ def _add_any(shell: Shell, node: Node, path: str, profile: str | None, private: 
 
 @verb("cat", example="ipvm cat bafy…/tools/readme.txt\nipvm cat photo --out photo.png")
 @click.argument("ref", shell_complete=offers("names"))
-@click.option("--offset", metavar="N", type=click.IntRange(0), default=0, help="First byte.")
-@click.option("--length", metavar="N", type=click.IntRange(0), help="How many bytes.")
+@click.option("--offset", metavar="N", type=BYTES, default=0, help="First byte.")
+@click.option("--length", metavar="N", type=BYTES, help="How many bytes.")
 @click.option("--out", metavar="FILE", default="-", help="Write there instead of to stdout.")
 @click.pass_obj
 def cat(shell: Shell, ref: str, offset: int, length: int | None, out: str) -> None:

@@ -254,27 +254,27 @@ def _check_ops(node: Node, ops: tuple[str, ...]) -> None:
 
 
 def _terms(node: Node, modules: tuple[str, ...], bounds: dict[str, Any]) -> Terms:
+    from lite.config import setting
     from lite.offload.terms import MODULES_MAX, Terms
-    from lite.quantities import parse_duration_ms, parse_fuel, parse_size
 
     if len(modules) > MODULES_MAX:
         raise UsageError(f"--module: at most {MODULES_MAX} of them")
 
-    def read(flag: str, parse: Any) -> int:
+    def read(flag: str, like: str) -> int:
         text = bounds[flag.replace("-", "_")]
         try:
-            return 0 if text is None else int(parse(text))
+            return 0 if text is None else int(setting(f"limits.{like}").parse(text))
         except ConfigError as error:
             raise UsageError(f"--{flag}: {error}", hint=error.hint) from None
 
     return Terms(
         tuple(node.resolve(text) for text in modules),
-        read("fuel", parse_fuel),
-        read("memory", parse_size),
-        read("time", parse_duration_ms),
-        read("output", parse_size),
+        read("fuel", "fuel"),
+        read("memory", "memory"),
+        read("time", "time"),
+        read("output", "output"),
         bounds["per_day"] or 0,
-        read("fuel-per-day", parse_fuel),
+        read("fuel-per-day", "fuel"),
         bounds["subcontract"],
     )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from lite.cli.command import group, verb
+from lite.cli.numbers import COUNT
 from lite.cli.peers_find import called, tell_daemon
 from lite.cli.present import age, moment, one_line, visible
 from lite.cli.queue_used import used
@@ -37,7 +38,7 @@ queue.add_command(used)
 @click.option(
     "--limit",
     metavar="N",
-    type=click.IntRange(1),
+    type=COUNT,
     default=LIST_DEFAULT,
     show_default=True,
     help="How many at most.",
@@ -82,7 +83,7 @@ def why(node: Node, item: Item) -> str:
 
 
 @verb("show", in_group=queue, example="ipvm queue show 12\nipvm queue show 12 --json")
-@click.argument("number", type=click.IntRange(1))
+@click.argument("number", type=COUNT)
 @click.pass_obj
 def show(shell: Shell, number: int) -> None:
     """Show a step that waits: why it does not run here, whom it was offered to and why to them."""
@@ -121,7 +122,7 @@ def _lines(node: Node, item: Item, jobs: Sequence[Job]) -> Iterator[str]:
 
 
 @verb("retry", in_group=queue, example="ipvm queue retry 12")
-@click.argument("number", type=click.IntRange(1))
+@click.argument("number", type=COUNT)
 @click.pass_obj
 def retry(shell: Shell, number: int) -> None:
     """Offer a step again at once: one that waits for its next try, or that was given up.
@@ -142,7 +143,7 @@ def retry(shell: Shell, number: int) -> None:
 
 
 @verb("cancel", in_group=queue, example="ipvm queue cancel 12")
-@click.argument("number", type=click.IntRange(1))
+@click.argument("number", type=COUNT)
 @click.pass_obj
 def cancel(shell: Shell, number: int) -> None:
     """Take a step out of the queue; its run stays queued. A provider that has it is told to stop.

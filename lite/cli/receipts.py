@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lite.cli.command import group, offers, verb
+from lite.cli.numbers import COUNT
 from lite.cli.present import (
     age,
     amount,
@@ -44,7 +45,7 @@ receipt = group(
 @click.option(
     "--limit",
     metavar="N",
-    type=click.IntRange(1),
+    type=COUNT,
     default=LIST_DEFAULT,
     show_default=True,
     help="How many, the newest first.",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, get_args
 import click
 
 from lite.cli.command import offers, verb
+from lite.cli.numbers import COUNT
 from lite.cli.present import age, moment, one_line, visible
 from lite.cli.shell import Shell
 from lite.cli.workflow_files import Named, run_or_named, run_title, short_id, workflow_of
@@ -35,7 +36,7 @@ _MARKS = {"done": "✓", "running": "▸", "failed": "✗", "queued": "⇢", "in
 @click.option(
     "--limit",
     metavar="N",
-    type=click.IntRange(1),
+    type=COUNT,
     default=LIST_DEFAULT,
     show_default=True,
     help="How many, the newest first.",

@@ -16,7 +16,7 @@ from lite.engine.hostfuncs import exited as exited
 from lite.engine.module import COMMAND
 from lite.engine.spool import Spooled
 from lite.engine.wasmtime_engine import WasmtimeCode
-from lite.engine.wasmtime_failures import check_count
+from lite.engine.wasmtime_failures import check_count, lacks_memory
 from lite.engine.wasmtime_store import RunStore, store_of
 from lite.engine.wit import FuncType
 from lite.limits import EngineCaps, Limits
@@ -84,6 +84,8 @@ class CoreCode(WasmtimeCode):
         try:
             return linker.instantiate_pre(self.native)
         except wasmtime.WasmtimeError as error:
+            if lacks_memory(str(error)):
+                raise MemoryError(str(error)) from error
             raise GuestFailure("denied-import", f"imports a function wrongly: {error}") from error
 
 

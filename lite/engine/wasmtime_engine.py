@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lite.engine import core_module, module
 from lite.engine.base import Code, GuestFailure, Host, Kind, Run
+from lite.engine.death import compile_memory
 from lite.engine.wit import FuncType
 from lite.errors import EngineUnavailable
 from lite.frozen import replace
@@ -137,7 +138,7 @@ class WasmtimeEngine:
         """Compile a module or component; not interruptible, unbounded in time and memory.
 
         Raises:
-            GuestFailure: `module-too-large`, `bad-module`.
+            GuestFailure: `module-too-large`, `bad-module`, `compile-limit` for want of memory.
         """
         if len(wasm) > caps.module_bytes:
             raise GuestFailure(
@@ -147,11 +148,11 @@ class WasmtimeEngine:
             )
         info = module.describe(wasm)
         if info.component and info.plan is None:
-            return self.compile_component(wasm, info)
+            return self.compile_component(wasm, info, caps)
         core, start, end = _core_of(wasm, info)
-        return self._core_code(info, self._core_module(wasm[start:end]), core)
+        return self._core_code(info, self._core_module(wasm[start:end], caps), core)
 
-    def compile_component(self, wasm: bytes, info: ModuleInfo) -> ComponentCode:
+    def compile_component(self, wasm: bytes, info: ModuleInfo, caps: EngineCaps) -> ComponentCode:
         """Compile a component for the engine's own canonical ABI (path B), whatever its path is."""
         from wasmtime import WasmtimeError
         from wasmtime.component import Component
@@ -159,7 +160,7 @@ class WasmtimeEngine:
         try:
             component = Component(self.engine, wasm)
         except WasmtimeError as error:
-            raise _bad_module(error) from error
+            raise _not_compiled(error, caps) from error
         return self._component_code(info, component)
 
     def serialize(self, code: Code, path: Path) -> None:
@@ -206,13 +207,13 @@ class WasmtimeEngine:
         assert isinstance(code, ComponentCode)
         return code.exports()
 
-    def _core_module(self, wasm: bytes) -> wasmtime.Module:
+    def _core_module(self, wasm: bytes, caps: EngineCaps) -> wasmtime.Module:
         from wasmtime import Module, WasmtimeError
 
         try:
             return Module(self.engine, wasm)
         except WasmtimeError as error:
-            raise _bad_module(error) from error
+            raise _not_compiled(error, caps) from error
 
     def _core_code(self, info: ModuleInfo, compiled: wasmtime.Module, core: CoreModule) -> CoreCode:
         from lite.engine.wasmtime_core import CoreCode
@@ -320,6 +321,12 @@ def _core_of(wasm: bytes, info: ModuleInfo) -> tuple[CoreModule, int, int]:
     if info.plan is not None:
         start, end = info.plan.offset, info.plan.offset + info.plan.length
     return core_module.read(wasm, start, end), start, end
+
+
+def _not_compiled(error: Exception, caps: EngineCaps) -> GuestFailure:
+    from lite.engine.wasmtime_failures import lacks_memory
+
+    return compile_memory(caps) if lacks_memory(str(error)) else _bad_module(error)
 
 
 def _bad_module(error: Exception) -> GuestFailure:

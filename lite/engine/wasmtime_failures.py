@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from lite.engine.base import GuestFailure
+from lite.engine.death import memory_limit
 from lite.engine.wasmtime_capi import Trap
 from lite.engine.wit import FuncType, render_func
 from lite.limits import EngineCaps, Limits
@@ -44,13 +45,17 @@ _BY_TEXT = {text: (code, message) for _, text, code, message in _TRAPS}
 _FRAMES_MAX = 8  # of the guest's calls, in the trace
 _TRAP_PREFIX = "wasm trap: "
 _HOSTCALL_FUEL = "fuel allocated for hostcalls has been exhausted"
-_OVER_MEMORY = ("exceeds memory limits", "Cannot allocate memory", "os error 12")
-_OVER_TABLE = ("exceeds table limits",)
+_OVER_MEMORY = "exceeds memory limits"
+_OVER_TABLE = "exceeds table limits"
 _OVER_COUNT = "resource limit exceeded: "
 
 # Result values are 48 bytes each inside wasmtime, which allows 128 MiB of them for one call.
 RESULT_VALUES_MAX = (128 << 20) // 48
 
+# What it says when an allocation of its own fails: of a block, of pages, of room for native code.
+_NO_BLOCK = ("out of memory (failed to allocate ", " bytes)")
+_NO_PAGES = "(os error 12)"
+_NO_BUFFER = "Cannot allocate buffer"
 
 OVER_LIMITED_MEMORY = ("unreachable", "memory-out-of-bounds")
 """Failures by which an allocator ends a guest that was refused memory."""
@@ -66,11 +71,7 @@ def limit_failure(code: str, limits: Limits, caps: EngineCaps) -> GuestFailure |
                 code, f"did not finish within {limits.time_ms} ms", limit=limits.time_ms
             )
         case "memory-limit":
-            return GuestFailure(
-                code,
-                f"needs more than {limits.memory_bytes} bytes of memory",
-                limit=limits.memory_bytes,
-            )
+            return memory_limit(limits)
         case "stack-overflow":
             return GuestFailure(
                 code, f"used all of its {caps.stack_bytes} bytes of stack", limit=caps.stack_bytes
@@ -88,6 +89,8 @@ def run_failure(trap: Trap, limits: Limits, caps: EngineCaps) -> GuestFailure:
     if known is not None:
         code, message = known
         return limit_failure(code, limits, caps) or GuestFailure(code, message)
+    if trap.code is None and _no_memory(cause):
+        return memory_limit(limits)
     if cause.endswith(_HOSTCALL_FUEL):
         return GuestFailure(
             "output-limit",
@@ -108,16 +111,26 @@ def start_failure(
     """The failure for an instantiation that did not succeed; `refused`: it was refused memory."""
     text = trap.message
     if trap.code is None and _TRAP_PREFIX not in text:
-        if refused or any(part in text for part in _OVER_MEMORY):
-            failure = limit_failure("memory-limit", limits, caps)
-            assert failure is not None
-            return failure
-        if any(part in text for part in _OVER_TABLE):
+        if refused or lacks_memory(text) or _OVER_MEMORY in text:
+            return memory_limit(limits)
+        if _OVER_TABLE in text:
             return table_too_large(caps)
         if text.startswith(_OVER_COUNT):
             return too_many_parts(text.removeprefix(_OVER_COUNT))
         return GuestFailure("bad-module", f"cannot be instantiated: {_cause(text)}")
     return run_failure(trap, limits, caps)
+
+
+def lacks_memory(message: str) -> bool:
+    """Whether wasmtime's text says that it got no memory for what it builds itself: tables,
+    instances, compiled code."""
+    return _no_memory(_cause(message))
+
+
+def _no_memory(cause: str) -> bool:
+    begin, end = _NO_BLOCK
+    block = cause.startswith(begin) and cause.endswith(end)
+    return block or cause.endswith(_NO_PAGES) or cause == _NO_BUFFER
 
 
 def table_too_large(caps: EngineCaps) -> GuestFailure:

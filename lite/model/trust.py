@@ -30,7 +30,8 @@ class TrustPolicy:
     Attributes:
         self_did: this node, whose own receipts always count.
         issuers: further DIDs whose receipts count.
-        confirmations: how many of these, this node included, must have signed the same result.
+        confirmations: how many of these, this node included, must have signed the same result, and
+            of how many it must be the work (`votes`).
         peers: whether peers count that the node knows to have the right to answer.
     """
 
@@ -98,6 +99,20 @@ def choose_answer(
     return Answer(best, OWN_RULE if own else trusted_rule(best.issuer))
 
 
+def doer(receipt: Receipt) -> str:
+    """The DID of who did what a receipt answers, as far as its issuer says: that one, or to whom it
+    passed it on (`meta.by`, see `lite.offload.contracting`)."""
+    by = receipt.meta.get("by")
+    did = by.get("did", by.get("iss")) if type(by) is dict else None
+    return did if type(did) is str else receipt.issuer
+
+
+def votes(receipts: Sequence[Receipt]) -> int:
+    """How many nodes stand behind receipts that say the same: what was passed on is the work of who
+    did it, and whoever signed twice counts once, whomever it names."""
+    return min(len({doer(one) for one in receipts}), len({one.issuer for one in receipts}))
+
+
 def said_pure(receipt: Receipt) -> bool:
     """Whether whoever signed it says that it came of something pure, so that it is an answer also
     where the operation is not known."""
@@ -136,19 +151,19 @@ def _best(receipts: Iterable[Receipt], policy: TrustPolicy) -> Receipt:
 
 
 def _agreed(counting: Sequence[Receipt], policy: TrustPolicy) -> Answer | None:
-    """The best receipt of a group that enough issuers signed; the larger group first."""
+    """The best receipt of a group of which enough did it; the larger group first."""
     groups: dict[bytes, list[Receipt]] = {}
     for receipt in counting:
         same = dag_cbor.encode([receipt.out.value(), receipt.linked])
         groups.setdefault(same, []).append(receipt)
     enough = [
-        (len(issuers), _best(group, policy))
+        (agree, _best(group, policy))
         for group in groups.values()
-        if len(issuers := {receipt.issuer for receipt in group}) >= policy.confirmations
+        if (agree := votes(group)) >= policy.confirmations
     ]
     if not enough:
         return None
-    votes, best = min(
+    most, best = min(
         enough,
         key=lambda found: (
             not found[1].out.is_ok,
@@ -158,4 +173,4 @@ def _agreed(counting: Sequence[Receipt], policy: TrustPolicy) -> Answer | None:
         ),
     )
     voters = len({receipt.issuer for receipt in counting})
-    return Answer(best, f"{votes} of {voters} issuers agree")
+    return Answer(best, f"{most} of {voters} issuers agree")

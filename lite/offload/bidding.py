@@ -20,13 +20,15 @@ __all__ = ["HOLDS_FOR_S", "bid_for"]
 HOLDS_FOR_S: Final = 60  # a bid
 PASSING_MS: Final = 2_000  # what it takes longer when another node does it
 WHO: Final = "this provider"
+_KEPT: Final = "it does not pass on what several are to confirm"
 _TEXT_CHARS_MAX: Final = 1_000
 
 
 def bid_for(
     node: Node, ask: Ask, capabilities: Callable[[], Capabilities], wait_ms: int, customer: str
 ) -> Bid | NoBid:
-    """A bid, or the first reason for none and all of them in words.
+    """A bid, or the first reason for none and all of them in words. What several are to confirm
+    is not passed on: it would go to one of them, who had it done already.
 
     Args:
         wait_ms: how long a job would wait for its turn. customer: who asks.
@@ -38,8 +40,9 @@ def bid_for(
     if not within.ok:
         return NoBid(ask.instruction, within.codes[0], str(within)[:_TEXT_CHARS_MAX])
     passes = not found.ok and _may_pass_on(node, ask, customer)
-    if not found.ok and not passes:
-        return NoBid(ask.instruction, found.codes[0], str(found)[:_TEXT_CHARS_MAX])
+    if not found.ok and (not passes or ask.confirm > 1):
+        why = f"{found}; {_KEPT}" if passes else str(found)
+        return NoBid(ask.instruction, found.codes[0], why[:_TEXT_CHARS_MAX])
     there = sorted({cid for cid, _ in ask.needs.inputs if holds(cid)}, key=str)
     price = node.config["provider.price"]
     return Bid(

@@ -12,6 +12,7 @@ from lite.ipld.cid import CID
 from lite.offload.client import JobClient
 from lite.offload.grants import Grants
 from lite.offload.wire import Job
+from lite.peering.shelf import Shelf
 from lite.store import Store
 
 __all__ = ["Bringing"]
@@ -33,7 +34,7 @@ class Bringing:
         client: Callable[[str], Awaitable[JobClient]],
         failed: Callable[[str, str], None],
     ) -> None:
-        self._store = store
+        self._shelf = Shelf(store)
         self._grants = Grants(store)
         self._client = client
         self._failed = failed
@@ -67,8 +68,9 @@ class Bringing:
             del self._going[did]
 
     def _get(self, did: str, cid: CID) -> bytes | None:
-        """A block that a provider may have, and that is here."""
-        blocks = self._store.blocks
-        if not (self._grants.may_read(did, cid) and blocks.has(cid)):
+        """A block that a provider may have, and that is here; what was marked secret since it was
+        granted stays, as at the gateway."""
+        may = self._grants.may_read(did, cid)
+        if not may:
             return None
-        return blocks.get(cid)
+        return (self._shelf.with_secrets() if may == "secret" else self._shelf).get(cid)

@@ -273,7 +273,8 @@ class Clerk:
     def unsold(self, item: Item, note: str, *, again: bool) -> None:
         """Nobody takes an item now. `again`: after a while; else when something happens."""
         later = self._later(item) if again else None
-        self._outbox.set_state([item.id], "queued", note=note, next_try_at=later)
+        told = self.court.so_far(item, note)
+        self._outbox.set_state([item.id], "queued", note=told, next_try_at=later)
 
     def take_up(self) -> None:
         """Take up what a process that has ended was at: calls for bids, and disputes."""

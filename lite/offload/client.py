@@ -10,7 +10,8 @@ async for job in client.changes(after): …
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -35,6 +36,7 @@ T = TypeVar("T")
 __all__ = ["JobClient", "ProviderAway", "ProviderRefused", "ProviderWrong"]
 
 _ERROR_BYTES_MAX: Final = 64 * 1024
+_EPOCH: Final = re.compile(r"[0-9a-f]{1,64}")
 _EVENT_BYTES_MAX: Final = 512 * 1024  # one line of an event stream
 
 
@@ -169,12 +171,26 @@ class JobClient:
             elif kind == wire.STATE:
                 yield _parsed(Job.from_value, value)
 
-    async def changes(self, after: int = 0) -> AsyncGenerator[Job | None, None]:
+    async def changes(
+        self,
+        after: int = 0,
+        epoch: str | None = None,
+        *,
+        begins: Callable[[str], Awaitable[object]] | None = None,
+    ) -> AsyncGenerator[Job | None, None]:
         """Each of our jobs whose latest change is later than `after` (a `Job.seq`; 0: all that it
         keeps), then None, then every change as it comes, until the connection ends: then
-        ProviderAway. A job that changed twice since may be told once, as it stands."""
-        async for kind, value in self._stream(f"{wire.PATH_CHANGES}?after={after}"):
-            if kind == wire.STATE:
+        ProviderAway. A job that changed twice since may be told once, as it stands.
+
+        Args:
+            epoch: that `after` is of; where the provider has another one, all is told.
+            begins: told the epoch of what comes, before it comes.
+        """
+        of = "" if epoch is None else f"&epoch={epoch}"
+        async for kind, value in self._stream(f"{wire.PATH_CHANGES}?after={after}{of}"):
+            if kind == wire.EPOCH and begins is not None:
+                await begins(_epoch(value))
+            elif kind == wire.STATE:
                 yield _parsed(Job.from_value, value)
             elif kind == wire.LIVE:
                 yield None
@@ -286,6 +302,13 @@ def _read(read: Callable[[bytes], T], data: bytes) -> T:
         return read(data)
     except (IntegrityError, AuthorityError) as error:
         raise ProviderWrong(f"its answer cannot be read: {error}") from error
+
+
+def _epoch(value: Any) -> str:
+    told = value.get("epoch") if type(value) is dict else None
+    if type(told) is not str or not _EPOCH.fullmatch(told):
+        raise ProviderWrong("an event of it cannot be read: it names no epoch")
+    return told
 
 
 def _parsed(read: Callable[[Any], T], value: Any) -> T:

@@ -13,6 +13,7 @@ from typing import Final, Literal
 from lite.frozen import frozen
 from lite.ipld import dag_cbor
 from lite.model.receipt import Receipt
+from lite.model.trust import votes
 
 __all__ = ["WRONG", "Verdict", "same", "weigh"]
 
@@ -36,9 +37,14 @@ class Verdict:
     right: tuple[Receipt, ...] = ()
     wrong: tuple[Receipt, ...] = ()
 
+    @property
+    def votes(self) -> int:
+        """How many did it, of whom the receipts are that say what counts."""
+        return votes(self.right)
+
 
 def weigh(receipts: Sequence[Receipt], wanted: int, *, pending: bool) -> Verdict:
-    """Whether enough receipts of different issuers say the same.
+    """Whether enough who did it say the same: what was passed on is the word of who did it.
 
     Args:
         wanted: how many have to. pending: more may come.
@@ -46,11 +52,11 @@ def weigh(receipts: Sequence[Receipt], wanted: int, *, pending: bool) -> Verdict
     groups: dict[bytes, list[Receipt]] = {}
     for one in sorted(receipts, key=lambda receipt: receipt.cid.digest):
         groups.setdefault(same(one), []).append(one)
-    ranked = sorted(groups.values(), key=lambda group: (-len(group), group[0].cid.digest))
+    ranked = sorted(groups.values(), key=lambda group: (-votes(group), group[0].cid.digest))
     if not ranked:
         return Verdict("waiting" if pending else "more")
     best, rest = ranked[0], [one for group in ranked[1:] for one in group]
-    if len(best) >= wanted:
+    if votes(best) >= wanted:
         return Verdict("agreed", tuple(best), tuple(rest))
     if rest:
         return Verdict("waiting" if pending else "disputed", tuple(best), tuple(rest))

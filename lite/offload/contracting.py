@@ -5,7 +5,9 @@ The setting `provider.subcontract` and the delegation (`Terms.subcontract`) have
 does the job in the end is asked under the delegations that this node itself was given. The step may
 go neither to the customer nor back here. The receipt says whose it was:
 
-    meta: {…, by: {iss, receipt: link, inv: link, prf: [link, …]}}
+    meta: {…, by: {iss, receipt: link, inv: link, prf: [link, …], did?}}
+
+`iss` signed that receipt; `did` is who did it, where that one had passed it on as well.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from lite.limits import Limits
 from lite.model.instruction import Instruction
 from lite.model.receipt import Receipt
 from lite.model.task import Task
+from lite.model.trust import doer
 from lite.model.workflow import Step, Workflow
 from lite.needs.capabilities import Capabilities
 from lite.needs.fit import Fit, fit
@@ -129,6 +132,8 @@ class Contracting:
         by: dict[str, Any] = {"iss": theirs.issuer, "receipt": theirs.cid}
         if theirs.invocation is not None:
             by |= {"inv": theirs.invocation, "prf": self._proofs(theirs.invocation)}
+        if (did := doer(theirs)) != theirs.issuer:
+            by["did"] = did
         receipt = Receipt.issue(
             self._node.key,
             instruction,

@@ -53,14 +53,20 @@ class Court:
     def standing(self, item: Item) -> str:
         """How far those agree who have answered, for people."""
         found = self._weighed(item)
-        agree = f"{len(found.right)} of {item.confirm} agree so far"
-        lacking = item.confirm - len(found.right)
+        agree = f"{found.votes} of {item.confirm} agree so far"
+        lacking = item.confirm - found.votes
         more = "one more is needed" if lacking == 1 else f"{lacking} more are needed"
         if not found.wrong:
             return f"{agree}; {more}"
         if referee := self.referee_of(item):
             return f"providers disagree ({agree}); {referee} is to say what is right"
         return f"providers disagree; {more} ({agree})"
+
+    def so_far(self, item: Item, note: str) -> str:
+        """A note, behind how far those agree who have answered, if any have."""
+        if item.confirm <= 1 or all(job.receipt is None for job in self._outbox.jobs_of(item.id)):
+            return note
+        return f"{self.standing(item)}; {note}"
 
     def _weighed(self, item: Item) -> confirming.Verdict:
         jobs = self._outbox.jobs_of(item.id)

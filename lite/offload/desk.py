@@ -176,12 +176,17 @@ class Desk:
 
     async def _changes(self, request: web.Request, did: str) -> web.StreamResponse:
         text = request.query.get("after", "0")
-        if not (text.isascii() and text.isdigit() and int(text) <= SEQ_MAX):
+        short = text.isascii() and text.isdigit() and len(text) <= len(str(SEQ_MAX))
+        if not (short and int(text) <= SEQ_MAX):
             raise DeniedError(400, Denied("usage", "after: the number of a change is needed"))
-        return await self._stream(request, self._all_changes(did, int(text)))
+        epoch = await self._provider.in_pool(self._provider.jobs.epoch)
+        is_same = request.query.get("epoch", epoch) == epoch  # else it was heard before a restore
+        changes = self._all_changes(did, epoch, int(text) if is_same else 0)
+        return await self._stream(request, changes)
 
-    async def _all_changes(self, did: str, after: int) -> AsyncIterator[bytes]:
+    async def _all_changes(self, did: str, epoch: str, after: int) -> AsyncIterator[bytes]:
         provider, live = self._provider, False
+        yield _event(wire.EPOCH, {"epoch": epoch})
         while not provider.news.is_closed:
             news = provider.news.of(did)
             find = partial(provider.jobs.changed, did, after, CHANGES_AT_ONCE)

@@ -27,6 +27,7 @@ from lite.offload.choosing import chosen, loads, of, whys
 from lite.offload.clerk import Clerk
 from lite.offload.client import JobClient, ProviderAway, ProviderRefused, ProviderWrong
 from lite.offload.early import Early
+from lite.offload.hearing import Hearing
 from lite.offload.invoking import Cargo
 from lite.offload.lines import Line, is_set
 from lite.offload.patience import Patience
@@ -112,8 +113,7 @@ class Dispatcher:
             lambda did: self._ways.line(did).client(),
             lambda did, why: tell("job.problem", provider=did, text=why),
         )
-        self._seen: dict[str, int] = {}
-        self._unkept: dict[str, dict[CID, int]] = {}  # answers that are fetched for, or early
+        self._hearing = Hearing(store.outbox, self._do)
         self._patience = Patience(self.wake)
         self._ways = Ways(peering, self._patience, self._line, self._post_line, self.wake)
         self._telling: dict[asyncio.Task[None], str] = {}  # provider that is called off at, or ""
@@ -376,10 +376,15 @@ class Dispatcher:
         for one, wanted in zip(told, found, strict=True):
             self._take_in(did, one, wanted)
 
+    async def _changed(self, did: str, *told: wire.Job) -> None:
+        """The same by the stream of changes."""
+        await self._heard(did, *told)
+        self._hearing.followed(did, told[-1].seq)
+
     def _take_in(self, did: str, told: wire.Job, wanted: Wanted | Early | None) -> None:
-        self._seen[did] = max(self._seen.get(did, 0), told.seq)
+        self._hearing.told(did, told.seq)
         if wanted is not None:
-            self._unkept.setdefault(did, {})[told.invocation] = told.seq
+            self._hearing.waits(did, told.invocation, told.seq)
             if isinstance(wanted, Early):
                 return
             some = self._fetching.setdefault(did, set())
@@ -388,7 +393,7 @@ class Dispatcher:
             task.add_done_callback(partial(self._fetched, did))
             return
         if told.is_over:
-            self._unkept.get(did, {}).pop(told.invocation, None)
+            self._hearing.kept(did, told.invocation)
             self._woken.set()
 
     def _fetched(self, did: str, task: asyncio.Task[None]) -> None:
@@ -430,17 +435,7 @@ class Dispatcher:
         else:
             unfit = Unfit("no-block", f"{rest[0]} is part of its answer, and it does not give it")
             await self._do(self._clerk.reject, wanted.job, unfit)
-        self._unkept.get(did, {}).pop(wanted.job.invocation, None)
-
-    async def _acknowledge(self, did: str) -> int:
-        """The number of the last change that need not come again: all up to it were taken in."""
-        kept: int = await self._do(self._outbox.heard, did)
-        unkept = self._unkept.get(did, {}).values()
-        seen = min([self._seen.get(did, 0), *(seq - 1 for seq in unkept)])
-        if seen <= kept:
-            return kept
-        await self._do(self._outbox.set_heard, did, seen)
-        return seen
+        self._hearing.kept(did, wanted.job.invocation)
 
     # Ways.
 
@@ -449,11 +444,13 @@ class Dispatcher:
         return Line(
             did,
             partial(self._peering.gateway, did),
-            after=partial(self._acknowledge, did),
+            since=partial(self._hearing.since, did),
+            begins=partial(self._hearing.begins, did),
             heard=partial(self._heard, did),
+            changed=partial(self._changed, did),
             resend=partial(self._do, self._clerk.resendable, did),
             denied=partial(self._turned, self._clerk.denied_again, did),
-            busy=partial(self._do, self._outbox.is_busy, did),
+            busy=partial(self._hearing.is_busy, did),
         )
 
     def _post_line(self, did: str, url: str) -> PostLine:

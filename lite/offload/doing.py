@@ -39,7 +39,7 @@ from lite.offload.holding import Holding
 from lite.offload.offers import Offers
 from lite.offload.private_jobs import private_roots
 from lite.offload.supplying import supply
-from lite.offload.terms import counted_as, terms_of
+from lite.offload.terms import terms_of
 from lite.offload.wire import NEEDS
 from lite.parcel import Parcel
 from lite.peering.shelf import missing
@@ -100,12 +100,14 @@ class PassedOn:
 
 @frozen
 class _Asked:
-    """What came for a job, read once: the container, its invocation, and the instruction."""
+    """What came for a job, read once: the container, its invocation, the instruction, and the
+    delegation of this node itself that it rests on (None: it needs none)."""
 
     data: bytes
     parcel: Parcel
     invocation: Invocation
     instruction: Instruction
+    top: Delegation | None
 
 
 @frozen
@@ -165,7 +167,7 @@ class Doing:
             return Done(earlier.receipt, used_by(earlier.receipt) if job.begun else None)
         asked = self._asked(job.number)
         data, instruction = asked.data, asked.instruction
-        if not self._offers.stands(instruction.op, top_of(job, asked.parcel), trusted):
+        if not self._offers.stands(instruction.op, asked.top, trusted):
             told = f"this node does {instruction.op} for its customer no more"
             return NotDone("no-right", told, begun=job.begun)
         needs = self._needs(instruction, job)
@@ -230,8 +232,7 @@ class Doing:
     def _pass_on(self, job: StoredJob, asked: _Asked) -> str | None:
         """The run of a job that does not fit here and may be passed on, else None."""
         parcel, invocation, instruction = asked.parcel, asked.invocation, asked.instruction
-        top = top_of(job, parcel)
-        if not self._contracting.may(None if top is None else terms_of(top)):
+        if not self._contracting.may(None if asked.top is None else terms_of(asked.top)):
             return None
         told = invocation.meta.get(NEEDS)
         plain = Requirements(ops=(instruction.op,))
@@ -260,7 +261,8 @@ class Doing:
         data = self._store.jobs.tokens(number)
         parcel = Parcel.read(data)
         invocation = Invocation.parse(parcel.invocations[0])
-        return _Asked(data, parcel, invocation, instruction_of(invocation))
+        top = _top_of(invocation, parcel)
+        return _Asked(data, parcel, invocation, instruction_of(invocation), top)
 
     def _answered(self, instruction: Instruction, customer: str) -> bool:
         """Whether a receipt of this node answers an instruction of a customer without running."""
@@ -349,10 +351,11 @@ class Doing:
         return NotDone(code, str(error), name, begun)
 
 
-def top_of(job: StoredJob, parcel: Parcel) -> Delegation | None:
-    """The delegation that a job rests on, from its container; None: it needs none."""
-    some = map(Delegation.parse, parcel.delegations.values() if job.grant else ())
-    return next((one for one in some if counted_as(one) == job.grant), None)
+def _top_of(invocation: Invocation, parcel: Parcel) -> Delegation | None:
+    """The first link of the chain, which the gate found to be this node's own. What the others say
+    of terms is the word of whoever signed them."""
+    first = next(iter(invocation.proofs), None)
+    return None if first is None else Delegation.parse(parcel.delegations[first])
 
 
 def _roots(instruction: Instruction) -> tuple[CID, ...]:

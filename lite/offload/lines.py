@@ -37,8 +37,10 @@ class Line:
 
     Args:
         dial: opens a channel to the provider.
-        after: the number of the last change that was taken in.
-        heard: told of changes, those that come together at once, in their order.
+        since: the epoch and the number of the last change that was taken in.
+        begins: told the epoch of the changes that come now.
+        heard: told how jobs stand in answer to what was sent again.
+        changed: told of changes, those that come together at once, in their order.
         resend: what may not have got there; sent again whenever the channel is new.
         denied: told that it refuses to be sent those again, and why.
         busy: whether the provider has jobs of ours.
@@ -49,8 +51,10 @@ class Line:
         did: str,
         dial: Dial,
         *,
-        after: Callable[[], Awaitable[int]],
+        since: Callable[[], Awaitable[tuple[str, int]]],
+        begins: Callable[[str], Awaitable[object]],
         heard: Heard,
+        changed: Heard,
         resend: Callable[[], Awaitable[Sequence[bytes]]],
         denied: Callable[[str], Awaitable[None]],
         busy: Callable[[], Awaitable[bool]],
@@ -58,8 +62,10 @@ class Line:
         self.did = did
         self.problem = ""
         self._dial = dial
-        self._after = after
+        self._since = since
+        self._begins = begins
         self._heard = heard
+        self._changed = changed
         self._resend = resend
         self._denied = denied
         self._busy = busy
@@ -172,7 +178,8 @@ class Line:
                 if not error.is_sure:
                     raise
                 await self._denied(str(error))
-        changes = client.changes(await self._after())
+        epoch, after = await self._since()
+        changes = client.changes(after, epoch, begins=self._begins)
         over = asyncio.ensure_future(self._ended.wait())
         coming: asyncio.Task[Job | None] | None = None
         try:
@@ -188,7 +195,7 @@ class Line:
                         coming = asyncio.ensure_future(changes.__anext__())
                         await asyncio.sleep(0)  # what has come already is there then
                     if told:
-                        await self._heard(*told)
+                        await self._changed(*told)
                 elif over.done():
                     raise ProviderAway("the channel ended")
                 if not await self._busy():

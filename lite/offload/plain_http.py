@@ -131,7 +131,7 @@ def _answers(data: bytes, did: str, asked: Sequence[Invocation]) -> dict[CID, by
         for token in Parcel.read(data).receipts:
             receipt = read_invocation(token)
             told = receipt.args.get("inv", receipt.args.get("ran"))
-            if receipt.issuer == receipt.subject == did and told in names:
+            if type(told) is CID and receipt.issuer == receipt.subject == did and told in names:
                 found[names[told]] = token
     except IpvmError as error:
         raise ProviderWrong(f"its answer cannot be read: {error}") from error

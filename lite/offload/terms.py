@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from lite.errors import UsageError
+from lite.errors import CidError, UsageError
 from lite.frozen import frozen
 from lite.ipld import dag_cbor
 from lite.ipld.cid import CID, DAG_CBOR
@@ -175,9 +175,12 @@ def _code(module: CID) -> list[Any]:
 
 
 def _modules(policy: list[Any]) -> tuple[CID, ...]:
-    """Back from `Terms.policy`; for people, who want to see them."""
-    for statement in policy:
-        if statement[0] == "or":
-            texts = [one[2] for one in statement[1] if one[:2] == ["==", ".rsc"]]
-            return tuple(CID.parse(text.removeprefix("ipfs://")) for text in texts)
-    return ()
+    """Back from `Terms.policy`; for people, who want to see them. Nothing of a policy that says it
+    in another form: that holds all the same."""
+    either: list[Any] = next((some for name, *some in policy if name == "or"), [[]])[0]
+    texts = [str(one[2]) for one in either if one[:2] == ["==", ".rsc"]]
+    try:
+        modules = tuple(CID.parse(text.removeprefix("ipfs://")) for text in texts)
+    except CidError:
+        return ()
+    return modules if [way for cid in modules for way in _code(cid)] == either else ()

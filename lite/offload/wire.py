@@ -9,8 +9,11 @@ DAG-CBOR, but for the container of tokens that submits jobs and the event stream
     GET  /ipvm/1/jobs/INV          -> job
     POST /ipvm/1/jobs/INV/cancel   -> job
     GET  /ipvm/1/jobs/INV/events   -> events `state` (a job) and `output` ({at, data})
-    GET  /ipvm/1/changes?after=SEQ -> events `state` of all jobs of whoever asks that changed since,
-                                      then `live` ({seq}), then `state` as they change
+    GET  /ipvm/1/changes?after=SEQ&epoch=EPOCH
+                                   -> events `epoch` ({epoch}: what its numbers are called; given
+                                      another one, it begins at 0), then `state` of all jobs of
+                                      whoever asks that changed since, then `live` ({seq}), then
+                                      `state` as they change
     POST /ipvm/1/blocks            CAR v1 of inputs that jobs wait for, or nothing -> [link, …]:
                                       what is missing then
     GET  /ipvm/1/offers            -> ctn-v1 of delegations for whoever asks
@@ -51,6 +54,7 @@ EVENTS_TYPE: Final = "text/event-stream"
 STATE: Final = "state"  # events
 OUTPUT: Final = "output"
 LIVE: Final = "live"
+EPOCH: Final = "epoch"
 NEEDS: Final = "needs"  # in the `meta` of an invocation: what it needs, in canonical form
 
 ASKS_MAX: Final = 256  # bids in one request

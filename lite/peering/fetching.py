@@ -71,10 +71,11 @@ class Fetcher:
         """See `Peering.fetch`."""
         budget = Budget(bytes_max)
         refused: dict[str, set[CID]] = {}
+        narrow: set[str] = set()
         why, over = "", False
         within_s = None if within_ms is None else within_ms / 1000
         try:
-            why = await within(self._from_all(cids, deep, budget, first, refused), within_s)
+            why = await within(self._from_all(cids, deep, budget, first, refused, narrow), within_s)
         except asyncio.TimeoutError:
             why = f"it did not come within {within_ms} ms"
         except TooMuch as error:
@@ -83,7 +84,7 @@ class Fetcher:
         have = tuple(cid for cid in cids if cid not in set(lacking))
         if not lacking:
             return Fetched(have, (), budget.taken)
-        return Fetched(have, tuple(lacking), budget.taken, why, frozenset(refused), over)
+        return Fetched(have, tuple(lacking), budget.taken, why, frozenset(refused) - narrow, over)
 
     def heard(self, did: str, raw: bytes | None, digest: bytes) -> None:
         """A session brought a small block, or None: its peer has none."""
@@ -96,17 +97,30 @@ class Fetcher:
         budget: Budget,
         first: str,
         refused: dict[str, set[CID]],
+        narrow: set[str],
     ) -> str:
-        """Why something is still missing, after all that could be asked were asked."""
+        """Why something is still missing, after all that could be asked were asked.
+
+        Args:
+            narrow: whose gateway could not be asked: that small blocks did not come over a channel
+                of theirs says nothing of what they would give there.
+        """
 
         async def missing_now() -> Sequence[CID]:
             return await self._missing(cids, deep)
 
         async def ask(did: str, lacking: Sequence[CID], pace: Pace) -> set[CID]:
-            return await self._from_peer(did, missing_now, lacking, deep, budget, pace)
+            return await self._from_peer(did, missing_now, lacking, deep, budget, pace, narrow)
 
         hunt = Hunt(
-            self._sources(first), ask, missing_now, self._slow, refused, self._blame, self._name
+            self._sources(first),
+            ask,
+            missing_now,
+            self._slow,
+            refused,
+            self._blame,
+            self._name,
+            narrow,
         )
         return await hunt.go()
 
@@ -136,6 +150,7 @@ class Fetcher:
         deep: bool,
         budget: Budget,
         pace: Pace,
+        narrow: set[str],
     ) -> set[CID]:
         """Get what one peer has of it; all that it was asked for."""
 
@@ -150,6 +165,7 @@ class Fetcher:
                 budget.lost(new)
                 raise
 
+        narrow.add(did)
         if not self._book.addresses(did):
             return await self._small.ask(did, missing_now, keep)
         try:
@@ -158,6 +174,7 @@ class Fetcher:
             if not self._small.can_ask(did):
                 raise
             return await self._small.ask(did, missing_now, keep)
+        narrow.discard(did)
         try:
             return await self._by_gateway(channel, missing_now, lacking, deep, budget, pace)
         except ChannelError:

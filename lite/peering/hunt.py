@@ -7,7 +7,7 @@ that nobody who serves a byte at a time keeps this node from asking those who se
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final
 
 from lite.errors import StoreError
@@ -45,6 +45,7 @@ class Hunt:
         refused: is told of each peer what it does not give.
         on_junk: told of a peer that sent what it should not.
         name: of a peer, for people.
+        narrow: peers that were asked for small blocks only, over a channel of theirs.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Hunt:
         refused: dict[str, set[CID]],
         on_junk: Callable[[str, str], Awaitable[None]],
         name: Callable[[str], str],
+        narrow: Collection[str] = (),
     ) -> None:
         self._waiting = list(sources)
         self._ask = ask
@@ -64,6 +66,7 @@ class Hunt:
         self._refused = refused
         self._on_junk = on_junk
         self._name = name
+        self._narrow = narrow
         self._running: dict[asyncio.Task[set[CID]], _Asked] = {}
         self._reasons: dict[str, str] = {}
         self._lacking: Sequence[CID] = ()
@@ -149,7 +152,8 @@ class Hunt:
             self._refused.pop(did, None)
             await self._on_junk(did, str(error))
         else:
-            self._reasons[did] = f"{name} does not give it"
+            no = "cannot be dialled, and sends no such small block"
+            self._reasons[did] = f"{name} {no if did in self._narrow else 'does not give it'}"
             self._refused.setdefault(did, set()).update(told)
             if asked.pace.whole and not asked.was_late:
                 self._slow.discard(did)

@@ -63,7 +63,8 @@ class Fetched:
         absent: the others, in the order in which they were asked for.
         bytes: of blocks that came and were stored.
         why: why something is absent, in one line; empty when nothing is.
-        refused: peers that were asked for what is absent, and answered that they do not give it.
+        refused: peers whose gateways were asked for what is absent, and do not give it. Whoever can
+            be asked only for small blocks, over a channel of its own, is none of them.
         over: it is absent because it would be more than the fetch may take.
     """
 

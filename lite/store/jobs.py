@@ -1,7 +1,8 @@
 """Jobs of others: what this node was asked to do, how each stands, and what was used by whom.
 
-Each change of a job has a number of its own (`seq`), greater than all before, so that whoever heard
-of one can ask for all later ones. What a job used is counted in the transaction that ends it.
+Each change of a job has a number of its own (`seq`), greater than all before in its epoch, so that
+whoever heard of one can ask for all later ones. A restore begins another epoch. What a job used is
+counted in the transaction that ends it.
 """
 
 from __future__ import annotations
@@ -185,6 +186,12 @@ class Jobs:
                 return
             yield from (one for _, data in rows if (one := _answer(data)) is not None)
             before = rows[-1][0]
+
+    def epoch(self) -> str:
+        """What the numbers of changes are called, in hexadecimal digits: something else when they
+        begin anew."""
+        row = self._database.row("SELECT lower(hex(epoch)) FROM job_epoch")
+        return "" if row is None else str(row[0])
 
     def seq(self) -> int:
         """The number of the latest change."""

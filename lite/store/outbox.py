@@ -424,14 +424,16 @@ class Outbox:
             found.setdefault(provider, {})[code] = count
         return found
 
-    def heard(self, provider: str) -> int:
-        """The number of the last change at a provider that was taken in."""
-        return self._database.number(sql.HEARD, (provider,))
+    def heard(self, provider: str) -> tuple[str, int]:
+        """The epoch of a provider, and the number of the last change in it that was taken in; ''
+        and 0 before any."""
+        row = self._database.row(sql.HEARD, (provider,))
+        return ("", 0) if row is None else (row[0], row[1])
 
-    def set_heard(self, provider: str, seq: int) -> None:
-        """Changes up to this number need not come again."""
+    def set_heard(self, provider: str, epoch: str, seq: int) -> None:
+        """Changes up to this number of an epoch need not come again."""
         with self._database.write(durable=False) as transaction:
-            transaction.execute(sql.HEARD_SET, (provider, seq))
+            transaction.execute(sql.HEARD_SET, (provider, epoch, seq))
 
     # Grants.
 

@@ -70,7 +70,7 @@ def restore(
             try:
                 names = _unpack(backup, stage)
                 _check_database(stage / DATABASE, backup)
-                _renew_epoch(stage / DATABASE)
+                _renew_epochs(stage / DATABASE)
                 _empty_log(home / DATABASE)
                 kept = _swap(stage, home, names, clock or SystemClock())
             finally:
@@ -147,12 +147,15 @@ def _check_database(path: Path, backup: Path) -> None:
         )
 
 
-def _renew_epoch(path: Path) -> None:
-    """Tell peers that the logs of what is shared with them begin anew (`sync.index.renew_epoch`):
-    the home went on after the backup, so its later rows had other numbers."""
+def _renew_epochs(path: Path) -> None:
+    """Tell peers that the logs of what is shared with them begin anew (`sync.index.renew_epoch`),
+    and customers that the changes of their jobs do: the home went on after the backup, so its later
+    rows had other numbers. A schema without the latter gets a new one as it is upgraded."""
     with closing(connect(path, "rw", 0)) as connection:
         if connection.execute(sql.SYNC_NODES).fetchone() is not None:
             connection.execute(sql.SYNC_EPOCH_RENEW)
+        if connection.execute(sql.JOB_EPOCHS).fetchone() is not None:
+            connection.execute(sql.JOB_EPOCH_RENEW)
 
 
 def _empty_log(path: Path) -> None:

@@ -35,6 +35,7 @@ MIGRATIONS: tuple[str, ...] = (
     "0009_revocation_proofs",
     "0010_entrusted",
     "0011_revocations_for_subjects",
+    "0012_job_epoch",
 )
 
 _FOLDER = Path(__file__).with_name("schema")

@@ -266,6 +266,8 @@ SELECT (SELECT count(*) FROM delegations), (SELECT count(*) FROM revocations)
 SYNC_PEERS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'sync_peer'"
 SYNC_NODES = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'sync_node'"
 SYNC_EPOCH_RENEW = "UPDATE sync_node SET epoch = randomblob(8) WHERE no = 0"
+JOB_EPOCHS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'job_epoch'"
+JOB_EPOCH_RENEW = "UPDATE job_epoch SET epoch = randomblob(8)"
 SYNC_ANSWERING = """
 SELECT did FROM sync_peer WHERE ' ' || rights || ' ' LIKE '% answers %' AND banned_until <= ?
 """

@@ -148,10 +148,10 @@ SELECT EXISTS (SELECT 1 FROM outbox WHERE state IN {_PENDING} AND deadline_at < 
         WHERE state IN ('sent', 'accepted') AND lease_until > ?1)
 """
 
-HEARD = "SELECT seq FROM heard WHERE provider = ?"
+HEARD = "SELECT epoch, seq FROM heard WHERE provider = ?"
 HEARD_SET = """
-INSERT INTO heard (provider, seq) VALUES (?, ?)
-    ON CONFLICT (provider) DO UPDATE SET seq = excluded.seq
+INSERT INTO heard (provider, epoch, seq) VALUES (?, ?, ?)
+    ON CONFLICT (provider) DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq
 """
 
 # Receipts that answered what was asked of others; they stay when runs and their rows are gone.

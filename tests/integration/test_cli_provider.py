@@ -75,6 +75,10 @@ def test_what_is_for_the_owner_alone_is_not_offered_and_wrong_bounds_are_named(
     for flag, value in (("--fuel", "much"), ("--time", "x"), ("--per-day", "0")):
         wrong = ipvm("provider", "enable", "--for", PHONE, flag, value)
         assert wrong.status == 2 and flag in wrong.err
+    for flag in ("--fuel", "--memory", "--time", "--output", "--fuel-per-day"):
+        none = ipvm("provider", "enable", "--for", PHONE, flag, "0s" if flag == "--time" else "0")
+        assert none.status == 2 and flag in none.err and "more than zero" in none.err
+    assert ipvm("provider", "show", "--json").json["offers"] == []
     assert ipvm("provider", "enable", "--for", "nobody").status == 5
     own = ipvm("id", "-q").text.strip()
     assert ipvm("provider", "enable", "--for", own).status == 2

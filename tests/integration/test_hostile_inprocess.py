@@ -179,7 +179,7 @@ def test_both_paths_end_alike() -> None:
     for _, text, func, code in GUESTS:
         info = module.describe(wat(text))
         if info.path == "A":
-            native = engine().compile_component(wat(text), info)
+            native = engine().compile_component(wat(text), info, CAPS)
             assert run(native, func, limits=TIGHT).code == code
 
 

@@ -387,6 +387,27 @@ def test_three_that_agree_confirm_an_answer(open_shop: Callable[..., Shop]) -> N
     assert shop.item(jobs[0]).state == "done"
 
 
+def test_who_did_it_for_another_confirms_nothing_by_saying_it_again(
+    open_shop: Callable[..., Shop],
+) -> None:
+    shop = open_shop(OTHER_KEY, THIRD)
+    shop.queue(Workflow(heavy=needing(HEAVY)), confirm=2)
+    one, two = shop.send()
+    passed = {"op": HEAVY.op, "level": "pure", "by": {"iss": two.provider}}
+    shop.hear(one, shop.receipt(one, meta=passed))
+    shop.hear(two, shop.receipt(two))
+    assert shop.item(one).state == "queued"
+    assert shop.item(one).note == "1 of 2 agree so far; one more is needed"
+    shop.clerk.unsold(shop.item(one), "nobody made a bid", again=False)
+    assert shop.item(one).note == "1 of 2 agree so far; one more is needed; nobody made a bid"
+    shop.keys[FOURTH.did] = FOURTH
+    shop.allow(FOURTH)
+    (more,) = shop.send()
+    assert more.provider == FOURTH.did
+    shop.hear(more, shop.receipt(more))
+    assert shop.item(one).state == "done"
+
+
 def test_a_referee_settles_a_dispute_and_the_liar_is_not_asked_again(
     open_shop: Callable[..., Shop],
 ) -> None:

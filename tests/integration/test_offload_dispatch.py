@@ -246,11 +246,11 @@ def test_a_link_that_is_lost_meanwhile_keeps_the_job(shop: Shop, tmp_path: Path)
     async def story() -> None:
         lost = Fetched((), (BIG.cid,), 0, "no peer can be reached")
         dispatcher = fetching(shop, tmp_path, lambda _cids: lost)
-        await dispatcher._heard(DID, wire.Job(answer.job.invocation, "running", 6, 0))
-        await dispatcher._heard(DID, replace(answer.told, seq=7))
+        await dispatcher._changed(DID, wire.Job(answer.job.invocation, "running", 6, 0))
+        await dispatcher._changed(DID, replace(answer.told, seq=7))
         await asyncio.gather(*dispatcher._fetching[DID])
-        await dispatcher._heard(DID, wire.Job(BIG.cid, "running", 8, 0))
-        assert await dispatcher._acknowledge(DID) == 6  # so that the answer is told again
+        await dispatcher._changed(DID, wire.Job(BIG.cid, "running", 8, 0))
+        assert await dispatcher._hearing.since(DID) == ("", 6)  # so that the answer is told again
         await dispatcher.stop()
         dispatcher._store.close()
 

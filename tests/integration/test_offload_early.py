@@ -127,10 +127,10 @@ def test_the_dispatcher_looks_again_and_has_it_told_again_until_then(
             told = wire.Job(
                 job.invocation, "done", seq, shop.clock.now(), True, receipt=receipt.data
             )
-            await dispatcher._heard(DID, told)
-            seen.append(await dispatcher._acknowledge(DID))
+            await dispatcher._changed(DID, told)
+            seen.append((await dispatcher._hearing.since(DID))[1])
         await dispatcher._look()
-        seen.append(await dispatcher._acknowledge(DID))
+        seen.append((await dispatcher._hearing.since(DID))[1])
         await dispatcher.stop()
         return seen
 

@@ -180,8 +180,10 @@ def test_a_line_gives_up_on_an_answer_that_does_not_end(monkeypatch: pytest.Monk
         line = Line(
             BAD.did,
             lambda: give(channel),
-            after=lambda: give(0),
+            since=lambda: give(("", 0)),
+            begins=nothing,
             heard=nothing,
+            changed=nothing,
             resend=lambda: give([b"token"]),
             denied=nothing,
             busy=lambda: give(True),

@@ -246,6 +246,7 @@ def test_junk_on_any_path_is_refused_and_breaks_nothing(
     random = Random(7)
     kinds = ["bids", "jobs", "blocks", "jobs/junk/cancel", f"jobs/{CID.of(b'x', RAW)}/cancel"]
     paths = ["jobs/junk", "jobs/junk/events", "changes?after=-1", "changes?after=9" * 30]
+    paths += [f"changes?after={digit * 5_000}" for digit in "09"]
 
     async def story(pi: ProviderNode, phone: PeerNode) -> None:
         pi.enable(phone)

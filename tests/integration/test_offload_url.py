@@ -254,6 +254,17 @@ def states(shop: Shop) -> list[str]:
     return [item.state for item in shop.lab.store.outbox.newest()]
 
 
+def claim(**args: Any) -> bytes:
+    """A token with the command of receipts, whatever is in it."""
+    told: dict[str, Any] = {
+        "subject": BAD.did,
+        "command": refused.COMMAND,
+        "expires_at": None,
+        "issued_at": 1,
+    }
+    return Invocation.issue(BAD, args=args, **told).data
+
+
 HOSTILE: dict[str, tuple[Answer | bytes | int, str]] = {
     "junk": (b"<html>welcome</html>", "bad-receipt"),
     "nothing": (lambda asked: None, "bad-receipt"),
@@ -262,22 +273,15 @@ HOSTILE: dict[str, tuple[Answer | bytes | int, str]] = {
         lambda asked: receipt(BAD, asked, instruction=do("pure", value=9)),
         "other-step",
     ),
+    "a map for an inv": (lambda asked: claim(inv={}, out={"ok": 42}), "bad-receipt"),
+    "a list for a task": (lambda asked: claim(ran=[], out={"ok": 42}), "bad-receipt"),
     "no inv": (
         lambda asked: receipt(BAD, asked, invocation=None, ran=asked.task),
         "other-invocation",
     ),
     "expired": (lambda asked: receipt(BAD, asked, expires_at=1), "expired-receipt"),
     "claim without a step": (
-        lambda asked: (
-            Invocation.issue(
-                BAD,
-                subject=BAD.did,
-                command=refused.COMMAND,
-                args={"ran": asked.task, "inv": asked.cid, "out": {"ok": 42}},
-                expires_at=None,
-                issued_at=1,
-            ).data
-        ),
+        lambda asked: claim(ran=asked.task, inv=asked.cid, out={"ok": 42}),
         "bad-receipt",
     ),
 }

@@ -50,6 +50,13 @@ def test_every_verb_of_the_table_is_there_under_its_own_name() -> None:
 
 
 @pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_no_number_is_larger_than_what_takes_it(path: tuple[str, ...]) -> None:
+    kinds = [param.type for param in ALL[path].params]
+    assert click.INT not in kinds and click.FLOAT not in kinds
+    assert all(kind.max is not None for kind in kinds if isinstance(kind, click.IntRange))
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
 def test_every_command_has_help_and_an_example(path: tuple[str, ...]) -> None:
     text = help_of(path)
     assert ALL[path].help

@@ -38,7 +38,10 @@ def test_path_a_gives_what_path_b_gives(
         info = describe(wasm)
         assert info.path == "A"
         assert info.exports["flat"].params == (("x", t),)
-        codes = (engine.compile(wasm, EngineCaps()), engine.compile_component(wasm, info))
+        codes = (
+            engine.compile(wasm, EngineCaps()),
+            engine.compile_component(wasm, info, EngineCaps()),
+        )
         for _ in range(VALUES):
             value = data.draw(values(t))
             for name, args in (("flat", [value]), ("spilled", [value] + [0] * PADDING)):
@@ -65,7 +68,7 @@ def test_a_description_survives_as_data(t: WitType) -> None:
 def test_the_engine_reads_the_same_types(engine: WasmtimeEngine, t: WitType, encoding: Any) -> None:
     wasm = bytes(wasmtime.wat2wasm(component(t, encoding)))
     info = describe(wasm)
-    assert engine.compile_component(wasm, info).exports() == info.exports
+    assert engine.compile_component(wasm, info, EngineCaps()).exports() == info.exports
 
 
 # What a guest may hand over that no compiler makes: memory of small, telling numbers.
@@ -89,7 +92,10 @@ def test_path_a_accepts_and_refuses_what_path_b_does(
         wasm = bytes(wasmtime.wat2wasm(constant(t, memory, at, encoding)))
         info = describe(wasm)
         assert info.path == "A"
-        codes = (engine.compile(wasm, EngineCaps()), engine.compile_component(wasm, info))
+        codes = (
+            engine.compile(wasm, EngineCaps()),
+            engine.compile_component(wasm, info, EngineCaps()),
+        )
         a, b = (ended(engine, code) for code in codes)
         assert a == b
 

@@ -70,7 +70,7 @@ def test_a_chain_syncs_once_a_step_a_fan_once_a_batch_and_a_replay_never(lab: La
     assert durable_commits(seen) == 30 + 1
     seen.clear()
     run(lab, fan(200, at="once"), workers=2)
-    assert durable_commits(seen) <= 20
+    assert durable_commits(seen) <= 200 / 4
     seen.clear()
     assert run(lab, fan(200, at="once")).counts == {"cached": 200}
     assert durable_commits(seen) == 0

@@ -200,6 +200,19 @@ def test_this_node_is_one_of_the_confirming() -> None:
     assert answer == Answer(mine, "2 of 3 issuers agree")
 
 
+def test_what_was_passed_on_is_the_word_of_who_did_it() -> None:
+    policy = agree(2, ANN, BEN)
+
+    def passed(key: Key, **by: Any) -> Receipt:
+        return ok(key, meta={"limits": LIMITS, "by": by})
+
+    assert choose(ok(ANN), passed(BEN, iss=ANN.did), policy=policy) is None
+    assert choose(ok(ANN), passed(BEN, iss=EVE.did, did=ANN.did), policy=policy) is None
+    assert choose(passed(ANN, iss=EVE.did), passed(ANN, iss=BEN.did), policy=policy) is None
+    assert choose(ok(ANN), passed(BEN, iss=EVE.did), policy=policy) is not None
+    assert choose(ok(ANN), ok(BEN, meta={"limits": LIMITS, "by": [1]}), policy=policy) is not None
+
+
 def test_own_word_alone_does_not_confirm() -> None:
     assert choose(ok(SELF), policy=agree(2, ANN)) is None
 

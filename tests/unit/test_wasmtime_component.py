@@ -81,7 +81,7 @@ def both(text: str) -> tuple[Code, ComponentCode]:
     wasm = wat(text)
     info = module.describe(wasm)
     assert info.path == "A"
-    return compiled(text), engine().compile_component(wasm, info)
+    return compiled(text), engine().compile_component(wasm, info, CAPS)
 
 
 def on_both(text: str, func: str, *args: Any, **options: Any) -> Ran:
@@ -364,7 +364,7 @@ RESOURCES = """(component
 
 
 def test_resources_cannot_cross_but_functions_beside_them_can_be_called() -> None:
-    code = engine().compile_component(wat(RESOURCES), module.describe(wat(RESOURCES)))
+    code = engine().compile_component(wat(RESOURCES), module.describe(wat(RESOURCES)), CAPS)
     made = engine().introspect(code)["make"].result
     assert isinstance(made, Unsupported)
     assert made.what == "own<resource>"
@@ -416,6 +416,6 @@ def test_the_component_of_homestar_adds(vectors: Path) -> None:
     wasm = (vectors / "homestar" / "example_add_component.wasm").read_bytes()
     info = module.describe(wasm)
     code = engine().compile(wasm, CAPS)
-    native = engine().compile_component(wasm, info)
+    native = engine().compile_component(wasm, info, CAPS)
     assert run(code, "add-two", 41).value == run(native, "add-two", 41).value == 43
     assert engine().introspect(native) == info.exports
