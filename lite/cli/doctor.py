@@ -61,7 +61,8 @@ class Finding:
 @click.option("--repair", is_flag=True, help="Drop what is damaged, so that it can come again.")
 @click.pass_obj
 def doctor(shell: Shell, deep: bool, repair: bool) -> None:
-    """Check this installation and this home. Without --repair it changes nothing.
+    """Check this installation and this home. Without --repair it changes nothing, except that a
+    database of an earlier version is upgraded, as by any command.
 
     Exits with 7 when stored data are damaged, also when the database cannot be opened for it (other
     commands end with 6 then), and with 6 when something else is wrong.
@@ -216,7 +217,6 @@ def _disk(home: Path) -> Finding:
 def _key(home: Path) -> Finding:
     from lite.identity import lost_key, unusable_key
     from lite.keys import Key
-    from lite.store import Store
 
     path = home / "key"
     try:
@@ -225,17 +225,31 @@ def _key(home: Path) -> Finding:
         pass
     except ConfigError as error:
         return Finding("key", "failed", str(error), unusable_key(error).hint)
-    try:
-        with Store.open(home) as store:
-            used = store.was_used()
-    except IpvmError:
-        used = True  # what is wrong with the store has a line of its own
-    if not used:
+    used, lost = _was_used(home), lost_key(path)
+    if used is False:
         return Finding("key", "ok", "there is none yet; the first command that needs it makes it")
     with suppress(NotFoundError):  # another process made it, then used the home
         return Finding("key", "ok", Key.load(path).did)
-    lost = lost_key(path)
+    if used is None:
+        text = "there is none, and the database does not tell whether there was one"
+        return Finding("key", "warning", text, lost.hint)
     return Finding("key", "failed", str(lost), lost.hint)
+
+
+def _was_used(home: Path) -> bool | None:
+    """None: its database cannot be opened, of which there is a line."""
+    from lite.store import Store
+    from lite.store.home import has_database, has_traces
+
+    if has_traces(home):
+        return True
+    try:
+        if not has_database(home):
+            return False
+        with Store.open(home) as store:
+            return store.was_used()
+    except IpvmError:
+        return None
 
 
 def _cache(config: Config) -> Finding:
@@ -252,8 +266,13 @@ def _cache(config: Config) -> Finding:
 
 def _store(config: Config, deep: bool, repair: bool) -> Iterator[Finding]:
     from lite.store import Store
+    from lite.store.home import has_database
 
     try:
+        if not has_database(config.home):
+            yield _clock(None)
+            yield _no_database(config.home)
+            return
         store = Store.open(config.home, durability=config.durability)
     except IpvmError as error:
         damaged = isinstance(error, StoreCorrupt)
@@ -279,6 +298,18 @@ def _store(config: Config, deep: bool, repair: bool) -> Iterator[Finding]:
             "ok",
             f"{counted(stats.blocks, 'block')}, {counted(stats.receipts, 'receipt')}; {how}",
         )
+
+
+def _no_database(home: Path) -> Finding:
+    """The line for a folder that is not yet a home, or one no more."""
+    from lite.identity import KEY_FILE
+    from lite.store.home import has_traces
+
+    text = "there is no database; the first command makes one"
+    if has_traces(home) or (home / KEY_FILE).exists():
+        hint = "If there was one, `ipvm restore BACKUP` puts a backup in its place."
+        return Finding("store", "warning", text, hint)
+    return Finding("store", "ok", text)
 
 
 def _problem(problem: Problem) -> Finding:

@@ -23,6 +23,7 @@ _NO_MEMORY = (
     "out of memory",
     "MemoryError",
 )
+_NO_THREADS = "ThreadPoolBuildError"  # their stacks count as memory
 _REASON_CHARS_MAX = 200
 _OF_A_DEATH = ("engine-crash", "memory-limit", "compile-limit")
 _FROM_OUTSIDE = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL, signal.SIGTERM)
@@ -60,6 +61,10 @@ def died(
     if out_of_memory or any(text in stderr for text in _NO_MEMORY):
         limit = memory_limit(limits) if phase == "run" else compile_memory(caps)
         return GuestFailure(limit.code, limit.message, **limit.detail, **by)
+    if phase != "run" and _NO_THREADS in stderr:
+        bound = caps.compile_memory_bytes
+        text = f"compiling got no threads: none are left, or {bound} bytes of memory have no room"
+        return GuestFailure("compile-limit", text, limit=bound, **by)
     said = f"the engine process died ({_how(status)}){_last(stderr)}"
     return GuestFailure("engine-crash", said, **by)
 

@@ -44,6 +44,10 @@ EAGER_S = 0.0002
 """How long a node looks for the answer to a job before it sleeps, see `Channel`."""
 
 STDERR_BYTES_MAX = 64 * 1024
+
+_QUIET = {"RUST_BACKTRACE": "0"}
+"""An engine that runs out of memory while it writes a backtrace waits for itself for ever."""
+
 MODULES_REMEMBERED_MAX = 256
 _NO_RUN = Limits(fuel=0, memory_bytes=0, time_ms=0, output_bytes=16 * MIB)
 
@@ -295,6 +299,7 @@ class Worker:
                     pass_fds=(far_end,),
                     start_new_session=True,
                     cwd="/",
+                    env={**os.environ, **_QUIET},
                 )
             except OSError as error:
                 raise EngineUnavailable(f"no worker process can be started: {error}") from error

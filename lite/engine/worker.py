@@ -37,7 +37,7 @@ from typing import Any
 from lite.engine import sandbox, select
 from lite.engine.base import Engine, EngineBroken, GuestFailure, Outcome
 from lite.engine.cache import CodeCache, CompileCache
-from lite.engine.death import memory_limit
+from lite.engine.death import compile_memory, memory_limit
 from lite.engine.execute import Phases, engine_id, run_job
 from lite.engine.frames import Channel, Closed
 from lite.engine.job import Job, failed
@@ -154,7 +154,8 @@ class _Server:
         load_wasm = partial(self._wasm, message, blobs, phases)
         try:
             loaded = self._codes.get(self._engine, module, load_wasm, caps, phases.compiling)
-        except GuestFailure as failure:
+        except (GuestFailure, MemoryError) as error:
+            failure = error if isinstance(error, GuestFailure) else compile_memory(caps)
             answer = {"code": failure.code, "message": failure.message, "detail": failure.detail}
             self._channel.send({"at": "failed", **answer})
         else:

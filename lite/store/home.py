@@ -26,6 +26,8 @@ __all__ = [
     "DATABASE",
     "Opened",
     "exclusive",
+    "has_database",
+    "has_traces",
     "open_home",
     "sync_folder",
 ]
@@ -34,6 +36,9 @@ DATABASE = "ipvm.db"
 SIDE_FILES = ("-wal", "-shm", "-journal")  # what SQLite may keep beside it
 BACKUPS = "backups"
 BEFORE_RESTORE = ".before-restore-"  # and a time: what a restore found
+# What only a home with a key has: a key that was replaced, what a restore found there, backups made
+# by an upgrade, compiled code.
+_TRACES = ("key-*.old", f"*{BEFORE_RESTORE}*", f"{BACKUPS}/*", "cache/*")
 _NEW = "ipvm.db.new"
 _MAKING = "ipvm.db.making"
 
@@ -77,6 +82,21 @@ def open_home(home: Path, *, full: bool, busy_timeout_ms: int, clock: Clock) -> 
     if opened is None:
         raise StoreBusy(f"{home} changes while it is being opened", hint="Try again.")
     return opened
+
+
+def has_database(home: Path) -> bool:
+    """Whether the home has been made.
+
+    Raises:
+        StoreError: its folder does not tell.
+    """
+    return _is_there(home / DATABASE)
+
+
+def has_traces(home: Path) -> bool:
+    """Whether there are files in the folder that only a home that was used has; whatever its
+    database holds."""
+    return any(any(home.glob(pattern)) for pattern in _TRACES)
 
 
 def exclusive(home: Path, busy_timeout_ms: int) -> FolderLock:

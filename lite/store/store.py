@@ -19,7 +19,7 @@ from lite.store.blocks import Blocks, Ledger
 from lite.store.commits import Commits
 from lite.store.database import Database, Transaction
 from lite.store.finished import Entry, Finished
-from lite.store.home import BACKUPS, BEFORE_RESTORE, DATABASE, Opened, open_home
+from lite.store.home import DATABASE, Opened, has_traces, open_home
 from lite.store.instructions import Instructions
 from lite.store.leases import Holder, Lease, Leases
 from lite.store.names import Modules, Names, Pins
@@ -44,9 +44,6 @@ if TYPE_CHECKING:
 __all__ = ["Stats", "Store"]
 
 LATEST_STEP_S = 60
-# What only a home with a key has: a key that was replaced, what a restore found there, backups made
-# by an upgrade, compiled code.
-_TRACES = ("key-*.old", f"*{BEFORE_RESTORE}*", f"{BACKUPS}/*", "cache/*")
 
 
 @frozen
@@ -422,7 +419,7 @@ class Store:
         """Whether anything was ever kept here, as far as there are traces of it."""
         if self._database.row(sql.WAS_USED) != (0,):
             return True
-        return any(any(self.home.glob(pattern)) for pattern in _TRACES)
+        return has_traces(self.home)
 
     def stats(self) -> Stats:
         """Counts and sizes."""

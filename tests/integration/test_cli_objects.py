@@ -243,6 +243,35 @@ def test_doctor_is_content_with_a_fresh_installation(ipvm: Ipvm, home: Path) -> 
     }
 
 
+@pytest.mark.parametrize("deep", [(), ("--deep",), ("--repair",)])
+@pytest.mark.parametrize("names", [(), ("foreign",), ("key",)])
+def test_doctor_makes_nothing_where_there_is_no_database(
+    ipvm: Ipvm, home: Path, deep: tuple[str, ...], names: tuple[str, ...]
+) -> None:
+    home.mkdir(mode=0o755)
+    for name in names:
+        (home / name).touch(mode=0o600)
+    checks = {c["name"]: c for c in ipvm("doctor", *deep, "--json").json["checks"]}
+    assert "there is no database" in checks["store"]["text"]
+    assert checks["store"]["state"] == ("warning" if "key" in names else "ok")
+    assert "is gone" not in checks["key"]["text"]
+    assert {path.name for path in home.iterdir()} == set(names)
+    assert home.stat().st_mode & 0o777 == 0o755
+
+
+def test_doctor_claims_no_lost_key_where_the_database_cannot_tell(ipvm: Ipvm, home: Path) -> None:
+    home.mkdir()
+    (home / "ipvm.db").write_bytes(b"garbage" * 1000)
+    ended = ipvm("doctor", "--json")
+    checks = {c["name"]: c for c in ended.json["checks"]}
+    assert (ended.status, checks["store"]["state"], checks["key"]["state"]) == (
+        7,
+        "failed",
+        "warning",
+    )
+    assert "does not tell whether there was one" in checks["key"]["text"]
+
+
 def test_doctor_names_variables_that_mean_nothing(
     ipvm: Ipvm, monkeypatch: pytest.MonkeyPatch
 ) -> None:

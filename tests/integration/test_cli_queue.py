@@ -90,3 +90,8 @@ def test_what_may_have_acted_is_not_offered_again(queued: int, ipvm: Ipvm, home:
     assert refused.status == 2
     assert "did:key:z6MkX may have done heavy already" in refused.err
     assert "--redo heavy" in refused.err
+
+
+@pytest.mark.parametrize("words", ["show", "retry", "cancel", "list --limit"])
+def test_a_number_beyond_what_the_store_takes_is_no_number_of_ours(ipvm: Ipvm, words: str) -> None:
+    assert ipvm("queue", *words.split(), str(2**63)).status == 2

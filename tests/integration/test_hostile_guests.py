@@ -237,6 +237,48 @@ def test_minimum_over_the_limit_is_a_memory_limit(run: Run, text: str) -> None:
     assert code(run(wat(text))) == "memory-limit"
 
 
+TABLES = 64
+"""Of 100,000 elements each: 51 MB beside the memory."""
+GROWING = " ".join(
+    f"(drop (table.grow {i} (ref.null func) (i32.const 99999)))" for i in range(TABLES)
+)
+
+
+def nested_instances(each: int, depth: int) -> str:
+    """A component that instantiates `each` to the power of `depth` - 1 modules."""
+    inner = "".join(
+        f"(component $c{i} (alias outer 1 $c{i - 1} (component $p)) "
+        f"{'(instance (instantiate $p))' * each})"
+        for i in range(1, depth)
+    )
+    return f"""(component
+      (component $c0 (core module $m) (core instance (instantiate $m))) {inner}
+      (instance (instantiate $c{depth - 1}))
+      (core module $m (func (export "f"))) (core instance $i (instantiate $m))
+      (func (export "f") (canon lift (core func $i "f"))))"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'(module {"(table 100000 funcref)" * TABLES} (func (export "f")))',
+        f'(module {"(table 1 100000 funcref)" * TABLES} (func (export "f") {GROWING}))',
+        nested_instances(4, 11),
+    ],
+    ids=["tables", "tables that grow", "instances"],
+)
+def test_what_the_engine_builds_for_a_guest_counts_as_memory(run: Run, text: str) -> None:
+    limits = Limits(memory_bytes=MIB, output_bytes=MIB)
+    outcome = run(wat(text), limits=limits)
+    assert code(outcome) == "memory-limit"
+    assert outcome.error == {
+        "code": "memory-limit",
+        "message": f"needs more than {MIB} bytes of memory",
+        "limit": MIB,
+    }
+    assert not outcome.usage.memory_refused
+
+
 def test_data_outside_of_the_memory_traps(run: Run) -> None:
     wasm = wat('(module (memory 1) (data (i32.const 65530) "0123456789") (func (export "f")))')
     assert code(run(wasm)) == "memory-out-of-bounds"

@@ -394,3 +394,9 @@ def test_a_unit_of_a_price_is_worth_some_time(tmp_path: Path) -> None:
 def test_what_is_neither_a_gpu_nor_a_tag_is_refused(tmp_path: Path, name: str, text: str) -> None:
     with pytest.raises(ConfigError, match="is not a"):
         Config.load(tmp_path, {name: text})
+
+
+@pytest.mark.parametrize("port", ["", "65536", "-1", "9" * 5_000])
+def test_what_is_no_port_is_refused(port: str) -> None:
+    with pytest.raises(ConfigError, match="is not an address with a port"):
+        SETTINGS["provider.http"].parse(f"127.0.0.1:{port}")

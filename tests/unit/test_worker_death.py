@@ -14,6 +14,10 @@ from lite.limits import EngineCaps, Limits
 LIMITS = Limits(time_ms=700, memory_bytes=1234)
 CAPS = EngineCaps(compile_ms=900, compile_memory_bytes=5678)
 RUST_OUT_OF_MEMORY = "memory allocation of 4096 bytes failed\n"
+RUST_NO_THREADS = (
+    "The global thread pool has not been initialized.: ThreadPoolBuildError { kind: IOError(Os { "
+    'code: 11, kind: WouldBlock, message: "Resource temporarily unavailable" }) }\n'
+)
 
 
 @pytest.mark.parametrize(
@@ -29,6 +33,8 @@ RUST_OUT_OF_MEMORY = "memory allocation of 4096 bytes failed\n"
         ("run", -signal.SIGKILL, "", "engine-crash"),
         ("run", -signal.SIGSEGV, "", "engine-crash"),
         ("run", -signal.SIGABRT, "thread panicked", "engine-crash"),
+        ("compile", -signal.SIGABRT, RUST_NO_THREADS, "compile-limit"),
+        ("run", -signal.SIGABRT, RUST_NO_THREADS, "engine-crash"),
         ("run", 1, "MemoryError", "memory-limit"),
         ("run", 1, "", "engine-crash"),
     ],
