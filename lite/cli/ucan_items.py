@@ -10,7 +10,7 @@ from lite.ipld.cid import CID, DAG_CBOR
 from lite.ucan import envelope
 from lite.ucan.checks import Place
 from lite.ucan.checks import read as read_token
-from lite.ucan.command import covers
+from lite.ucan.command import above
 from lite.ucan.delegation import Delegation
 from lite.ucan.envelope import DELEGATION_TAGS
 from lite.ucan.invocation import Invocation
@@ -18,6 +18,7 @@ from lite.ucan.refusals import Refusal
 from lite.ucan.revocation import COMMAND as REVOKE
 
 RECEIPT = "/ucan/assert/receipt"
+_ANY = "*"  # no command, and no DID
 DEPTH_MAX = 32  # twice the proofs that a check follows
 
 
@@ -118,17 +119,14 @@ def walk(branches: Iterable[Branch]) -> Iterable[Branch]:
 def _all_above(items: Sequence[Item], chains: Mapping[CID, Sequence[CID]]) -> Iterator[CID | None]:
     """For each what it stands on: its last proof, or what its issuer was given."""
     here = {item.cid for item in items}
-    given_to: dict[str, list[Item]] = {}
-    for item in items:
-        if isinstance(item.token, Delegation):
-            given_to.setdefault(item.token.audience, []).append(item)
+    givers = _Givers(items)
     for item in items:
         if isinstance(item.token, Invocation):
             found = _named(item, item.token)
             yield found if found in here else None
             continue
         rest = [cid for cid in chains.get(item.cid, ()) if cid != item.cid and cid in here]
-        yield rest[-1] if rest else _giver(item, given_to)
+        yield rest[-1] if rest else givers.above(item)
 
 
 def _named(item: Item, token: Invocation) -> CID | None:
@@ -138,24 +136,43 @@ def _named(item: Item, token: Invocation) -> CID | None:
     return wanted if isinstance(wanted, CID) else None
 
 
-def _giver(item: Item, given_to: Mapping[str, Sequence[Item]]) -> CID | None:
-    """What gave its issuer the right; of several rather one of a command that covers its own."""
-    token = item.token
-    if not isinstance(token, Delegation) or token.is_root:
+class _Givers:
+    """The delegations among some items by what they give, so that none has to be looked for among
+    thousands that give the same audience something else."""
+
+    def __init__(self, items: Sequence[Item]) -> None:
+        # By audience, command and subject, the last two or one of them left open: the first two
+        # items, for one of them may be the one that is asked about.
+        self._first: dict[tuple[str, str, str | None], list[int]] = {}
+        self._items = items
+        for number, item in enumerate(items):
+            token = item.token
+            if not isinstance(token, Delegation):
+                continue
+            for command in (token.command, _ANY):
+                for subject in (token.subject, _ANY):
+                    found = self._first.setdefault((token.audience, command, subject), [])
+                    if len(found) < 2:
+                        found.append(number)
+
+    def above(self, item: Item) -> CID | None:
+        """What gave its issuer the right; of several rather one of a command that covers its own,
+        the first in the file."""
+        token = item.token
+        if not isinstance(token, Delegation) or token.is_root:
+            return None
+        subjects = (_ANY,) if token.subject is None else (token.subject, None)
+        for commands in (above(token.command), [_ANY]):
+            found = [
+                number
+                for command in commands
+                for subject in subjects
+                for number in self._first.get((token.issuer, command, subject), ())
+                if self._items[number] is not item
+            ]
+            if found:
+                return self._items[min(found)].cid
         return None
-    nearest: CID | None = None
-    for giver in given_to.get(token.issuer, ()):
-        if giver is item or not isinstance(giver.token, Delegation):
-            continue
-        if _same_subject(giver.token.subject, token.subject):
-            if covers(giver.token.command, token.command):
-                return giver.cid
-            nearest = nearest or giver.cid
-    return nearest
-
-
-def _same_subject(one: str | None, other: str | None) -> bool:
-    return one == other or None in (one, other)
 
 
 def _chain(number: int, above: Sequence[int | None]) -> list[int]:
