@@ -216,7 +216,9 @@ def open_file(path: str | Path) -> BinaryIO:
     try:
         mode = Path(path).stat().st_mode
         if (stat.S_ISCHR(mode) or stat.S_ISBLK(mode)) and str(path) != os.devnull:
-            raise UsageError(f"{path} is a device, not a file", hint="Pass its content with -.")
+            raise UsageError(
+                f"{path} is a device, not a file", hint="Name a file or a pipe, which has an end."
+            )
         return Path(path).open("rb")
     except FileNotFoundError:
         raise NotFoundError(f"no such file: {path}") from None

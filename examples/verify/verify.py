@@ -10,7 +10,7 @@ import cbor2
 from nacl.signing import VerifyKey
 
 BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
-CID = re.compile(rb"(?=(\x01[Upq]\x12 .{32}))", re.DOTALL)  # raw, dag-pb or dag-cbor; sha2-256
+CID = re.compile(rb"(?s)(?=((?:\x01[Upq]|(?<=#\0|\n\"))\x12 .{32}))")  # sha2-256; v0 in links
 
 
 def need(holds, problem):
@@ -28,30 +28,30 @@ def decode(block):
 
 
 def text(*g):  # of a link; what is given differs as above
-    return "b" + b32encode(max(getattr(t, "value", b"") for t in g)[1:]).decode().lower().strip("=")
+    cid = max(getattr(t, "value", b"") for t in g)[1:]
+    v0 = "".join(BASE58[int.from_bytes(cid, "big") // 58**i % 58] for i in range(45, -1, -1))
+    return v0 if cid[:1] == b"\x12" else "b" + b32encode(cid).decode().lower().strip("=")
 
 
 def check(car):
-    at, head, found = 0, b"", {}
+    at, found = 0, {}
     while at != len(car):
         start = re.compile(rb"[\x80-\xff]*[\x01-\x7f]|").match(car, at).end()
         at = start + sum((byte & 127) << 7 * i for i, byte in enumerate(car[at:start]))
-        need(start < at <= len(car), f"nothing sound at byte {start}")
-        cid, block = car[start : start + 36], car[start + 36 : at]
-        if head:
-            need(CID.match(cid) and sha256(block).digest() == cid[4:], f"wrong hash, byte {start}")
-            found[cid] = block
-        head = head or car[start:at]
+        cid, block = re.compile(rb"(?s)(\x12 .{32}|.{,36})(.*)").match(car, start, at).groups()
+        good = not found or (CID.match(b"#\0" + cid, 2) and sha256(block).digest() == cid[-32:])
+        need(good and start < at <= len(car), f"wrong hash or length, byte {start}")
+        found[cid] = block
+    head = (first := next(iter(found), b"")) + found.pop(first, b"")
     roots = [link.value[1:] for link in decode(head)["roots"]]
     again = {"roots": [cbor2.CBORTag(42, b"\0" + root) for root in roots], "version": 1}
     need(roots and head == cbor2.dumps(again), "not a CAR of receipts")
     said = [receipt(root, found) for root in roots]
-    parts = [cid for block in found if block[1] == ord("p") for cid in CID.findall(found[block])]
+    parts = [cid for block in found if block[1] in b"p " for cid in CID.findall(found[block])]
     need(set(parts) <= set(found), "a block is missing")
-    texts = b"".join(found[cid] for cid in found if cid[1] == ord("q"))
-    code = [b32decode(i + b"======", 1) for i in re.findall(b"ipfs://b([a-z2-7]{58})", texts)]
-    links = (CID.findall(found[cid]) for cid in found if cid[1] != ord("U"))
-    need(set(found) <= set(roots + code).union(*links), "a block is linked from nowhere")
+    nodes = b"".join(found[cid] for cid in found if cid[1] != ord("U"))
+    code = [b32decode(i + b"======", 1) for i in re.findall(b"ipfs://b([a-z2-7]{58})", nodes)]
+    need(set(found) <= {*roots, *code, *CID.findall(nodes)}, "a block is linked from nowhere")
     return "\n".join(said)
 
 

@@ -10,12 +10,15 @@ from lite.cli.command import group, offers, verb
 from lite.cli.files import resolve_path
 from lite.cli.present import counted, size, visible
 from lite.cli.shell import Shell
-from lite.errors import NotFoundError
+from lite.errors import IpvmError, NotFoundError, UsageError
+from lite.files import is_file
 from lite.quantities import parse_duration_ms
 
 if TYPE_CHECKING:
     from lite.ipld.cid import CID
     from lite.node import Node
+
+_OF_FILES = ("/", "./", "../", "~")  # what no CID and no name begins with
 
 pin = group("pin", help="Keep blocks from being collected.", example="ipvm pin add photo")
 
@@ -122,7 +125,15 @@ name = group("name", help="Names of your own for CIDs.", example="ipvm name set 
 def name_set(shell: Shell, petname: str, ref: str) -> None:
     """Call REF by NAME. A name also keeps it from being collected."""
     node = shell.node()
-    cid = resolve_path(node, ref)
+    try:
+        cid = resolve_path(node, ref)
+    except IpvmError:
+        if not (ref.startswith(_OF_FILES) or is_file(ref)):
+            raise
+        raise UsageError(
+            f"a name stands for a CID, and {visible(ref)} is a path",
+            hint="`ipvm add FILE --name NAME` stores a file or a folder under a name.",
+        ) from None
     node.store.names.set(petname, cid)
     if shell.json:
         shell.emit({"name": petname, "cid": str(cid)})

@@ -23,6 +23,7 @@ from lite.engine.frames import SOCKET_BUFFER_BYTES, Channel, Closed, FrameTooLar
 from lite.engine.heard import Heard
 from lite.engine.job import Job, failed
 from lite.engine.wire import Blobs, describe_message, job_message, outcome_from
+from lite.environment import for_child
 from lite.errors import BugError, CodecError, EngineUnavailable, StoreFull
 from lite.frozen import frozen
 from lite.ipld.cid import CID
@@ -44,10 +45,6 @@ EAGER_S = 0.0002
 """How long a node looks for the answer to a job before it sleeps, see `Channel`."""
 
 STDERR_BYTES_MAX = 64 * 1024
-
-_QUIET = {"RUST_BACKTRACE": "0"}
-"""An engine that runs out of memory while it writes a backtrace waits for itself for ever."""
-
 MODULES_REMEMBERED_MAX = 256
 _NO_RUN = Limits(fuel=0, memory_bytes=0, time_ms=0, output_bytes=16 * MIB)
 
@@ -286,6 +283,8 @@ class Worker:
             )
         with ExitStack() as ours, ExitStack() as theirs:
             try:
+                # An engine without memory for the backtrace of its end would wait for itself.
+                variables = for_child(RUST_BACKTRACE="0")
                 self._channel, far_end = _connect(ours, theirs)
                 stdin, self._lifeline = _pipe(reader=theirs, writer=ours)
                 self._stderr, stderr = _pipe(reader=ours, writer=theirs)
@@ -299,7 +298,7 @@ class Worker:
                     pass_fds=(far_end,),
                     start_new_session=True,
                     cwd="/",
-                    env={**os.environ, **_QUIET},
+                    env=variables,
                 )
             except OSError as error:
                 raise EngineUnavailable(f"no worker process can be started: {error}") from error

@@ -57,10 +57,19 @@ def write_backup(home: Path, target: Path, clock: Clock) -> int:
     except OSError as fault:
         raise _from_os(fault, home, target) from fault
     finally:
-        for made in (part, copy, *(copy.with_name(copy.name + suffix) for suffix in SIDE_FILES)):
-            with suppress(OSError):  # absent, also where nothing can be made or removed
-                made.unlink()
+        _remove(part, copy, *(copy.with_name(copy.name + suffix) for suffix in SIDE_FILES))
     return size
+
+
+def _remove(*made: Path) -> None:
+    """Remove what was made on the way, also when a second Ctrl-C comes meanwhile."""
+    try:
+        for path in made:
+            with suppress(OSError):  # absent, also where nothing can be made or removed
+                path.unlink()
+    except BaseException:
+        _remove(*made)
+        raise
 
 
 def digest(file: IO[bytes]) -> str:

@@ -150,6 +150,15 @@ def test_why_shows_code_and_inputs_down_to_names(ipvm: Ipvm, here: Path) -> None
     assert "by this node at " in text and "“zeros”" in text
 
 
+@pytest.mark.parametrize("path", ["{here}/data", "data.wasm", "./data.wasm", "/nowhere/data"])
+def test_a_name_for_a_file_says_how_to_give_one(ipvm: Ipvm, here: Path, path: str) -> None:
+    (here / "data").touch()
+    (here / "data.wasm").touch()
+    ended = ipvm("name", "set", "one", path.format(here=here))
+    assert (ended.status, "a name stands for a CID, and " in ended.err) == (2, True), ended.err
+    assert "`ipvm add FILE --name NAME`" in ended.err
+
+
 def test_names_and_pins_are_set_listed_and_removed(ipvm: Ipvm, here: Path) -> None:
     (here / "data").write_bytes(b"data")
     cid = ipvm("add", "data", "--name", "one").text.strip()
@@ -366,5 +375,8 @@ def test_a_large_folder_is_spread_over_blocks_and_used_like_any_other(
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="this system has no /dev/zero")
 def test_a_device_is_no_file(ipvm: Ipvm) -> None:
-    for words in (("add", "/dev/zero"), ("run", "/dev/zero:f"), ("import", "/dev/zero")):
+    did = "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK"
+    policy = ("ucan", "delegate", "--to", did, "--cmd", "/wasm/run", "--policy", "@/dev/zero")
+    for words in (("add", "/dev/zero"), ("run", "/dev/zero:f"), ("import", "/dev/zero"), policy):
         assert ipvm(*words).status == 2, words
+    assert "Name a file or a pipe" in ipvm(*policy).err

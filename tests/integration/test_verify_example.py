@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import io
 import random
@@ -64,6 +65,17 @@ SMALL = [token(PLAIN), block(CROP)]
 LARGE = [token(LINKED), block(CROP), *FILE, CODE, INPUT]
 
 
+def version_0(data: bytes, *links: CID) -> Block:
+    """A UnixFS file as IPFS tools made it for years: dag-pb, also its leaves, under `Qm…`."""
+
+    def field(number: int, value: bytes) -> bytes:
+        return bytes((number << 3 | 2, len(value))) + value
+
+    node = b"".join(field(2, field(1, link.raw)) for link in links)
+    node += field(1, b"\x08\2" + (b"" if links else field(2, data)) + bytes((0x18, len(data))))
+    return Block(CID.from_bytes(b"\x12\x20" + hashlib.sha256(node).digest()), node)
+
+
 @pytest.fixture(scope="module")
 def script(root: Path) -> Path:
     return root / "examples" / "verify" / "verify.py"
@@ -115,6 +127,22 @@ def test_links_are_shown_as_the_text_of_their_cids(check: Check) -> None:
     assert f"'args': ['{INPUT.cid}', 0.5]" in said[1]
     assert said[2] == f"out   {{'ok': '{LINKED.out.body}'}}"
     assert "CBORTag" not in "".join(said)
+
+
+def test_an_input_of_version_0_is_checked_and_shown_as_such(check: Check) -> None:
+    leaf = version_0(b"\x12 an old photo, in which \x12 stands as well")
+    photo = version_0(b"of it all", leaf.cid, leaf.cid)
+    crop = wasm(CODE.cid, "crop", photo.cid, 0.5)
+    receipt = Receipt.issue(KEY, crop, Result.of_ok([photo.cid, INPUT.cid]), now=NOW)
+    kept = [token(receipt), block(crop)]
+    for blocks in ([], [photo, leaf], [leaf, INPUT, photo]):
+        said = check(car([*kept, *blocks])).splitlines()
+        assert f"'args': ['{photo.cid}', 0.5]" in said[1] and str(photo.cid).startswith("Qm")
+        assert said[2] == f"out   {{'ok': ['{photo.cid}', '{INPUT.cid}']}}"
+    refused(check, car([*kept, photo]), "a block is missing")
+    refused(check, car([*kept, leaf]), "linked from nowhere")
+    changed = car([*kept, photo, leaf]).replace(b"an old photo", b"an odd photo")
+    refused(check, changed, "wrong hash")
 
 
 def test_any_changed_byte_is_noticed(check: Check, scaled: Callable[[int, int], int]) -> None:

@@ -61,6 +61,32 @@ def test_a_backup_is_one_private_file_of_the_size_it_says(filled: Path, tmp_path
         assert {member.mode for member in archive.getmembers()} == {0o600}
 
 
+@pytest.mark.parametrize("at", range(5))
+def test_a_second_interrupt_leaves_nothing_beside_the_file_either(
+    filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """The first ends the writing of the archive, the second the removal of one of the files."""
+    unlink, asked = Path.unlink, []
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def interrupted_once(path: Path, missing_ok: bool = False) -> None:
+        asked.append(path)
+        if len(asked) == at + 1:
+            raise KeyboardInterrupt
+        unlink(path, missing_ok)
+
+    folder = tmp_path / "folder"
+    with Store.open(filled) as store, monkeypatch.context() as patch:
+        patch.setattr(tarfile, "open", interrupted)
+        patch.setattr(Path, "unlink", interrupted_once)
+        with pytest.raises(KeyboardInterrupt):
+            store.backup(folder / "made.backup")
+    assert len(asked) == 5 + at + 1
+    assert list(folder.iterdir()) == []
+
+
 def test_a_backup_restores_everything_in_a_new_home(backup: Path, tmp_path: Path) -> None:
     home = tmp_path / "elsewhere" / "home"
     done = restore(backup, home)

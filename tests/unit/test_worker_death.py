@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
 from lite.engine import death
 from lite.engine.base import LIMIT_ERRORS, MEMOISABLE_ERRORS
+from lite.engine.cache import CodeCache
+from lite.engine.process import Worker
 from lite.engine.wasmtime_failures import limit_failure
+from lite.engine.wire import Blobs, describe_message
+from lite.engine.worker import _Server
+from lite.errors import EngineUnavailable
+from lite.ipld.cid import CID, RAW
 from lite.limits import EngineCaps, Limits
+from tests.engine_support import engine
 
 LIMITS = Limits(time_ms=700, memory_bytes=1234)
 CAPS = EngineCaps(compile_ms=900, compile_memory_bytes=5678)
@@ -97,3 +107,43 @@ def test_limits_read_the_same_whether_the_engine_or_the_node_enforced_them() -> 
         assert theirs is not None
         assert (ours.message, ours.detail) == (theirs.message, theirs.detail)
         assert ours.code in LIMIT_ERRORS
+
+
+def test_a_description_without_memory_for_it_says_the_limit() -> None:
+    """It is no fault of the program itself, of which the node would be told as of a bug."""
+
+    class NoMemory(CodeCache):
+        def get(self, *_: object) -> NoReturn:
+            raise MemoryError
+
+    class Said:
+        def send(self, message: dict[str, Any]) -> None:
+            self.message = message
+
+    said: Any = Said()
+    message = describe_message(CID.of(b"", RAW), CAPS)
+    _Server(said, engine(), NoMemory(None))._describe(message, Blobs())
+    failure = death.compile_memory(CAPS)
+    assert said.message == {
+        "at": "failed",
+        "code": "compile-limit",
+        "message": failure.message,
+        "detail": {"limit": CAPS.compile_memory_bytes},
+    }
+
+
+def test_no_worker_writes_backtraces(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One that runs out of memory meanwhile would wait for itself until its deadline."""
+    begun: list[dict[str, str]] = []
+
+    def begin(*_: object, env: dict[str, str], **__: object) -> NoReturn:
+        begun.append(env)
+        raise OSError("none")
+
+    monkeypatch.setenv("RUST_BACKTRACE", "full")
+    monkeypatch.setenv("OTHER", "kept")
+    monkeypatch.setattr(subprocess, "Popen", begin)
+    with pytest.raises(EngineUnavailable):
+        Worker("auto", tmp_path, 0)
+    (env,) = begun
+    assert (env["RUST_BACKTRACE"], env["OTHER"]) == ("0", "kept")
