@@ -64,7 +64,7 @@ class Card:
                 str(told["token"]),
                 tuple(map(str, told["peers_listen"])),
             )
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return None
 
     def write(self, home: Path) -> None:
@@ -145,13 +145,20 @@ class Link:
             follow: False ends with what has happened.
 
         Raises:
-            StoreError: the daemon does not answer.
+            StoreError: the daemon does not answer, or ended in the middle.
         """
         path = f"/v1/events?follow={'true' if follow else 'false'}"
         if after is not None:
             path += f"&after={quote(after, safe='')}"
-        with closing(self._connection(None)) as connection:
+        with closing(self._connection(SPARE_S)) as connection:
+            try:
+                connection.connect()
+            except OSError as fault:
+                raise _unanswered(fault) from fault
+            wire = connection.sock
             response = self._send(connection, "GET", path, None)
+            if follow:  # from now on silence says only that nothing happens
+                wire.settimeout(None)
             yield from _heard(response)
 
     def _value(

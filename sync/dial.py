@@ -234,7 +234,10 @@ async def received(socket: Socket) -> bytes:
         FrameError: text, nothing, or more than a frame may have.
         ChannelClosed: the other end closed, or does not answer any more.
     """
-    message = await socket.receive()
+    try:
+        message = await socket.receive()
+    except OSError as error:  # it answers pings as well, on a connection that may have ended
+        raise ChannelClosed(f"the channel ended: {error}") from None
     if message.type is aiohttp.WSMsgType.BINARY:
         frame: bytes = message.data
         return checked_frame(frame)

@@ -230,6 +230,8 @@ def _span(request: web.Request, whole: int) -> tuple[int, int] | None:
         return None
     start, stop, _ = asked.indices(whole)
     wanted = asked.start is not None or asked.stop is not None
+    if asked.start == 0 and request.headers["Range"].startswith("bytes=-"):
+        return None  # the last 0 bytes: to a slice that is all of them
     return None if wanted and start >= stop else (start, stop)
 
 

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import pytest
 
+from lite import link as link_module
 from lite.daemon import supervisor as supervisor_module
 from lite.daemon import watch as watch_module
 from lite.daemon.place import Place
@@ -20,10 +21,12 @@ from lite.daemon.supervisor import Supervisor
 from lite.daemon.wakeups import CountingLoop
 from lite.daemon.watch import Watch
 from lite.errors import IpvmError, NotFoundError, StoreBusy, StoreError, UsageError
+from lite.frozen import replace
 from lite.http.reply import Unavailable
 from lite.http.server import Address
 from lite.http.work import CALLS_MAX, Work
-from lite.link import Card, _told
+from lite.link import CARD as CARD_NAME
+from lite.link import Card, Link, _told
 from lite.nudge import PEERS, RECORDS, nudge
 from lite.store import Store
 from tests.store_support import FakeClock, instruction, receipt
@@ -316,6 +319,26 @@ def test_a_folder_that_somebody_else_could_read_is_not_used(
     place.enter()
     assert (home / "nudge.sock").is_symlink()
     place.leave()
+
+
+@pytest.mark.parametrize("text", ["[" * 5_000, '{"pid": 1e999}', "[]", "{}", "\0"])
+def test_what_is_no_card_is_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / CARD_NAME).write_text(text)
+    assert Card.read(tmp_path) is None
+
+
+@pytest.mark.parametrize("follow", [True, False])
+def test_events_of_a_daemon_that_says_nothing_end_with_an_error(
+    monkeypatch: pytest.MonkeyPatch, follow: bool
+) -> None:
+    monkeypatch.setattr(link_module, "SPARE_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as frozen:
+        host, port = frozen.getsockname()
+        link = Link(replace(CARD, api=f"{host}:{port}"))
+        with pytest.raises(StoreError, match="does not answer"):
+            next(link.events(follow=follow))
+    with pytest.raises(StoreError, match="does not answer"):
+        next(link.events(follow=follow))  # refused
 
 
 def test_a_card_is_read_back_as_it_was_written(tmp_path: Path) -> None:

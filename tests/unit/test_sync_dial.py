@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any, cast
 
+import aiohttp
 import pytest
 from aiohttp import web
 
 from sync import dial as dialling
 from sync.certificate import certificate_of, server_context
 from sync.dial import dial
-from sync.errors import AuthError, Unreachable
+from sync.errors import AuthError, ChannelClosed, Unreachable
 from tests.sync_net_support import key_of, run
 from tests.sync_support import SET
 
@@ -51,6 +53,18 @@ async def serving(word: bytes | None = None) -> AsyncIterator[tuple[Server, str]
         yield server, "{}:{}".format(*runner.addresses[0][:2])
     finally:
         await runner.cleanup()
+
+
+def test_a_pong_on_a_connection_that_has_ended_is_the_end_of_the_channel() -> None:
+    class Ended:
+        async def receive(self) -> None:
+            raise aiohttp.ClientConnectionResetError("Cannot write to closing transport")
+
+    async def work() -> None:
+        with pytest.raises(ChannelClosed, match="closing transport"):
+            await dialling.received(cast(Any, Ended()))
+
+    run(work)
 
 
 def test_a_dial_that_is_given_up_closes_its_connection() -> None:
