@@ -139,6 +139,7 @@ def test_an_input_that_the_provider_lacks_is_read_with_the_right_to_it_alone(
         assert not book.may(gpu.did, BLOCKS)
 
 
+@pytest.mark.timeout(1_800)  # 100 rounds on a slow machine
 def test_a_mutation_happens_once_whoever_is_killed(
     room: Callable[..., list[Home]], tmp_path: Path, scaled: Callable[[int, int], int]
 ) -> None:
@@ -166,6 +167,7 @@ def test_a_mutation_happens_once_whoever_is_killed(
             assert ended["state"] == "in-doubt" or server.posts - before == 1
 
 
+@pytest.mark.timeout(1_800)  # 100 rounds on a slow machine
 def test_a_link_that_is_cut_at_any_byte_costs_nothing_but_time(
     room: Callable[..., list[Home]], tmp_path: Path, scaled: Callable[[int, int], int]
 ) -> None:
