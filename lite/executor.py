@@ -11,6 +11,7 @@ output blocks in one transaction.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +85,14 @@ class Executor:
     def did(self) -> str:
         """Of the key that signs here."""
         return self._key.did
+
+    def confirmed(self, doers: int) -> Executor:
+        """The same with `Memo.confirmed`."""
+        if doers <= 1:
+            return self
+        made = copy(self)
+        made._memo = self._memo.confirmed(doers)
+        return made
 
     def lookup(
         self, cid: CID, limits: Limits, mode: str = "", policy: TrustPolicy | None = None

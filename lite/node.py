@@ -239,8 +239,8 @@ class Node:
             limits: what the guest may use; default from the configuration.
             fresh: run it even when the answer is known. redo: also when it is in doubt.
             homestar: Homestar's value rules; such receipts answer only such runs.
-            on_trace: gets what the guest logs and writes to standard error while it runs, in
-                pieces; of a known answer nothing. For workflows see `Workflows.begin`.
+            on_trace: gets what the guest writes while it runs, in pieces; standard output of a
+                command as `Stdout`; of a known answer nothing. Workflows: see `Workflows.begin`.
 
         Raises:
             QueuedError: it cannot run here now; the message says what is missing.

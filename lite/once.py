@@ -3,7 +3,8 @@
 Without a nonce an instruction acts each time that it is asked for, in every run and by every call:
 nothing tells the second wish from the first. A nonce makes it that one act. How it ended here then
 is the answer, its failures included, unless the operation said that nothing was done; and while it
-was begun and nobody knows what became of it, it is in doubt for all.
+was begun and nobody knows what became of it, it is in doubt for all. Whoever does it again by
+`redo`, and comes to nothing, leaves the doubt as it was.
 Source: UCAN Invocation 0.2.0 (`nnc`); the talk on IPVM (a nonce for what must be unique).
 """
 
@@ -87,7 +88,7 @@ def do_once(
 
     Raises:
         InDoubt: it was begun before and its end is not known, or now it is not known.
-        QueuedError: nothing was done, and nothing is left of it.
+        QueuedError: nothing was done; what was in doubt before is so still.
     """
     if not is_once(ready, level):
         return act()
@@ -96,12 +97,25 @@ def do_once(
         return known
     if not redo and (reason := why_in_doubt(store, instruction)):
         raise InDoubt(reason)
+    earlier = store.begun.get(instruction)
     store.begun.note(instruction, Beginning())
     try:
-        return act()
+        return _doubt_left(act(), earlier)
     except QueuedError:
-        store.begun.forget(instruction)
+        store.begun.undo(instruction, earlier)
         raise
     except InDoubt as doubt:
         store.begun.note(instruction, Beginning(reason=str(doubt)))
         raise
+
+
+def _doubt_left(outcome: Outcome, earlier: Beginning | None) -> Outcome:
+    """The outcome, unless it says that nothing was done: an earlier doubt is not ended by that.
+
+    Raises:
+        QueuedError: it does.
+    """
+    error = outcome.error
+    if earlier is not None and error is not None and is_transient(error):
+        raise QueuedError(f"{error['code']}: {error['message']}")
+    return outcome

@@ -266,6 +266,8 @@ def receipt_meta(
         meta["attempts"] = outcome.attempts
     if linked.trace is not None:
         meta["trace"] = linked.trace
+    if outcome.trace_stdout:
+        meta["trace_stdout"] = list(outcome.trace_stdout)
     if linked.kind is not None and linked.code:
         meta["code"] = linked.code
     return meta

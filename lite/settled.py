@@ -165,7 +165,8 @@ class Watch:
 
     Attributes:
         deadline: when it has to have ended, on `time.monotonic`.
-        on_trace: gets what the guest writes, from the thread that runs it.
+        on_trace: gets what the guest writes, from the thread that runs it; standard output of a
+            command as `engine.spoken.Stdout`.
         stop: ends it.
         for_others: it runs for somebody else than the owner (see `Ready.for_others`).
         needs: of the machine, see `Ready.needs`.

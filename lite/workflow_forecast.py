@@ -21,12 +21,13 @@ from lite.model.safety import is_mutation
 from lite.model.task import Task
 from lite.model.trust import said_pure
 from lite.model.workflow import Step, Workflow
-from lite.once import is_once
+from lite.once import is_once, was_done
 from lite.scheduler.before import Before
 from lite.scheduler.consent import is_of_others, needs_leave
 from lite.scheduler.drive import INHERITED
 from lite.scheduler.effects import beyond, labels
 from lite.scheduler.ended import EFFECTS_LOST, LOST, NEEDS_FORCE, OF_OTHERS
+from lite.scheduler.placing import was_elsewhere
 from lite.scheduler.rules import FOR_OTHERS
 from lite.scheduler.state import END_STATES
 from lite.store import Store
@@ -153,6 +154,7 @@ class Forecaster:
         self._kept: set[str] = set()
         self._receipts: dict[CID, Receipt] = {}
         self._found: dict[str, StepForecast] = {}
+        self._stands: dict[str, StepForecast] = {}  # until a step that is to be done again is done
 
     def all(self) -> list[StepForecast]:
         """Every step of the workflow in its order, then what known results ask for."""
@@ -182,7 +184,7 @@ class Forecaster:
             elif label in self._graph.duplicates:
                 forecast = self._as_first(label)
             else:
-                forecast = self._one(step)
+                forecast = self._or_as_it_stood(self._one(step))
             forecast = self._with_effects(step, forecast)
             self._found[label] = forecast
             if forecast.receipt is not None:
@@ -198,19 +200,35 @@ class Forecaster:
         redone = label in self._rules.redo
         if row.state == "in-doubt" or (row.state == "running" and self._lost and acts):
             doubt = StepForecast(label, "in-doubt", row.reason)
-            return None if redone else self._ended_meanwhile(label) or doubt
+            return self._stand(doubt) if redone else self._ended_meanwhile(label) or doubt
         receipt = None if row.receipt is None else self._store.receipts.get(row.receipt)
         is_second = label in self._graph.duplicates
         if receipt is None and acts and not is_second and row.state in END_STATES:
             doubt = StepForecast(label, "in-doubt", LOST)
-            return None if redone else self._ended_meanwhile(label) or doubt
+            return self._stand(doubt) if redone else self._ended_meanwhile(label) or doubt
         if receipt is None or any(e.label not in self._kept for e in self._graph.needs[label]):
             return None
         if row.state in ("done", "cached"):
             return StepForecast(label, "done", receipt=receipt)
-        if row.state == "failed" and not redone and (acts or run.state == "done"):
-            return StepForecast(label, "failed", receipt=receipt)
+        if row.state == "failed" and (acts or run.state == "done"):
+            failed = StepForecast(label, "failed", row.reason if redone else "", receipt=receipt)
+            return failed if not redone else self._stand(failed) if was_done(receipt) else None
         return None
+
+    def _stand(self, before: StepForecast) -> StepForecast | None:
+        """Note what holds of a step until it is done again, as a person wants it; None."""
+        self._stands.setdefault(before.label, before)
+        return None
+
+    def _or_as_it_stood(self, forecast: StepForecast) -> StepForecast:
+        """What would become of a step; what it was, when it is to be done again and cannot be."""
+        stands = self._stands.get(forecast.label)
+        row, run = self._rows.get(forecast.label), self._run
+        if stands is None or forecast.state not in ("queued", "waiting"):
+            return forecast
+        if row and run and was_elsewhere(self._store, run.id, row.position):
+            return forecast
+        return replace(stands, reason=f"{stands.reason}; not to be done again: {forecast.reason}")
 
     def _ended_meanwhile(self, label: str) -> StepForecast | None:
         """How an act that was in doubt ended, when somebody did it elsewhere since."""
@@ -417,7 +435,10 @@ class Forecaster:
         doubt = self._before.doubt(step, ready)
         if doubt is None:
             return None
-        return StepForecast(step.label, "queued" if doubt.at_work else "in-doubt", doubt.reason)
+        if doubt.at_work:
+            return StepForecast(step.label, "queued", doubt.reason)
+        found = StepForecast(step.label, "in-doubt", doubt.reason)
+        return self._stand(found) if step.label in self._rules.redo else found
 
     def _is_under_way(self, instruction: CID) -> bool:
         if self._store.begun.get(instruction) is None:

@@ -268,7 +268,8 @@ class Workflows:
 
     def _open(self, request: Request, workers: int, stream: Stream) -> Run:
         clock, store, stop = self._clock, self._store, Stop()
-        drive = open_run(request, self._executor, store, clock, stream, stop)
+        executor = self._executor.confirmed(request.rules.confirm)
+        drive = open_run(request, executor, store, clock, stream, stop)
         runner = Runner(drive, store, clock, stop, workers=workers)
         return Run(request.workflow, drive, runner, store)
 

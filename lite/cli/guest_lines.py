@@ -1,4 +1,5 @@
-"""What a guest writes, shown on stderr while it runs.
+"""What a guest writes, shown on stderr while it runs; standard output of a command, which is the
+value that is shown at the end, is not.
 
 Of a backtrace one line says what happened. Where in the guest it was, up to ten lines a failure, is
 for who debugs it: shown on a terminal, and always in `ipvm logs`.
@@ -33,7 +34,7 @@ class GuestLines:
     """Call it with each piece; a context manager, at whose end a last line without an end is shown.
 
     Attributes:
-        heard: something came.
+        heard: something came that was for here.
     """
 
     def __init__(self, shell: Shell) -> None:
@@ -43,6 +44,10 @@ class GuestLines:
         self._lines = Lines(self._show)
 
     def __call__(self, data: bytes) -> None:
+        from lite.engine.spoken import Stdout  # a known answer needs nothing of it
+
+        if isinstance(data, Stdout):
+            return
         self.heard = True
         self._lines(data)
 

@@ -19,7 +19,7 @@ from lite.limits import TRACE_BYTES_MAX
 if TYPE_CHECKING:
     from lite.model.receipt import Receipt
     from lite.node import Node
-    from lite.store.run_log import LogLine
+    from lite.store.run_log import Kind, LogLine
     from lite.store.runs_rows import RunRow
 
 FOLLOW_S: Final = 0.2
@@ -62,6 +62,7 @@ def logs(shell: Shell, ref: str | None, follow: bool, step: str | None) -> None:
 def _lines(node: Node, run: RunRow) -> list[LogLine]:
     """The log of a run, then what the receipts of all other steps hold: of those that were known,
     or that ran elsewhere."""
+    from lite.engine.spoken import Stdout, pieces, spans_of
     from lite.store.run_log import LogLine
 
     lines = node.store.run_log(run.id).read()
@@ -70,9 +71,10 @@ def _lines(node: Node, run: RunRow) -> list[LogLine]:
         receipt = None if row.receipt is None else node.store.receipts.get(row.receipt)
         if receipt is None or row.label in heard:
             continue
-        data = _trace(node, receipt)
-        if data:
-            lines.append(LogLine(0, receipt.issued_at, row.label, "stderr", data))
+        spans = spans_of(receipt.meta.get("trace_stdout"))
+        for data in pieces(_trace(node, receipt), spans):
+            kind: Kind = "stdout" if isinstance(data, Stdout) else "stderr"
+            lines.append(LogLine(0, receipt.issued_at, row.label, kind, data))
     return lines
 
 

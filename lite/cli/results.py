@@ -108,12 +108,23 @@ def advice(receipt: Receipt, asked: Instruction | None = None) -> str | None:
     return None
 
 
-def show_trace(shell: Shell, node: Node, receipt: Receipt) -> None:
-    """The guest's log and standard error, for people."""
-    trace = receipt.meta.get("trace")
-    if shell.quiet or trace is None:
+def show_trace(shell: Shell, node: Node, answer: Answer, *, told: bool = False) -> None:
+    """What is not shown yet of what the guest wrote, for people.
+
+    Standard output of a command is only shown here where it failed and its error does not have it.
+
+    Args:
+        told: its log and standard error were shown.
+    """
+    trace, spans = answer.receipt.meta.get("trace"), answer.receipt.meta.get("trace_stdout")
+    lost = bool(spans) and not answer.receipt.out.is_ok and not _written(answer)
+    if shell.quiet or trace is None or (told and not lost):
         return
+    from lite.engine.spoken import Stdout, pieces, spans_of
+
     data = b"".join(node.cat(trace, length=TRACE_BYTES_MAX)) if isinstance(trace, CID) else trace
+    wanted = pieces(data, spans_of(spans))
+    data = b"".join(one for one in wanted if (lost if isinstance(one, Stdout) else not told))
     if not shell.watched:
         from lite.cli.guest_lines import without_frames
 

@@ -186,8 +186,8 @@ def _show(
     told: bool,
 ) -> None:
     """What came of it; ends the command unless that is a value."""
-    if not told:  # it was known, or the operation tells all at the end
-        show_trace(shell, node, answer.receipt)
+    # It was known, or the operation tells all at the end; or what is left has no other place.
+    show_trace(shell, node, answer, told=told)
     secret = node.store.secrets.is_secret(answer.receipt.cid)
     tell = shell.note if answer.receipt.out.is_ok else shell.failure
     tell(summary(shell, node, answer, label) + ("  secret" if secret else ""))

@@ -143,7 +143,7 @@ def run(shell: Shell, token: str, out: str | None) -> None:
         answer = node.run_invocation(load(node, token))
     except QueuedError as queued:
         end_queued(shell, "invocation", str(queued), queued.hint)
-    show_trace(shell, node, answer.receipt)
+    show_trace(shell, node, answer)
     label = printable(one_line(str(answer.receipt.meta.get("func") or "invocation"), LABEL_CHARS))
     shell.note(summary(shell, node, answer, label))
     if shell.json:

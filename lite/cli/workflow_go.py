@@ -74,7 +74,8 @@ _GOING: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--watch",
         is_flag=True,
-        help="Without a terminal, say also when a step begins; with --json, one object an event.",
+        help="Without a terminal, say also when a step begins and what commands print; with "
+        "--json, one object an event.",
     ),
 )
 

@@ -62,12 +62,12 @@ class View:
 
 
 class PlainLines(View):
-    """One line on stderr for each step that comes to an end, and each line of a guest's output.
+    """One line on stderr for each step that comes to an end, and each line of what a guest logs.
 
     Of backtraces only the line that says what happened.
 
     Args:
-        watch: also one when a step begins, and whole backtraces.
+        watch: also one when a step begins, standard output of commands, and whole backtraces.
     """
 
     def __init__(self, shell: Shell, board: Board, clock: Clock, *, watch: bool) -> None:
@@ -85,7 +85,8 @@ class PlainLines(View):
             self._begun = True
             self.shell.note(self.board.head(0))
         if event.kind == "trace":
-            self._said(event.label, event.data)
+            if self._watch or event.stream == "stderr":
+                self._said(event.label, event.data)
         elif row is not None and (self._watch or event.state not in ("running", "waiting")):
             self._flush(event.label)
             said = (event.state, event.reason)
@@ -147,7 +148,7 @@ class JsonLines(View):
             fields["reason"], fields["failure"] = event.reason, event.failure
             fields["receipt"] = None if event.receipt is None else str(event.receipt)
         if event.kind == "trace":
-            fields["data"] = event.data
+            fields["data"], fields["stream"] = event.data, event.stream
         self.shell.emit(fields)
         sys.stdout.flush()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from lite.cli.present import one_line, size
@@ -70,7 +71,7 @@ def read_outs(
     """`--out LABEL=FILE …`; without a label, that of the only result.
 
     Raises:
-        UsageError: no such step, or not clear which.
+        UsageError: no such step, or not clear which; or two values for one file.
     """
     from lite.cli.outfile import check_folder
     from lite.model.place import did_you_mean
@@ -95,9 +96,25 @@ def read_outs(
             raise UsageError(f"--out: {label} is there twice")
         check_folder(target)
         outs[label] = target
+    _check_apart(outs)
+    return outs
+
+
+def _check_apart(outs: Mapping[str, str]) -> None:
+    """No two values go to one place, where the last one alone would be; devices take several."""
     if list(outs.values()).count("-") > 1:
         raise UsageError("--out -: only one value can go to stdout")
-    return outs
+    found: dict[Path, str] = {}
+    for label, target in outs.items():
+        path = Path(target).resolve()
+        if target == "-" or (path.exists() and not path.is_file()):
+            continue
+        first = found.setdefault(path, label)
+        if first != label:
+            raise UsageError(
+                f"--out: {first} and {label} would both be written to {target}",
+                hint="Give each a file of its own.",
+            )
 
 
 def show_results(

@@ -194,7 +194,8 @@ def cancel(shell: Shell, ref: str) -> None:
     elif workers:
         shell.note(f"ipvm: asked process {', '.join(map(str, workers))} to stop {short_id(run.id)}")
     else:
-        shell.note(f"ipvm: {short_id(run.id)} is cancelled; nobody worked on it")
+        found = "cancelled" if ended == "cancelled" else "stopped, and in doubt"
+        shell.note(f"ipvm: {short_id(run.id)} is {found}; nobody worked on it")
         if ended == "in-doubt":
             for line in ways_on(run.id, runs.steps(run.id), {}):
                 shell.note(f"  {line}")

@@ -128,7 +128,9 @@ class Outcome:
     Attributes:
         ok: the value, when `error` is None.
         error: `{"code", "message", …}` otherwise.
-        trace: captured log lines and stderr, bounded by `limits.TRACE_BYTES_MAX`.
+        trace: captured log lines and stderr, and how standard output of a command begins, bounded
+            by `limits.TRACE_BYTES_MAX`.
+        trace_stdout: where in it standard output of a command stands, see `spoken.Spans`.
         path: "core", "A" (canonical ABI over the core module), "B" (the engine's own
             components) or "wasi".
         fx: what the result asks for, as IPLD: a list of instructions, and one or None
@@ -144,6 +146,7 @@ class Outcome:
     engine: str = ""
     fx: tuple[list[Any], Any] | None = None
     attempts: int = 1
+    trace_stdout: tuple[int, ...] = ()
 
 
 class Code(Protocol):
@@ -164,6 +167,8 @@ class Run(Protocol):
     def usage(self) -> Usage: ...
 
     def trace(self) -> bytes: ...
+
+    def trace_stdout(self) -> tuple[int, ...]: ...
 
     def close(self) -> None: ...
 

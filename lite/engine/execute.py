@@ -94,12 +94,14 @@ def run_job(
             encoded = check_output(ok, job.limits)
             if (time.monotonic() - began) * 1000 > job.limits.time_ms:
                 raise time_limit(job.limits)
-            return Outcome(ok, None, run.usage(), run.trace(), path, made_by), encoded
+            outcome = Outcome(ok, None, run.usage(), run.trace(), path, made_by)
+            return replace(outcome, trace_stdout=run.trace_stdout()), encoded
         except GuestFailure as failure:
             ended = _bounded(failure, job.limits, limits)
         except MemoryError:
             ended = memory_limit(job.limits)
-        return failed(ended, run.usage(), trace=run.trace(), path=path, engine=made_by), None
+        outcome = failed(ended, run.usage(), trace=run.trace(), path=path, engine=made_by)
+        return replace(outcome, trace_stdout=run.trace_stdout()), None
 
 
 @frozen

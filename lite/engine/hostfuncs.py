@@ -43,9 +43,10 @@ class World:
 
     Args:
         host: fixed inputs.
-        output_bytes: bound on standard output; None sends it to the trace instead, for guests that
-            are not commands.
+        output_bytes: bound on standard output, of which the trace gets a copy; None sends it to
+            the trace alone, for guests that are not commands.
         check: called during long work; raises to stop it.
+        ticks: see `Trace`.
     """
 
     def __init__(
@@ -54,10 +55,11 @@ class World:
         *,
         output_bytes: int | None = None,
         check: Callable[[], None] = lambda: None,
+        ticks: bool = False,
     ) -> None:
         self.host = host
-        self.trace = Trace(tell=host.on_trace)
-        self.output = None if output_bytes is None else Output(output_bytes)
+        self.trace = Trace(tell=host.on_trace, ticks=ticks)
+        self.output = None if output_bytes is None else Output(output_bytes, self.trace)
         self.check = check
         self.random = Random(host.seed)
         self._parts: dict[Any, Any] = {}

@@ -22,10 +22,11 @@ from lite.engine.base import GuestFailure, Outcome, Usage
 from lite.engine.frames import SOCKET_BUFFER_BYTES, Channel, Closed, FrameTooLarge
 from lite.engine.heard import Heard
 from lite.engine.job import Job, failed
+from lite.engine.spoken import Stdout
 from lite.engine.wire import Blobs, describe_message, job_message, outcome_from
 from lite.environment import for_child
 from lite.errors import BugError, CodecError, EngineUnavailable, StoreFull
-from lite.frozen import frozen
+from lite.frozen import frozen, replace
 from lite.ipld.cid import CID
 from lite.limits import KILL_GRACE_MS, MIB, TRACE_BYTES_MAX, EngineCaps, Limits
 
@@ -163,7 +164,8 @@ class Worker:
         except GuestFailure as failure:
             run_ms = (time.monotonic() - task.began) * 1000 if task.phase == "run" else 0.0
             usage, heard = Usage(time_ms=run_ms), bytes(task.heard)
-            return failed(failure, usage, trace=heard, path=task.path, engine=self.engine)
+            ended = failed(failure, usage, trace=heard, path=task.path, engine=self.engine)
+            return replace(ended, trace_stdout=task.heard.stdout)
         self.note = reply["note"]
         return task.heard.end(outcome_from(reply, parts))
 
@@ -251,7 +253,8 @@ class Worker:
                     task.path = reply["path"]
                     self.modules[module] = Known(self.modules[module].wasm_bytes, task.path)
                 case "trace":
-                    task.heard.take(reply["data"])
+                    data = reply["data"]
+                    task.heard.take(Stdout(data) if reply.get("stdout") else data)
                 case "need":
                     wasm = load_wasm()
                     self._remember(module, wasm)

@@ -12,10 +12,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lite.engine.base import GuestFailure
+from lite.engine.spoken import Spans, pieces
 from lite.engine.spool import PIECE_BYTES, Spool, Spooled
 from lite.limits import TRACE_BYTES_MAX
 
 TRUNCATED = b"\n[truncated]\n"
+STDOUT_LEFT_OUT = b"\n[the rest of standard output is left out]\n"
+STDOUT_BYTES_MAX = TRACE_BYTES_MAX // 2
+"""Of a trace: a flood of results leaves room for what is said of them."""
+STDOUT_SPANS_MAX = 256
+"""How often standard output may begin anew in a trace, as each is a number in the receipt."""
 TELL_S = 0.02
 """How often a trace tells at most, once it has told `TELL_AT_ONCE` times: a flood costs few
 messages, and an engine that dies takes little with it that nobody has heard."""
@@ -24,21 +30,32 @@ _RANDOM_CHUNK_BYTES = 32 * 256
 
 
 class Trace:
-    """Log lines and stderr of one run. What exceeds the bound is dropped and said to be.
+    """Log lines and stderr of one run, and a copy of how standard output of a command begins. What
+    exceeds the bound is dropped and said to be.
 
     Args:
         tell: gets what is written, in the order in which it comes, while the run goes on: at once
             at first, then in pieces, at most one in `TELL_S`. The end of it may be missing.
+            Standard output comes as `Stdout`.
+        ticks: somebody calls `pass_on` all the time. Standard output waits for that: most commands
+            have ended before, and their value costs no message more.
     """
 
     def __init__(
-        self, bytes_max: int = TRACE_BYTES_MAX, tell: Callable[[bytes], None] | None = None
+        self,
+        bytes_max: int = TRACE_BYTES_MAX,
+        tell: Callable[[bytes], None] | None = None,
+        *,
+        ticks: bool = False,
     ) -> None:
         assert bytes_max > len(TRUNCATED)
         self._room = bytes_max - len(TRUNCATED)
         self._data = bytearray()
         self._full = False
+        self._stdout = Spans()
+        self._stdout_room = STDOUT_BYTES_MAX - len(STDOUT_LEFT_OUT)
         self._tell = tell
+        self._ticks = ticks
         self._told = 0  # bytes
         self._at_once = TELL_AT_ONCE
         self._told_at = 0.0
@@ -55,6 +72,27 @@ class Trace:
             self._full = True
         self.pass_on()
 
+    def copy(self, data: bytes | memoryview) -> bool:
+        """Add standard output of a command; False when this was the last of it that is kept: there
+        is too much of it, or it is no text, which a NUL tells."""
+        room = min(self._stdout_room, self._room - len(self._data) - len(STDOUT_LEFT_OUT))
+        if self._full or room < 0:
+            return False
+        piece = bytes(data[:room])
+        goes_on = len(piece) == len(data) and b"\0" not in piece
+        if b"\0" in piece:
+            piece = b""
+        if not goes_on or len(self._stdout) >= STDOUT_SPANS_MAX:
+            goes_on = False
+            begins_line = (piece or self._data[-1:] or b"\n").endswith(b"\n")
+            piece += STDOUT_LEFT_OUT[1:] if begins_line else STDOUT_LEFT_OUT
+        self._stdout.add(len(self._data), len(piece))
+        self._stdout_room -= len(piece)
+        self._data += piece
+        if not self._ticks:
+            self.pass_on()
+        return goes_on
+
     def pass_on(self) -> None:
         """Tell what was not told yet, unless that would be too often. Called at every tick of the
         engine's clock as well, so that a guest that falls silent is heard to its last byte."""
@@ -67,9 +105,9 @@ class Trace:
             if now - self._told_at < TELL_S:
                 return
             self._told_at = now
-        new = bytes(self._data[self._told :])
-        self._told += len(new)
-        self._tell(new)
+        told, self._told = self._told, len(self._data)
+        for piece in pieces(self._data, self._stdout.ends, told):
+            self._tell(piece)
 
     def line(self, text: str) -> None:
         """Append `text` and a newline; lone surrogates are written as question marks."""
@@ -77,6 +115,10 @@ class Trace:
 
     def bytes(self) -> bytes:
         return bytes(self._data)
+
+    def stdout(self) -> tuple[int, ...]:
+        """Where standard output stands in it, see `Spans`."""
+        return tuple(self._stdout.ends)
 
 
 class Input:
@@ -122,15 +164,23 @@ class Input:
 
 
 class Output:
-    """Standard output of a command. Too much of it ends the run at once."""
+    """Standard output of a command. Too much of it ends the run at once.
 
-    def __init__(self, bytes_max: int) -> None:
+    Args:
+        trace: gets a copy of how it begins.
+    """
+
+    def __init__(self, bytes_max: int, trace: Trace) -> None:
         self.bytes_max = bytes_max
         self._spool = Spool()
+        self._trace = trace
+        self._is_copied = True
 
     def write(self, data: bytes | memoryview) -> None:
         self.reserve(len(data))
         self._spool.write(data)
+        if self._is_copied:
+            self._is_copied = self._trace.copy(data)
 
     def reserve(self, count: int) -> None:
         """Fail now if `count` more bytes would be too many.

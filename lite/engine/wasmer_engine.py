@@ -252,6 +252,9 @@ class WasmerRun:
     def trace(self) -> bytes:
         return self._world.trace.bytes()
 
+    def trace_stdout(self) -> tuple[int, ...]:
+        return self._world.trace.stdout()
+
     def close(self) -> None:
         """Let go of the guest's memory."""
         self._exports = self._memory = self._imports = None

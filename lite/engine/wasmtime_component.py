@@ -153,7 +153,8 @@ class ComponentRun:
         self._capi = code.engine.capi
         self._linker = code.linker(homestar=host.homestar)
         command = code.kind == "wasi-command"
-        self._world = World(host, output_bytes=limits.output_bytes if command else None)
+        output_bytes = limits.output_bytes if command else None
+        self._world = World(host, output_bytes=output_bytes, ticks=True)
         self._store = RunStore(
             self._capi,
             code.engine.address,
@@ -196,6 +197,9 @@ class ComponentRun:
 
     def trace(self) -> bytes:
         return self._world.trace.bytes()
+
+    def trace_stdout(self) -> tuple[int, ...]:
+        return self._world.trace.stdout()
 
     def close(self) -> None:
         if self._open:

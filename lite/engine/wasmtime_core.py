@@ -97,7 +97,8 @@ class CoreRun:
         self._code = code
         self._linked = code.linked(homestar=host.homestar)
         command = code.kind == "wasi-command"
-        self._world = World(host, output_bytes=limits.output_bytes if command else None)
+        output_bytes = limits.output_bytes if command else None
+        self._world = World(host, output_bytes=output_bytes, ticks=True)
         self._store = RunStore(
             library,
             code.engine.address,
@@ -199,6 +200,9 @@ class CoreRun:
 
     def trace(self) -> bytes:
         return self._world.trace.bytes()
+
+    def trace_stdout(self) -> tuple[int, ...]:
+        return self._world.trace.stdout()
 
     def close(self) -> None:
         if self._open:

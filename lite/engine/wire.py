@@ -133,6 +133,7 @@ def outcome_message(outcome: Outcome, ok: bytes | None, blobs: Blobs) -> dict[st
         "error": error,
         "usage": [usage.fuel, usage.time_ms, usage.memory_bytes, usage.memory_refused],
         "trace": blobs.put(outcome.trace),
+        "stdout": list(outcome.trace_stdout),
         "path": outcome.path,
         "engine": outcome.engine,
     }
@@ -154,4 +155,5 @@ def outcome_from(message: dict[str, Any], blobs: Blobs) -> Outcome:
         trace=blobs.get(message["trace"]),
         path=message["path"],
         engine=message["engine"],
+        trace_stdout=tuple(message["stdout"]),
     )

@@ -41,6 +41,7 @@ from lite.engine.death import compile_memory, memory_limit
 from lite.engine.execute import Phases, engine_id, run_job
 from lite.engine.frames import Channel, Closed
 from lite.engine.job import Job, failed
+from lite.engine.spoken import Stdout
 from lite.engine.wire import Blobs, caps_from, job_from, outcome_message
 from lite.errors import EngineUnavailable, StoreFull
 from lite.frozen import replace
@@ -140,7 +141,8 @@ class _Server:
             self._answer(replace(outcome, ok=None, error=error), None)
 
     def _tell(self, data: bytes) -> None:
-        self._channel.send({"at": "trace", "data": data})
+        message = {"at": "trace", "data": bytes(data)}
+        self._channel.send({**message, "stdout": True} if isinstance(data, Stdout) else message)
 
     def _answer(self, outcome: Outcome, ok: bytes | None) -> None:
         parts = Blobs()

@@ -33,12 +33,14 @@ class TrustPolicy:
         confirmations: how many of these, this node included, must have signed the same result, and
             of how many it must be the work (`votes`).
         peers: whether peers count that the node knows to have the right to answer.
+        doers: of how many it must be the work where this node did none of it.
     """
 
     self_did: str
     issuers: frozenset[str] = frozenset()
     confirmations: int = 1
     peers: bool = True
+    doers: int = 1
 
     @property
     def named(self) -> frozenset[str]:
@@ -92,7 +94,7 @@ def choose_answer(
     ]
     if not counting:
         return None
-    if policy.confirmations > 1:
+    if policy.confirmations > 1 or policy.doers > 1:
         return _agreed(counting, policy)
     best = counting[0] if len(counting) == 1 else _best(counting, policy)
     own = best.issuer == policy.self_did
@@ -125,7 +127,7 @@ def _holds(receipt: Receipt, fuel: int, memory_bytes: int) -> bool:
     limits: dict[str, Any] = found if type(found) is dict else {}
     bound = limits.get("memory")
     same = type(bound) is int and bound == memory_bytes
-    free = same or _free_of_memory(receipt.meta)
+    free = same or free_of_memory(receipt.meta)
     if receipt.out.is_ok:
         return free or "memory" not in limits  # who names no limit had none
     granted = limits.get("fuel")
@@ -133,7 +135,7 @@ def _holds(receipt: Receipt, fuel: int, memory_bytes: int) -> bool:
     return receipt.error_code in MEMOISABLE_ERRORS and free and enough
 
 
-def _free_of_memory(meta: dict[str, Any]) -> bool:
+def free_of_memory(meta: dict[str, Any]) -> bool:
     """Whether it is known that the memory limit did not matter: no memory was refused, or no guest
     ran."""
     return meta.get("memory_refused") is False or meta.get("op", WASM_RUN) != WASM_RUN
@@ -159,7 +161,7 @@ def _agreed(counting: Sequence[Receipt], policy: TrustPolicy) -> Answer | None:
     enough = [
         (agree, _best(group, policy))
         for group in groups.values()
-        if (agree := votes(group)) >= policy.confirmations
+        if (agree := votes(group)) >= _wanted(group, policy)
     ]
     if not enough:
         return None
@@ -172,5 +174,18 @@ def _agreed(counting: Sequence[Receipt], policy: TrustPolicy) -> Answer | None:
             found[1].cid.digest,
         ),
     )
+    if policy.confirmations <= 1 and _is_own(best, policy):
+        return Answer(best, OWN_RULE)
     voters = len({receipt.issuer for receipt in counting})
     return Answer(best, f"{most} of {voters} issuers agree")
+
+
+def _wanted(group: Iterable[Receipt], policy: TrustPolicy) -> int:
+    """How many have to stand behind receipts that say the same."""
+    own = any(_is_own(receipt, policy) for receipt in group)
+    return policy.confirmations if own else max(policy.confirmations, policy.doers)
+
+
+def _is_own(receipt: Receipt, policy: TrustPolicy) -> bool:
+    """Whether this node did it itself: what it only signed once more is the word of another."""
+    return receipt.issuer == doer(receipt) == policy.self_did

@@ -433,7 +433,7 @@ class Clerk:
     def _cut_short(self, job: Job, receipt: Receipt) -> str:
         """Why an answer says nothing of its step, which had other limits; empty: it does. What must
         not be done twice ended as its receipt says."""
-        item = None if receipt.out.is_ok else self._item(job)
+        item = self._item(job)
         if item is None or not item.may_repeat:
             return ""
         wanted = limits_of_step(item, Runs(self._store, self._base))

@@ -13,9 +13,10 @@ from typing import Final, Literal
 from lite.frozen import frozen
 from lite.ipld import dag_cbor
 from lite.model.receipt import Receipt
+from lite.model.result import MEMOISABLE_ERRORS
 from lite.model.trust import votes
 
-__all__ = ["WRONG", "Verdict", "same", "weigh"]
+__all__ = ["WRONG", "Verdict", "same", "settles", "weigh"]
 
 WRONG: Final = "wrong-answer"  # the code under which it is counted
 
@@ -61,6 +62,12 @@ def weigh(receipts: Sequence[Receipt], wanted: int, *, pending: bool) -> Verdict
     if rest:
         return Verdict("waiting" if pending else "disputed", tuple(best), tuple(rest))
     return Verdict("waiting" if pending else "more", tuple(best))
+
+
+def settles(receipt: Receipt) -> bool:
+    """Whether it follows from the step alone. An error of one machine, as that it took too long,
+    shows nobody to be wrong, and is no lie."""
+    return receipt.out.is_ok or receipt.error_code in MEMOISABLE_ERRORS
 
 
 def same(receipt: Receipt) -> bytes:

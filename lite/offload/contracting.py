@@ -37,6 +37,7 @@ from lite.ucan.invocation import Invocation
 __all__ = ["Contracting", "Lost"]
 
 LABEL: Final = "job"
+_EXPIRED: Final = "expired"  # of a receipt in which `lite.offload.clerk` says that nobody did it
 _GOES_ON: Final = ("running", "queued", "interrupted")
 _NOT_DECLARED: Final = ("limits", "module", "inputs")
 
@@ -112,12 +113,18 @@ class Contracting:
         steps = self._store.runs.steps(run)
         cid = next((step.receipt for step in steps if step.receipt is not None), None)
         receipt = None if cid is None else self._store.receipts.get(cid)
-        if receipt is not None and receipt.issuer != self._node.did:
+        if receipt is not None and self._may_tell(receipt):
             return receipt
         if row.state in _GOES_ON and receipt is None:
             return None
         reason = next((step.reason for step in steps if step.reason), row.state)
         return Lost(f"passed on, and not done: {reason}", begun=row.state == "in-doubt")
+
+    def _may_tell(self, receipt: Receipt) -> bool:
+        """Whether what answered the run answers the job: not a secret, which is for others, nor
+        what this node says of its own outbox."""
+        said = receipt.error_code == _EXPIRED and receipt.issuer == self._node.did
+        return not said and not self._store.secrets.is_secret(receipt.cid)
 
     def cancel(self, run: str) -> None:
         """Nobody wants it any more."""
@@ -127,19 +134,18 @@ class Contracting:
     def sign(
         self, theirs: Receipt, warrant: Warrant, instruction: Instruction, _limits: Limits
     ) -> Settled:
-        """Answer an invocation by what another node signed; for `lite.invocations.serve`."""
+        """Answer an invocation by what another node signed, or this one before; for
+        `lite.invocations.serve`."""
         warrant.permit(instruction)
-        by: dict[str, Any] = {"iss": theirs.issuer, "receipt": theirs.cid}
-        if theirs.invocation is not None:
-            by |= {"inv": theirs.invocation, "prf": self._proofs(theirs.invocation)}
-        if (did := doer(theirs)) != theirs.issuer:
-            by["did"] = did
+        meta = dict(theirs.meta)
+        if theirs.issuer != self._node.did:
+            meta["by"] = self._by(theirs)
         receipt = Receipt.issue(
             self._node.key,
             instruction,
             theirs.out,
             linked=theirs.linked,
-            meta={**theirs.meta, "by": by},
+            meta=meta,
             fork=theirs.fork,
             join=theirs.join,
             now=self._node.clock.now(),
@@ -150,6 +156,14 @@ class Contracting:
         finished = finished_of(reified, receipt, [], warrant, lasting=True, secret=False)
         self._store.commit_runs((finished,))
         return Settled(receipt, "ran", "")
+
+    def _by(self, theirs: Receipt) -> dict[str, Any]:
+        by: dict[str, Any] = {"iss": theirs.issuer, "receipt": theirs.cid}
+        if theirs.invocation is not None:
+            by |= {"inv": theirs.invocation, "prf": self._proofs(theirs.invocation)}
+        if (did := doer(theirs)) != theirs.issuer:
+            by["did"] = did
+        return by
 
     def _proofs(self, invocation: CID) -> list[CID]:
         """The delegations that this node asked under."""

@@ -8,7 +8,7 @@ from typing import Any
 from lite.keys import Key
 from lite.model.receipt import Receipt
 from lite.offload import confirming
-from lite.offload.confirming import WRONG
+from lite.offload.confirming import WRONG, settles
 from lite.store import Store
 from lite.store.outbox_rows import Item, Job
 
@@ -119,7 +119,7 @@ class Court:
     def _agreed(self, item: Item, found: confirming.Verdict) -> None:
         receipt = found.right[0]
         state: Any = "done" if receipt.out.is_ok else "failed"
-        for wrong in found.wrong:
+        for wrong in filter(settles, found.wrong if settles(receipt) else ()):
             self._outbox.refused(wrong.issuer, WRONG)
             told = {"provider": wrong.issuer, "code": WRONG, "reason": str(wrong.cid)}
             self._tell("job.refused", item, told)

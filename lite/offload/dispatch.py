@@ -35,7 +35,7 @@ from lite.offload.plans import Plan, Wanted
 from lite.offload.post_line import PostLine
 from lite.offload.posted import Posts
 from lite.offload.private_jobs import fetch_privately
-from lite.offload.referee import own_answer
+from lite.offload.referee import is_answered, own_answer
 from lite.offload.ways import Ways
 from lite.peering.capability_set import known_capabilities
 from lite.store import Store
@@ -483,8 +483,7 @@ class Dispatcher:
     def _fits_here(self, item: Item, needs: Requirements) -> bool:
         """Whether a step can run here now after all, or its answer is known by now. What is merely
         to be fetched does not."""
-        executor, limits = self._node.executor, self._node.config.limits
-        if item.level in ("", "pure") and executor.lookup(item.instruction, limits) is not None:
+        if item.level in ("", "pure") and is_answered(self._node, self._store, item):
             return True
         if item.code in ("along", "op", "module-size", "module") or item.secret:
             return False

@@ -173,8 +173,9 @@ class Doing:
         needs = self._needs(instruction, job)
         if needs is not None:
             return needs
+        known = self._answered(instruction, job.customer)
         try:
-            if (run := self._pass_on(job, asked)) is not None:
+            if not known and (run := self._pass_on(job, asked)) is not None:
                 return PassedOn(run)
         except IpvmError as error:
             return self._failed(job, error, begun=False)

@@ -36,7 +36,6 @@ __all__ = [
     "Runs",
     "expected",
     "group_of",
-    "limits_of_run",
     "limits_of_step",
 ]
 

@@ -14,6 +14,7 @@ from typing import Final
 
 from lite.limits import INTEGER_MAX, Limits
 from lite.model.receipt import Receipt
+from lite.model.trust import free_of_memory
 from lite.needs.capabilities import Capabilities
 from lite.needs.fit import Fit, fit
 from lite.needs.requirements import Requirements
@@ -81,15 +82,15 @@ def most_for(node: Node, customer: str, ops: Collection[str]) -> Limits | None:
 
 
 def cut_short(receipt: Receipt, token: bytes, wanted: Limits) -> str:
-    """Why a receipt says nothing of its step: it ended at a limit below the one that it has here.
-    Empty for all others.
+    """Why a receipt says nothing of its step: it ended at a limit below the one that it has here,
+    or its guest was refused memory, as far as is known, under another limit. Empty for all others.
 
     Args:
         token: the invocation that it answers. wanted: the limits of the step here.
     """
     key = _ENDS.get(receipt.error_code or "")
     if key is None:
-        return ""
+        return _other_memory(receipt, wanted.memory_bytes)
     said = receipt.meta.get("limits")
     asked = Invocation.parse(token).args.get("limits")
     given = [one[key] for one in (said, asked) if type(one) is dict and type(one.get(key)) is int]
@@ -97,6 +98,18 @@ def cut_short(receipt: Receipt, token: bytes, wanted: Limits) -> str:
     if not given or min(given) >= most:
         return ""
     return f"it ended there by {receipt.error_code}: {key} {min(given)} is allowed, {most} here"
+
+
+def _other_memory(receipt: Receipt, here: int) -> str:
+    """Why another memory limit may have had the guest go another way, as `lite.model.trust` has
+    it: it was refused memory, or nobody knows that it was not."""
+    said = receipt.meta.get("limits")
+    given = said.get("memory") if type(said) is dict else None
+    if type(given) is not int or given == here or free_of_memory(receipt.meta):
+        return ""
+    refused = receipt.meta.get("memory_refused") is True
+    why = "its guest was refused memory" if refused else "its guest may have been refused memory"
+    return f"{why} there: memory {given} is allowed, {here} here"
 
 
 def _limits(asked: dict[str, int]) -> Limits:

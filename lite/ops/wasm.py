@@ -77,7 +77,8 @@ class WasmRun:
         if not notes:
             return outcome
         trace = (notes + outcome.trace)[:TRACE_BYTES_MAX]
-        return replace(outcome, trace=trace, attempts=attempt)
+        stdout = tuple(len(notes) + at for at in outcome.trace_stdout)
+        return replace(outcome, trace=trace, trace_stdout=stdout, attempts=attempt)
 
 
 def _was_killed(outcome: Outcome) -> bool:

@@ -12,8 +12,8 @@ lease knows that the one who ran it is dead.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
 
 from lite.clock import Clock
 from lite.engine.base import Outcome
@@ -23,23 +23,33 @@ from lite.frozen import replace
 from lite.model.effects import BAD_EFFECTS
 from lite.model.receipt import Receipt
 from lite.model.trust import said_pure
-from lite.ops.base import InDoubt
+from lite.ops.base import InDoubt, is_transient
 from lite.outputs import effects_of
+from lite.scheduler.anew import is_meant, stands_in_doubt
 from lite.scheduler.book import Book, Entry
 from lite.scheduler.effects import Budget
-from lite.scheduler.ended import EFFECTS_LOST, ORPHAN, Claimed, Ended, Kind, said
+from lite.scheduler.ended import (
+    BROKEN_OFF,
+    EFFECTS_LOST,
+    ORPHAN,
+    Claimed,
+    Ended,
+    Kind,
+    of_row,
+    said,
+    spoken,
+)
 from lite.scheduler.events import Stream
 from lite.scheduler.output import StepOutput
-from lite.scheduler.placing import Placing
+from lite.scheduler.placing import Placing, demanded
 from lite.scheduler.rules import Rules, Runner
-from lite.scheduler.state import END_STATES
 from lite.scheduler.turn import turn_of
 from lite.settled import Reified, Settled, Watch
 from lite.store import Store
 from lite.store.finished import Finished
 from lite.store.leases import Lease
 from lite.store.run_log import RunLog
-from lite.store.runs_rows import StepChange, StepRow
+from lite.store.runs_rows import Beginning, StepChange
 
 if TYPE_CHECKING:
     from lite.scheduler.before import Before
@@ -141,12 +151,6 @@ class Attempts:
             return Ended(position, "queued", reason="it needs the network; --offline was given")
         if entry.level != "pure" and (reason := self._would_tell(entry, reified, needs)):
             return Ended(position, "queued", reason=reason)
-        if not entry.level or entry.mutates:
-            # Before anything is written down as begun.
-            why = self._runner.hindrance(reified.instruction, entry.limits, mode)
-            if why is not None:
-                elsewhere = self.placing.absent(entry, reified, why)
-                return elsewhere or self._later(entry, str(why))
         return reified
 
     def _would_tell(self, entry: Entry, reified: Reified, needs: frozenset[str]) -> str:
@@ -289,18 +293,25 @@ class Attempts:
         try:
             ended = self._look_again(entry, reified)
             if ended is None and acts:
-                ended = self.placing.unfit(entry, reified)
+                ended = self._hindered(entry, reified) or self.placing.unfit(entry, reified)
             if ended is None:
                 started_at = self._clock.now()
                 entry.attempts += 1
-                if acts:
-                    self._note_begin(entry, reified, started_at)
-                return Claimed(position, reified, tuple(leases), started_at)
+                earlier = self._note_begin(entry, reified, started_at) if acts else None
+                return Claimed(position, reified, tuple(leases), started_at, earlier)
         except BaseException:
             _release(leases)
             raise
         ended.leases.extend(leases)
         return ended
+
+    def _hindered(self, entry: Entry, reified: Reified) -> Ended | None:
+        """Why what may act cannot begin: asked before it is written down, and of no doubt."""
+        if entry.level and not entry.mutates:
+            return None
+        why = self._runner.hindrance(reified.instruction, entry.limits, self._rules.mode)
+        elsewhere = why and self.placing.absent(entry, reified, why)
+        return elsewhere or (self._later(entry, str(why)) if why else None)
 
     def _look_again(self, entry: Entry, reified: Reified) -> Ended | None:
         """What somebody else made of it since this process last looked."""
@@ -342,48 +353,39 @@ class Attempts:
             return None
         if doubt.at_work:
             return self._later(entry, doubt.reason)
+        if entry.label in self._rules.redo:
+            stands_in_doubt(entry, doubt.reason)
+            return None
         return Ended(entry.position, "in-doubt", reason=doubt.reason)
 
     def _as_written(self, entry: Entry) -> Ended | None:
         """What the row of a step says came of it."""
         row = self._store.runs.step(self._run, entry.row)
-        if row is None:
+        if row is not None:
+            entry.attempts = max(entry.attempts, row.attempts)
+        if row is None or is_meant(entry, row):
             return None
-        entry.attempts = max(entry.attempts, row.attempts)
-        if row.state in END_STATES and (ended := self.from_row(entry, row)) is not None:
+        if (ended := of_row(entry.position, row, self._store)) is not None:
             return ended
-        is_orphan = row.state == "running" and entry.level == "mutation"
-        if is_orphan or row.state == "in-doubt":
-            reason = row.reason if row.state == "in-doubt" else ORPHAN
-            return Ended(entry.position, "in-doubt", reason=reason)
+        if row.state == "in-doubt":
+            return Ended(entry.position, "in-doubt", reason=row.reason)
+        if row.state == "running" and entry.level == "mutation":
+            return Ended(entry.position, "in-doubt", reason=ORPHAN)
         return None
 
-    def from_row(self, entry: Entry, row: StepRow) -> Ended | None:
-        """What a row says of a step that has its receipt; None when the receipt is gone."""
-        receipt = None if row.receipt is None else self._store.receipts.get(row.receipt)
-        if receipt is None:
-            return None
-        kind: Kind = "failed" if row.state == "failed" else "done"
-        return Ended(
-            entry.position,
-            "cached" if row.state == "cached" else kind,
-            receipt=receipt,
-            source=row.source,
-            rule=row.rule,
-            reason=row.reason,
-            written=True,
-        )
-
-    def _note_begin(self, entry: Entry, reified: Reified, started_at: int) -> None:
+    def _note_begin(self, entry: Entry, reified: Reified, started_at: int) -> Beginning | None:
         """Write down that it runs: on the disk before a mutation acts, so that after a power cut
-        nobody takes it for never begun."""
+        nobody takes it for never begun. Returns what was begun of it before."""
         if entry.level == "pure":
-            return
+            return None
         change = StepChange("running", attempts=entry.attempts, started_at=started_at)
+        changes = [(entry.row, change)]
+        if entry.stands is not None and entry.stands.receipt is not None:
+            changes.insert(0, (entry.row, StepChange("waiting")))  # or its row keeps its receipt
         also = self._before.begins(entry, reified.instruction) if entry.mutates else None
-        self._store.runs.set_steps(
-            self._run, [(entry.row, change)], durable=entry.mutates, also=also
-        )
+        earlier = None if also is None else self._store.begun.get(reified.instruction.cid)
+        self._store.runs.set_steps(self._run, changes, durable=entry.mutates, also=also)
+        return earlier
 
     # Finish.
 
@@ -396,7 +398,7 @@ class Attempts:
             _release(claimed.leases)
             raise
         if ended.kind in _UNTOUCHED and entry.level == "mutation" and entry.instruction.nnc:
-            ended.undone = claimed.reified.instruction.cid
+            ended.undone = (claimed.reified.instruction.cid, claimed.earlier)
         return ended
 
     def _finish(self, entry: Entry, claimed: Claimed) -> Ended:
@@ -405,17 +407,17 @@ class Attempts:
             told = Outcome(error=error)
             return self._signed(entry, claimed.reified, told, claimed.started_at, leases)
         output = StepOutput(self._run, entry, self._stream, self._log)
-        watch = Watch(self.deadline, output, self._stop, needs=_demanded(entry.meta))
+        watch = Watch(self.deadline, output, self._stop, needs=demanded(entry.meta))
         try:
             outcome = self._runner.compute(ready, entry.limits, self._rules.mode, watch)
         except QueuedError as fault:
             elsewhere = self.placing.absent(entry, claimed.reified, fault, leases)
             return elsewhere or self._later(entry, str(fault), leases)
         except InDoubt as doubt:
-            return self._doubtful(entry, str(doubt), leases)
+            return self._doubtful(entry, self._broken_off() or str(doubt), leases)
         except Interrupted as fault:
             if entry.level == "mutation":
-                return self._doubtful(entry, str(fault), leases)
+                return self._doubtful(entry, self._broken_off() or str(fault), leases)
             return Ended(entry.position, "waiting", leases=leases)
         finally:
             output.close()
@@ -423,23 +425,30 @@ class Attempts:
             elsewhere = self.placing.too_large(entry, claimed.reified, outcome.error, leases)
             if elsewhere is not None:
                 return elsewhere
-            pause = entry.retry.after(outcome.error, entry.level, entry.attempts)
-            if pause is not None:
-                reason = f"{outcome.error['code']}: {outcome.error['message']}"
+            pause = entry.retry.after(outcome.error, entry.level, entry.tries)
+            undone = entry.stands is not None and is_transient(outcome.error)
+            if pause is not None or (undone and entry.level == "mutation"):
+                reason = spoken(outcome.error)
                 return Ended(entry.position, "queued", reason=reason, pause_ms=pause, leases=leases)
         outcome = self._bounded(entry, outcome)
         return self._signed(entry, claimed.reified, outcome, claimed.started_at, leases)
 
     def _doubtful(self, entry: Entry, reason: str, leases: Sequence[Lease]) -> Ended:
         """A mutation that may have happened: tried again where that does no harm."""
-        again = entry.level != "mutation" and entry.attempts < entry.retry.attempts
-        if again:
-            pause = entry.retry.pause_ms(entry.attempts)
+        if entry.level != "mutation" and entry.tries < entry.retry.attempts:
+            pause = entry.retry.pause_ms(entry.tries)
             return Ended(entry.position, "queued", reason=reason, pause_ms=pause, leases=leases)
         return Ended(entry.position, "in-doubt", reason=reason, leases=leases)
 
+    def _broken_off(self) -> str:
+        """Why a mutation is in doubt whose end this node did not wait for; empty: it did."""
+        if not self._stop.asked:
+            return ""
+        late = self.deadline is not None and self._clock.monotonic() >= self.deadline
+        return BROKEN_OFF.format("the deadline passed" if late else "the run was stopped")
+
     def _later(self, entry: Entry, reason: str, leases: Sequence[Lease] = ()) -> Ended:
-        pause = entry.retry.pause_ms(max(entry.attempts, 1)) if self._rules.wait else None
+        pause = entry.retry.pause_ms(max(entry.tries, 1)) if self._rules.wait else None
         return Ended(entry.position, "queued", reason=reason, pause_ms=pause, leases=leases)
 
     def _signed(
@@ -488,12 +497,3 @@ class Attempts:
 def _release(leases: Sequence[Lease]) -> None:
     for lease in leases:
         lease.release()
-
-
-def _demanded(meta: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a task declares that it needs, in the form in which operations are told."""
-    if not ("requires" in meta or "needs" in meta):
-        return {}
-    from lite.needs.requirements import Requirements
-
-    return Requirements.declared(meta).value()

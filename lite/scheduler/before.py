@@ -25,6 +25,7 @@ from lite.store.runs_rows import Beginning, StepRow
 __all__ = ["Asked", "Before", "Doubt"]
 
 _ID_SHOWN: Final = 8
+_SAME: Final = " (the same step "
 
 
 class Asked(Protocol):
@@ -101,9 +102,8 @@ class Before:
         return None
 
     def doubt(self, entry: Asked, ready: Instruction) -> Doubt | None:
-        """Why nobody knows whether it happened. Asked while its lease is held."""
-        if entry.label in self._redo:
-            return None
+        """Why nobody knows whether it happened, whatever a person says. Asked while its lease is
+        held."""
         if is_once(ready, entry.level) and (reason := why_in_doubt(self._store, ready.cid)):
             return Doubt(reason)
         for row in self._rows(entry):
@@ -111,9 +111,10 @@ class Before:
             if row.state == "running" and self._store.runs.is_active(row.run):
                 return Doubt(f"the same step {told}, is at work", at_work=True)
             if row.state in ("running", "in-doubt"):
-                return Doubt(f"{row.reason or ORPHAN} (the same step {told})")
+                why = row.reason.partition(_SAME)[0] or ORPHAN
+                return Doubt(f"{why}{_SAME}{told})")
             if row.state in END_STATES and self._is_lost(row):
-                return Doubt(f"{LOST} (the same step {told})")
+                return Doubt(f"{LOST}{_SAME}{told})")
         return None
 
     def begins(self, entry: Asked, ready: Instruction) -> Callable[[Transaction], None] | None:

@@ -17,6 +17,7 @@ from lite.model.receipt import Receipt
 from lite.model.result import MEMOISABLE_ERRORS
 from lite.scheduler.retry import Retry
 from lite.scheduler.state import Facts
+from lite.store.runs_rows import StepChange
 
 __all__ = ["Book", "Entry", "NewEntry"]
 
@@ -59,6 +60,8 @@ class Entry:
         looked_up: the memo was asked under the name with the awaits.
         kept: the run keeps its instruction in the store since it began.
         held: why it waits for consent, unless it was done before; else empty.
+        stands: what its row says until it is begun anew, where a person said redo
+            (`lite.scheduler.anew`). spent: attempts that were made before.
     """
 
     __slots__ = (
@@ -81,6 +84,8 @@ class Entry:
         "receipt",
         "retry",
         "row",
+        "spent",
+        "stands",
         "steady",
         "twin",
         "volatile",
@@ -109,6 +114,13 @@ class Entry:
         self.looked_up = False
         self.kept = False
         self.held = ""
+        self.stands: StepChange | None = None
+        self.spent = 0
+
+    @property
+    def tries(self) -> int:
+        """How many attempts count for when it is tried again."""
+        return max(self.attempts - self.spent, 0)
 
     @property
     def mutates(self) -> bool:

@@ -17,11 +17,12 @@ from lite.ipld.cid import CID
 from lite.model.effects import Effects, Wanted
 from lite.model.instruction import Instruction
 from lite.nudge import RECORDS, nudge
+from lite.scheduler.anew import as_it_stood, may_stand_again
 from lite.scheduler.attempt import Attempts, Ended
 from lite.scheduler.book import Book, Entry, NewEntry
 from lite.scheduler.consent import Consent
 from lite.scheduler.effects import labels
-from lite.scheduler.ended import ORPHAN, said
+from lite.scheduler.ended import ORPHAN, of_row, said
 from lite.scheduler.events import RunEvent, Stream
 from lite.scheduler.failures import missed_branch
 from lite.scheduler.late_marks import mark_late
@@ -87,6 +88,8 @@ class Drive:
         Raises:
             StoreError: it could not be written. With `QuotaError` and `StoreFull` what fits was.
         """
+        for one in ended:
+            as_it_stood(self.book[one.position], one)
         try:
             self._write([one for one in ended if not one.written], durable=durable)
         except (QuotaError, StoreFull):
@@ -125,8 +128,8 @@ class Drive:
         wished = any(one.wish is not None for one in ended)
 
         def also(transaction: Transaction) -> None:
-            for cid in undone:
-                self._store.begun.erase(transaction, cid)
+            for cid, earlier in undone:
+                self._store.begun.put_back(transaction, cid, earlier)
             if self.attempts.placing.waits:
                 self._write_outbox(transaction, ended)
 
@@ -142,7 +145,7 @@ class Drive:
             batch[-1] = replace(batch[-1], step=write)
             self._store.commit_runs(batch, durable=durable or wished)
         else:
-            lasting = wished or any(one.kind == "in-doubt" for one in ended)
+            lasting = wished or any(one.kind == "in-doubt" or one.stood for one in ended)
             changed[0] = runs.set_steps(self.run.id, rows, durable=lasting, also=also)
         if changed[0] < len(rows):
             for one in ended:
@@ -164,7 +167,7 @@ class Drive:
         if row is None or row.state not in END_STATES or one.kind == "elsewhere":
             return
         mine = None if one.receipt is None else one.receipt.cid
-        if row.receipt != mine and (first := self.attempts.from_row(entry, row)):
+        if row.receipt != mine and (first := of_row(entry.position, row, self._store)):
             one.kind, one.receipt, one.by_name = first.kind, first.receipt, False
             one.source, one.rule, one.reason = first.source, first.rule, first.reason
 
@@ -172,6 +175,8 @@ class Drive:
         now = self._clock.now()
         entry = self.book[one.position]
         later = None if one.pause_ms is None else now + -(-one.pause_ms // 1000)
+        if one.stood is not None:
+            return replace(one.stood, next_try_at=later)
         return StepChange(
             _STORED[one.kind],
             reason=_reason(one).encode(errors="backslashreplace").decode(),  # a plug-in's words
@@ -182,6 +187,7 @@ class Drive:
             next_try_at=later,
             started_at=one.started_at,
             ended_at=now if one.kind in END_STATES else None,
+            unsure=not one.leases,
         )
 
     def _effects(self, one: Ended) -> list[NewStep]:
@@ -324,6 +330,7 @@ class Drive:
             ]
             rows = [(self.book[at].row, change) for at in here]
             runs.set_steps(self.run.id, rows, durable=False)
+        if any(self.progress.mutates(at) for at in self.progress.unsettled()):
             self._learn_doubts()
             state = self.progress.end()
         runs.set_state(self.run.id, state, durable=False)
@@ -333,9 +340,9 @@ class Drive:
         return state
 
     def _learn_doubts(self) -> None:
-        """Take in what others left in doubt, and write down as that what a process was at that is
-        dead. A run that goes on finds it out when the turn of a step comes; one that was stopped
-        has to look."""
+        """Take in what is in doubt, and what failed, of which a person wanted in vain that it is
+        done again; write down as in doubt what a process was at that is dead. A run that goes on
+        finds it out when the turn of a step comes; one that ends before that has to look."""
         ended: list[Ended] = []
         with nobody_acts(self.run.id, self._store) as alone:
             rows = {row.position: row for row in self._store.runs.steps(self.run.id)}
@@ -347,6 +354,10 @@ class Drive:
                 if lost or (row.state == "in-doubt" and not known):
                     reason = ORPHAN if lost else row.reason
                     ended.append(Ended(position, "in-doubt", reason=reason, written=not lost))
+                elif may_stand_again(row, entry) and (
+                    failed := of_row(entry.position, row, self._store)
+                ):
+                    ended.append(failed)
             if ended:
                 self.keep(ended)
                 self.apply(ended, now_ms=0)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from lite.engine.base import Outcome
 from lite.frozen import frozen
 from lite.ipld.cid import CID
 from lite.model.receipt import Receipt
+from lite.scheduler.state import END_STATES
 from lite.settled import Reified
+from lite.store import Store
 from lite.store.finished import Finished
 from lite.store.leases import Lease
+from lite.store.runs_rows import Beginning, StepChange, StepRow
 
 if TYPE_CHECKING:
     from lite.store.outbox_rows import Wish
 
 __all__ = [
+    "BROKEN_OFF",
     "EFFECTS_LOST",
     "LOST",
     "NEEDS_FORCE",
@@ -25,7 +29,9 @@ __all__ = [
     "Claimed",
     "Ended",
     "Kind",
+    "of_row",
     "said",
+    "spoken",
 ]
 
 OF_OTHERS: Final = "the receipt of another node asked for it, and that needs --force"
@@ -33,6 +39,7 @@ NEEDS_FORCE: Final = "a result asked for it, and a second mutation needs --force
 LOST: Final = "its receipt was lost"
 EFFECTS_LOST: Final = "what its result asked for is lost"
 ORPHAN: Final = "the process that ran it ended; it may or may not have happened"
+BROKEN_OFF: Final = "this node broke it off, as {}; it may or may not have happened"
 
 Kind = Literal["done", "cached", "failed", "queued", "in-doubt", "elsewhere", "waiting"]
 
@@ -48,7 +55,9 @@ class Ended:
         by_name: the receipt was found under the name with the awaits.
         pause_ms: after which it may be tried again; None: not by this run.
         written: its row says so already.
-        undone: what was written down as begun, and was not done after all.
+        undone: what was written down as begun, and was not done after all; with what was written
+            there before.
+        stood: what its row says again, as nothing was done (`lite.scheduler.anew`).
         wish: what is put into the outbox with its row.
         leases: to be given back once it is kept.
     """
@@ -66,6 +75,7 @@ class Ended:
         "signed",
         "source",
         "started_at",
+        "stood",
         "undone",
         "wish",
         "written",
@@ -100,7 +110,8 @@ class Ended:
         self.written = written
         self.started_at = started_at
         self.signed = signed
-        self.undone: CID | None = None
+        self.undone: tuple[CID, Beginning | None] | None = None
+        self.stood: StepChange | None = None
         self.wish: Wish | None = None
         self.leases = list(leases)
 
@@ -112,12 +123,40 @@ class Ended:
 
 @frozen
 class Claimed:
-    """A step that this process, and no other, runs now."""
+    """A step that this process, and no other, runs now.
+
+    Attributes:
+        earlier: what was written down of an act that is to happen once, and is in doubt.
+    """
 
     position: int
     reified: Reified
     leases: tuple[Lease, ...]
     started_at: int
+    earlier: Beginning | None = None
+
+
+def of_row(position: int, row: StepRow, store: Store) -> Ended | None:
+    """What a row says of a step that has its receipt; None: it has none, or that is gone."""
+    ended = row.state in END_STATES and row.receipt is not None
+    receipt = store.receipts.get(row.receipt) if ended and row.receipt else None
+    if receipt is None:
+        return None
+    kind: Kind = "failed" if row.state == "failed" else "done"
+    return Ended(
+        position,
+        "cached" if row.state == "cached" else kind,
+        receipt=receipt,
+        source=row.source,
+        rule=row.rule,
+        reason=row.reason,
+        written=True,
+    )
+
+
+def spoken(error: Mapping[str, Any]) -> str:
+    """An error in words."""
+    return f"{error['code']}: {error['message']}"
 
 
 def said(receipt: Receipt, outcome: Outcome | None = None) -> str:

@@ -29,6 +29,7 @@ class RunEvent:
         attempts: how often it was begun, as far as this process knows.
         failure: "not-taken": it failed only because it was written for another case; whether a
             failure is handled is known at the end alone.
+        stream: what `data` was written to; "stdout" is that of a command, its value.
     """
 
     kind: Kind
@@ -41,6 +42,7 @@ class RunEvent:
     attempts: int = 0
     data: bytes = b""
     failure: str = ""
+    stream: Literal["stdout", "stderr"] = "stderr"
 
 
 Listener = Callable[[RunEvent], None]

@@ -22,9 +22,11 @@ from lite.frozen import field, frozen, replace
 from lite.ipld.cid import CID
 from lite.limits import Limits
 from lite.model.instruction import Instruction
+from lite.model.receipt import Receipt
 from lite.model.safety import LEVELS, is_mutation
 from lite.model.workflow import Workflow
 from lite.ops.base import is_transient
+from lite.scheduler.anew import want_anew
 from lite.scheduler.attempt import Attempts, Ended
 from lite.scheduler.book import Book, Entry, NewEntry
 from lite.scheduler.consent import Consent
@@ -103,14 +105,15 @@ def open_run(
         old = row is not None
         if row is None:
             states: list[StepState] = ["waiting"] * len(facts)
-            known = _look_up(request, book, states, runner)
+            known = _look_up(request, book, states, runner, set())
             row = _start(request, book, known, store, clock)
         else:
             facts += _adopted(store, book, row)
             with nobody_acts(row.id, store) as alone:
                 states = _go_on(request, book, row, store, alone=alone)
             _end_doubts(request, book, states, runner, store)
-            known = _look_up(request, book, states, runner)
+            told = {item.position for item in store.outbox.untaken(row.id)}
+            known = _look_up(request, book, states, runner, told)
             row = _reopened(request, row, states, store, clock)
     of = (request, row, book, facts, states, known, runner, store, clock, stream, stop)
     return _drive(*of, old=old)
@@ -262,15 +265,17 @@ def _start(
 
 
 def _look_up(
-    request: Request, book: Book, states: Sequence[StepState], runner: Many
+    request: Request, book: Book, states: Sequence[StepState], runner: Many, told: set[int]
 ) -> dict[int, Settled]:
-    """What is known under the names with the awaits, of steps for which that may be asked."""
+    """What is known under the names with the awaits, of steps for which that may be asked: not of
+    the rows of which the outbox says more, as values would come that may stay where they are."""
     if request.rules.fresh:
         return {}
     wanted = [
         entry
         for entry, state in zip(book.entries, states, strict=True)
         if state == "waiting" and entry.may_be_known and not entry.volatile and entry.twin is None
+        if entry.row not in told
     ]
     asked = [(entry.instruction.cid, entry.limits) for entry in wanted]
     found: dict[int, Settled] = {}
@@ -339,17 +344,20 @@ def _go_on(
         row = rows.get(entry.row)
         if row is None or state == row.state:
             continue
-        if state == "in-doubt" and row.state in END_STATES:
+        redone = state == "waiting" and entry.label in request.rules.redo
+        final = entry.earlier is not None and not _may_go_better(entry, entry.earlier)
+        stands = redone and want_anew(entry, row, alone=alone, final=final)
+        is_lost = row.state in END_STATES and entry.earlier is None
+        if is_lost and (stands or state == "in-doubt"):
             lost.append(entry.row)
-        redone = entry.label in request.rules.redo
-        orphan = row.state == "running" and entry.mutates and alone
-        if row.state == "running" and entry.level != "pure" and not (redone and orphan):
+        if stands or (row.state == "running" and entry.level != "pure"):
             continue  # whoever holds its lease next finds out what became of it
         if state == "waiting" and (had_ended or redone or row.state in END_STATES):
             again.append(entry.row)
-    change, doubt = StepChange("waiting", attempts=0), StepChange("in-doubt", reason=LOST)
-    changes = [(row, change) for row in (*again, *lost)] + [(row, doubt) for row in lost]
-    store.runs.set_steps(run.id, changes, durable=bool(request.rules.redo or lost))
+    doubt = (StepChange("waiting"), StepChange("in-doubt", reason=LOST))
+    changes = [(row, StepChange("waiting", attempts=0)) for row in again]
+    changes += [(row, change) for row in lost for change in doubt]
+    store.runs.set_steps(run.id, changes, durable=bool(lost))
     return states
 
 
@@ -432,15 +440,14 @@ def _stands(entry: Entry, row: StepRow, store: Store, had_ended: bool, rules: Ru
     if row.state not in END_STATES or receipt is None:
         return "waiting"
     entry.receipt = receipt
-    if row.state == "failed" and had_ended and (redone or _may_go_better(entry)):
+    if row.state == "failed" and had_ended and (redone or _may_go_better(entry, receipt)):
         return "waiting"
     return row.state
 
 
-def _may_go_better(entry: Entry) -> bool:
+def _may_go_better(entry: Entry, receipt: Receipt | None) -> bool:
     """Whether a step that failed is tried when the workflow is run again: all but what may have
     changed the world and cannot be repeated."""
-    receipt = entry.receipt
     if entry.level != "mutation" or receipt is None:
         return True
     error = receipt.out.body
@@ -457,7 +464,8 @@ def _spread_again(book: Book, states: list[StepState]) -> None:
     todo = [at for at, state in enumerate(states) if state == "waiting" and book[at].receipt]
     while todo:
         for at in behind.get(todo.pop(), ()):
-            acted = book[at].mutates and not (states[at] == "failed" and _may_go_better(book[at]))
+            better = states[at] == "failed" and _may_go_better(book[at], book[at].receipt)
+            acted = book[at].mutates and not better
             if states[at] in END_STATES and not acted:
                 states[at] = "waiting"
                 todo.append(at)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from lite.engine.lines import Lines
+from lite.engine.spoken import Stdout
 from lite.errors import StoreError
 from lite.scheduler.book import Entry
 from lite.scheduler.events import RunEvent, Stream
-from lite.store.run_log import RunLog
+from lite.store.run_log import Kind, RunLog
 
 __all__ = ["StepOutput"]
 
@@ -19,10 +22,12 @@ class StepOutput:
         self._entry = entry
         self._stream = stream
         self._log: RunLog | None = log
-        self._lines = Lines(self._keep)
+        self._lines = Lines(partial(self._keep, "stderr"))
+        self._stdout = Lines(partial(self._keep, "stdout"))
 
     def __call__(self, data: bytes) -> None:
-        self._lines(data)
+        is_output = isinstance(data, Stdout)
+        (self._stdout if is_output else self._lines)(data)
         if not self._stream.is_heard:
             return
         entry = self._entry
@@ -33,19 +38,21 @@ class StepOutput:
             entry.label,
             entry.position,
             attempts=entry.attempts,
-            data=data,
+            data=bytes(data),
+            stream="stdout" if is_output else "stderr",
         )
         self._stream.tell(event)
 
     def close(self) -> None:
-        """Keep a last line without an end. Safe to call twice."""
+        """Keep last lines without an end. Safe to call twice."""
+        self._stdout.close()
         self._lines.close()
 
-    def _keep(self, data: bytes) -> None:
+    def _keep(self, kind: Kind, data: bytes) -> None:
         if self._log is None:
             return
         try:
-            self._log.append(self._entry.label, "stderr", data)
+            self._log.append(self._entry.label, kind, data)
         except StoreError:
             # The receipt holds all of it; if that cannot be kept either, keeping it says why.
             self._log = None

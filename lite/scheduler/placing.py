@@ -7,7 +7,7 @@ outbox is written with the row that says so (`lite.store.outbox`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from lite.clock import Clock
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lite.needs.requirements import Requirements
     from lite.store.outbox_rows import Item
 
-__all__ = ["TOO_LARGE", "Placing"]
+__all__ = ["TOO_LARGE", "Placing", "demanded", "was_elsewhere"]
 
 TOO_LARGE: Final = "module-too-large"  # of a receipt, when there was nobody else to ask
 _DECLARED: Final = ("requires", "needs")
@@ -185,6 +185,10 @@ class Placing:
         reason: str,
         leases: Sequence[Lease] = (),
     ) -> Ended:
+        if entry.stands is not None and not was_elsewhere(self._store, self._run, entry.row):
+            return self._ended(
+                entry, f"{reason}; what was begun here is not asked of others", leases
+            )
         secret = entry.private or self._runner.is_secret(reified)
         if secret and not needs.key:
             return self._ended(entry, reason + _ALONE, leases)
@@ -224,9 +228,25 @@ class Placing:
         pause_ms: int | None = None,
     ) -> Ended:
         """`pause_ms`: between two looks of a run that waits; else as for any queued step."""
-        pause = pause_ms or entry.retry.pause_ms(max(entry.attempts, 1))
+        pause = pause_ms or entry.retry.pause_ms(max(entry.tries, 1))
         later = pause if self._rules.wait else None
         return Ended(entry.position, "queued", reason=reason, pause_ms=later, leases=leases)
+
+
+def was_elsewhere(store: Store, run: str, row: int) -> bool:
+    """Whether it was another node that failed with a step, or may have done it, so that doing it
+    anew is for another node as well."""
+    item = store.outbox.of_step(run, row)
+    return item is not None and item.state in ("failed", "expired")
+
+
+def demanded(meta: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a task declares that it needs, in the form in which operations are told."""
+    if not any(key in meta for key in _DECLARED):
+        return {}
+    from lite.needs.requirements import Requirements
+
+    return Requirements.declared(meta).value()
 
 
 def _priority(entry: Entry) -> int:

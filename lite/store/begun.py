@@ -2,7 +2,8 @@
 
 A plain mutation with a nonce is the same one in whatever run or call it stands. It is written down
 here before it acts, under its lease, and taken out in the transaction that keeps its receipt, or
-when it is certain that nothing was done. So whoever has the lease and finds it here does not know.
+when it is certain that nothing was done; a doubt that stood before is put back then. So whoever has
+the lease and finds it here does not know.
 """
 
 from __future__ import annotations
@@ -38,10 +39,10 @@ class Begun:
         """Write down that it begins, or why it is in doubt. Durable when it returns."""
         self._commits.run(lambda transaction: self.write(transaction, instruction, beginning))
 
-    def forget(self, instruction: CID) -> None:
-        """It was not done."""
+    def undo(self, instruction: CID, earlier: Beginning | None) -> None:
+        """It was not done; `earlier` was written there before."""
         with self._database.write(durable=False) as transaction:
-            self.erase(transaction, instruction)
+            self.put_back(transaction, instruction, earlier)
 
     def write(self, transaction: Transaction, instruction: CID, beginning: Beginning) -> None:
         """The same as `note`, in a transaction of others."""
@@ -49,7 +50,16 @@ class Begun:
         values = (instruction.raw, at, beginning.run, beginning.label, beginning.reason)
         transaction.execute(sql_runs.BEGUN_NOTE, values)
 
+    def put_back(
+        self, transaction: Transaction, instruction: CID, earlier: Beginning | None
+    ) -> None:
+        """It was not done, so that what was written before holds again; None: nothing was."""
+        if earlier is None:
+            self.erase(transaction, instruction)
+        else:
+            self.write(transaction, instruction, earlier)
+
     @staticmethod
     def erase(transaction: Transaction, instruction: CID) -> None:
-        """The same as `forget`, in a transaction of others."""
+        """It was done, or nothing of it was; in a transaction of others."""
         transaction.execute(sql_runs.BEGUN_ENDED, (instruction.raw,))

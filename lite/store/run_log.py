@@ -17,7 +17,7 @@ from lite.clock import Clock
 from lite.frozen import frozen
 from lite.store import faults
 
-__all__ = ["FOLDER", "LOG_BYTES_MAX", "LogLine", "RunLog"]
+__all__ = ["FOLDER", "LOG_BYTES_MAX", "Kind", "LogLine", "RunLog"]
 
 FOLDER: Final = "runs"
 LOG_BYTES_MAX: Final = 1024 * 1024

@@ -150,7 +150,12 @@ class StepOf:
 @frozen
 class StepChange:
     """What becomes of a step. `attempts` and `started_at` of None leave what is there; everything
-    else replaces it."""
+    else replaces it, but that `attempts` grow only, until it is to wait again.
+
+    Attributes:
+        unsure: the writer does not hold its lease, so that "queued" does not replace what somebody
+            does, or may have done.
+    """
 
     state: StepState
     reason: str = ""
@@ -161,6 +166,7 @@ class StepChange:
     next_try_at: int | None = None
     started_at: int | None = None
     ended_at: int | None = None
+    unsure: bool = False
 
     def values(self, run: str, position: int) -> Row:
         """For `STEP_CHANGE`."""
@@ -177,6 +183,7 @@ class StepChange:
             self.ended_at,
             run,
             position,
+            self.unsure,
         )
 
 

@@ -51,15 +51,18 @@ INSERT OR IGNORE INTO steps (run, position, label, instruction, level, state, ca
     VALUES (?, ?, ?, ?, ?, 'waiting', ?, ?, ?)
 """
 # A step that has its receipt keeps it, whatever another process says, until it is to wait again.
-# What somebody does, or may have done, is never said to have been stopped.
+# What somebody does, or may have done, is never said to have been stopped, and to wait only by who
+# has its lease.
 STEP_CHANGE = """
-UPDATE steps SET state = ?1, reason = ?, receipt = ?, source = ?, rule = ?,
-    attempts = coalesce(?, attempts), next_try_at = ?, started_at = coalesce(?, started_at),
-    ended_at = ?
-    WHERE run = ? AND position = ? AND (?1 = 'waiting' OR receipt IS NULL
+UPDATE steps SET state = ?1, reason = ?2, receipt = ?3, source = ?4, rule = ?5,
+    attempts = CASE ?1 WHEN 'waiting' THEN coalesce(?6, attempts)
+        ELSE max(coalesce(?6, 0), attempts) END,
+    next_try_at = ?7, started_at = coalesce(?8, started_at), ended_at = ?9
+    WHERE run = ?10 AND position = ?11 AND (?1 = 'waiting' OR receipt IS NULL
         OR state NOT IN ('done', 'cached', 'failed'))
     AND (?1 NOT IN ('cancelled', 'expired')
         OR state <> 'in-doubt' AND (state <> 'running' OR level = 'pure'))
+    AND (?1 <> 'queued' OR NOT ?12 OR level <> 'mutation' OR state NOT IN ('running', 'in-doubt'))
 """
 STEP_COUNTS = "SELECT state, count(*) FROM steps WHERE run = ? GROUP BY state"
 

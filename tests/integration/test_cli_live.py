@@ -14,7 +14,7 @@ import pytest
 import wasmtime
 
 from tests.integration.conftest import Ipvm
-from tests.integration.test_live_trace import says
+from tests.integration.test_live_trace import _SAY, says
 from tests.terminal_support import Terminal
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
@@ -132,3 +132,58 @@ def test_a_program_is_heard_while_it_runs(process: Start, ipvm: Ipvm, here: Path
     child = process("run", "--op", "exec/run", "exec:slow", "--time", "60s")
     assert line_with(child.stderr, b"word") == b"word\n"
     assert child.poll() is None
+
+
+ALOUD = """
+steps:
+  aloud: {run: aloud.wasm, limits: {time: 60s, fuel: 1000T}}
+"""
+
+
+def test_the_value_of_a_command_is_shown_once(ipvm: Ipvm, here: Path) -> None:
+    (here / "both.wasm").write_bytes(says(b"answer\n", _SAY.format(size=3, fd=2), fd=1))
+    for word in ("done", "cached"):
+        ended = ipvm("run", "both.wasm")
+        assert (ended.text, ended.status) == ("answer\n", 0)
+        assert "answer" not in ended.err and "ans\n" in ended.err and word in ended.err
+    logged = ipvm("logs", ipvm("run", "both.wasm", "--json").json["receipt"])
+    assert logged.text == "answer\nans\n"
+
+
+@pytest.mark.parametrize("how", ["unreachable", "(call $exit (i32.const 3))"])
+def test_what_a_command_wrote_is_shown_once_when_it_fails(ipvm: Ipvm, here: Path, how: str) -> None:
+    (here / "fails.wasm").write_bytes(says(b"so far\n", how, fd=1))
+    has_value = "exit" in how
+    for options in (("--no-cache",), ()):  # run, and known
+        ended = ipvm("run", "fails.wasm", *options)
+        assert (ended.status, ended.text) == (1, "so far\n" if has_value else "")
+        assert ended.err.count("so far") == (0 if has_value else 1)
+        assert ended.err.count("wasm trap") == (0 if has_value else 1)
+
+
+def test_output_of_a_command_is_seen_by_who_watches_and_is_in_the_log(
+    process: Start, ipvm: Ipvm, here: Path
+) -> None:
+    (here / "aloud.wasm").write_bytes(says(b"word\n", fd=1))
+    (here / "aloud.yaml").write_text(ALOUD)
+    child = process("workflow", "run", "aloud.yaml", "--watch")
+    assert line_with(child.stderr, "aloud │ word".encode())
+    assert child.poll() is None
+    (line,) = ipvm("logs", "--json").json["lines"]
+    assert (line["kind"], line["text"]) == ("stdout", "word\n")
+    child.kill()
+    child.communicate()
+    (here / "aloud.wasm").write_bytes(says(b"word\n", "", fd=1))
+    assert "word" not in ipvm("workflow", "run", "aloud.yaml", "--new").err
+    assert ipvm("logs").text.endswith("aloud │ word\n")
+    events = ipvm("workflow", "run", "aloud.yaml", "--new", "--no-cache", "--watch", "--json").text
+    traces = [json.loads(line) for line in events.splitlines() if '"trace"' in line]
+    assert [event["stream"] for event in traces] == ["stdout"]
+
+
+def test_output_that_is_no_text_is_shown_to_nobody(ipvm: Ipvm, here: Path) -> None:
+    (here / "aloud.wasm").write_bytes(says(b"\x89PNG\r\n\0\0\x1b[2J", "", fd=1))
+    (here / "aloud.yaml").write_text(ALOUD)
+    told = ipvm("workflow", "run", "aloud.yaml", "--watch").err
+    assert "PNG" not in told and "aloud │ [the rest of standard output is left out]" in told
+    assert "PNG" not in ipvm("logs").text

@@ -124,12 +124,13 @@ def test_out_writes_the_values_of_steps(ipvm: Ipvm, here: Path) -> None:
         ("f", "which step's value?"),
         ("a=", "a file is missing"),
         ("a=no/f", "there is no folder no"),
+        ("a=f --out b=../here/f", "a and b would both be written to ../here/f"),
     ],
 )
 def test_an_out_that_cannot_be_is_refused_before_anything_runs(
     ipvm: Ipvm, out: str, said: str
 ) -> None:
-    ended = ipvm("workflow", "run", "sums.yaml", "--out", out)
+    ended = ipvm("workflow", "run", "sums.yaml", "--out", *out.split())
     assert ended.status == 2 and said in ended.err
     assert ipvm("workflow", "list", "--json").json["runs"] == []
 
@@ -254,9 +255,15 @@ def test_a_step_in_doubt_is_done_again_only_when_asked(ipvm: Ipvm, here: Path, h
         assert "? send  in-doubt   the process that ran it ended" in ended.err
         assert f"if it did not: `ipvm workflow resume {run[:8]} --redo send`" in ended.err
     again = ipvm("workflow", "resume", run, "--redo", "send", "--json")
-    assert (again.status, again.json["counts"]) == (3, {"queued": 1})  # no mail server is set
+    assert (again.status, again.json["counts"]) == (1, {"in-doubt": 1})  # no mail server is set
+    (step,) = again.json["steps"]
+    assert step["reason"].startswith("the process that ran it ended; it was not done again: ")
     wrong = ipvm("workflow", "resume", run, "--redo", "sent")
     assert (wrong.status, "Did you mean send?" in wrong.err) == (2, True)
+    dry = ipvm("workflow", "run", "w.yaml", "--dry-run", "--redo", "send", "--json")
+    assert (dry.status, dry.json["counts"]["in-doubt"]) == (1, 1)
+    told = ipvm("workflow", "cancel", run)
+    assert f"{run[:8]} is stopped, and in doubt; nobody worked on it" in told.err
 
 
 def test_steps_that_a_result_asks_for_are_shown_and_their_thread_is_a_result(

@@ -197,18 +197,23 @@ def test_logs_show_what_guests_wrote(ipvm: Ipvm) -> None:
     assert ipvm("logs").status == 5
     run = ipvm("workflow", "run", "loud.yaml", "--json").json
     text = ipvm("logs").text
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ  loud │ warning\n", text)
+    begin = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ  loud │ "
+    assert re.fullmatch(rf"{begin}warning\n{begin}text\n", text)
     assert ipvm("logs", run["run"][:6], "--step", "loud").text == text
     assert ipvm("logs", "--step", "quiet").text == ""
     assert ipvm("logs", "--step", "none").status == 2
     lines = ipvm("logs", "--json").json["lines"]
-    assert [(line["label"], line["text"].strip()) for line in lines] == [("loud", "warning")]
+    assert [(line["label"], line["kind"], line["text"].strip()) for line in lines] == [
+        ("loud", "stderr", "warning"),
+        ("loud", "stdout", "text"),
+    ]
     receipt = run["results"]["loud"]["receipt"]
-    assert ipvm("logs", receipt).text == "warning\n"
-    assert ipvm("logs", receipt[-8:], "--json").json["text"] == "warning\n"
+    assert ipvm("logs", receipt).text == "warning\ntext\n"
+    assert ipvm("logs", receipt[-8:], "--json").json["text"] == "warning\ntext"
     again = ipvm("workflow", "run", "loud.yaml", "--new", "--json").json["run"]
     assert again != run["run"]
-    assert "loud │ warning" in ipvm("logs", again).text  # known, and said by its receipt
+    said = ipvm("logs", again).text  # known, and said by its receipt
+    assert re.fullmatch(rf"{begin}warning\n{begin}text\n", said)
 
 
 def test_logs_that_follow_end_with_the_run_and_take_in_what_is_written(

@@ -224,7 +224,7 @@ def test_of_a_trace_no_more_is_read_than_a_trace_may_have(
     receipt = told_by_others(home, bomb(home))
     with Node.open(home) as node:
         node.store.receipts.add(receipt)
-        show_trace(Shell(), node, receipt)
+        show_trace(Shell(), node, Answer(receipt, "cached", "", node.store))
         shown = len(visible("\0")) * TRACE_BYTES_MAX + 1
         assert len(capsysbinary.readouterr().err) == shown
     assert len(ipvm("logs", str(receipt.cid)).out) == shown

@@ -16,10 +16,12 @@ from lite.engine.base import Host, Outcome
 from lite.engine.frames import Channel
 from lite.engine.job import Job
 from lite.engine.pool import Workers
-from lite.engine.streams import TELL_AT_ONCE, TELL_S, TRUNCATED
+from lite.engine.spoken import Stdout
+from lite.engine.streams import STDOUT_BYTES_MAX, TELL_AT_ONCE, TELL_S, TRUNCATED
 from lite.errors import Interrupted
 from lite.ipld.cid import CID, RAW
 from lite.limits import TRACE_BYTES_MAX, Limits
+from lite.privacy import make_secret
 from lite.workflow_run import RunEvent
 from tests.unit.test_hostfuncs import core
 from tests.unit.test_hostfuncs import log as logged
@@ -29,24 +31,34 @@ from tests.wat_guests import command, flood, wat
 FOREVER = Limits(fuel=2**62, time_ms=60_000)
 PATIENCE_S = 30.0
 _SAY = """(i32.store (i32.const 0) (i32.const 100)) (i32.store (i32.const 4) (i32.const {size}))
-  (drop (call $write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 8)))"""
+  (drop (call $write (i32.const {fd}) (i32.const 0) (i32.const 1) (i32.const 8)))"""
 _SPIN = "(loop $on (br $on))"
 
 
-def says(text: bytes, then: str = _SPIN) -> bytes:
-    """A command that writes a text to standard error and then does something else."""
+def says(text: bytes, then: str = _SPIN, fd: int = 2) -> bytes:
+    """A command that writes a text, to standard error, and then does something else."""
     data = "".join(f"\\{byte:02x}" for byte in text)
-    return command(_SAY.format(size=len(text)) + then, data=f'(data (i32.const 100) "{data}")')
+    return command(
+        _SAY.format(size=len(text), fd=fd) + then, data=f'(data (i32.const 100) "{data}")'
+    )
 
 
-_P2 = """(local.set $a (call $stderr))
+_P2 = """(local.set $a (call ${stream}))
   (call $write (local.get $a) (i32.const 300) (i32.const 5) (i32.const 8))"""
-_P2_DATA = '(data (i32.const 300) "word\\0a")'
+
+
+def p2(stream: str, **kind: str) -> bytes:
+    """A component that writes a word and then spins."""
+    body = _P2.format(stream=stream) + _SPIN + "unreachable"
+    return wat(world(body, data='(data (i32.const 300) "word\\0a")', **kind))
+
 
 SPEAKERS = {
     "p1": (says(b"word\n"), None),
-    "p2": (wat(world(_P2 + _SPIN + "unreachable", result="run", data=_P2_DATA)), None),
-    "p2 function": (wat(world(_P2 + _SPIN + "unreachable", data=_P2_DATA)), "f"),
+    "p1 output": (says(b"word\n", fd=1), None),
+    "p2": (p2("stderr", result="run"), None),
+    "p2 output": (p2("stdout", result="run"), None),
+    "p2 function": (p2("stderr"), "f"),
     "logging": (wat(core(logged(2) + _SPIN)), "f"),
 }
 WORDS = {"logging": "info ctx: café\n".encode()}
@@ -88,6 +100,7 @@ def test_a_guest_is_heard_before_it_ends(pool: Workers, speaker: str) -> None:
 
     def listen(data: bytes) -> None:
         heard.extend(data)
+        assert isinstance(data, Stdout) == speaker.endswith("output")
         if len(heard) == len(wanted):
             raise Enough  # the guest itself never ends
 
@@ -97,7 +110,7 @@ def test_a_guest_is_heard_before_it_ends(pool: Workers, speaker: str) -> None:
     assert run(pool, says(b"after\n", "")).trace == b"after\n"
 
 
-@pytest.mark.parametrize("speaker", ["p1", "logging"])
+@pytest.mark.parametrize("speaker", ["p1", "p1 output", "logging"])
 def test_what_a_guest_of_wasmer_told_is_kept_when_it_is_killed(
     tmp_path: Path, speaker: str
 ) -> None:
@@ -115,7 +128,7 @@ def test_what_a_guest_of_wasmer_told_is_kept_when_it_is_killed(
 def test_the_last_line_of_a_guest_that_falls_silent_is_heard(pool: Workers) -> None:
     """It wrote too often for each piece to be told; the engine's clock tells the rest."""
     lines = TELL_AT_ONCE + 3
-    text = _SAY.format(size=2) * lines + _SPIN
+    text = _SAY.format(size=2, fd=2) * lines + _SPIN
     guest = command(text, data='(data (i32.const 100) "x\\0a")')
     heard = bytearray()
 
@@ -136,7 +149,7 @@ def test_a_flood_is_bounded_and_told_in_few_pieces(pool: Workers) -> None:
     assert b"".join(heard) == ended.trace
     assert ended.trace.endswith(TRUNCATED) and len(ended.trace) == TRACE_BYTES_MAX
     small = command(
-        f"(loop $on {_SAY.format(size=16)} (br $on))",
+        f"(loop $on {_SAY.format(size=16, fd=2)} (br $on))",
         data='(data (i32.const 100) "fifteen letters\\0a")',
     )
     heard.clear()
@@ -247,3 +260,59 @@ def test_what_is_stopped_raises_and_nothing_is_made_of_its_output(workers: Worke
     job = Job(CID.of(guest, RAW), None, limits=FOREVER)
     with pytest.raises(Interrupted):
         workers.run(job, lambda: guest, stop, lambda _: stop.ask())
+
+
+ENDS = {
+    "time-limit": _SPIN,
+    "unreachable": "unreachable",
+    "exit": "(call $exit (i32.const 3))",
+    "output-limit": _SAY.format(size=1000, fd=1),
+}
+
+
+@pytest.mark.parametrize("code", ENDS)
+@pytest.mark.parametrize("in_process", [False, True])
+def test_what_a_command_that_failed_had_written_is_in_its_receipt(
+    tmp_path: Path, in_process: bool, code: str
+) -> None:
+    limits = Limits(fuel=2**62, time_ms=300, output_bytes=100)
+    with Node.open(tmp_path / "home", in_process=in_process) as node:
+        failed = node.run(wasm(node.add(says(b"so far", ENDS[code], 1)), None), limits=limits)
+        assert failed.out.body["code"] == code
+        assert failed.receipt.meta["trace"].startswith(b"so far")
+        assert failed.receipt.meta["trace_stdout"] == [0, 6]
+
+
+def test_a_worker_that_dies_leaves_the_output_that_it_told(workers: Workers) -> None:
+    run(workers, says(b"first\n", ""))  # a worker that served before is not taken for lost
+    ended = run(
+        workers, says(b"word", fd=1), None, lambda _: os.kill(workers.pids[0], signal.SIGKILL)
+    )
+    assert ended.error is not None and ended.error["code"] == "engine-crash"
+    assert (ended.trace, ended.trace_stdout) == (b"word", (0, 4))
+
+
+def test_the_log_of_a_run_tells_output_from_what_is_said(tmp_path: Path) -> None:
+    say = _SAY.format(size=4, fd=2)
+    with Node.open(tmp_path / "home", in_process=True) as node:
+        module = node.add(says(b"one\ntwo", say, 1))
+        run = node.workflow_run(Workflow(loud=wasm(module, None)))
+        lines = node.store.run_log(run.id).read()
+        assert run["loud"].receipt.meta["trace"] == b"one\ntwoone\n"
+        assert run["loud"].out.body == b"one\ntwo"
+    kept = [(line.kind, line.data) for line in lines]
+    assert kept == [("stdout", b"one\n"), ("stderr", b"one\n"), ("stdout", b"two")]
+
+
+def test_the_output_of_a_secret_call_is_as_secret_in_its_trace(tmp_path: Path) -> None:
+    with Node.open(tmp_path / "home", in_process=True) as node:
+        long = command(
+            _SAY.format(size=60_000, fd=1), data=f'(data (i32.const 100) "{"x" * 60_000}")'
+        )
+        call = wasm(node.add(long), None)
+        make_secret(node.store, [call.cid])
+        answer = node.run(call)
+        trace = answer.receipt.meta["trace"]
+        assert len(b"".join(node.cat(trace))) == STDOUT_BYTES_MAX
+        assert node.store.secrets.is_secret(answer.receipt.cid)
+        assert node.store.secrets.is_secret(trace)

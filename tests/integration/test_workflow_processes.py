@@ -228,10 +228,11 @@ def test_cancel_does_not_wait_for_a_server_that_is_silent(
 ) -> None:
     step = {"op": op, "rsc": f"{servers.url}/silent"}
     file = write_workflow(place, 1, [Told("ask", "", step)])
-    asked = Event()
+    asked, told = Event(), Event()
     servers.on_request = lambda request: asked.set()
-    with Launch(file) as launch:
+    with Launch(file, on_event=lambda _launch, _event: told.set()) as launch:
         assert asked.wait(WAIT_S)
+        assert told.wait(WAIT_S)
         run = launch.events[0]["run"]
         subprocess.run([*IPVM, "workflow", "cancel", run], check=True, capture_output=True)
         since = time.monotonic()

@@ -3,7 +3,7 @@ small part at a time, and gone without a trace when it crashes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from random import Random
 
@@ -31,6 +31,8 @@ class SimProcess:
 
     Attributes:
         end: how the run ended for it.
+        said: for each mutation of which a person said to it that it may happen again, how often it
+            had happened then.
     """
 
     def __init__(
@@ -43,11 +45,13 @@ class SimProcess:
         force: bool,
         wait: bool,
         redo: Iterable[str] = (),
+        said: Mapping[str, int] | None = None,
         workers: int,
         deadline_ms: int | None = None,
         mode: str = "",
     ) -> None:
         self.end: RunState | None = None
+        self.said = dict(said or {})
         self._stop = Stop()
         self.slots: dict[int, Part] = {}
         self.pending: list[Ended] = []

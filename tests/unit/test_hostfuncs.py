@@ -151,14 +151,15 @@ def test_unknown_functions_are_not_offered() -> None:
     assert core_import("env", "log", homestar=True) is None
 
 
-def test_a_world_without_a_command_sends_output_to_the_trace() -> None:
+def test_output_goes_to_the_trace_and_is_the_value_of_a_command_too() -> None:
     world = World(Host())
     world.stdout.write(b"x")
-    assert world.trace.bytes() == b"x"
+    assert (world.trace.bytes(), world.trace.stdout()) == (b"x", ())
     command = World(Host(), output_bytes=10)
     command.stdout.write(b"y")
     assert command.output is not None
-    assert (command.trace.bytes(), command.output.end()) == (b"", b"y")
+    assert (command.trace.bytes(), command.output.end()) == (b"y", b"y")
+    assert command.trace.stdout() == (0, 1)
 
 
 def test_a_long_text_is_checked_to_its_end_and_kept_as_far_as_a_trace_goes() -> None:

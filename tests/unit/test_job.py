@@ -79,6 +79,9 @@ class FakeRun:
     def trace(self) -> bytes:
         return b"log"
 
+    def trace_stdout(self) -> tuple[int, ...]:
+        return ()
+
     def close(self) -> None:
         self.engine.closed += 1
 

@@ -12,7 +12,7 @@ import pytest
 
 from lite.engine.base import GuestFailure, Outcome
 from lite.engine.spool import SPOOL_BYTES_MIN, Spool, Spooled, kept
-from lite.engine.streams import Output
+from lite.engine.streams import Output, Trace
 from lite.errors import StoreFull
 from lite.ipld import unixfs
 from lite.limits import MIB
@@ -105,7 +105,7 @@ def test_where_the_disk_is_full_much_is_an_error_and_not_taken_for_memory(
 
 
 def test_output_over_its_limit_is_refused_wherever_it_is() -> None:
-    output = Output(len(LARGE))
+    output = Output(len(LARGE), Trace())
     output.write(LARGE)
     with pytest.raises(GuestFailure, match="wrote more than"):
         output.write(b"x")

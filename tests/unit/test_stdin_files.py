@@ -62,7 +62,7 @@ def test_preview_1_fills_vectors(source: bytes | Path) -> None:
     memory = bytearray(len(DATA) + 65_536)
     wasi = WasiP1(
         Host(stdin=source),
-        stdout=Output(1),
+        stdout=Output(1, Trace()),
         stderr=Trace(),
         random=Random(b""),
         check=lambda: None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
 
 import pytest
@@ -13,7 +14,16 @@ from lite.engine.base import Outcome
 from lite.engine.frames import FrameTooLarge
 from lite.engine.heard import Heard
 from lite.engine.lines import Lines
-from lite.engine.streams import TELL_AT_ONCE, TELL_S, TRUNCATED, Trace
+from lite.engine.spoken import Stdout, pieces, spans_of
+from lite.engine.streams import (
+    STDOUT_BYTES_MAX,
+    STDOUT_LEFT_OUT,
+    STDOUT_SPANS_MAX,
+    TELL_AT_ONCE,
+    TELL_S,
+    TRUNCATED,
+    Trace,
+)
 from lite.limits import TRACE_BYTES_MAX
 
 
@@ -100,3 +110,89 @@ def test_lines_come_whole_and_the_last_one_at_the_end(text: bytes, cuts: list[in
     lines.close()
     lines.close()
     assert b"".join(taken) == text
+
+
+def outputs(said: Iterable[bytes]) -> list[bytes]:
+    return [bytes(piece) for piece in said if isinstance(piece, Stdout)]
+
+
+def test_standard_output_is_told_apart_from_what_is_said_between(clock: Clock) -> None:
+    told: list[bytes] = []
+    trace = Trace(tell=told.append)
+    trace.copy(b"one ")
+    trace.copy(b"two\n")
+    trace.write(b"err\n")
+    trace.copy(b"three\n")
+    assert trace.bytes() == b"".join(told) == b"one two\nerr\nthree\n"
+    assert trace.stdout() == (0, 8, 12, 18)
+    assert outputs(told) == [b"one ", b"two\n", b"three\n"]
+    assert outputs(pieces(trace.bytes(), trace.stdout())) == [b"one two\n", b"three\n"]
+    assert outputs(pieces(trace.bytes(), trace.stdout(), 6)) == [b"o\n", b"three\n"]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.binary(max_size=6))), st.integers(0, 40))
+def test_pieces_make_up_the_trace_however_they_are_cut(
+    written: list[tuple[bool, bytes]], start: int
+) -> None:
+    trace, silent = Trace(tell=(told := []).append), Trace()
+    goes_on = True
+    for is_output, data in written:
+        for one in (trace, silent):
+            if not is_output:
+                one.write(data)
+            elif goes_on:
+                kept = one.copy(data)
+        goes_on = goes_on and (not is_output or kept)
+    trace.pass_on()
+    assert b"".join(told) == trace.bytes()[: sum(map(len, told))]
+    assert (silent.bytes(), silent.stdout()) == (trace.bytes(), trace.stdout())
+    cut = list(pieces(trace.bytes(), trace.stdout(), start))
+    assert b"".join(cut) == trace.bytes()[start:] and all(cut)
+    assert (
+        b"".join(outputs(told))
+        == b"".join(outputs(pieces(trace.bytes(), trace.stdout())))[: sum(map(len, outputs(told)))]
+    )
+
+
+def test_a_flood_of_output_leaves_room_for_what_is_said_of_it(clock: Clock) -> None:
+    trace = Trace()
+    assert not trace.copy(b"x" * TRACE_BYTES_MAX)
+    assert len(trace.bytes()) == STDOUT_BYTES_MAX
+    assert trace.bytes().endswith(b"x" + STDOUT_LEFT_OUT)
+    trace.line("why it ended")
+    assert trace.bytes().endswith(b"why it ended\n")
+    assert trace.stdout() == (0, STDOUT_BYTES_MAX)
+    full = Trace()
+    full.write(b"x" * TRACE_BYTES_MAX)
+    assert not full.copy(b"y") and full.bytes().endswith(b"x" + TRUNCATED)
+
+
+def test_output_that_is_no_text_is_said_to_be_left_out(clock: Clock) -> None:
+    trace = Trace()
+    assert trace.copy(b"head\n")
+    assert not trace.copy(b"\x89PNG\0\0")
+    assert trace.bytes() == b"head\n" + STDOUT_LEFT_OUT.lstrip()
+
+
+def test_output_that_begins_anew_without_end_is_cut_off(clock: Clock) -> None:
+    trace, goes_on = Trace(), True
+    for _ in range(2 * STDOUT_SPANS_MAX):
+        goes_on = goes_on and trace.copy(b"o")
+        trace.write(b"e")
+    assert len(trace.stdout()) == 2 * (STDOUT_SPANS_MAX + 1)
+    assert not goes_on
+    assert trace.bytes().count(STDOUT_LEFT_OUT) == 1
+    heard = Heard(None)
+    with pytest.raises(FrameTooLarge):
+        for _ in range(2 * STDOUT_SPANS_MAX):
+            heard.take(Stdout(b"o"))
+            heard.take(b"e")
+
+
+@pytest.mark.parametrize("value", [None, 7, [0, True], [3, 1], [1, 1], ["0", 1], {"0": 1}])
+def test_spans_of_another_form_are_none(value: object) -> None:
+    assert spans_of(value) == ()
+
+
+def test_spans_behind_the_end_harm_nothing() -> None:
+    assert list(pieces(b"abc", spans_of([1, 100, 200]))) == [b"a", b"bc"]

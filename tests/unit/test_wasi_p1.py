@@ -14,7 +14,7 @@ import pytest
 
 from lite.engine import wasi_p1
 from lite.engine.base import GuestFailure, Host
-from lite.engine.streams import TRUNCATED, Output, Random, Trace
+from lite.engine.streams import STDOUT_LEFT_OUT, TRUNCATED, Output, Random, Trace
 from lite.engine.wasi_p1 import EBADF, EFAULT, EINVAL, Exit, WasiP1
 from lite.frozen import replace
 from lite.limits import TRACE_BYTES_MAX
@@ -31,8 +31,8 @@ class Guest:
     ) -> None:
         host = host or Host()
         self.data = bytearray(65536)
-        self.out = Output(1000)
         self.trace = Trace()
+        self.out = Output(1000, self.trace)
         self.wasi = WasiP1(
             host, stdout=self.out, stderr=self.trace, random=Random(host.seed), check=check
         )
@@ -137,7 +137,7 @@ def test_writes_go_to_output_and_trace() -> None:
     assert guest.call("fd_write", 1, 0, 2, 50) == 0
     assert guest.call("fd_write", 2, 0, 1, 60) == 0
     assert (guest.u32(50), guest.out.end()) == (5, b"abdef")
-    assert (guest.u32(60), guest.trace.bytes()) == (2, b"ab")
+    assert (guest.u32(60), guest.trace.bytes()) == (2, b"abdefab")
     assert guest.call("fd_write", 0, 0, 1, 50) == EBADF
     assert guest.call("fd_read", 1, 0, 1, 50) == EBADF
 
@@ -233,10 +233,16 @@ CAT = """(module
       (then (call $exit (i32.sub (i32.load (i32.const 16)) (i32.const 1)))))))"""
 
 
-def test_a_command_gives_its_output_and_its_errors_go_to_the_trace() -> None:
+def test_a_command_gives_its_output_and_it_goes_to_the_trace_with_its_errors() -> None:
+    data = b"caf\xc3\xa9\n" * 40
+    ran = run(CAT, "_start", host=Host(stdin=data))
+    assert (ran.value, ran.trace) == (data, data + data)
+
+
+def test_output_that_is_no_text_goes_to_no_trace() -> None:
     data = bytes(range(256)) * 40
     ran = run(CAT, "_start", host=Host(stdin=data))
-    assert (ran.value, ran.trace) == (data, data)
+    assert (ran.value, ran.trace) == (data, STDOUT_LEFT_OUT.lstrip() + data)
 
 
 @pytest.mark.parametrize("code", [1, 3])
