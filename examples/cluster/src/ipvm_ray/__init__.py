@@ -26,6 +26,8 @@ from lite.ops.wasm import WasmRun
 
 __all__ = ["OnRay", "RayCluster"]
 
+INSTALL = "`pip install 'ipvm-lite[ray]'` brings it; `ipvm config unset ops.through` does without."
+
 
 class RayCluster:
     """The cluster engine that `ops.through = ["ray"]` names. Connects when it is first needed."""
@@ -57,7 +59,7 @@ class RayCluster:
         """Join the cluster, once for all threads.
 
         Raises:
-            QueuedError: it cannot be reached.
+            QueuedError: it cannot be reached, or Ray itself not be loaded.
         """
         with self._lock:
             if self._run is None:
@@ -70,9 +72,9 @@ class RayCluster:
 
 def _join(ready: Future[Any]) -> None:
     """Join the cluster and stay."""
-    import ray
-
     try:
+        import ray
+
         ray.init(
             ignore_reinit_error=True,
             log_to_driver=False,
@@ -81,8 +83,15 @@ def _join(ready: Future[Any]) -> None:
         )
         # Never twice by Ray itself: whether something may be repeated is for the node to say.
         ready.set_result(ray.remote(max_retries=0)(run_there))
+    except ImportError as fault:
+        ready.set_exception(QueuedError(f"Ray cannot be loaded: {fault}", hint=INSTALL))
+        return
     except ConnectionError as fault:
         ready.set_exception(QueuedError(f"the Ray cluster cannot be reached: {fault}"))
+        return
+    except Exception as fault:  # as of an address that is none: Ray has no one kind for them
+        said = f"the Ray cluster cannot be used: {type(fault).__name__}: {fault}"
+        ready.set_exception(QueuedError(said))
         return
     except BaseException as fault:  # for whoever waits for it
         ready.set_exception(fault)
@@ -106,9 +115,8 @@ class OnRay:
         return lacking or self._cluster.refusal(Demand.of(ready.needs))
 
     def run(self, ready: Ready) -> Outcome:
-        import ray
-
         reference = self._cluster.submit(Demand.of(ready.needs), Parcel.of(self.name, ready))
+        import ray
 
         def kill() -> None:
             ray.cancel(reference, force=True)

@@ -1,0 +1,241 @@
+"""What may be offered now, of all that waits, and why the rest may not.
+
+A look goes through one page of the rows, the next one through the page behind it, from the most
+urgent to the least, so that what nobody can take keeps no other row from its turn, and however many
+wait a look costs the same. What was put in since comes with the next page, wherever that is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Final
+
+from lite.clock import Clock
+from lite.errors import IpvmError
+from lite.ipld import dag_cbor
+from lite.ipld.cid import CID
+from lite.keys import Key
+from lite.limits import Limits
+from lite.needs.requirements import Requirements
+from lite.offload.court import Court, Tell
+from lite.offload.groups import Group, Runs, group_of
+from lite.offload.invoking import Rights, command_of
+from lite.offload.limiting import CUT_SHORT
+from lite.offload.plans import Plan
+from lite.offload.secrecy import STAYS, judged
+from lite.offload.sharing import Sharing
+from lite.store import Store
+from lite.store.database import Transaction
+from lite.store.outbox_rows import Item, Job
+
+__all__ = ["Planning"]
+
+BACKOFF_S: Final = 5
+BACKOFF_S_MAX: Final = 3_600
+REFUSED_S: Final = 60  # for which a provider that refused a step is not asked for it again
+REFUSED_MAX: Final = 4_096  # of these that are remembered before the old ones are forgotten
+SAME: Final = "the same step is asked for already"
+Fits = Callable[[Item, Requirements], bool]
+
+
+class Planning:
+    """See the module. In the thread of the clerk.
+
+    Args:
+        fits: whether a step fits here now, all inputs at hand.
+
+    Attributes:
+        rights: as the latest look found them.
+        freed: runs whose steps stand where they stood before.
+        has_more: rows are left that this round of looks has not come to.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        key: Key,
+        clock: Clock,
+        *,
+        base: Limits,
+        fits: Fits,
+        tell: Tell,
+        court: Court,
+        sharing: Sharing,
+    ) -> None:
+        self.rights = Rights(store, key, clock)
+        self.freed: set[str] = set()
+        self.has_more = False
+        self._store = store
+        self._outbox = store.outbox
+        self._key = key
+        self._clock = clock
+        self._base = base
+        self._fits = fits
+        self._tell = tell
+        self._court = court
+        self._sharing = sharing
+        self._tried_here: set[tuple[str, int]] = set()
+        self._refused_by: dict[tuple[CID, str], tuple[int, str]] = {}
+        self._newest = 0  # the greatest number of a row that was looked at
+        self._behind: tuple[int, int] | None = None  # priority and number; None: from the top
+        self._again = False
+
+    # Pages.
+
+    def begin(self) -> None:
+        """Something happened: every row is looked at once more, those first that a round under way
+        has not come to."""
+        self._again = self._again or self.has_more
+
+    def plans(self, limit: int, near: Collection[str] | None = None) -> list[Plan]:
+        """What may be offered of the next page, the most urgent first; notes of the rest say why
+        not.
+
+        Args:
+            limit: rows that are looked at.
+            near: who can be asked now; None: everybody.
+        """
+        self.rights = Rights(self._store, self._key, self._clock)
+        runs, found = Runs(self._store, self._base), list[Plan]()
+        queue, liars = self._sharing.queue(runs), self._court.liars()
+        for item in self._page(limit):
+            if queue.has_before(item):
+                self.note(item, SAME)
+                continue
+            try:
+                plan = self._plan(item, runs, liars, near)
+            except IpvmError as error:
+                self.note(item, str(error))
+                continue
+            if plan is not None:
+                found.append(plan)
+        return found
+
+    def _page(self, limit: int) -> list[Item]:
+        """The rows that are next, without those that rest."""
+        rows = {one.id: one for one in self._outbox.ready(limit, since=self._newest)}
+        self._newest = max([self._newest, *rows])
+        left = limit - len(rows)
+        page = self._outbox.ready(left, behind=self._behind) if left else []
+        self.has_more = len(page) == left
+        if page:
+            self._behind = page[-1].priority, page[-1].id
+        if not self.has_more:
+            self._behind, self.has_more, self._again = None, self._again, False
+        rows |= {one.id: one for one in page}
+        return sorted(rows.values(), key=lambda one: (-one.priority, one.id))
+
+    # One row.
+
+    def _plan(
+        self, item: Item, runs: Runs, liars: Mapping[str, str], near: Collection[str] | None
+    ) -> Plan | None:
+        """What is cheap to know comes first: most rows that wait wait for the same reason."""
+        needs = Requirements.from_value(dag_cbor.decode_trusted(item.needs))
+        if self._runs_here(item, needs):
+            return None
+        providers = self._providers(item, needs)
+        if not providers:
+            return None
+        refused = {**liars, **self._turned_away_by(item)}
+        left = tuple(did for did in providers if did not in refused)
+        if not left:
+            self.note(item, self._nobody_left(item, refused), self.later(item))
+            return None
+        if near is not None and not any(did in near for did in left):
+            self.note(item, self._court.so_far(item, f"not connected: {', '.join(left)}"))
+            return None
+        return self._grouped(item, runs, left)
+
+    def _runs_here(self, item: Item, needs: Requirements) -> bool:
+        """Whether it runs here by now, or is answered; then it stands where it stood before. Each
+        step is given back so once."""
+        step = item.run, item.position
+        if step in self._tried_here or not self._fits(item, needs):
+            return False
+        self._tried_here.add(step)
+        with self._store.database.write() as transaction:
+            self.drop(transaction, item)
+        self._tell("job.ended", item, {"state": "cancelled", "reason": "it runs here now"})
+        return True
+
+    def _providers(self, item: Item, needs: Requirements) -> tuple[str, ...]:
+        """Who may do it, and is to be asked; where nobody may it is noted why."""
+        instruction = self._store.instructions.get(item.instruction)
+        if instruction is None:
+            self.note(item, f"the step {item.label} of run {item.run} is not here")
+            return ()
+        command = command_of(instruction)
+        providers = self.rights.providers(command)
+        if not providers:
+            self.note(item, f"no node has given this one the right to {command}")
+            return ()
+        only = needs.key
+        if self._court.is_disputed(item):
+            only = self._court.referee_of(item) or only
+        found = tuple(did for did in providers if not only or did == only)
+        if not found:
+            self.note(item, self._nobody_left(item, {}), self.later(item))
+        return found
+
+    def _grouped(self, item: Item, runs: Runs, left: tuple[str, ...]) -> Plan | None:
+        """A step with what goes along, for those whose delegations allow as much as it names."""
+        group = judged(self._store, group_of(self._store, item, runs))
+        if group is None:
+            self.note(item, STAYS)
+            return None
+        over = {did: why for did in left if (why := self.rights.beyond(did, group.lead))}
+        if len(over) == len(left):
+            self.note(item, "; ".join(over.values()))
+            return None
+        left = tuple(did for did in left if did not in over)
+        if any(self.rights.beyond(did, one) for one in group.members[1:] for did in left):
+            group = Group((group.lead,))
+        return Plan(item, group, left)
+
+    def _nobody_left(self, item: Item, refused: Mapping[str, str]) -> str:
+        """Why nobody is asked for an item, of those who may be."""
+        done = {job.provider for job in self._outbox.jobs_of(item.id) if job.state == "done"}
+        whys = [why for did, why in refused.items() if did not in done]
+        if item.confirm > 1 and done:
+            return "; ".join([self._court.standing(item), *whys])
+        return next(iter(refused.values()), "none of them holds the key")
+
+    def _turned_away_by(self, item: Item) -> dict[str, str]:
+        """Those who lately refused an item, or have it, or had it and were silent, or cut it short;
+        with why."""
+        since = self._clock.now() - REFUSED_S
+        found: dict[str, str] = {}
+        for provider in self.rights.known():
+            at, note = self._refused_by.get((item.asked, provider), (since, ""))
+            if at > since:
+                found[provider] = note
+        for job in self._outbox.jobs_of(item.id):
+            over = job.state in ("lost", "done") or job.is_pending or job.code == CUT_SHORT
+            if over or (job.ended_at or 0) > since:
+                found[job.provider] = f"{job.provider}: {job.message or job.state}"
+        return found
+
+    # What the books say of rows.
+
+    def turned_away(self, item: Item, job: Job, note: str) -> None:
+        """A provider did not do a step: it is left alone with that for a while."""
+        now = self._clock.now()
+        if len(self._refused_by) > REFUSED_MAX:
+            kept = self._refused_by.items()
+            self._refused_by = {key: one for key, one in kept if one[0] > now - REFUSED_S}
+        self._refused_by[item.asked, job.provider] = now, note
+
+    def drop(self, transaction: Transaction, item: Item) -> None:
+        """A step stands where it stood before it was put into the outbox."""
+        self._outbox.drop(transaction, item)
+        self.freed.add(item.run)
+
+    def note(self, item: Item, note: str, next_try_at: int | None = None) -> None:
+        """Say why a row is no further, where it does not say so yet."""
+        if (item.note, item.next_try_at) != (note, next_try_at):
+            self._outbox.note(item.id, note, next_try_at=next_try_at)
+
+    def later(self, item: Item) -> int:
+        """When a row is looked at again that nobody takes, in seconds since 1970."""
+        return self._clock.now() + min(BACKOFF_S_MAX, BACKOFF_S << min(item.attempts, 12))
