@@ -6,6 +6,7 @@ import io
 import os
 import stat
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -14,9 +15,15 @@ from lite.ipld import unixfs
 from lite.ipld.block import Block
 from lite.ipld.cid import CID, RAW
 from lite.limits import STREAM_BYTES_MAX
+from lite.store.home import BACKUPS, DATABASE
 
 Put = Callable[[Block], None]
 _MODULE = "limits.module"
+# What a node keeps in its home.
+_OWN = (
+    *("key", "key-*", f"{Path(DATABASE).stem}.*", "daemon.json", "*.sock"),
+    *("leases", "cache", BACKUPS, "runs"),
+)
 
 
 def add_source(
@@ -31,6 +38,7 @@ def add_source(
     With `bytes_max`, a path has to be a regular file, and nothing is read beyond that size.
 
     Raises:
+        UsageError: it is the home of a node, or a file that a node keeps there.
         LimitError: it is larger than `bytes_max`, or a pipe or the like with more than
             `stream_bytes_max`.
     """
@@ -46,6 +54,7 @@ def add_source(
             )
         return unixfs.write_file(bounded(source, stream_bytes_max), put, profile)
     path = Path(source)
+    check_no_home(path)
     if path.is_dir():
         return _add_folder(path, put, profile)[0]
     with open_file(path) as file:
@@ -159,7 +168,8 @@ def _too_large(bytes_max: int, setting: str, what: str = "the input ") -> LimitE
 def _add_folder(folder: Path, put: Put, profile: unixfs.Profile) -> tuple[CID, int]:
     """A folder and all below it; its CID and cumulative size (Tsize).
 
-    Symbolic links and special files are left out: what they mean ends at this machine.
+    Symbolic links and special files are left out: what they mean ends at this machine. So are the
+    homes of nodes: each holds a secret key, and the database of this one grows by what is read.
     """
     entries: list[tuple[str, CID, int]] = []
     for path in sorted(folder.iterdir()):
@@ -179,12 +189,44 @@ def _add_folder(folder: Path, put: Put, profile: unixfs.Profile) -> tuple[CID, i
 
 
 def _is_left_out(path: Path) -> bool:
+    return _is_odd(path) or _is_home(path)
+
+
+def _is_odd(path: Path) -> bool:
     return path.is_symlink() or not (path.is_dir() or path.is_file())
 
 
-def left_out(folder: Path) -> int:
-    """How many symbolic links and special files adding a folder leaves out."""
-    return sum(_is_left_out(path) for path in folder.rglob("*"))
+def _is_home(folder: Path) -> bool:
+    return (folder / DATABASE).is_file()
+
+
+def left_out(folder: Path) -> tuple[int, int]:
+    """What adding a folder leaves out: how many symbolic links and special files, how many homes
+    of nodes."""
+    odd = homes = 0
+    for above, folders, files in os.walk(folder):
+        here = Path(above)
+        kept = [name for name in folders if not _is_left_out(here / name)]
+        found = [_is_odd(here / name) for name in (*folders, *files)]
+        odd += sum(found)
+        homes += len(folders) - len(kept) - sum(found[: len(folders)])
+        folders[:] = kept
+    return odd, homes
+
+
+def check_no_home(path: Path) -> None:
+    """Raises UsageError for the home of a node, and for what a node keeps there: its secret key
+    would be a file like any, and its database would grow by what is read of it."""
+    real = path.resolve()
+    inside = [(real, "")] if real.is_dir() else []
+    inside += [(up, real.relative_to(up).parts[0]) for up in real.parents]
+    for folder, name in inside:
+        if _is_home(folder) and (not name or any(fnmatch(name, own) for own in _OWN)):
+            what = f"kept by the node whose home is {folder}" if name else "the home of a node"
+            raise UsageError(
+                f"{path} is {what}, which holds its secret key",
+                hint="`ipvm backup FILE` saves a home; add files and folders of your own.",
+            )
 
 
 class _Counted:

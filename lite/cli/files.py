@@ -116,16 +116,18 @@ def _add_any(shell: Shell, node: Node, path: str, profile: str | None, private: 
     if path == "-":
         with metered(shell, read_stdin(), "add -") as stream:
             return node.add(stream, profile=profile, secret=private)
-    from lite.files import left_out, open_file
+    from lite.files import check_no_home, left_out, open_file
 
     if Path(path).is_dir():
         cid = node.add(path, profile=profile, secret=private)
-        if missing := left_out(Path(path)):
-            shell.note(
-                f"ipvm: {file_name(path)}: left out {missing} symbolic links and special files"
-            )
+        odd, homes = left_out(Path(path))
+        told = [f"{odd} symbolic links and special files"] if odd else []
+        told += [counted(homes, "home") + " of nodes"] if homes else []
+        if told:
+            shell.note(f"ipvm: {file_name(path)}: left out {' and '.join(told)}")
         return cid
 
+    check_no_home(Path(path))
     with (
         open_file(path) as file,
         metered(shell, file, f"add {file_name(path)}", Path(path).stat().st_size) as stream,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lite.cli.command import offers, verb
-from lite.cli.present import size, visible
+from lite.cli.present import file_name, size, visible
 from lite.cli.shell import Shell
 
 if TYPE_CHECKING:
@@ -62,13 +62,13 @@ def inspect(shell: Shell, module: str) -> None:
         return
     shell.line(f"{visible(target.label)}  {_KINDS[info.kind]}, {size(size_bytes)}")
     shell.line(str(target.cid))
-    shell.line(f"imports: {', '.join(map(visible, info.imports)) or 'none'}")
+    shell.line(f"imports: {', '.join(map(file_name, info.imports)) or 'none'}")
     shell.line("exports:")
     for name in names:
-        shell.line(f"  {visible(render_func(name, info.exports[name]))}")
+        shell.line(f"  {file_name(render_func(name, info.exports[name]))}")
     calls = [call for name in names if (call := _example(info, target, name))]
     if calls:
-        shell.line(f"example: {visible(calls[0])}")
+        shell.line(f"example: {file_name(calls[0])}")
 
 
 def _example(info: ModuleInfo, target: Target, name: str) -> str | None:

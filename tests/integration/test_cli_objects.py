@@ -345,6 +345,20 @@ def test_a_backup_is_written_to_regular_files_only(ipvm: Ipvm, here: Path) -> No
     assert (here / "pipe").is_fifo()
 
 
+def test_homes_of_nodes_are_left_out_of_folders(ipvm: Ipvm, here: Path) -> None:
+    """They hold secret keys, and the database of this one would be read while it grows by that."""
+    ipvm("--home", "folder/boat", "id")
+    (here / "folder" / "a").write_text("a")
+    ended = ipvm("--home", "folder/mine", "add", "folder")
+    assert (ended.status, "left out 2 homes of nodes" in ended.err) == (0, True)
+    assert ipvm("--home", "folder/mine", "ls", ended.text.strip()).text.split()[-1] == "a"
+    for path in ("folder/boat", "folder/boat/key", "folder/boat/ipvm.db", "folder/mine"):
+        ended = ipvm("add", path)
+        assert (ended.status, "secret key" in ended.err) == (2, True), path
+    (here / "folder" / "mine" / "photo").write_text("mine")
+    assert ipvm("add", "folder/mine/photo").status == 0
+
+
 def test_what_a_folder_leaves_out_is_said(ipvm: Ipvm, here: Path) -> None:
     (here / "folder").mkdir()
     (here / "folder" / "a").write_text("a")

@@ -145,6 +145,14 @@ def test_an_input_of_version_0_is_checked_and_shown_as_such(check: Check) -> Non
     refused(check, changed, "wrong hash")
 
 
+def test_what_a_file_holds_is_no_link(check: Check) -> None:
+    """An archive as the input, in one block of dag-pb: there are CIDs in it."""
+    inside = version_0(b"\x0a\x22" + INPUT.cid.raw + CODE.cid.raw[:4] + bytes(32))
+    crop = wasm(CODE.cid, "crop", inside.cid, 0.5)
+    receipt = Receipt.issue(KEY, crop, Result.of_ok(1), now=NOW)
+    assert check(car([token(receipt), block(crop), inside]))
+
+
 def test_any_changed_byte_is_noticed(check: Check, scaled: Callable[[int, int], int]) -> None:
     data = car(LARGE)
     assert len(data) < 2500
