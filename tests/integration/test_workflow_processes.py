@@ -51,6 +51,7 @@ def check_all_done_once(place: Path, servers: Servers, run: str, steps: list[Tol
             assert servers.count(told.request) == 1, told.label
 
 
+@pytest.mark.timeout(1_200)  # of its full number of turns, on a slow machine
 def test_two_processes_share_one_run_and_do_no_step_twice(
     place: Path, servers: Servers, scaled: Callable[[int, int], int]
 ) -> None:
@@ -72,6 +73,7 @@ def ran_here(launch: Launch) -> int:
     return sum(event["event"] == "step" and event["state"] == "done" for event in launch.events)
 
 
+@pytest.mark.timeout(1_200)  # of its full number of turns, on a slow machine
 def test_when_one_of_two_is_killed_the_other_finishes(
     place: Path, servers: Servers, scaled: Callable[[int, int], int]
 ) -> None:
@@ -99,6 +101,7 @@ def test_when_one_of_two_is_killed_the_other_finishes(
                 assert servers.count(told.request) == 1, told.label
 
 
+@pytest.mark.timeout(1_200)  # of its full number of turns, on a slow machine
 def test_two_processes_that_are_both_killed_again_and_again_do_no_step_twice(
     place: Path, servers: Servers, scaled: Callable[[int, int], int]
 ) -> None:
