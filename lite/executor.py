@@ -10,8 +10,7 @@ output blocks in one transaction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from copy import copy
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +51,7 @@ __all__ = ["FOR_OTHERS", "HOMESTAR", "Executor", "Reified", "Settled", "Warrant"
 
 HOMESTAR = "homestar"
 _AWAIT = b"await/"  # in the bytes of every instruction that awaits something
+_UNMET = "Run this again when that is here; a step of a workflow waits for a node that has it."
 Act = Callable[[], Outcome]
 _UNWATCHED = Watch()
 FOR_OTHERS = Watch(for_others=True)
@@ -73,9 +73,10 @@ class Executor:
         self._store = store
         self._key = key
         self._ops = ops
+        self._policy = policy
         self._memo = Memo(store, policy, clock, nearby)
-        self._own = TrustPolicy(key.did)
-        self.said_before = partial(self._memo.said_before, own=self._own)
+        self.lookup_many, self.ask = self._memo.lookup_many, self._memo.ask
+        self.said_before = partial(self._memo.said_before, own=TrustPolicy(key.did))
         self._caps = caps
         self._clock = clock
         self._files = StoreFiles(store)
@@ -87,28 +88,15 @@ class Executor:
         return self._key.did
 
     def confirmed(self, doers: int) -> Executor:
-        """The same with `Memo.confirmed`."""
-        if doers <= 1:
-            return self
-        made = copy(self)
-        made._memo = self._memo.confirmed(doers)
-        return made
+        """The same, to which what others did is an answer only when so many did it alike."""
+        of, policy = (self._store, self._key, self._ops), replace(self._policy, doers=doers)
+        return self if doers <= 1 else Executor(*of, policy, self._caps, self._clock, self._nearby)
 
     def lookup(
         self, cid: CID, limits: Limits, mode: str = "", policy: TrustPolicy | None = None
     ) -> Settled | None:
         """The receipt that answers an instruction under the trust policy, without running."""
         return self._memo.lookup(cid, limits, mode, policy)
-
-    def lookup_many(
-        self, wanted: Sequence[tuple[CID, Limits]], mode: str = ""
-    ) -> list[Settled | None]:
-        """As `Memo.lookup_many`."""
-        return self._memo.lookup_many(wanted, mode)
-
-    def ask(self, wanted: Sequence[tuple[CID, Limits]], mode: str = "") -> bool:
-        """As `Memo.ask`."""
-        return self._memo.ask(wanted, mode)
 
     def known(self, instruction: Instruction, limits: Limits, mode: str = "") -> Settled | None:
         """What is here that would answer an instruction instead of running it."""
@@ -352,7 +340,8 @@ class Executor:
                 needs=watch.needs,
             )
             if missing := _missing(op, links.ready):
-                raise _queued(missing, "module")
+                no_file = links.ready.instruction.module is None
+                raise NotHere(missing, "op", hint=_UNMET) if no_file else _queued(missing, "module")
         except NotFoundError as absent:
             links.close()
             raise _queued(f"an input is not here: {absent}", "input") from absent

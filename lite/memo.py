@@ -32,12 +32,6 @@ class Memo:
         self._clock = clock
         self._nearby = nearby
 
-    def confirmed(self, doers: int) -> Memo:
-        """The same, to which what this node did not do itself is an answer only when so many did
-        it and say the same."""
-        policy = replace(self._policy, doers=doers)
-        return Memo(self._store, policy, self._clock, self._nearby)
-
     def lookup(
         self, cid: CID, limits: Limits, mode: str = "", policy: TrustPolicy | None = None
     ) -> Settled | None:

@@ -8,8 +8,8 @@ sync_address   one row for each place where a peer may be
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
 from sync.errors import StoreError, StoreFull
@@ -58,10 +58,16 @@ class SqlitePeers:
 
     Args:
         db: a connection to a database that `create` has prepared.
+        faults: makes what SQLite raises a `StoreError`, for applications that have their own.
     """
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        faults: Callable[[], AbstractContextManager[None]] | None = None,
+    ) -> None:
         self._db = db
+        self._faults = faults or _store_errors
 
     def peers(self) -> Sequence[Peer]:
         return [_peer(row) for row in self._rows(f"SELECT {_PEER} FROM sync_peer ORDER BY did")]
@@ -101,12 +107,12 @@ class SqlitePeers:
         self._write("DELETE FROM sync_address WHERE did = ? AND text = ?", did, text)
 
     def _rows(self, query: str, *values: object) -> list[Any]:
-        with _store_errors():
+        with self._faults():
             return self._db.execute(query, values).fetchall()
 
     def _write(self, query: str, *values: object) -> None:
         alone = not self._db.in_transaction
-        with _store_errors():
+        with self._faults():
             self._db.execute(query, values)
             if alone:
                 self._db.commit()

@@ -6,8 +6,9 @@ is a hint that costs a little memory and a dial, and that the channel checks.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, Protocol
 
 from sync.backoff import LONGEST_S, BackOff, Bucket
@@ -251,7 +252,7 @@ class PeerBook:
         """Another key answered at an address; one that the owner wrote down is kept."""
         for one in self._store.addresses(did):
             if one.text == address and one.source != STATIC:
-                self._store.drop_address(did, address)
+                self._could(lambda: self._store.drop_address(did, address))
 
     def missed(self, did: str) -> float:
         """No channel, or it broke. Returns the seconds until the next dial."""
@@ -377,7 +378,8 @@ class PeerBook:
             if not (one.noted or one.rights) and one.banned_until <= now
         ]
         if len(strangers) >= STRANGERS_MAX:
-            self._store.drop(min(strangers, key=lambda one: (one.met_at, one.added_at)).did)
+            oldest = min(strangers, key=lambda one: (one.met_at, one.added_at))
+            self._could(lambda: self._store.drop(oldest.did))
         peer = Peer(did, added_at=now)
         self._note(peer)
         return peer
@@ -413,15 +415,21 @@ class PeerBook:
             self.write_again()
 
     def _note_address(self, did: str, address: Address) -> None:
-        try:
-            self._store.save_address(did, address)
-        except StoreError as error:
-            self.problem = str(error)
+        if not self._could(lambda: self._store.save_address(did, address)):
             return
         hints = [one for one in self._store.addresses(did) if one.source != STATIC]
         hints.sort(key=lambda one: (one.worked_at, one.heard_at))
         for old in hints[: max(0, len(hints) - ADDRESSES_MAX)]:
-            self._store.drop_address(did, old.text)
+            self._could(partial(self._store.drop_address, did, old.text))
+
+    def _could(self, write: Callable[[], None]) -> bool:
+        """Write what nobody said; whether that was possible. It comes again by itself."""
+        try:
+            write()
+        except StoreError as error:
+            self.problem = str(error)
+            return False
+        return True
 
 
 def _place(did: str, name: bytes) -> str:

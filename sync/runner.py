@@ -124,7 +124,7 @@ class Runner:
         """Listen, then announce, then dial.
 
         Raises:
-            OSError: an address to listen on is in use or not of this machine; nothing runs then.
+            OSError, ValueError: as `Listener.start`; nothing runs then.
         """
         port: int | None = None
         if self._listen:
@@ -245,6 +245,7 @@ class Runner:
         except StoreError as error:
             self.problem = str(error)
             return [], STORE_RETRY_S
+        self.problem = ""
         waits = [soonest_s, *map(self._refused_s, known)]
         return calls, min((wait_s for wait_s in waits if wait_s), default=None)
 

@@ -112,8 +112,12 @@ class Listener:
         """Listen on each (IP or host, port); port 0 picks a free one. Returns what it became.
 
         Raises:
-            OSError: an address is in use, or not of this machine; nothing listens then.
+            OSError: an address is in use, or not of this machine. ValueError: a port is none, which
+                the system would take modulo 65,536. Nothing listens then.
         """
+        for _, port in addresses:
+            if not 0 <= port < 65_536:
+                raise ValueError(f"not a port: {port}")
         await self._http.setup()
         try:
             for host, port in addresses:

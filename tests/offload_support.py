@@ -45,12 +45,18 @@ WORK = """(module
     local.get $at)
   (func (export "add") (param i32 i32) (result i32) local.get 0 local.get 1 i32.add)
   (func (export "count") (param i32 i32) (result i32) local.get 1)
+  (func (export "bytes") (param $length i32) (result i32)
+    (i32.store (i32.const 16) (i32.const 1024))
+    (i32.store (i32.const 20) (local.get $length))
+    i32.const 16)
+  (func (export "cabi_post_bytes") (param i32))
   (func (export "work") (param $rounds i32) (param $value i32) (result i32)
     (loop $more
       (local.set $rounds (i32.sub (local.get $rounds) (i32.const 1)))
       (br_if $more (local.get $rounds)))
     local.get $value))"""
-"""`work` takes so many rounds and gives the value; `count` the length of bytes."""
+"""`work` takes so many rounds and gives the value; `count` the length of bytes; `bytes` that
+many, at most 1 MB."""
 
 
 def enable(

@@ -22,8 +22,10 @@ import signal
 import sqlite3
 import stat
 import sys
+import tempfile
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +54,16 @@ class NoNote(Exception):
     """Why something in the folder is no note."""
 
 
+class Unusable(Exception):
+    """Why this folder cannot be served."""
+
+
 class Notes:
     """The notes of a folder, and the rule who may write one.
+
+    Raises:
+        Unusable, OSError, sqlite3.Error, StoreError: it is no folder, or its key or its database
+            cannot be used.
 
     Attributes:
         shown: by name, the time, digest and text of the newest note.
@@ -188,13 +198,30 @@ def read_text(path: Path) -> str:
 
 
 def key_of(folder: Path) -> SeedKey:
-    """The folder's key, made when there is none."""
+    """The folder's key, made when there is none: whole, or not at all.
+
+    Raises:
+        Unusable: what is there is no key. OSError: it cannot be read or written.
+    """
     path = folder / ".key"
     if not path.exists():
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(os.urandom(SEED_BYTES))
-    return SeedKey(path.read_bytes())
+        handle, made = tempfile.mkstemp(prefix=".key-", dir=folder)  # nobody else may read it
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(os.urandom(SEED_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
+            with suppress(FileExistsError):  # another process was faster: its key counts
+                os.link(made, path)
+        finally:
+            os.unlink(made)
+    seed = path.read_bytes()
+    if len(seed) != SEED_BYTES:
+        raise Unusable(
+            f"{path} has {len(seed)} bytes, and a key has {SEED_BYTES}: put a copy in its place, "
+            "or remove it, and the folder gets a new key and with it another name"
+        )
+    return SeedKey(seed)
 
 
 def written(key: SeedKey, name: str, text: str, at: int) -> Item:
@@ -241,12 +268,13 @@ def read_note(raw: bytes) -> dict[str, Any]:
 
 
 async def serve(notes: Notes, listen: tuple[str, int], local_network: bool) -> None:
-    """Run until a signal says stop."""
+    """Run until a signal says stop. Raises Unusable when it cannot listen there."""
     runner: Runner
 
     def noticed(notice: Notice) -> None:
         if isinstance(notice.event, Stored):
-            notes.show()
+            with problems_told():
+                notes.show()
         if notice.kind != "event" or isinstance(notice.event, Synced):
             print(notice.kind, notice.text, notice.peer[-8:], flush=True)
 
@@ -274,25 +302,51 @@ async def serve(notes: Notes, listen: tuple[str, int], local_network: bool) -> N
         on_notice=noticed,
     )
     stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, said: tell(said.get("exception") or said["message"]))
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    notes.show()
-    await runner.start()
+        loop.add_signal_handler(number, stop.set)
+    with problems_told():
+        notes.show()
+    try:
+        await runner.start()
+    except OSError as error:
+        where = f"{listen[0]}:{listen[1]}"
+        raise Unusable(f"cannot listen on {where}: {error.strerror or error}") from error
     host, port = runner.listening[0]
     print(f"listening {host}:{port}", flush=True)
     while not stop.is_set():
-        try:
+        with problems_told():
             if notes.take_in():
                 runner.changed(SET)
             notes.show()
-        except StoreError as error:
-            print("problem", error, flush=True)
         try:
             await asyncio.wait_for(stop.wait(), LOOK_S)
         except asyncio.TimeoutError:
             continue
     await runner.stop()
     print("stopped", flush=True)
+
+
+@contextmanager
+def problems_told() -> Iterator[None]:
+    """What cannot be read or written now is tried again at the next look."""
+    try:
+        yield
+    except StoreError as error:
+        tell(error)
+
+
+def tell(problem: object) -> None:
+    print("problem", problem, flush=True)
+
+
+def address(text: str) -> tuple[str, int]:
+    """IP and port. Raises ValueError when it is none."""
+    host, _, port = text.rpartition(":")
+    if not (host and port.isascii() and port.isdigit() and int(port) < 65_536):
+        raise ValueError(f"--listen {text}: write IP:PORT, with a port up to 65535")
+    return host.strip("[]"), int(port)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -303,21 +357,22 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--peer", action="append", default=[], metavar="DID[@HOST:PORT]")
     parser.add_argument("--local-network", action="store_true", help="find peers by multicast DNS")
     given = parser.parse_args(arguments)
-    notes = Notes(given.folder)
-    if given.what == "key":
-        print(notes.key.did)
-        return
-    host, _, port = given.listen.rpartition(":")
     try:
+        listen = address(given.listen)
+        notes = Notes(given.folder)
+        if given.what == "key":
+            print(notes.key.did)
+            return
         for peer in given.peer:
-            did, _, address = peer.partition("@")
+            did, _, place = peer.partition("@")
             notes.book.trust(did, [READ])
-            if address:
-                notes.book.add_static(did, address)
-        listen = host, int(port)
+            if place:
+                notes.book.add_static(did, place)
+        asyncio.run(serve(notes, listen, given.local_network))
     except (IdentityError, ValueError) as error:
         parser.error(str(error))
-    asyncio.run(serve(notes, listen, given.local_network))
+    except (Unusable, OSError, sqlite3.Error, StoreError) as error:
+        parser.exit(1, f"{parser.prog}: {given.folder}: {error}\n")
 
 
 if __name__ == "__main__":

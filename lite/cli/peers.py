@@ -11,6 +11,7 @@ from lite.cli.peers_find import (
     USUAL_RIGHTS,
     book_of,
     called,
+    checked_name,
     daemon_of,
     find_peer,
     right_options,
@@ -90,7 +91,8 @@ def trust(shell: Shell, /, peer: str, name: str | None, **flags: bool) -> None:
     did = find_peer(book, peer, new=True)
     _not_self(shell, did)
     node.store.outbox.forgive(did)
-    changed = book.trust(did, rights_of(flags), _checked_name(book, did, name))
+    called_now = None if name is None else checked_name(book, did, name)
+    changed = book.trust(did, rights_of(flags), called_now)
     _say(shell, book, changed)
     lacking = [right for right in USUAL_RIGHTS if right not in changed.rights]
     if lacking:
@@ -167,7 +169,7 @@ def name_(shell: Shell, peer: str, name: str) -> None:
     """Call a peer by another name; only this node uses it."""
     _, book = book_of(shell)
     did = find_peer(book, peer)
-    _say(shell, book, book.rename(did, _checked_name(book, did, name) or ""))
+    _say(shell, book, book.rename(did, checked_name(book, did, name)))
 
 
 def _close_invitations(node: Node, did: str) -> None:
@@ -186,7 +188,7 @@ def _add_address(shell: Shell, what: str, name: str | None, rights: tuple[str, .
     _, book = book_of(shell)
     did = find_peer(book, did, new=True)
     _not_self(shell, did)
-    name = _checked_name(book, did, name)
+    name = None if name is None else checked_name(book, did, name)
     peer = book.trust(did, rights, name)
     try:
         book.add_static(did, address)
@@ -242,23 +244,3 @@ def _link(told: dict[str, Any] | None) -> dict[str, Any]:
 def _not_self(shell: Shell, did: str) -> None:
     if did == shell.node().did:
         raise UsageError("that is this node itself", hint="`ipvm id` there shows the other's DID.")
-
-
-def _checked_name(book: PeerBook, did: str, name: str | None) -> str | None:
-    """A name that no other peer has.
-
-    Raises:
-        UsageError: another one has it, or it looks like a DID, or is too long.
-    """
-    if name is None:
-        return None
-    from sync.peers import NAME_CHARS_MAX
-
-    if name.startswith("did:") or name != name.strip() or len(name) > NAME_CHARS_MAX:
-        raise UsageError(
-            f"“{visible(name[:80])}” is no name for a peer",
-            hint=f"Up to {NAME_CHARS_MAX} characters, no blanks around it, not a DID.",
-        )
-    if name and any(one.name == name and one.did != did for one in book.peers()):
-        raise UsageError(f"another peer is called {visible(name)}", hint="Choose another name.")
-    return name

@@ -22,6 +22,7 @@ __all__ = [
     "USUAL_RIGHTS",
     "book_of",
     "called",
+    "checked_name",
     "find_peer",
     "right_options",
     "rights_of",
@@ -36,6 +37,7 @@ RIGHTS_HELP: Final = {
     "run": "This node runs what it asks for.",
 }
 USUAL_RIGHTS: Final = ("read", "blocks")
+_NOT_IN_NAMES: Final = ("Cc", "Cs", "Zl", "Zp")  # controls, what is no UTF-8, ends of lines
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -89,6 +91,31 @@ def find_peer(book: PeerBook, text: str, *, new: bool = False) -> str:
         f"there is no peer {text}",
         hint="`ipvm peers list` shows them; a new one needs its whole DID, did:key:z6Mk….",
     )
+
+
+def checked_name(book: PeerBook, did: str, name: str) -> str:
+    """A name that no other peer has.
+
+    Args:
+        did: of the peer that is to have it; empty: nobody has it yet.
+
+    Raises:
+        UsageError: another one has it, or it looks like a DID, or is too long or more than a line.
+    """
+    from unicodedata import category
+
+    from lite.cli.present import visible
+    from sync.peers import NAME_CHARS_MAX
+
+    fits = name == name.strip() and len(name) <= NAME_CHARS_MAX and not name.startswith("did:")
+    if not fits or any(category(sign) in _NOT_IN_NAMES for sign in name):
+        raise UsageError(
+            f"“{visible(name[:80])}” is no name for a peer",
+            hint=f"Up to {NAME_CHARS_MAX} characters of one line, no blanks around it, not a DID.",
+        )
+    if name and any(one.name == name and one.did != did for one in book.peers()):
+        raise UsageError(f"another peer is called {visible(name)}", hint="Choose another name.")
+    return name
 
 
 def called(did: str, name: str) -> str:

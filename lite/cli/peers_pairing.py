@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from lite.cli.command import verb
-from lite.cli.peers_find import called, daemon_of, find_peer, right_options, rights_of
+from lite.cli.peers_find import called, checked_name, daemon_of, find_peer, right_options, rights_of
 from lite.cli.present import moment
 from lite.cli.shell import Shell, need_stdout
 from lite.errors import ConfigError, IpvmError, NotFoundError, QueuedError, UsageError
@@ -71,8 +71,7 @@ def invite(
     lasts_s = _seconds(lasts)
     need_stdout("No invitation was made. Run this again with standard output open.")
     node, book = book_of(shell)
-    if name and any(one.name == name for one in book.peers()):
-        raise UsageError(f"a peer is called {name} already", hint="Choose another --name.")
+    checked_name(book, "", name)
     rights = rights_of(flags)
     link = daemon_of(shell)
     invitations = Invitations(node.store, node.clock)
@@ -117,8 +116,8 @@ def pair(shell: Shell, code: str, rights: Sequence[str], name: str | None) -> st
     node, book = book_of(shell)
     if invitation.did == node.did:
         raise UsageError("that is the code of this node itself", hint="Enter it on the other node.")
-    if name and any(one.name == name and one.did != invitation.did for one in book.peers()):
-        raise UsageError(f"another peer is called {name}", hint="Choose another --name.")
+    if name is not None:
+        checked_name(book, invitation.did, name)
     heard = [one.text for one in book.addresses(invitation.did)]
     addresses = list(dict.fromkeys([*invitation.addresses, *heard]))
     worked = asyncio.run(join(node.key, invitation, addresses))

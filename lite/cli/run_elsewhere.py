@@ -40,15 +40,16 @@ def queue_elsewhere(shell: Shell, node: Node, instruction: Instruction) -> str |
 
 
 def _queued(shell: Shell, node: Node, instruction: Instruction) -> str | None:
-    """The run in whose name a call waits: one that does so already, or a new one. None: it has to
-    stay here."""
+    """The run in whose name a call waits: that of an equal call, or a new one. None: it has to stay
+    here."""
     from lite.model.workflow import Workflow
 
-    waiting = node.store.outbox.asking(instruction.cid)
-    if waiting:
-        return waiting[0].run
     asked = Workflow(call=instruction)
+    for item in node.store.outbox.asking(instruction.cid):
+        run = node.store.runs.get(item.run)
+        if run is not None and run.workflow == asked.cid:  # what else asks for it may differ
+            return run.id
     secret = bool(node.store.secrets.instructions_among([instruction]))
     begin = partial(node.workflows.begin, name=instruction.op, new=True, private=secret)
-    run = begin(asked, offline=shell.offline).go()
-    return run.id if node.store.outbox.has_pending(run.id) else None
+    begun = begin(asked, offline=shell.offline).go()
+    return begun.id if node.store.outbox.has_pending(begun.id) else None

@@ -20,6 +20,7 @@ from lite.daemon.neighbours import LateNeighbours
 from lite.daemon.notify import notify
 from lite.daemon.place import Place, random_hex
 from lite.daemon.providing import Providing
+from lite.daemon.repeats import Repeats
 from lite.daemon.sending import Sending
 from lite.daemon.supervisor import Supervisor
 from lite.daemon.timetable import Timetable
@@ -327,7 +328,8 @@ async def _until_signal(
     ready: Callable[[Card], None],
 ) -> None:
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _loop, told: say(_told(told)))
+    repeats = Repeats(say, loop.time)
+    loop.set_exception_handler(lambda _loop, told: repeats.say(_told(told)))
     daemon = Daemon(node, wishes, say, neighbours)
     asked: list[int] = []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from lite.errors import StoreError, StoreFull, UsageError
+from lite.errors import StoreError, UsageError
 from lite.http.events import EventLog
 from lite.nudge import RECORDS
 
@@ -77,7 +77,6 @@ async def meet(
     """
     from lite.offload.grants import Grants
     from lite.peering.peering import Peering
-    from sync.errors import StoreFull as DiskFull
 
     def on_event(event: PeerEvent) -> None:
         told = {name: value for name, value in event.data.items() if name not in _LONG}
@@ -109,8 +108,6 @@ async def meet(
         except OSError as error:
             fault = error
             continue
-        except DiskFull as error:
-            raise StoreFull(str(error), hint="Free some space on the disk.") from error
         return peering
     raise _cannot_listen(listen, fault)
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from lite.frozen import replace
-from lite.ipld.cid import CID
 from lite.needs.bids import Bid
 from lite.needs.capabilities import Capabilities, Gpu
 from lite.needs.choice import Choice, Wish, choose
@@ -16,19 +15,34 @@ from lite.offload.groups import Group
 from lite.offload.invoking import Cargo
 from lite.offload.plans import Plan
 
-__all__ = ["chosen", "loads", "of", "whys"]
+__all__ = ["chosen", "loads", "told_of", "whys"]
 
 CARGO_BYTES_MAX: Final = 3 * 1024 * 1024
 
 
-def of(some: list[Bid | wire.NoBid] | str, ins: CID) -> list[Bid | wire.NoBid]:
-    """What a provider said about one step; nothing where it said why it says nothing."""
-    return [] if isinstance(some, str) else [one for one in some if one.instruction == ins]
+Told = Mapping[str, Bid | wire.NoBid | str]
+"""What each provider said about one step, or why it says nothing."""
 
 
-def whys(did: str, some: Collection[Bid | wire.NoBid]) -> list[str]:
-    """Why a provider does not bid, for people."""
-    return [f"{did}: {one.message}" for one in some if isinstance(one, wire.NoBid)]
+def told_of(
+    plans: Iterable[Plan], bids: Mapping[str, list[Bid | wire.NoBid] | str]
+) -> Iterator[tuple[Plan, Told]]:
+    """What was said about each step: the same instruction may be there twice, for two that need
+    other things.
+
+    Args:
+        bids: by provider, on those of the steps that it may do, in their order.
+    """
+    turns = {did: iter(some) for did, some in bids.items() if not isinstance(some, str)}
+    for plan in plans:
+        dids = [did for did in bids if did in plan.providers]
+        yield plan, {did: next(turns[did]) if did in turns else str(bids[did]) for did in dids}
+
+
+def whys(told: Told) -> list[str]:
+    """Why nobody bids, for people."""
+    said = ((did, one) for did, one in told.items() if not isinstance(one, Bid))
+    return [one if isinstance(one, str) else f"{did}: {one.message}" for did, one in said]
 
 
 def chosen(

@@ -5,31 +5,31 @@ Everything here is called in one thread, with a store handle of its own; nothing
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from lite.clock import Clock
 from lite.errors import IpvmError
 from lite.frozen import replace
-from lite.ipld import dag_cbor
 from lite.ipld.cid import CID
 from lite.keys import Key
 from lite.limits import Limits
 from lite.model.receipt import Receipt
 from lite.model.result import Result
 from lite.needs.choice import Choice
-from lite.needs.requirements import Requirements
 from lite.offload import wire
 from lite.offload.answers import Unfit, look, statement
 from lite.offload.court import Court, Tell
 from lite.offload.early import Early, EarlyAnswers, subject_of
-from lite.offload.groups import Group, Runs, group_of, limits_of_step
-from lite.offload.invoking import Cargo, NoChain, Rights, command_of, leaving, pack
+from lite.offload.groups import Runs, limits_of_step
+from lite.offload.invoking import Cargo, NoChain, leaving, pack
 from lite.offload.limiting import CUT_SHORT, cut_short
+from lite.offload.planning import Fits, Planning
 from lite.offload.plans import Plan, Wanted
 from lite.offload.resending import resendable
 from lite.offload.secrecy import STAYS, is_item_secret, is_late_secret, judged
 from lite.offload.settling import Settling, lacking
+from lite.offload.sharing import Sharing
 from lite.store import Store
 from lite.store.database import Transaction
 from lite.store.finished import Finished
@@ -37,9 +37,6 @@ from lite.store.outbox_rows import Item, Job
 
 __all__ = ["Clerk"]
 
-BACKOFF_S: Final = 5
-BACKOFF_S_MAX: Final = 3_600
-REFUSED_S: Final = 60  # for which a provider that refused a step is not asked for it again
 OFFERS_MAX: Final = 1  # after a lease that ran out
 EXPIRED: Final = "expired"
 Also = Callable[[Transaction], None]
@@ -63,7 +60,7 @@ class Clerk:
         *,
         base: Limits,
         lease_s: int,
-        fits: Callable[[Item, Requirements], bool],
+        fits: Fits,
         tell: Tell,
         referee: str = "",
     ) -> None:
@@ -73,15 +70,15 @@ class Clerk:
         self._clock = clock
         self._base = base
         self._lease_s = lease_s
-        self._fits = fits
         self._tell = tell
-        self._tried_here: set[CID] = set()
-        self._rights = Rights(store, key, clock)  # of the latest look
-        self._refused_by: dict[tuple[CID, str], tuple[int, str]] = {}
         self.court = Court(store, key, tell, referee)
         self.early = EarlyAnswers(store)
-        self._settling = Settling(store, tell, self._gone, self.court.weigh)
-        self.freed: set[str] = set()  # runs whose steps stand where they stood before
+        sharing = Sharing(store, clock, base, self.court)
+        self._settling = Settling(store, tell, self._gone, self.court.weigh, sharing.takers)
+        self.planning = Planning(
+            store, key, clock, base=base, fits=fits, tell=tell, court=self.court, sharing=sharing
+        )
+        self.plans = self.planning.plans
 
     # What time brings.
 
@@ -148,7 +145,7 @@ class Clerk:
         with self._store.database.write() as transaction:
             self._outbox.write_job(transaction, job, "lost", message=note)
             if item.code == "along":
-                self._drop(transaction, item)
+                self.planning.drop(transaction, item)
         if item.code != "along":
             self._offer_again(item, job, note)
 
@@ -166,105 +163,9 @@ class Clerk:
 
     # What goes out.
 
-    def plans(self, limit: int) -> list[Plan]:
-        """What may be offered now, the most urgent first; notes of the rest say why not."""
-        now, rights = self._clock.now(), Rights(self._store, self._key, self._clock)
-        self._rights = rights
-        runs, found = Runs(self._store, self._base), list[Plan]()
-        for item in self._outbox.ready(limit):
-            if item.next_try_at is not None and item.next_try_at > now:
-                continue
-            if item.is_pure and self._is_asked(item):
-                self._note(item, "the same step is asked for already")
-                continue
-            try:
-                plan = self._plan(item, rights, runs)
-            except IpvmError as error:
-                self._note(item, str(error))
-                continue
-            if plan is not None:
-                found.append(plan)
-        return found
-
-    def _is_asked(self, item: Item) -> bool:
-        """Whether an equal step goes before this one."""
-        others = self._outbox.asking(item.instruction)
-        return any(
-            one.id != item.id and (one.state != "queued" or one.id < item.id) for one in others
-        )
-
-    def _plan(self, item: Item, rights: Rights, runs: Runs) -> Plan | None:
-        needs = Requirements.from_value(dag_cbor.decode_trusted(item.needs))
-        if item.instruction not in self._tried_here and self._fits(item, needs):
-            self._tried_here.add(item.instruction)
-            with self._store.database.write() as transaction:
-                self._drop(transaction, item)
-            self._tell("job.ended", item, {"state": "cancelled", "reason": "it runs here now"})
-            return None
-        group = judged(self._store, group_of(self._store, item, runs))
-        if group is None:
-            self._note(item, STAYS)
-            return None
-        command = command_of(group.lead.instruction)
-        providers = rights.providers(command)
-        if not providers:
-            self._note(item, f"no node has given this one the right to {command}")
-            return None
-        if needs.key:
-            providers = tuple(did for did in providers if did == needs.key)
-        if self.court.is_disputed(item) and (referee := self.court.referee_of(item)):
-            providers = tuple(did for did in providers if did == referee)
-        refused = self.court.liars() | self._turned_away_by(item)
-        left = tuple(did for did in providers if did not in refused)
-        if not left:
-            self._note(item, self._nobody_left(item, refused), self._later(item))
-            return None
-        over = {did: why for did in left if (why := rights.beyond(did, group.lead))}
-        if len(over) == len(left):
-            self._note(item, "; ".join(over.values()))
-            return None
-        left = tuple(did for did in left if did not in over)
-        if any(rights.beyond(did, one) for one in group.members[1:] for did in left):
-            group = Group((group.lead,))
-        return Plan(item, group, left)
-
-    def _nobody_left(self, item: Item, refused: Mapping[str, str]) -> str:
-        """Why nobody is asked for an item, of those who may be."""
-        done = {job.provider for job in self._outbox.jobs_of(item.id) if job.state == "done"}
-        whys = [why for did, why in refused.items() if did not in done]
-        if item.confirm > 1 and done:
-            return "; ".join([self.court.standing(item), *whys])
-        return next(iter(refused.values()), "none of them holds the key")
-
-    def _turned_away_by(self, item: Item) -> dict[str, str]:
-        """Those who lately refused an item, or have it, or had it and were silent, or cut it short;
-        with why."""
-        since = self._clock.now() - REFUSED_S
-        found: dict[str, str] = {}
-        for (asked, provider), (at, note) in self._refused_by.items():
-            if asked == item.asked and at > since:
-                found[provider] = note
-        for job in self._outbox.jobs_of(item.id):
-            over = job.state in ("lost", "done") or job.is_pending or job.code == CUT_SHORT
-            if over or (job.ended_at or 0) > since:
-                found[job.provider] = f"{job.provider}: {job.message or job.state}"
-        return found
-
-    def _drop(self, transaction: Transaction, item: Item) -> None:
-        self._outbox.drop(transaction, item)
-        self.freed.add(item.run)
-
     def alone(self) -> None:
         """There are no peers at all: say so."""
-        for item in self._outbox.ready(1_000):
-            self._note(item, "this node works without peers (--offline)")
-
-    def _later(self, item: Item) -> int:
-        return self._clock.now() + min(BACKOFF_S_MAX, BACKOFF_S << min(item.attempts, 12))
-
-    def _note(self, item: Item, note: str, next_try_at: int | None = None) -> None:
-        if (item.note, item.next_try_at) != (note, next_try_at):
-            self._outbox.note(item.id, note, next_try_at=next_try_at)
+        self._outbox.note_all("this node works without peers (--offline)")
 
     def asked(self, plans: Sequence[Plan]) -> None:
         """Providers are being asked for bids."""
@@ -272,7 +173,7 @@ class Clerk:
 
     def unsold(self, item: Item, note: str, *, again: bool) -> None:
         """Nobody takes an item now. `again`: after a while; else when something happens."""
-        later = self._later(item) if again else None
+        later = self.planning.later(item) if again else None
         told = self.court.so_far(item, note)
         self._outbox.set_state([item.id], "queued", note=told, next_try_at=later)
 
@@ -286,7 +187,7 @@ class Clerk:
 
     def pack(self, sold: Sequence[tuple[Plan, Choice]]) -> list[Cargo]:
         """Sign what goes to whom, and write it down; what may leave now."""
-        rights = self._rights  # what is signed is asked for anew, with its arguments
+        rights = self.planning.rights  # what is signed is asked for anew, with its arguments
         packed: list[tuple[Item, Cargo]] = []
         along_from = -1
         for plan, choice in sold:
@@ -472,11 +373,11 @@ class Clerk:
 
             self._doubt(item, f"{told}; it may or may not have happened", also)
             return
-        self._refused_by[item.asked, job.provider] = (self._clock.now(), told)
+        self.planning.turned_away(item, job, told)
         with self._store.database.write() as transaction:
             write(transaction, job, state, begun=begun, code=code, message=note)
             if item.code == "along":
-                self._drop(transaction, item)
+                self.planning.drop(transaction, item)
         if item.code != "along" and not self._has_others(item, job):
             self._outbox.set_state([item.id], "queued", note=told, durable=True)
         self._tell("job.refused", item, {"provider": job.provider, "code": code, "reason": note})

@@ -8,7 +8,7 @@ all that is ready, takes the best of each, writes down what it sends, sends it, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
@@ -23,7 +23,7 @@ from lite.needs.requirements import Requirements
 from lite.offload import wire
 from lite.offload.answers import Unfit
 from lite.offload.bringing import Bringing
-from lite.offload.choosing import chosen, loads, of, whys
+from lite.offload.choosing import chosen, loads, told_of, whys
 from lite.offload.clerk import Clerk
 from lite.offload.client import JobClient, ProviderAway, ProviderRefused, ProviderWrong
 from lite.offload.early import Early
@@ -36,6 +36,7 @@ from lite.offload.post_line import PostLine
 from lite.offload.posted import Posts
 from lite.offload.private_jobs import fetch_privately
 from lite.offload.referee import is_answered, own_answer
+from lite.offload.waking import Resume, Waking
 from lite.offload.ways import Ways
 from lite.peering.capability_set import known_capabilities
 from lite.store import Store
@@ -54,15 +55,13 @@ BIDS_S_MAX: Final = 15.0
 SEND_S: Final = 2.0  # for which a round waits for what it sends
 FETCH_MS: Final = 600_000  # for one value; what came until then stays
 ROUND_MAX: Final = wire.ASKS_MAX
-RESUMED_S: Final = 0.02  # between two times that a run goes on, for each of its steps elsewhere
-RESUMED_S_MAX: Final = 5.0
+PAGES_S: Final = 0.05  # for which one look goes on from page to page though nothing goes
 IDLE_SHARE: Final = 2  # of what looking took beside its work: what comes then is seen together
 IDLE_FREE_S: Final = 0.005  # a look as quick as that may follow the next at once
 IDLE_S_MAX: Final = 1.0
 LOOK_S_MIN: Final = 0.05
 LOOK_S_MAX: Final = 3_600.0
 TellEvent = Callable[..., None]
-Resume = Callable[[str], Awaitable[None]]
 
 
 class Dispatcher:
@@ -90,7 +89,6 @@ class Dispatcher:
         self._outbox = store.outbox
         self._peering = peering
         self._tell_event = tell
-        self._resume = resume
         self._pool = ThreadPoolExecutor(1, "ipvm-outbox")
         self._clerk = Clerk(
             store,
@@ -104,9 +102,9 @@ class Dispatcher:
         )
         self._posts = Posts(store, self._clerk, node.clock)
         self._woken = asyncio.Event()
-        self._resumed: dict[str, tuple[int, ...]] = {}
-        self._resumed_at: dict[str, float] = {}
         self._useful_s = 0.0  # of this look
+        self._planning = self._clerk.planning
+        self._waking = Waking(store, self._planning, self._do, resume, self.wake)
         self._fetching: dict[str, set[asyncio.Task[None]]] = {}
         self._bringing = Bringing(
             store,
@@ -137,8 +135,11 @@ class Dispatcher:
                 began, self._useful_s = self._loop.time(), 0.0
                 pause = await self._look()
                 took = self._loop.time() - began - self._useful_s
-                if await is_set(self._woken, pause):
+                woken = await is_set(self._woken, pause)
+                if woken or self._planning.has_more:
                     await asyncio.sleep(min(max(0.0, took - IDLE_FREE_S) * IDLE_SHARE, IDLE_S_MAX))
+                if woken:
+                    self._planning.begin()
 
     async def stop(self) -> None:
         """End all lines. What is under way at providers goes on there."""
@@ -166,8 +167,10 @@ class Dispatcher:
         elif survey.ready:
             await self._do(self._clerk.alone)
         survey = await self._do(self._outbox.survey)
-        if survey.answered or self._clerk.freed:
-            await self._wake_runs()
+        if survey.answered or self._planning.freed:
+            self._useful_s += await self._waking.wake()
+        if survey.ready and self._planning.has_more:
+            return 0.0
         if survey.next_at is None:
             return None
         return max(LOOK_S_MIN, min(LOOK_S_MAX, survey.next_at + 1 - self._node.clock.now()))
@@ -185,32 +188,6 @@ class Dispatcher:
         await self._settle_disputes()
         if before.ends or before.needless or before.ready or disputed:
             await self._offer()
-
-    async def _wake_runs(self) -> None:
-        """Let runs go on for which something came, once for each thing."""
-        answered = await self._do(self._outbox.answered_runs)
-        freed, self._clerk.freed = self._clerk.freed, set()
-        for run in dict.fromkeys((*answered, *freed)):
-            untaken = await self._do(self._outbox.untaken, run)
-            ids = tuple(item.id for item in untaken if not item.is_pending)
-            if run not in freed and self._resumed.get(run) == ids:
-                continue
-            if await self._do(self._store.runs.is_active, run):
-                continue  # it looks by itself, and says when it ends
-            if (late := self._too_soon(run, sum(item.is_pending for item in untaken))) > 0:
-                self._loop.call_later(late, self.wake)
-                self._clerk.freed.update({run} & freed)
-                continue
-            self._resumed[run], self._resumed_at[run] = ids, self._loop.time()
-            began = self._loop.time()
-            await self._resume(run)
-            self._useful_s += self._loop.time() - began
-
-    def _too_soon(self, run: str, pending: int) -> float:
-        """How many seconds a run is left alone yet: each time that it goes on it looks at all its
-        steps, and more answers of many will come."""
-        since = self._loop.time() - self._resumed_at.get(run, -RESUMED_S_MAX)
-        return min(RESUMED_S_MAX, pending * RESUMED_S) - since
 
     async def _call_off(self) -> None:
         """Begin to tell providers what nobody needs any more, where they can be told."""
@@ -268,11 +245,18 @@ class Dispatcher:
     # Offering.
 
     async def _offer(self) -> None:
-        while plans := await self._do(self._clerk.plans, ROUND_MAX):
+        """Offer what may go of what waits, page by page, while something goes or there is time yet;
+        the rest is for the next look."""
+        providers = await self._do(self._store.tokens.subjects_given_to, self._node.key.did)
+        until, went = self._loop.time() + PAGES_S, True
+        while went or (self._planning.has_more and self._loop.time() < until):
+            near = {
+                did for did in providers if did != self._node.key.did and self._ways.is_near(did)
+            }
+            plans = await self._do(self._clerk.plans, ROUND_MAX, near)
             began = self._loop.time()
-            if not await self._round(plans):
-                return
-            self._useful_s += self._loop.time() - began
+            went = bool(plans) and await self._round(plans)
+            self._useful_s += self._loop.time() - began if went else 0.0
 
     async def _round(self, plans: Sequence[Plan]) -> bool:
         """Offer steps to whoever can be reached; whether anything went."""
@@ -320,24 +304,24 @@ class Dispatcher:
     async def _choose(
         self, plans: Sequence[Plan], bids: Mapping[str, list[Bid | wire.NoBid] | str]
     ) -> list[tuple[Plan, Choice]]:
-        """The bids to take for each step. Of one that nobody takes it is noted why."""
+        """The bids to take for each step. Of one that nobody takes it is noted why.
+
+        Args:
+            bids: by provider, on those of the steps that it may do, in their order.
+        """
         now = self._node.clock.now()
         known = await self._do(known_capabilities, self._store, now)
         found: list[tuple[Plan, Choice]] = []
-        for plan in plans:
-            ins = plan.group.lead.instruction.cid
-            told = {did: some for did, some in bids.items() if did in plan.providers}
-            good = [b for some in told.values() for b in of(some, ins) if isinstance(b, Bid)]
+        for plan, told in told_of(plans, bids):
+            good = [one for one in told.values() if isinstance(one, Bid)]
             plan, choice = chosen(plan, good, known, self._worth_ms, now)
             if choice.ranked:
                 found.append((plan, choice))
                 continue
             why = [f"{one.bid.provider}: {one.reason}" for one in choice.left_out]
-            for did, some in told.items():
-                texts = [some] if isinstance(some, str) else whys(did, of(some, ins))
-                why += texts
+            why += whys(told)
             note = "; ".join(why) or "nobody made a bid"
-            near = any(not isinstance(some, str) for some in told.values())
+            near = any(not isinstance(one, str) for one in told.values())
             await self._do(partial(self._clerk.unsold, plan.item, note, again=near))
         return found
 

@@ -109,7 +109,8 @@ def _other_memory(receipt: Receipt, here: int) -> str:
         return ""
     refused = receipt.meta.get("memory_refused") is True
     why = "its guest was refused memory" if refused else "its guest may have been refused memory"
-    return f"{why} there: memory {given} is allowed, {here} here"
+    told = f"{why} there: memory {given} is allowed, {here} here"
+    return f"{told}; a step that names limits.memory has the same limit everywhere"
 
 
 def _limits(asked: dict[str, int]) -> Limits:

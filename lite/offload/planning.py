@@ -33,7 +33,7 @@ __all__ = ["Planning"]
 BACKOFF_S: Final = 5
 BACKOFF_S_MAX: Final = 3_600
 REFUSED_S: Final = 60  # for which a provider that refused a step is not asked for it again
-REFUSED_MAX: Final = 4_096  # of these that are remembered before the old ones are forgotten
+REFUSED_MAX: Final = 4_096  # steps of which that is remembered
 SAME: Final = "the same step is asked for already"
 Fits = Callable[[Item, Requirements], bool]
 
@@ -75,7 +75,7 @@ class Planning:
         self._court = court
         self._sharing = sharing
         self._tried_here: set[tuple[str, int]] = set()
-        self._refused_by: dict[tuple[CID, str], tuple[int, str]] = {}
+        self._refused_by: dict[tuple[CID, bytes], dict[str, tuple[int, str]]] = {}
         self._newest = 0  # the greatest number of a row that was looked at
         self._behind: tuple[int, int] | None = None  # priority and number; None: from the top
         self._again = False
@@ -135,7 +135,7 @@ class Planning:
         if self._runs_here(item, needs):
             return None
         providers = self._providers(item, needs)
-        if not providers:
+        if providers is None:
             return None
         refused = {**liars, **self._turned_away_by(item)}
         left = tuple(did for did in providers if did not in refused)
@@ -159,24 +159,21 @@ class Planning:
         self._tell("job.ended", item, {"state": "cancelled", "reason": "it runs here now"})
         return True
 
-    def _providers(self, item: Item, needs: Requirements) -> tuple[str, ...]:
-        """Who may do it, and is to be asked; where nobody may it is noted why."""
+    def _providers(self, item: Item, needs: Requirements) -> tuple[str, ...] | None:
+        """Who may do it, and is to be asked; None: nobody may, and it is noted why."""
         instruction = self._store.instructions.get(item.instruction)
         if instruction is None:
             self.note(item, f"the step {item.label} of run {item.run} is not here")
-            return ()
+            return None
         command = command_of(instruction)
         providers = self.rights.providers(command)
         if not providers:
             self.note(item, f"no node has given this one the right to {command}")
-            return ()
-        only = needs.key
+            return None
+        only = {needs.key} - {""}
         if self._court.is_disputed(item):
-            only = self._court.referee_of(item) or only
-        found = tuple(did for did in providers if not only or did == only)
-        if not found:
-            self.note(item, self._nobody_left(item, {}), self.later(item))
-        return found
+            only |= {self._court.referee_of(item)} - {""}
+        return tuple(did for did in providers if only <= {did})
 
     def _grouped(self, item: Item, runs: Runs, left: tuple[str, ...]) -> Plan | None:
         """A step with what goes along, for those whose delegations allow as much as it names."""
@@ -206,8 +203,7 @@ class Planning:
         with why."""
         since = self._clock.now() - REFUSED_S
         found: dict[str, str] = {}
-        for provider in self.rights.known():
-            at, note = self._refused_by.get((item.asked, provider), (since, ""))
+        for provider, (at, note) in self._refused_by.get((item.asked, item.needs), {}).items():
             if at > since:
                 found[provider] = note
         for job in self._outbox.jobs_of(item.id):
@@ -220,11 +216,12 @@ class Planning:
 
     def turned_away(self, item: Item, job: Job, note: str) -> None:
         """A provider did not do a step: it is left alone with that for a while."""
-        now = self._clock.now()
+        step = item.asked, item.needs
+        told = self._refused_by.pop(step, {})
+        told[job.provider] = self._clock.now(), note
+        self._refused_by[step] = told
         if len(self._refused_by) > REFUSED_MAX:
-            kept = self._refused_by.items()
-            self._refused_by = {key: one for key, one in kept if one[0] > now - REFUSED_S}
-        self._refused_by[item.asked, job.provider] = now, note
+            del self._refused_by[next(iter(self._refused_by))]
 
     def drop(self, transaction: Transaction, item: Item) -> None:
         """A step stands where it stood before it was put into the outbox."""

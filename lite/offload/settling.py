@@ -25,6 +25,7 @@ class Settling:
     Args:
         gone: told of a job whose instruction is not here any more.
         weigh: told of an item of which several have to say the same, once an answer is kept.
+        takers: the other items that have their answer by the answer to one.
     """
 
     def __init__(
@@ -33,12 +34,14 @@ class Settling:
         tell: Tell,
         gone: Callable[[Job], None],
         weigh: Callable[[Item], None],
+        takers: Callable[[Item, Receipt], list[Item]],
     ) -> None:
         self._store = store
         self._outbox = store.outbox
         self._tell = tell
         self._gone = gone
         self._weigh = weigh
+        self._takers = takers
         self._kept: list[tuple[Wanted, Item | None, Finished]] = []
 
     def holds(self, job: Job) -> bool:
@@ -62,12 +65,11 @@ class Settling:
         if instruction is None:
             self._gone(job)
             return
+        final = item is None or item.confirm <= 1
         waiting = [] if item is None else [item]
-        if item is not None and item.is_pure:
-            same = self._outbox.asking(item.instruction)
-            waiting += [one for one in same if one.id != item.id and one.state == "queued"]
+        waiting += self._takers(item, receipt) if item is not None and final else []
         secret = item is not None and is_item_secret(self._store, item)
-        step = partial(self._write, wanted, item is None or item.confirm <= 1, waiting)
+        step = partial(self._write, wanted, final, waiting)
         finished = Finished(instruction, receipt, step=step, secret=secret)
         self._kept.append((wanted, item, finished))
 

@@ -53,7 +53,7 @@ class Sharing:
 
     def queue(self, runs: Runs) -> Queue:
         """The rows as they are now."""
-        return Queue(self, self._store, runs, self._clock.now())
+        return Queue(self, self._store, runs)
 
     def takers(self, item: Item, receipt: Receipt) -> list[Item]:
         """The other rows that nobody has and for which a single answer to an item counts."""
@@ -63,8 +63,8 @@ class Sharing:
         for one in self._store.outbox.asking(item.instruction, SAME_MAX):
             if one.id == item.id or one.state != "queued" or one.confirm > 1:
                 continue
-            limits = limits_of_step(one, runs)
-            if self.is_alike(one, item, runs) or (limits and self._counts(receipt, limits)):
+            limits = limits_of_step(one, runs) if one.secret == item.secret else None
+            if (limits and self._counts(receipt, limits)) or self.is_alike(one, item, runs):
                 found.append(one)
         return found
 
@@ -95,11 +95,10 @@ class Sharing:
 class Queue:
     """The rows of each step as they were when it was first asked for; for one look."""
 
-    def __init__(self, sharing: Sharing, store: Store, runs: Runs, now: int) -> None:
+    def __init__(self, sharing: Sharing, store: Store, runs: Runs) -> None:
         self._sharing = sharing
         self._outbox = store.outbox
         self._runs = runs
-        self._now = now
         self._same: dict[CID, list[Item]] = {}
 
     def has_before(self, item: Item) -> bool:
@@ -109,13 +108,14 @@ class Queue:
         if item.instruction not in self._same:
             self._same[item.instruction] = self._outbox.asking(item.instruction, SAME_MAX)
         return any(
-            self._goes_before(one, item) and self._sharing.is_alike(one, item, self._runs)
+            _goes_before(one, item) and self._sharing.is_alike(one, item, self._runs)
             for one in self._same[item.instruction]
             if one.id != item.id
         )
 
-    def _goes_before(self, one: Item, item: Item) -> bool:
-        if one.state != "queued":
-            return True
-        is_resting = one.next_try_at is not None and one.next_try_at > self._now
-        return not is_resting and (-one.priority, one.id) < (-item.priority, item.id)
+
+def _goes_before(one: Item, item: Item) -> bool:
+    if one.state != "queued":
+        return True
+    is_left = one.next_try_at is not None and one.next_try_at >= one.deadline_at  # to its owner
+    return not is_left and (-one.priority, one.id) < (-item.priority, item.id)

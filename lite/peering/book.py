@@ -5,11 +5,14 @@ For the command line too, which needs neither an event loop nor a running daemon
 
 from __future__ import annotations
 
+from functools import partial
+
 from lite.clock import Clock
 from lite.errors import UsageError
+from lite.peering.faults import faults
 from lite.peering.tables import prepare
 from lite.store import Store
-from sync.errors import IdentityError
+from sync.errors import IdentityError, StoreError
 from sync.keys import nonce, public_of
 from sync.peer_rows import SqlitePeers
 from sync.peers import ANSWERS, BLOCKS, READ, RIGHTS, RUN, STATIC, PeerBook
@@ -23,6 +26,8 @@ __all__ = [
     "answering",
     "checked_did",
     "open_book",
+    "owners_word",
+    "unreadable",
 ]
 
 
@@ -34,10 +39,13 @@ def open_book(store: Store, did: str, clock: Clock, *, metered: bool = False) ->
         metered: nothing is taken from peers by itself.
 
     Raises:
-        StoreError: the tables cannot be made.
+        StoreError: the tables cannot be made. Every use of the book raises it, as of
+            `lite.peering.faults`, where they cannot be read or written.
     """
     prepare(store)
-    return PeerBook(SqlitePeers(store.database.connection), did, clock, nonce, metered=metered)
+    database = store.database
+    rows = SqlitePeers(database.connection, partial(faults, database.path))
+    return PeerBook(rows, did, clock, nonce, metered=metered)
 
 
 def answering(store: Store) -> frozenset[str]:
@@ -69,3 +77,12 @@ def owners_word(book: PeerBook) -> dict[str, object]:
         )
         for peer in book.peers()
     }
+
+
+def unreadable(book: PeerBook) -> str:
+    """Why the list of peers cannot be read now; empty: it can."""
+    try:
+        owners_word(book)
+    except StoreError as error:
+        return str(error)
+    return ""

@@ -24,7 +24,7 @@ from lite.needs.record import AHEAD_MAX_S, CapabilityRecord, known
 from lite.peering import capability_sql as sql
 from lite.peering.names import CAPABILITIES
 from lite.peering.records import CID_HEAD
-from lite.peering.set_store import SetStore, faults
+from lite.peering.set_store import SetStore
 from lite.store import Store
 from lite.store.database import Transaction
 from sync.base import RECORDS as LANE_RECORDS
@@ -73,7 +73,7 @@ class CapabilitySet(SetStore):
         self._clock = clock
 
     def held(self, ids: Collection[bytes]) -> set[bytes]:
-        with faults():
+        with self._faults():
             past = [
                 id
                 for part in parts(ids)
@@ -83,7 +83,7 @@ class CapabilitySet(SetStore):
 
     def read(self, ids: Collection[bytes]) -> Mapping[bytes, bytes]:
         found: dict[bytes, bytes] = {}
-        with faults():
+        with self._faults():
             for part in parts(ids):
                 query = sql.RAWS.format(marks(part))
                 found.update(self._store.database.rows(query, tuple(part)))
@@ -91,13 +91,13 @@ class CapabilitySet(SetStore):
 
     def of(self, did: str) -> CapabilityRecord | None:
         """The record of a node that is here; None: there is none."""
-        with faults():
+        with self._faults():
             row = self._store.database.row(sql.OF, (did,))
             return None if row is None else _sound(*row)
 
     def count(self) -> int:
         """Of how many nodes there is a record."""
-        with faults():
+        with self._faults():
             return self._store.database.number(sql.COUNT)
 
     def is_newer(self, record: CapabilityRecord, now: int) -> bool:

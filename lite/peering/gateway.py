@@ -151,8 +151,7 @@ class Gateway:
         span = _span(request, whole)
         if span is None:
             return web.Response(status=416, headers={"Content-Range": f"bytes */{whole}"})
-        start, stop = span
-        partial = "Range" in request.headers
+        start, stop, partial = span
         if partial:
             headers["Content-Range"] = f"bytes {start}-{stop - 1}/{whole}"
         response = web.StreamResponse(status=206 if partial else 200, headers=headers)
@@ -222,17 +221,20 @@ def _is_known(request: web.Request, tag: str) -> bool:
     return any(one.strip().removeprefix("W/") in (plain, "*") for one in known.split(","))
 
 
-def _span(request: web.Request, whole: int) -> tuple[int, int] | None:
-    """The bytes asked for; None: none of them are here, or it cannot be read."""
+def _span(request: web.Request, whole: int) -> tuple[int, int, bool] | None:
+    """The first byte that is asked for, the one behind the last, and whether it is a part: what is
+    no range of bytes, or several, is not heeded (RFC 9110, section 14.2). None: none of those bytes
+    are here."""
     try:
         asked = request.http_range
     except ValueError:
-        return None
+        return 0, whole, False
     start, stop, _ = asked.indices(whole)
-    wanted = asked.start is not None or asked.stop is not None
+    if asked.start is None and asked.stop is None:
+        return 0, whole, False
     if asked.start == 0 and request.headers["Range"].startswith("bytes=-"):
         return None  # the last 0 bytes: to a slice that is all of them
-    return None if wanted and start >= stop else (start, stop)
+    return None if start >= stop else (start, stop, True)
 
 
 def _batch(blocks: Iterator[tuple[CID, bytes | None]]) -> list[tuple[CID, bytes | None]]:

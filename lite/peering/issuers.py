@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from lite.peering import record_sql as sql
+from lite.peering.faults import faults
 from lite.peering.records import RecordStore
-from lite.peering.set_store import faults
 from lite.store import Store
 from sync.index import renew_epoch
 from sync.keys import nonce
@@ -31,7 +31,7 @@ def settle(store: Store, records: RecordStore, wanted: frozenset[str]) -> int:
     Returns:
         How many ids left: sessions have to begin anew then.
     """
-    with faults():
+    with faults(store.database.path):
         before = {did for (did,) in store.database.rows(sql.ISSUERS)}
         records.want(wanted)
         if before == wanted:
@@ -54,7 +54,7 @@ def settle(store: Store, records: RecordStore, wanted: frozenset[str]) -> int:
 def mend(store: Store, records: RecordStore) -> int:
     """Take ids out of the index whose bytes were lost, so that a peer can bring them again; how
     many. A repair drops what the disk damaged; what was forgotten on purpose stays known."""
-    with faults():
+    with faults(store.database.path):
         query = sql.LOST
         if store.tombstones.is_used():
             query += sql.LOST_TOMBSTONES

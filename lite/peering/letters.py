@@ -24,7 +24,7 @@ from lite.nudge import RECORDS, nudge
 from lite.parcel import Parcel
 from lite.peering import letter_sql as sql
 from lite.peering.names import letters_between
-from lite.peering.set_store import SetStore, faults
+from lite.peering.set_store import SetStore
 from lite.peering.values import PeerEvent
 from lite.store import Store
 from lite.store.database import Row, Transaction
@@ -66,7 +66,7 @@ class LetterStore(SetStore):
 
     def read(self, ids: Collection[bytes]) -> Mapping[bytes, bytes]:
         found: dict[bytes, bytes] = {}
-        with faults():
+        with self._faults():
             for id in ids:
                 row = self._store.database.row(sql.LETTER, (self.name, id))
                 if row is not None:
@@ -80,11 +80,12 @@ class LetterStore(SetStore):
 
     def received(self) -> int:
         """How many letters of the peer are here."""
-        return self._store.database.number(sql.LETTERS_FROM, (self.name, self._peer))
+        with self._faults():
+            return self._store.database.number(sql.LETTERS_FROM, (self.name, self._peer))
 
     def post(self, authority: Authority) -> int:
         """Put what this node signed for the peer since the last time into letters; how many."""
-        with faults():
+        with self._faults():
             values = (self._peer, self._own, self._clock.now())
             rows = self._store.database.rows(sql.UNPOSTED, values)
             letters: list[bytes] = []

@@ -24,6 +24,7 @@ class Means:
 
     def __init__(self, config: Config, clock: Clock, *, metered: bool) -> None:
         self._metered = metered
+        self._home = config.home
         self._power = Power(config["peers.battery_min"], clock)
         self._reserves = (
             Reserve(config.home),
@@ -32,8 +33,10 @@ class Means:
 
     @property
     def full(self) -> str:
-        """That there is no space; empty: there is."""
-        return "" if self._reserves[-1].is_kept else _FULL
+        """Why nothing can be kept: there is no space, or no home; empty: it can."""
+        if self._reserves[-1].is_kept:
+            return ""
+        return _FULL if self._home.is_dir() else f"the home {self._home} is not there any more"
 
     def problems(self) -> list[str]:
         """What is short, a line each."""

@@ -23,7 +23,7 @@ from lite.ipld.cid import CID, DAG_CBOR, SHA2_256
 from lite.keys import Key
 from lite.peering.announcing import Announcer, Offered, nothing
 from lite.peering.asking import Asking
-from lite.peering.book import open_book, owners_word
+from lite.peering.book import open_book, owners_word, unreadable
 from lite.peering.fetching import Fetcher
 from lite.peering.gateway import PATH, Gateway, Reader
 from lite.peering.identity import channel_key
@@ -326,13 +326,13 @@ class Peering:
 
     def problems(self) -> list[str]:
         """What of this node's own does not work, a line each."""
-        pins = "" if self._keeper is None else self._keeper.problem()
-        found = (self._runner.problem, self.book.problem, *self._means.problems(), pins)
-        return [text for text in found if text]
+        pins = [] if self._keeper is None else [self._keeper.problem()]
+        return list(dict.fromkeys([*self.failures(), *self._means.problems(), *filter(None, pins)]))
 
     def failures(self) -> list[str]:
         """Those of `problems` that this machine's owner has to mend."""
-        return [*filter(None, (self._runner.problem, self.book.problem, self._means.full))]
+        of_peers = unreadable(self.book) or self._runner.problem, self.book.problem
+        return list(dict.fromkeys(filter(None, (*of_peers, self._means.full))))
 
     # Sets.
 

@@ -15,7 +15,7 @@ from lite.ipld.cid import CID
 from lite.model.receipt import Receipt
 from lite.peering import record_sql as sql
 from lite.peering.names import RECORDS
-from lite.peering.set_store import SetStore, faults
+from lite.peering.set_store import SetStore
 from lite.store import Store
 from lite.store.database import Transaction
 from lite.store.receipts import write_receipt
@@ -66,7 +66,7 @@ class RecordStore(SetStore):
 
     def read(self, ids: Collection[bytes]) -> Mapping[bytes, bytes]:
         found: dict[bytes, bytes] = {}
-        with faults():
+        with self._faults():
             for part in parts(ids):
                 query = sql.RECORDS.format(marks(part))
                 names = [CID_HEAD + id for id in part]
@@ -90,7 +90,7 @@ class RecordStore(SetStore):
     def answers(self, question: bytes, limit: int) -> Sequence[bytes]:
         """Receipts of the instruction with this sha2-256 digest, also such as are not in the index
         yet: successes first, then the newest."""
-        with faults():
+        with self._faults():
             rows = self._store.database.rows(sql.ANSWERS, (CID_HEAD + question, _QUESTION_ROWS))
             sound = [one for row in rows if (one := _sound_receipt(*row)) is not None]
             fitting = [one for one in sound if one.issuer in self.wanted]
@@ -114,7 +114,7 @@ class RecordStore(SetStore):
 
     def _is_full_of(self, issuer: str) -> bool:
         if self._noted is None:
-            with faults():
+            with self._faults():
                 self._noted = dict(self._store.database.rows(sql.UNWANTED_COUNTS))
         waiting = [who for who, _, _ in self._unwanted.values()]
         return (
@@ -148,7 +148,7 @@ class RecordStore(SetStore):
         Raises:
             StoreError of `sync`: it cannot be read or written.
         """
-        with faults():
+        with self._faults():
             database = self._store.database
             news, looked, marks = _News(), 0, []
             for name, query, take in (

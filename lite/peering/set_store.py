@@ -7,18 +7,19 @@ not wait for the disk; after a power cut the index and the items are older toget
 
 from __future__ import annotations
 
-import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 
 from lite import errors
+from lite.peering.faults import faults
 from lite.peering.tables import prepare
 from lite.store import Store
 from lite.store.database import Transaction
 from lite.store.reserve import RECEIPTS, Reserve
 from sync.base import Cursor, Entry, Item, Summary
-from sync.errors import StoreError, StoreFull
+from sync.errors import StoreFull
 from sync.index import SetIndex, SqlRanges
 
 
@@ -32,6 +33,7 @@ class SetStore(ABC):
     def __init__(self, store: Store, name: bytes) -> None:
         self.name = name
         self._store = store
+        self._faults = partial(faults, store.database.path)
         prepare(store)
         with self._writing():
             self.index = SetIndex(store.database.connection, name)
@@ -50,27 +52,27 @@ class SetStore(ABC):
         self.index.relax()
 
     def held(self, ids: Collection[bytes]) -> set[bytes]:
-        with faults(), self._store.database.lock:
+        with self._faults(), self._store.database.lock:
             return self.index.held(ids)
 
     def entries(self, ids: Collection[bytes]) -> Sequence[Entry]:
-        with faults(), self._store.database.lock:
+        with self._faults(), self._store.database.lock:
             return self.index.entries(ids)
 
     def urgent(self) -> Collection[bytes]:
-        with faults(), self._store.database.lock:
+        with self._faults(), self._store.database.lock:
             return self.index.urgent()
 
     def log_after(self, seq: int, limit: int) -> Sequence[Entry]:
-        with faults(), self._store.database.lock:
+        with self._faults(), self._store.database.lock:
             return self.index.log_after(seq, limit)
 
     def id_at(self, seq: int) -> bytes | None:
-        with faults(), self._store.database.lock:
+        with self._faults(), self._store.database.lock:
             return self.index.id_at(seq)
 
     def cursor(self, peer: str) -> Cursor | None:
-        with faults(), self._store.database.lock:
+        with self._faults(), self._store.database.lock:
             return self.index.cursor(peer)
 
     @abstractmethod
@@ -117,7 +119,7 @@ class SetStore(ABC):
     def _reading(self) -> Iterator[None]:
         """One moment of the database for several queries."""
         database = self._store.database
-        with faults(), database.lock:
+        with self._faults(), database.lock:
             if database.connection.in_transaction:
                 yield
                 return
@@ -129,19 +131,5 @@ class SetStore(ABC):
 
     @contextmanager
     def _writing(self, *, durable: bool = False) -> Iterator[Transaction]:
-        with faults(), self._store.database.write(durable=durable) as transaction:
+        with self._faults(), self._store.database.write(durable=durable) as transaction:
             yield transaction
-
-
-@contextmanager
-def faults() -> Iterator[None]:
-    """What the store and SQLite raise, as errors of `sync`."""
-    try:
-        yield
-    except (errors.StoreFull, errors.QuotaError) as error:
-        raise StoreFull(str(error)) from error
-    except errors.IpvmError as error:
-        raise StoreError(str(error)) from error
-    except sqlite3.Error as error:
-        full = "full" in str(error)
-        raise (StoreFull if full else StoreError)(f"the database: {error}") from error

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from lite.peering.faults import faults
 from lite.store import Store
 from sync import index, peer_rows
 from sync.keys import nonce
@@ -45,11 +46,12 @@ def prepare(store: Store) -> None:
     Raises:
         StoreError: they cannot be made.
     """
-    is_there = store.database.row(_LAST) is not None
-    if is_there and peer_rows.is_current(store.database.connection):
-        return
-    with store.database.write() as transaction:
-        connection = store.database.connection
+    database = store.database
+    with faults(database.path):
+        if database.row(_LAST) is not None and peer_rows.is_current(database.connection):
+            return
+    with database.write() as transaction:
+        connection = database.connection
         peer_rows.create(connection)
         index.create(connection, nonce)
         for statement in SCHEMA.split(";"):

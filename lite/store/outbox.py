@@ -14,6 +14,7 @@ leaves, so that after any crash this node knows what may have been sent.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from lite.clock import Clock
 from lite.errors import NotFoundError
@@ -68,7 +69,8 @@ class Outbox:
             if item.held:
                 return
             if item.is_pending and item.instruction == wish.instruction.cid:
-                values = (wish.code, wish.reason[:_REASON_CHARS], wish.needs, item.id)
+                told = (wish.code, wish.reason[:_REASON_CHARS], wish.needs)
+                values = (*told, wish.confirm, item.id)
                 transaction.execute(sql.REASON, values)
                 return
             transaction.execute(sql.DELETE, (item.id,))
@@ -124,14 +126,31 @@ class Outbox:
         """What is not over, in the order in which it goes."""
         return [item_of(row) for row in self._database.rows(sql.ITEMS_PENDING, (limit,))]
 
-    def ready(self, limit: int) -> list[Item]:
-        """What no provider has yet, in the order in which it goes."""
-        return [item_of(row) for row in self._database.rows(sql.ITEMS_READY, (limit,))]
+    def ready(
+        self, limit: int, *, since: int = 0, behind: tuple[int, int] | None = None
+    ) -> list[Item]:
+        """What no provider has yet and may be tried now, in the order in which it goes.
 
-    def asking(self, instruction: CID) -> list[Item]:
+        Args:
+            since: rows with a greater number alone.
+            behind: priority and number of a row; those that go behind it.
+        """
+        now = self._clock.now()
+        if behind is None:
+            return self._items(sql.ITEMS_READY, (now, since, limit))
+        priority, id = behind
+        found = self._items(sql.ITEMS_READY_SAME, (now, priority, max(id, since), limit))
+        if len(found) < limit:
+            values = (now, priority, since, limit - len(found))
+            found += self._items(sql.ITEMS_READY_BELOW, values)
+        return found
+
+    def asking(self, instruction: CID, limit: int = ALL) -> list[Item]:
         """What waits for the answer of one instruction, in whatever run."""
-        rows = self._database.rows(sql.ITEMS_ASKING, (instruction.raw,))
-        return [item_of(row) for row in rows]
+        return self._items(sql.ITEMS_ASKING, (instruction.raw, limit))
+
+    def _items(self, query: str, values: tuple[Any, ...]) -> list[Item]:
+        return [item_of(row) for row in self._database.rows(query, values)]
 
     def has_pending(self, run: str) -> bool:
         """Whether something of a run waits."""
@@ -172,6 +191,12 @@ class Outbox:
         """Say why an item that nobody has is no further. May be lost with the power."""
         with self._database.write(durable=False) as transaction:
             transaction.execute(sql.NOTE, (note[:_REASON_CHARS], next_try_at, id))
+
+    def note_all(self, note: str) -> None:
+        """The same of all that nobody has, where they do not say so yet."""
+        if self._database.row(sql.NOTED_OTHERWISE, (note,)) is not None:
+            with self._database.write(durable=False) as transaction:
+                transaction.execute(sql.NOTE_ALL, (note,))
 
     def set_state(
         self,

@@ -14,8 +14,13 @@ ITEM_OF = f"{_ITEM} WHERE run = ? AND position = ?"
 ITEMS_OF_RUN = f"{_ITEM} WHERE run = ? ORDER BY position"
 ITEMS = f"{_ITEM} ORDER BY id DESC LIMIT ?"
 ITEMS_PENDING = f"{_ITEM} WHERE state IN {_PENDING} ORDER BY priority DESC, id LIMIT ?"
-ITEMS_READY = f"{_ITEM} WHERE state = 'queued' ORDER BY priority DESC, id LIMIT ?"
-ITEMS_ASKING = f"{_ITEM} WHERE instruction = ? AND state IN {_PENDING} ORDER BY id"
+# The first condition is for the index `outbox_pending`, which has them in this order.
+_READY = f"""{_ITEM} WHERE state IN {_PENDING} AND state = 'queued'
+    AND (next_try_at IS NULL OR next_try_at <= ?)"""
+ITEMS_READY = f"{_READY} AND id > ? ORDER BY priority DESC, id LIMIT ?"
+ITEMS_READY_SAME = f"{_READY} AND priority = ? AND id > ? ORDER BY id LIMIT ?"
+ITEMS_READY_BELOW = f"{_READY} AND priority < ? AND id > ? ORDER BY priority DESC, id LIMIT ?"
+ITEMS_ASKING = f"{_ITEM} WHERE instruction = ? AND state IN {_PENDING} ORDER BY id LIMIT ?"
 ITEMS_UNTAKEN = f"""
 {_ITEM} WHERE run = ? AND taken = 0
     AND state IN ('sent', 'accepted', 'done', 'failed', 'expired') ORDER BY position
@@ -41,7 +46,10 @@ INSERT INTO outbox (run, position, label, asked, instruction, level, needs, stat
     deadline_at, priority, confirm, secret, created_at, changed_at)
     VALUES (?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?)
 """
-REASON = "UPDATE outbox SET code = ?, reason = ?, needs = ? WHERE id = ?"
+REASON = """
+UPDATE outbox SET code = ?, reason = ?, needs = ?,
+    confirm = CASE WHEN state = 'queued' THEN max(confirm, ?) ELSE confirm END WHERE id = ?
+"""
 DELETE = "DELETE FROM outbox WHERE id = ?"
 TAKEN = f"""
 UPDATE outbox SET taken = 1,
@@ -50,6 +58,10 @@ UPDATE outbox SET taken = 1,
     WHERE run = ? AND position = ?
 """
 NOTE = "UPDATE outbox SET note = ?, next_try_at = ? WHERE id = ? AND state = 'queued'"
+NOTED_OTHERWISE = """
+SELECT 1 FROM outbox WHERE state = 'queued' AND note != ? LIMIT 1
+"""
+NOTE_ALL = "UPDATE outbox SET note = ?1, next_try_at = NULL WHERE state = 'queued' AND note != ?1"
 STATE = f"""
 UPDATE outbox SET state = ?, note = ?, next_try_at = ?, attempts = attempts + ?,
     offers = offers + ?, changed_at = ? WHERE id = ? AND state IN {_PENDING}

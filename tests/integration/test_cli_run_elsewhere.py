@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from lite import Node
@@ -46,3 +47,18 @@ def test_looking_ahead_or_a_private_call_sends_nothing_out(ipvm: Ipvm, home: Pat
     assert ipvm(*CALL, "--dry-run").status == 3
     assert ipvm(*CALL, "--private").status == 3
     assert ipvm("queue", "list", "--json").json["items"] == []
+
+
+def test_a_call_does_not_wait_for_what_a_workflow_wants_of_the_same_step(
+    ipvm: Ipvm, home: Path, here: Path
+) -> None:
+    ipvm("id")
+    allow(home)
+    step = {"op": "cuda/matmul", "rsc": "cuda:matmul", "input": {"n": 2}, "limits": {"fuel": 9}}
+    (here / "w.json").write_text(json.dumps({"steps": {"tight": step}}))
+    assert ipvm("workflow", "run", "w.json").status == 3
+    told = ipvm(*CALL, "--json")
+    items = ipvm("queue", "list", "--json").json["items"]
+    assert len({item["ins"] for item in items}) == 1 and len(items) == 2
+    (own,) = (item["run"] for item in items if item["label"] == "call")
+    assert told.json["run"] == own

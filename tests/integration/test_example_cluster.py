@@ -9,11 +9,13 @@ import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 
 from lite.engine.spool import SPOOL_BYTES_MIN, Spool, Spooled
+from lite.errors import QueuedError
 from tests.example_support import environment, install
 
 NO_RAY = "Ray is not installed: scripts/test --full installs it"
@@ -54,6 +56,24 @@ def test_large_results_travel_as_bytes(ray_package: ModuleType) -> None:
     assert in_memory(large) == bytes(SPOOL_BYTES_MIN + 1)
     assert in_memory({"a": [large, 1]}) == {"a": [bytes(SPOOL_BYTES_MIN + 1), 1]}
     assert in_memory(None) is None
+
+
+@pytest.mark.parametrize(
+    "ray, told",
+    [
+        (None, "Ray cannot be loaded: "),
+        (SimpleNamespace(init=lambda **_: int("garbage")), "cannot be used: ValueError: "),
+    ],
+)
+def test_a_ray_that_is_not_there_or_fails_is_said_at_once(
+    ray_package: ModuleType, monkeypatch: pytest.MonkeyPatch, ray: Any, told: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    cluster = sys.modules["ipvm_ray"].RayCluster(SimpleNamespace(text=lambda name: ""))
+    for _ in range(2):
+        with pytest.raises(QueuedError) as fault:
+            cluster.machines()
+        assert told in str(fault.value)
 
 
 STORY = """

@@ -11,6 +11,7 @@ from random import Random
 import pytest
 
 from lite.clock import SystemClock
+from lite.ipld.cid import CID
 from lite.peering.book import open_book
 from lite.store import Store
 from sync.peers import BLOCKS
@@ -69,6 +70,33 @@ def test_a_chain_goes_out_whole_and_comes_back_by_itself(
     assert [(item.label, item.state) for item in queue(phone)] == [
         *(("one", "done"), ("two", "done"), ("three", "done"))
     ]
+
+
+def test_a_value_between_steps_of_a_chain_stays_until_somebody_wants_it(
+    room: Callable[..., list[Home]], tmp_path: Path
+) -> None:
+    phone, gpu = room("phone", "gpu")
+    enable(gpu, phone)
+    steps = {
+        "large": far_step(gpu, "bytes", 900_000),
+        "length": {"run": "numbers:count", "args": ["${large}"]},
+        "more": {"run": "numbers:add", "args": ["${length}", 1]},
+    }
+    run = begin(phone, write(tmp_path, "chain", steps))
+    ended = done(phone, run)
+    assert (ended["state"], values(ended, ["more"])) == ("done", [900_001])
+    assert [job.final for job in jobs(phone)] == [False, False, True]
+
+    def is_here() -> bool:
+        with Store.open(phone.path, durability="normal") as store:
+            large = store.receipts.get(CID.parse(ended["steps"][0]["receipt"]))
+            assert large is not None and large.linked == "file"
+            return store.blocks.has(large.out.body)
+
+    assert not is_here()
+    later = {"large": steps["large"], "alone": {"run": "numbers:count", "args": ["${large}"]}}
+    ipvm(phone.path, "-q", "workflow", "run", write(tmp_path, "later", later))
+    assert is_here()
 
 
 def test_a_partition_costs_nothing_but_time(

@@ -22,11 +22,12 @@ from lite.needs.bids import Bid
 from lite.offload import wire
 from lite.offload.dispatch import Dispatcher
 from lite.offload.plans import Wanted
+from lite.peering.book import open_book
 from lite.peering.values import Fetched
 from lite.store import Store
 from lite.store.database import Database, Transaction
 from tests.clerk_support import Shop
-from tests.outbox_support import OTHER_KEY, Far, needing
+from tests.outbox_support import OTHER_KEY, Far, answer_of, needing
 from tests.scheduler_support import do
 from tests.store_support import KEY, FakeClock
 
@@ -57,7 +58,9 @@ def fetching(
     config = Config.load(home, settings or {})
     peering: Any = SimpleNamespace(fetch=fetched, gateway=lambda did: None)
     lab = shop.lab
-    node: Any = SimpleNamespace(key=KEY, clock=shop.clock, config=config, executor=lab.executor)
+    node: Any = SimpleNamespace(
+        key=KEY, clock=shop.clock, config=config, executor=lab.executor, here=lab.here
+    )
 
     async def resume(run: str) -> None:
         raise AssertionError(run)
@@ -225,12 +228,30 @@ def test_a_step_whose_answer_is_known_by_now_is_not_offered(shop: Shop, tmp_path
     async def story() -> None:
         dispatcher = fetching(shop, tmp_path, lambda _cids: Fetched((), (), 0))
         assert dispatcher._clerk.plans(10) == []
-        assert dispatcher._clerk.freed == {shop.lab.store.runs.list()[0].id}
+        assert dispatcher._clerk.planning.freed == {shop.lab.store.runs.list()[0].id}
         await dispatcher.stop()
         dispatcher._store.close()
 
     asyncio.run(story())
     assert shop.queue(Workflow(heavy=needing(HEAVY))).step("heavy").state == "cached"
+
+
+@pytest.mark.parametrize("confirm", [1, 2])
+def test_the_word_of_one_peer_that_answers_does_not_end_a_step_that_several_are_to_confirm(
+    shop: Shop, tmp_path: Path, confirm: int
+) -> None:
+    store = shop.lab.store
+    shop.queue(Workflow(heavy=needing(HEAVY)), confirm=confirm)
+    open_book(store, KEY.did, shop.clock).trust(DID, ["answers"], "lab")
+    store.receipts.add(answer_of(HEAVY, 666))
+
+    async def story() -> None:
+        dispatcher = fetching(shop, tmp_path, lambda _cids: Fetched((), (), 0))
+        assert len(dispatcher._clerk.plans(10)) == confirm - 1
+        await dispatcher.stop()
+        dispatcher._store.close()
+
+    asyncio.run(story())
 
 
 def test_without_peers_the_reason_says_so(shop: Shop, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from lite.keys import Key
+from lite.limits import Limits
 from lite.model.receipt import Receipt
 from lite.model.result import Result
 from lite.model.workflow import Workflow
@@ -197,3 +198,40 @@ def test_a_step_goes_to_the_bid_that_allows_what_it_names(
         (kept,) = store.receipts.list()
     assert kept.issuer == large.did and kept.meta["limits"]["fuel"] == MUCH
     assert {job.provider for job in jobs(phone) if job.state == "done"} == {large.did}
+
+
+HERE = Limits().memory_bytes
+
+
+def grew(memory: int, refused: bool | None) -> dict[str, Any]:
+    """What a receipt says whose guest wanted more memory."""
+    told = {} if refused is None else {"memory_refused": refused}
+    return {"op": "wasm/run", "limits": {"memory": memory}, **told}
+
+
+@pytest.mark.parametrize("refused", [True, None])
+def test_a_value_that_hangs_on_a_memory_limit_that_was_cut_is_no_result(
+    shop: Shop, refused: bool | None
+) -> None:
+    shop.queue(Workflow(heavy=needing(do("pure", value=1))))
+    (job,) = shop.send()
+    shop.hear(job, shop.receipt(job, -1, meta=grew(HERE // 4, refused)))
+    assert (shop.job(job).state, shop.job(job).code) == ("refused", "cut-short")
+    assert f"memory {HERE // 4} is allowed, {HERE} here" in the_item(shop).note
+
+
+@pytest.mark.parametrize(("memory", "refused"), [(HERE // 4, False), (HERE, True), (HERE, None)])
+def test_a_value_on_which_no_other_memory_limit_bears_is_the_result(
+    shop: Shop, memory: int, refused: bool | None
+) -> None:
+    shop.queue(Workflow(heavy=needing(do("pure", value=1))))
+    (job,) = shop.send()
+    shop.hear(job, shop.receipt(job, -1, meta=grew(memory, refused)))
+    assert the_item(shop).state == "done"
+
+
+def test_a_value_under_the_memory_limit_that_the_step_names_is_its_result(shop: Shop) -> None:
+    shop.queue(Workflow(heavy=needing(do("pure", value=1), **GPU, limits={"memory": 1 << 26})))
+    (job,) = shop.send()
+    shop.hear(job, shop.receipt(job, -1, meta=grew(1 << 26, True)))
+    assert the_item(shop).state == "done"

@@ -23,10 +23,10 @@ from lite.needs.bids import Bid
 from lite.needs.capabilities import Capabilities
 from lite.needs.choice import Wish, choose
 from lite.needs.requirements import GpuNeed, Requirements
-from lite.offload.clerk import REFUSED_S
 from lite.offload.doing import NEEDS
 from lite.offload.grants import Grants, grant
 from lite.offload.invoking import Cargo
+from lite.offload.planning import REFUSED_S
 from lite.offload.plans import Plan
 from lite.offload.private_jobs import fetch_privately, private_meta, private_roots
 from lite.offload.terms import Terms

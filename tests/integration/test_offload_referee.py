@@ -10,15 +10,23 @@ import pytest
 
 from lite import Node
 from lite.keys import Key
+from lite.limits import Limits
+from lite.model.instruction import wasm
+from lite.model.receipt import Receipt
+from lite.model.result import Result
+from lite.model.task import Task
 from lite.model.workflow import Workflow
 from lite.offload.court import Court
+from lite.offload.referee import own_answer
 from lite.peering.book import open_book
 from lite.store.outbox_rows import Item, Job
 from tests.clerk_support import Shop
 from tests.integration.conftest import Ipvm
+from tests.offload_support import WORK
 from tests.outbox_support import OTHER_KEY, Far, needing
 from tests.scheduler_support import do
 from tests.store_support import KEY, FakeClock
+from tests.wat_guests import wat
 
 THIRD = Key.from_seed(bytes([11]) * 32)
 FOURTH = Key.from_seed(bytes([29]) * 32)  # whose DID comes last of these
@@ -134,6 +142,43 @@ def test_how_many_agree_so_far_is_said(open_shop: Callable[..., Shop]) -> None:
     assert told(shop) == "2 of 3 agree so far; one more is needed"
     assert shop.send() == []
     assert told(shop) == "2 of 3 agree so far; one more is needed"
+
+
+def test_who_had_too_little_memory_or_time_gave_no_wrong_answer(
+    open_shop: Callable[..., Shop],
+) -> None:
+    shop = open_shop(OTHER_KEY, THIRD, FOURTH)
+    shop.queue(Workflow(heavy=needing(HEAVY)), confirm=3)
+    one, two, three = shop.send()
+    cut = {"op": "wasm/run", "limits": {"memory": 1 << 26}, "memory_refused": True}
+    shop.hear(one, shop.receipt(one, -1, meta=cut))
+    late = Result.of_error({"code": "time-limit", "message": "not done in time"})
+    shop.hear(two, shop.receipt(two, out=late))
+    shop.hear(three, shop.receipt(three, 1))
+    court = shop.clerk.court
+    assert court.disputed == {one.item}
+    court.referee(one.item, shop.lab.executor.run(HEAVY, Limits(), fresh=True).receipt)
+    assert (shop.item(one).state, court.liars()) == ("done", {})
+
+
+def judged(node: Node, **meta: Any) -> Receipt | None:
+    """What this node says of a step that two others are to do, within the limits that it names."""
+    ready = wasm(node.add(wat(WORK)), "work", 2_000_000_000, 5)
+    far = {"affinity": {"did": OTHER_KEY.did}}
+    node.workflow_run(Workflow(far=Task(ready, {"requires": far, **meta})), confirm=2)
+    return own_answer(node, node.store.outbox.newest()[0])
+
+
+def test_the_referee_has_the_limits_that_the_step_names(tmp_path: Path) -> None:
+    with Node.open(tmp_path / "home") as node:
+        found = judged(node, limits={"fuel": 1_000})
+        assert found is not None
+        assert (found.error_code, found.meta["limits"]["fuel"]) == ("out-of-fuel", 1_000)
+
+
+def test_a_referee_that_is_not_done_in_time_says_nothing(tmp_path: Path) -> None:
+    with Node.open(tmp_path / "home") as node:
+        assert judged(node, limits={"time": 50}) is None
 
 
 def test_run_keeps_whom_it_names(ipvm: Ipvm, here: Path, home: Path) -> None:

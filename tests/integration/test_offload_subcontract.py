@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from lite.model.instruction import wasm
 from lite.model.receipt import Receipt
 from lite.needs.requirements import GpuNeed, Requirements
 from lite.offload.doing import NEEDS
-from lite.offload.terms import KEY
+from lite.offload.terms import KEY, Terms
 from lite.store import Store
 from lite.ucan.delegation import Delegation
 from sync.peers import RUN
@@ -21,7 +22,7 @@ from tests.guests import ADD
 from tests.meeting_support import Home, homes, start
 from tests.offload_support import WORK, begin, done, enable, jobs, values, write
 from tests.peering_support import PeerNode
-from tests.provider_support import ProviderNode, client, dealing, ended, signed
+from tests.provider_support import ProviderNode, client, dealing, ended, signed, value_of
 from tests.waiting_support import until
 from tests.wat_guests import wat
 
@@ -85,6 +86,47 @@ def test_policies_are_asked_about_the_function_that_is_meant_before_it_is_passed
             (over,) = await ended(wire, asked.cid)
         assert (over.state, over.code, over.begun) == ("refused", "ucan-policy", False)
         assert pi.node.store.runs.list() == []
+
+    dealing(story, tmp_path, "phone", **{"provider.subcontract": True})
+
+
+def test_what_has_an_answer_here_is_not_passed_on(tmp_path: Path) -> None:
+    async def story(pi: ProviderNode, phone: PeerNode) -> None:
+        grant = pi.enable(phone, Terms(subcontract=True))
+        job = wasm(pi.node.add(ADD), "add", 2, 40)
+        pi.node.run(job)
+        needs = {NEEDS: Requirements(ops=("wasm/run",), gpu=GpuNeed()).value()}
+        async with client(phone, pi) as wire:
+            (sent,) = await wire.send([signed(phone, pi, job, [grant], meta=needs).data])
+        assert (sent.state, value_of(sent)) == ("done", 42)
+        assert pi.node.store.runs.list() == []
+
+    dealing(story, tmp_path, "phone", **{"provider.subcontract": True})
+
+
+@pytest.mark.parametrize("secret", [False, True])
+def test_what_was_passed_on_is_answered_by_what_this_node_did_meanwhile_unless_that_is_secret(
+    tmp_path: Path, secret: bool
+) -> None:
+    async def story(pi: ProviderNode, phone: PeerNode) -> None:
+        grant, node = pi.enable(phone, Terms(subcontract=True)), pi.node
+        job = wasm(node.add(ADD), "add", 2, 40)
+        needs = {NEEDS: Requirements(ops=("wasm/run",), gpu=GpuNeed()).value()}
+        async with client(phone, pi) as wire:
+            asked = signed(phone, pi, job, [grant], meta=needs)
+            await wire.send([asked.data])
+            await asyncio.to_thread(until, lambda: pi.provider._passed)
+            own = node.run(job).receipt
+            if secret:
+                node.store.secrets.mark([own.cid])
+            run = node.workflows.resume(node.store.runs.list()[0].id).go()
+            pi.provider.run_ended(run.id)
+            (over,) = await ended(wire, asked.cid)
+        if secret:
+            assert (over.state, over.code) == ("refused", "passed-on")
+            return
+        assert (over.state, value_of(over)) == ("done", 42)
+        assert over.receipt is not None and "by" not in Receipt.parse(over.receipt).meta
 
     dealing(story, tmp_path, "phone", **{"provider.subcontract": True})
 

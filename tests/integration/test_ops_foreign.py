@@ -121,3 +121,16 @@ def test_what_it_raises_ends_its_step_and_not_the_run(
     states = {step["label"]: step["state"] for step in ended.json["steps"]}
     assert states == {"a": "in-doubt" if level == "mutation" else "failed", "other": "done"}
     assert ended.status == 1
+
+
+def test_what_lacks_no_file_is_not_told_to_add_one(
+    ipvm: Ipvm, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = DEAF.format(level="pure").replace("return None", 'return "it needs a GPU"')
+    install(tmp_path, here, monkeypatch, text)
+    ended = ipvm("run", "--op", "lab/deaf", "x:y")
+    assert (ended.status, "it needs a GPU" in ended.err) == (3, True)
+    assert "waits for a node that has it" in ended.err and "Add the file" not in ended.err
+    assert ipvm("workflow", "run", "w.json").status == 3
+    (item,) = ipvm("queue", "list", "--json").json["items"]
+    assert (item["code"], item["reason"]) == ("op", "it needs a GPU")

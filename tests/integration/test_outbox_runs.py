@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lite.ipld.cid import CID, RAW
+from lite.keys import Key
 from lite.model.instruction import Instruction
 from lite.model.receipt import Receipt
 from lite.model.result import Result
@@ -207,3 +208,22 @@ def test_a_row_and_its_step_are_written_together_or_not_at_all(
             lab.run(workflow)
     (row,) = lab.store.runs.steps(lab.store.runs.list()[0].id)
     assert (row.state, items(lab)) == ("waiting", [])
+
+
+def test_a_run_that_wants_an_answer_confirmed_takes_no_single_word_of_another(lab: Far) -> None:
+    heavy = do("pure", value=1)
+    plain, sure = Workflow(plain=needing(heavy)), Workflow(sure=needing(heavy))
+    lab.run(plain)
+    settle(lab, items(lab)[0], answer_of(heavy, 1))
+    assert lab.run(plain).state == "done"
+    run = lab.run(sure, confirm=2)
+    assert (run.state, run.step("sure").state) == ("queued", "queued")
+    second = answer_of(heavy, 1, Key.from_seed(bytes([10]) * 32))
+    settle(lab, items(lab)[1], second)
+    assert lab.run(sure, new=True, confirm=2)["sure"].receipt.issuer in (
+        OTHER_KEY.did,
+        second.issuer,
+    )
+    assert lab.run(sure, new=True, confirm=2).step("sure").state == "cached"
+    assert lab.run(sure, new=True, confirm=3).step("sure").state == "queued"
+    assert lab.ran["give"] == 0

@@ -241,3 +241,17 @@ def test_an_agreement_on_success_comes_before_one_on_an_error() -> None:
     answer = choose(*receipts, policy=agree(2, ANN, BEN, EVE))
     assert answer is not None
     assert answer.receipt.out.is_ok
+
+
+def test_where_several_have_to_do_it_no_one_else_answers_alone_but_this_node_does() -> None:
+    sure = TrustPolicy(SELF.did, frozenset({ANN.did, BEN.did}), doers=2)
+    passed_on = {"meta": {"limits": LIMITS, "by": {"iss": ANN.did}}}
+    assert choose(ok(ANN), policy=sure) is None
+    assert choose(ok(ANN), ok(ANN, seed=1), ok(BEN, 7), policy=sure) is None
+    assert choose(ok(ANN), ok(SELF, **passed_on), policy=sure) is None
+    assert choose(ok(ANN), ok(BEN, **passed_on), policy=sure) is None
+    mine = ok(SELF, 7)
+    assert choose(ok(ANN), ok(BEN), mine, policy=sure) == Answer(mine, "own receipt")
+    agreed = choose(ok(ANN), ok(BEN), ok(BEN, 7), policy=sure)
+    assert agreed is not None
+    assert (agreed.receipt.out, agreed.rule) == (Result.of_ok(42), "2 of 2 issuers agree")
