@@ -112,8 +112,8 @@ class Listener:
         """Listen on each (IP or host, port); port 0 picks a free one. Returns what it became.
 
         Raises:
-            OSError: an address is in use, or not of this machine. ValueError: a port is none, which
-                the system would take modulo 65,536. Nothing listens then.
+            OSError: an address is in use, or not of this machine. ValueError: a port or a name is
+                none; the system would take a port modulo 65,536. Nothing listens then.
         """
         for _, port in addresses:
             if not 0 <= port < 65_536:
@@ -122,7 +122,7 @@ class Listener:
         try:
             for host, port in addresses:
                 self._sockets.append(await _bound(host, port))
-        except OSError:
+        except (OSError, ValueError):  # the second: a name that can be none
             await self.close()
             raise
         for listening in self._sockets:

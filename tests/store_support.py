@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from lite.model.instruction import Instruction, wasm
 from lite.model.receipt import Receipt
 from lite.model.result import Result
 from lite.store import Store
+from lite.store.home import DATABASE
 
 KEY = Key.from_seed(bytes(range(32)))
 MODULE = CID.of(b"module", RAW)
@@ -87,3 +90,16 @@ def listing(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def damage(home: Path, table: str) -> None:
+    """Overwrite the first page of a table, in a home that nobody has open."""
+    path = home / DATABASE
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (size,) = db.execute("PRAGMA page_size").fetchone()
+        query = "SELECT rootpage FROM sqlite_master WHERE name = ?"
+        (page,) = db.execute(query, (table,)).fetchone()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)

@@ -72,6 +72,8 @@ class Notes:
     """
 
     def __init__(self, folder: Path) -> None:
+        if folder.exists() and not folder.is_dir():
+            raise Unusable("it is no folder")
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.key = key_of(folder)
@@ -214,7 +216,7 @@ def key_of(folder: Path) -> SeedKey:
             with suppress(FileExistsError):  # another process was faster: its key counts
                 os.link(made, path)
         finally:
-            os.unlink(made)
+            Path(made).unlink()
     seed = path.read_bytes()
     if len(seed) != SEED_BYTES:
         raise Unusable(
@@ -372,7 +374,8 @@ def main(arguments: Sequence[str]) -> None:
     except (IdentityError, ValueError) as error:
         parser.error(str(error))
     except (Unusable, OSError, sqlite3.Error, StoreError) as error:
-        parser.exit(1, f"{parser.prog}: {given.folder}: {error}\n")
+        why = getattr(error, "strerror", None) or error
+        parser.exit(1, f"{parser.prog}: {given.folder}: {why}\n")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import pytest
 
 from tests.integration.conftest import Ipvm
 from tests.peering_support import key_of
+from tests.store_support import damage
 
 PI, PHONE = key_of("pi").did, key_of("phone").did
 NOWHERE = "127.0.0.1:1"  # nobody listens there
@@ -52,8 +53,11 @@ def test_two_peers_have_two_names_and_a_node_is_no_peer_of_its_own(ipvm: Ipvm) -
     assert refused.status == 2 and "another peer is called pi" in refused.err
     own = ipvm("id", "-q").text.strip()
     assert "this node itself" in ipvm("peers", "trust", own).err
-    for bad in ("did:x", " a", "x" * 65):
+    for bad in ("did:x", " a", "x" * 65, "two\nlines", "a\u2028b", "bell\a", "\udcff"):
         assert ipvm("peers", "name", "pi", bad).status == 2
+        assert ipvm("peers", "add", f"{PHONE}@{NOWHERE}", "--name", bad).status == 2
+        assert ipvm("peers", "invite", "--wait", "--name", bad).status == 2
+    assert ipvm("peers", "name", "pi", "π \N{WOMAN}\u200d\N{EAR OF RICE}").status == 0
 
 
 def test_an_address_alone_gives_no_right(ipvm: Ipvm) -> None:
@@ -121,3 +125,13 @@ def test_status_makes_no_tables_for_peers(ipvm: Ipvm, home: Path) -> None:
 def test_a_trust_that_names_nobody_is_refused(ipvm: Ipvm, text: str) -> None:
     refused = ipvm("run", "numbers.wasm:add", 1, 2, "--trust", text)
     assert refused.status == 2 and "--trust" in refused.err
+
+
+def test_a_damaged_list_of_peers_is_no_bug_but_a_damaged_database(ipvm: Ipvm, home: Path) -> None:
+    ipvm("peers", "trust", PI, "--name", "pi")
+    damage(home, "sync_peer")
+    for command in (["list"], ["trust", "pi"], ["untrust", "pi"], ["add", f"{PHONE}@{NOWHERE}"]):
+        told = ipvm("peers", *command)
+        assert (told.status, "ipvm restore" in told.err) == (6, True), told.err
+    told = ipvm("sync", "--within", "1s")
+    assert (told.status, "ipvm restore" in told.err) == (6, True), told.err

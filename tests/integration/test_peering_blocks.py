@@ -148,6 +148,10 @@ def test_the_gateway_speaks_as_other_tools_expect(tmp_path: Path) -> None:
         assert (await got(channel, f"/ipfs/{cid}", Range="bytes=7-"))[1] == b"789"
         for beyond in ("bytes=10-", "bytes=-0"):
             assert (await got(channel, f"/ipfs/{cid}", Range=beyond))[0] == 416
+        for no_range in ("lines=0-1", "bytes=0-1,3-4", "bytes=5-2", "bytes=-", "5"):
+            status, body, headers = await got(channel, f"/ipfs/{cid}", Range=no_range)
+            assert (status, body) == (200, b"0123456789"), no_range
+            assert "Content-Range" not in headers
         assert (await got(channel, "/ipfs/nonsense"))[0] == 400
         assert (await got(channel, f"/ipfs/{cid}?format=dag-json"))[0] == 406
         status, body, headers = await got(channel, f"/ipfs/{root}?format=car")

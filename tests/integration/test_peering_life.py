@@ -153,3 +153,29 @@ def test_a_named_issuer_of_the_settings_belongs_to_the_set(tmp_path: Path) -> No
         await b.until(lambda: b.has(some))
 
     meeting(story, tmp_path, "a", "b")
+
+
+def test_a_list_of_peers_that_cannot_be_read_is_a_failure_for_as_long_as_that_is_so(
+    tmp_path: Path,
+) -> None:
+    async def story(a: PeerNode) -> None:
+        assert a.peering.failures() == a.peering.problems() == []
+        a.store.database.run("ALTER TABLE sync_address RENAME TO elsewhere")
+        for _ in range(2):
+            (told,) = a.peering.failures()
+            assert "no such table: sync_address" in told
+            assert a.peering.problems() == [told]
+        a.store.database.run("ALTER TABLE elsewhere RENAME TO sync_address")
+        assert a.peering.failures() == []
+
+    meeting(story, tmp_path, "a")
+
+
+def test_a_home_that_was_moved_away_is_not_called_a_full_disk(tmp_path: Path) -> None:
+    async def story(a: PeerNode) -> None:
+        elsewhere = a.home.rename(tmp_path / "moved")
+        assert a.peering.failures() == [f"the home {a.home} is not there any more"]
+        elsewhere.rename(a.home)
+        assert a.peering.failures() == []
+
+    meeting(story, tmp_path, "a")

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,7 @@ import pytest
 
 from sync import codec
 from sync.base import TIME_MAX, Item
-from sync.errors import ItemInvalid, ItemUnwanted
+from sync.errors import ItemInvalid, ItemUnwanted, StoreError
 from sync.keys import SeedKey
 from tests.notes_support import notes
 from tests.sync_net_support import key_of
@@ -260,3 +264,82 @@ def test_a_machine_whose_clock_was_never_set_takes_the_notes_of_others(opened: O
     kept.book.trust(key_of("peer").did, ["read"])
     raw = signed("a.txt", at=BORN_S + 10**9)
     kept.verify(notes.hashlib.sha256(raw).digest(), raw, "did:peer")
+
+
+@pytest.fixture
+def said(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    """Run the program to an end that is no success: its exit status and its last line."""
+
+    def call(*arguments: object) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as ended:
+            notes.main([str(one) for one in arguments])
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, capsys.readouterr().err.splitlines()[-1]
+
+    return call
+
+
+def test_where_it_cannot_listen_is_told_in_a_line(
+    folder: Path, said: Callable[..., tuple[int, str]]
+) -> None:
+    for wrong in ("127.0.0.1:99999", ":1", "127.0.0.1", "127.0.0.1:-1"):
+        status, line = said(folder, "serve", f"--listen={wrong}")
+        assert (status, wrong in line) == (2, True)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        where = f"127.0.0.1:{taken.getsockname()[1]}"
+        status, line = said(folder, "serve", "--listen", where)
+        assert status == 1 and f"cannot listen on {where}" in line and "in use" in line
+
+
+def test_what_is_no_folder_is_told_in_a_line(
+    tmp_path: Path, said: Callable[..., tuple[int, str]]
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    assert said(file, "key") == (1, f"{Path(sys.argv[0]).name}: {file}: it is no folder")
+    assert "Not a directory" in said(file / "below", "key")[1]
+
+
+def test_a_database_that_is_locked_or_none_is_told_in_a_line(
+    folder: Path, said: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.mkdir()
+    connect = sqlite3.connect
+    with closing(connect(folder / ".notes.db", isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode = WAL")
+        other.execute("BEGIN IMMEDIATE")
+        impatient = partial(connect, timeout=0.02)
+        monkeypatch.setattr(notes.sqlite3, "connect", impatient)
+        status, line = said(folder, "key")
+        assert status == 1 and "locked" in line
+    (folder / ".notes.db").write_bytes(b"no database" * 1_000)
+    assert "not a database" in said(folder, "key")[1]
+
+
+def test_a_key_is_written_whole_or_not_at_all_and_half_a_key_is_said_to_be_none(
+    folder: Path, said: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.mkdir()
+
+    def killed(_: int) -> bytes:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(notes.os, "fsync", killed)
+        notes.key_of(folder)
+    assert list(folder.iterdir()) == []
+    first = notes.key_of(folder)
+    assert notes.key_of(folder).did == first.did
+    assert [path.name for path in folder.iterdir()] == [".key"]
+    assert (folder / ".key").stat().st_mode & 0o777 == 0o600
+    (folder / ".key").write_bytes(b"")
+    status, line = said(folder, "key")
+    assert status == 1 and "has 0 bytes, and a key has 32" in line
+
+
+def test_a_database_that_is_locked_for_a_while_ends_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with notes.problems_told():
+        raise StoreError("locked")
+    assert capsys.readouterr().out == "problem locked\n"

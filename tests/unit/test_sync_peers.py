@@ -395,6 +395,26 @@ def test_what_a_full_disk_kept_from_being_written_is_written_when_there_is_space
     assert kept.banned_until > clock.now()
 
 
+def test_addresses_that_cannot_be_dropped_stop_no_one_either(clock: HandClock) -> None:
+    class Locked(MemoryPeerStore):
+        def drop_address(self, did: str, text: str) -> None:
+            raise StoreError("locked")
+
+        def drop(self, did: str) -> None:
+            raise StoreError("locked")
+
+    book = PeerBook(Locked(), ME, clock, Random(1).randbytes)
+    for number in range(ADDRESSES_MAX + 1):
+        book.heard(A, f"192.0.2.{number + 1}:1", FOUND)
+    book.somebody_else(A, "192.0.2.1:1")
+    assert book.problem == "locked"
+    book.write_again()
+    assert book.problem == ""
+    for number in range(STRANGERS_MAX):
+        book.met(key_of(f"stranger {number}").did, None)
+    assert book.problem == "locked"
+
+
 def test_a_database_that_cannot_be_read_is_said_so() -> None:
     with pytest.raises(StoreError, match="peers cannot be kept"):
         SqlitePeers(in_memory()).peers()

@@ -477,3 +477,14 @@ def test_no_byte_of_a_frame_is_seen_on_the_wire() -> None:
                 assert hidden not in taped
 
     run(work)
+
+
+@pytest.mark.parametrize("wrong", [99_999, -1])
+def test_a_port_that_is_none_is_not_taken_for_another(wrong: int) -> None:
+    async def story() -> None:
+        listener = Listener(A, echo)
+        with pytest.raises(ValueError, match=f"not a port: {wrong}"):
+            await listener.start([("127.0.0.1", 0), ("127.0.0.1", wrong)])
+        await listener.close()
+
+    run(story)
