@@ -159,6 +159,7 @@ def test_a_list_of_peers_that_cannot_be_read_is_a_failure_for_as_long_as_that_is
     tmp_path: Path,
 ) -> None:
     async def story(a: PeerNode) -> None:
+        a.peering.book.trust(key_of("pi").did, FRIEND)
         assert a.peering.failures() == a.peering.problems() == []
         a.store.database.run("ALTER TABLE sync_address RENAME TO elsewhere")
         for _ in range(2):

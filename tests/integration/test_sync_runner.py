@@ -18,7 +18,7 @@ from aiohttp import web
 from sync.base import Item
 from sync.dial import dial
 from sync.discovery import OnSighting, Sighting
-from sync.errors import ChannelError, StoreError
+from sync.errors import ChannelError
 from sync.health import Notice
 from sync.messages import Bye, parse
 from sync.peers import READ
@@ -478,28 +478,3 @@ def test_what_an_ending_task_begins_ends_with_it() -> None:
         assert node.runner._tasks == set()
 
     run(work)
-
-
-def test_a_list_of_peers_that_can_be_read_again_is_no_problem_any_more() -> None:
-    async def story() -> None:
-        node = NetNode("a")
-        await started(node)
-        peers, node.book.peers = node.book.peers, unreadable  # type: ignore[method-assign]
-        node.runner.poke()
-        await until(lambda: node.runner.problem == "locked")
-        node.book.peers = peers  # type: ignore[method-assign]
-        node.runner.poke()
-        await until(lambda: node.runner.problem == "")
-        await stopped(node)
-
-    def unreadable() -> Any:
-        raise StoreError("locked")
-
-    async def until(holds: Callable[[], bool]) -> None:
-        for _ in range(100):
-            if holds():
-                return
-            await asyncio.sleep(0)
-        raise AssertionError("it did not come to that")
-
-    run(story)
