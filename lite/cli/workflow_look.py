@@ -9,7 +9,7 @@ import click
 
 from lite.cli.command import offers, verb
 from lite.cli.outfile import check_folder, writing
-from lite.cli.present import one_line, short, visible
+from lite.cli.present import file_name, one_line, short
 from lite.cli.shell import Shell
 from lite.cli.workflow_equal import fields, shared, words
 from lite.cli.workflow_files import Named, read_named, run_or_named, workflow_of
@@ -60,7 +60,7 @@ def check(shell: Shell, file: str) -> None:
         return
     count = len(named.workflow)
     steps = "1 step" if count == 1 else f"{count} steps"
-    shell.line(f"{visible(named.source)}  {steps}, {graph.safety}  {named.workflow.cid}")
+    shell.line(f"{file_name(named.source)}  {steps}, {graph.safety}  {named.workflow.cid}")
     levels = _levels(node, named)
     columns = min(_COLUMN, max(width(step.label) for step in named.workflow))
     level_columns = max(map(len, levels.values()))
@@ -72,15 +72,15 @@ def check(shell: Shell, file: str) -> None:
         shell.line(f"  {label}  {level}  {_what(step)}{_awaits(step, graph)}{runs}")
     for label, texts in missing.items():
         for text in texts:
-            shell.line(f"! {label}: {visible(text)}")
+            shell.line(f"! {label}: {file_name(text)}")
     for label, found in where.items():
         if not found.here.ok:
-            shell.line(f"! {label}: {visible(where_words(node, found))}")
+            shell.line(f"! {label}: {file_name(where_words(node, found))}")
     for label, waits in graph.waiting.items():
         for wait in waits:
             shell.line(f"! {label}: it awaits {wait.instruction}, of which no receipt is here")
     for label, reason in _telling(node, named, graph).items():
-        shell.line(f"! {label}: {visible(reason)}")
+        shell.line(f"! {label}: {file_name(reason)}")
     for one in shared(node, named.workflow, graph):
         shell.line(f"! {words(one)}")
     for label, text in _suspicious(named):
