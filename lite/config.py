@@ -27,6 +27,7 @@ from lite.quantities import (
     render_size,
 )
 from lite.setting_texts import (
+    expanded,
     parse_address,
     parse_bool,
     parse_count,
@@ -282,12 +283,11 @@ def setting(name: str) -> Setting:
 
 def find_home(flag: str | os.PathLike[str] | None = None) -> Path:
     """The home: `flag`, else `IPVM_HOME`, else the platform's data directory for `ipvm`."""
-    chosen = flag or environment("IPVM_HOME")
-    if chosen:
-        return Path(chosen).expanduser().absolute()
+    if chosen := flag or environment("IPVM_HOME"):
+        return expanded(chosen).absolute()
     if sys.platform == "linux":  # the same rule as platformdirs, without its 6 ms of import
         base = (environment("XDG_DATA_HOME") or "").strip()
-        return Path(base or "~/.local/share").expanduser().absolute() / "ipvm"
+        return expanded(base or "~/.local/share").absolute() / "ipvm"
     from platformdirs import user_data_path
 
     return user_data_path("ipvm", appauthor=False)
@@ -320,7 +320,7 @@ class Config:
                 message says where.
             StoreError: the file is there but cannot be read.
         """
-        home = find_home() if home is None else Path(home).expanduser().absolute()
+        home = find_home() if home is None else expanded(home).absolute()
         path = home / FILE_NAME
         env = all_of("IPVM_") if env is None else env
         overrides = overrides or {}

@@ -6,6 +6,7 @@ Each `parse_…` raises `ConfigError` with what was expected.
 from __future__ import annotations
 
 import re
+from os import PathLike
 from pathlib import Path
 
 from lite.errors import CodecError, ConfigError
@@ -71,11 +72,22 @@ def parse_who(text: str) -> str | None:
     return None if name.lower() == "none" else name
 
 
+def expanded(path: str | PathLike[str]) -> Path:
+    """A path with the home of a user in place of a ~ in front. Raises ConfigError."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ConfigError(
+            f"“{path}”: there is no such user here, or nobody knows the home folder",
+            hint="Write the path from / on.",
+        ) from None
+
+
 def parse_path(text: str) -> Path | None:
     """An absolute path, or None for “none”."""
     if text.strip().lower() == "none":
         return None
-    path = Path(text.strip()).expanduser()
+    path = expanded(text.strip())
     if not path.is_absolute():
         raise ConfigError(
             f"“{text}” is not an absolute path", hint="Write it from / on, or from ~ on, or none."

@@ -35,10 +35,14 @@ LAYOUT = 1
 HOME_FILES = ("key", "config.toml")  # beside the database, each only if there is one
 
 
-def write_backup(home: Path, target: Path, clock: Clock) -> int:
+def write_backup(home: Path, target: Path, clock: Clock, *, checked: bool = True) -> int:
     """Back up a home whose database exists; the size of the file in bytes.
 
+    Args:
+        checked: False copies a database that is damaged as well, which `restore` does not take.
+
     Raises:
+        StoreCorrupt: the database is damaged; an older file at `target` stays.
         StoreError: it cannot be written, or something of the home cannot be read; the message names
             which. StoreFull: it does not fit; an older file at `target` stays.
     """
@@ -50,6 +54,8 @@ def write_backup(home: Path, target: Path, clock: Clock) -> int:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _create(copy)
         _copy_database(home, copy, target)
+        if checked:
+            _check(copy, home / DATABASE)
         _write_archive(part, _members(home, copy), clock)
         size = part.stat().st_size
         part.replace(target)
@@ -114,6 +120,17 @@ def _copy_database(home: Path, copy: Path, target: Path) -> None:
             raise faults.from_sqlite(fault, target) from fault
         if snapshot is not None:
             snapshot.check()
+
+
+def _check(copy: Path, source: Path) -> None:
+    """Whether a copy can be restored: SQLite copies damaged pages as they are."""
+    try:
+        with closing(connect(copy, "rw", 0)) as connection:
+            (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    except faults.SQLITE as fault:
+        raise faults.from_sqlite(fault, source) from fault
+    if verdict != "ok":
+        raise faults.corrupt(source, f"{verdict.splitlines()[-1]}; nothing was backed up")
 
 
 def _reader(home: Path, source: Path) -> tuple[sqlite3.Connection, Snapshot | None]:

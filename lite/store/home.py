@@ -340,5 +340,6 @@ def _migrate(connection: sqlite3.Connection, home: Path, clock: Clock) -> None:
     from lite.store.backup import write_backup
 
     version = _version(connection, home / DATABASE)
-    write_backup(home, home / BACKUPS / f"schema-{version}-{clock.now()}.tar", clock)
+    kept = home / BACKUPS / f"schema-{version}-{clock.now()}.tar"
+    write_backup(home, kept, clock, checked=False)  # a damaged one can still be opened and mended
     schema.migrate(connection, schema.MIGRATIONS)

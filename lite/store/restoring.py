@@ -88,6 +88,12 @@ def _clear(stage: Path) -> None:
         shutil.rmtree(stage)
 
 
+_MALFORMED = (
+    *(tarfile.TarError, EOFError, RecursionError),
+    *(AttributeError, KeyError, TypeError, ValueError),  # a manifest of another shape
+)
+
+
 def _unpack(backup: Path, stage: Path) -> tuple[str, ...]:
     """Copy the members into `stage` and compare them with the manifest; their names."""
     try:
@@ -95,7 +101,7 @@ def _unpack(backup: Path, stage: Path) -> tuple[str, ...]:
             files = _read_manifest(archive)
             for name, told in files.items():
                 _unpack_file(archive, name, told, stage / name)
-    except (tarfile.TarError, EOFError, KeyError, TypeError, ValueError) as fault:
+    except _MALFORMED as fault:
         raise _unsound(backup, str(fault) or type(fault).__name__) from fault
     return tuple(files)
 

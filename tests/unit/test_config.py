@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import platformdirs
@@ -25,6 +26,7 @@ from lite.quantities import (
     render_fuel,
     render_size,
 )
+from lite.setting_texts import parse_path
 
 DID = Key.from_seed(bytes(32)).did
 
@@ -400,3 +402,10 @@ def test_what_is_neither_a_gpu_nor_a_tag_is_refused(tmp_path: Path, name: str, t
 def test_what_is_no_port_is_refused(port: str) -> None:
     with pytest.raises(ConfigError, match="is not an address with a port"):
         SETTINGS["provider.http"].parse(f"127.0.0.1:{port}")
+
+
+def test_the_home_of_nobody_is_an_error_in_words() -> None:
+    readers: list[Callable[[str], object]] = [parse_path, find_home, Config.load]
+    for read in readers:
+        with pytest.raises(ConfigError, match="no such user"):
+            read("~nosuchuser/x")

@@ -13,8 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from lite.errors import IntegrityError, NotFoundError, StoreBusy, StoreError, StoreTooNew
+from lite.errors import (
+    IntegrityError,
+    NotFoundError,
+    StoreBusy,
+    StoreCorrupt,
+    StoreError,
+    StoreTooNew,
+)
 from lite.store import Store, restore
+from lite.store.home import DATABASE
 from tests.store_support import (
     FakeClock,
     bulk,
@@ -85,6 +93,42 @@ def test_a_second_interrupt_leaves_nothing_beside_the_file_either(
             store.backup(folder / "made.backup")
     assert len(asked) == 5 + at + 1
     assert list(folder.iterdir()) == []
+
+
+def test_a_damaged_database_is_not_backed_up_over_a_good_one(filled: Path, backup: Path) -> None:
+    before = backup.read_bytes()
+    with Store.open(filled) as store:
+        (page,) = store._database.row("SELECT rootpage FROM sqlite_schema WHERE name = 'names'")
+    with (filled / DATABASE).open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(bytes(4096))
+    with Store.open(filled) as store, pytest.raises(StoreCorrupt, match="nothing was backed up"):
+        store.backup(backup)
+    assert backup.read_bytes() == before
+    assert [path.name for path in backup.parent.glob(".*")] == []
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        '{"ipvm-backup":1,"files":["ipvm.db"]}',
+        '{"ipvm-backup":1,"files":"ipvm.db"}',
+        "[]",
+        "[" * 60_000,
+        None,
+    ],
+    ids=lambda text: str(text)[:40],
+)
+def test_an_archive_of_another_shape_is_no_backup(tmp_path: Path, manifest: str | None) -> None:
+    with tarfile.open(tmp_path / "made", "w") as archive:
+        entry = tarfile.TarInfo("backup.json")
+        if manifest is None:  # a link to itself
+            entry.type, entry.linkname = tarfile.SYMTYPE, "backup.json"
+        entry.size = len(manifest or "")
+        archive.addfile(entry, io.BytesIO((manifest or "").encode()))
+    with pytest.raises(IntegrityError, match="nothing was restored"):
+        restore(tmp_path / "made", tmp_path / "home")
+    assert not (tmp_path / "home" / DATABASE).exists()
 
 
 def test_a_backup_restores_everything_in_a_new_home(backup: Path, tmp_path: Path) -> None:
