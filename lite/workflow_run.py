@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["KEPT", "Place", "Run", "RunEvent", "StepView", "Workflows"]
 
 KEPT: Final = ("force", "private", "homestar")
+_AWAY: Final = "another node had it when the run was cancelled; it may or may not have happened"
 _OPEN: Final = frozenset({"waiting", "running", "queued"})  # of steps that a stop ends
 """Options of a run that hold when it goes on."""
 
@@ -295,15 +296,20 @@ class Workflows:
 
     def end_unattended(self, run: str) -> RunState:
         """Write down how a run ends that is cancelled while nobody works on it, with the steps that
-        it stops: what a process that is dead was at is in doubt, and then so is the run."""
+        it stops: what a process that is dead was at is in doubt, and then so is the run. So is what
+        another node has that may not be repeated."""
         runs = self._store.runs
         with nobody_acts(run, self._store) as alone:
             rows = runs.steps(run)
             lost = [row for row in rows if row.state == "running" and row.level == "mutation"]
-            change = StepChange("in-doubt", reason=ORPHAN)
+            sent = [item for item in self._store.outbox.untaken(run) if item.is_away]
+            away = {item.position for item in sent if not item.may_repeat}
+            had = [row for row in rows if row.state in _OPEN and row.position in away]
             if alone:
+                changes = [(row.position, StepChange("in-doubt", reason=ORPHAN)) for row in lost]
+                changes += [(row.position, StepChange("in-doubt", reason=_AWAY)) for row in had]
+                lost += had
                 open_ = [row for row in rows if row.state in _OPEN and row not in lost]
-                changes = [(row.position, change) for row in lost]
                 changes += [(row.position, StepChange("cancelled")) for row in open_]
                 runs.set_steps(run, changes, durable=True)
         doubted = lost or any(row.state == "in-doubt" for row in rows)

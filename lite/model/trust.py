@@ -16,6 +16,8 @@ from lite.model.receipt import Receipt
 from lite.model.result import MEMOISABLE_ERRORS
 
 OWN_RULE: Final = "own receipt"
+# Errors that are found before anything of the guest runs.
+_BEFORE_GUEST: Final = frozenset({"bad-argument", "no-such-function", "denied-import"})
 
 
 def trusted_rule(issuer: str) -> str:
@@ -127,7 +129,7 @@ def _holds(receipt: Receipt, fuel: int, memory_bytes: int) -> bool:
     limits: dict[str, Any] = found if type(found) is dict else {}
     bound = limits.get("memory")
     same = type(bound) is int and bound == memory_bytes
-    free = same or free_of_memory(receipt.meta)
+    free = same or free_of_memory(receipt)
     if receipt.out.is_ok:
         return free or "memory" not in limits  # who names no limit had none
     granted = limits.get("fuel")
@@ -135,9 +137,12 @@ def _holds(receipt: Receipt, fuel: int, memory_bytes: int) -> bool:
     return receipt.error_code in MEMOISABLE_ERRORS and free and enough
 
 
-def free_of_memory(meta: dict[str, Any]) -> bool:
+def free_of_memory(receipt: Receipt) -> bool:
     """Whether it is known that the memory limit did not matter: no memory was refused, or no guest
     ran."""
+    if receipt.error_code in _BEFORE_GUEST:
+        return True
+    meta = receipt.meta
     return meta.get("memory_refused") is False or meta.get("op", WASM_RUN) != WASM_RUN
 
 

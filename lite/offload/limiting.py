@@ -105,7 +105,7 @@ def _other_memory(receipt: Receipt, here: int) -> str:
     it: it was refused memory, or nobody knows that it was not."""
     said = receipt.meta.get("limits")
     given = said.get("memory") if type(said) is dict else None
-    if type(given) is not int or given == here or free_of_memory(receipt.meta):
+    if type(given) is not int or given == here or free_of_memory(receipt):
         return ""
     refused = receipt.meta.get("memory_refused") is True
     why = "its guest was refused memory" if refused else "its guest may have been refused memory"

@@ -93,6 +93,11 @@ class Item:
         return self.state in PENDING
 
     @property
+    def is_away(self) -> bool:
+        """Whether another node was asked to do it, and has not said how it ended."""
+        return self.state in ("sent", "accepted")
+
+    @property
     def is_pure(self) -> bool:
         """Whether it does no harm to have it done by several."""
         return self.level == "pure"

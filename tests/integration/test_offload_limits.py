@@ -230,6 +230,17 @@ def test_a_value_on_which_no_other_memory_limit_bears_is_the_result(
     assert the_item(shop).state == "done"
 
 
+@pytest.mark.parametrize("code", ["bad-argument", "no-such-function", "denied-import"])
+def test_an_error_before_any_guest_ran_is_the_result_under_every_memory_limit(
+    shop: Shop, code: str
+) -> None:
+    shop.queue(Workflow(heavy=needing(do("pure", value=1))))
+    (job,) = shop.send()
+    out = Result.of_error({"code": code, "message": "arg 1: 3000000000 is not an i32"})
+    shop.hear(job, shop.receipt(job, out=out, meta=grew(HERE // 4, None)))
+    assert (the_item(shop).state, shop.job(job).code) == ("done", "")
+
+
 def test_a_value_under_the_memory_limit_that_the_step_names_is_its_result(shop: Shop) -> None:
     shop.queue(Workflow(heavy=needing(do("pure", value=1), **GPU, limits={"memory": 1 << 26})))
     (job,) = shop.send()

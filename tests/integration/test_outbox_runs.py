@@ -168,6 +168,19 @@ def test_what_nobody_knows_of_is_in_doubt_until_a_person_says_redo(lab: Far) -> 
     assert [item.state for item in items(lab)] == ["queued"]
 
 
+def test_a_mutation_that_another_node_has_is_in_doubt_when_its_run_is_cancelled(lab: Far) -> None:
+    """It may have happened there already: only a person can say that it is to be done again."""
+    workflow = Workflow(act=needing(do("post", value=1)), look=needing(do("pure", value=1)))
+    run = lab.run(workflow)
+    lab.store.database.connection.execute("UPDATE outbox SET state = 'accepted'")
+    assert lab.runs.end_unattended(run.id) == "in-doubt"
+    states = {row.label: row.state for row in lab.store.runs.steps(run.id)}
+    assert states == {"act": "in-doubt", "look": "cancelled"}
+    assert lab.run(workflow).state == "in-doubt"
+    (act,) = (row for row in lab.store.runs.steps(run.id) if row.label == "act")
+    assert (act.state, "another node had it" in act.reason) == ("in-doubt", True)
+
+
 def test_what_its_owner_took_out_stays_out(lab: Far) -> None:
     workflow = Workflow(heavy=needing(do("pure", value=1)))
     lab.run(workflow)
