@@ -145,7 +145,7 @@ class Link:
             follow: False ends with what has happened.
 
         Raises:
-            StoreError: the daemon does not answer, or ended in the middle.
+            StoreError: the daemon does not answer. One that is killed later only ends them.
         """
         path = f"/v1/events?follow={'true' if follow else 'false'}"
         if after is not None:

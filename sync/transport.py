@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -45,6 +46,7 @@ BODY_S_MAX: Final = 60.0  # for the body of a POST to come whole
 BODIES_MAX: Final = 4  # of one peer that are on their way at once
 _BACKLOG: Final = 128
 _IDLE_S_MAX: Final = 60.0
+FRUITLESS_MAX: Final = 32  # connections without TLS after which memory is looked through
 _NO_SOCKETS_LEFT: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _NO_SOCKETS_WAIT_S: Final = 1.0
 
@@ -97,6 +99,7 @@ class Listener:
         self._bodies: Counter[str] = Counter()
         self._held = Bodies()
         self._greeting: set[asyncio.Task[None]] = set()
+        self._fruitless = 0  # connections that came to nothing
         self._closing = asyncio.Event()
         self._http = web.AppRunner(
             self._application(routes, posts),
@@ -205,12 +208,20 @@ class Listener:
         except OSError:  # no TLS 1.3, not in time, or gone
             connection.close()
             guest.leave()
+            self._count_fruitless()
         except BaseException:
             shut(connection)
             guest.leave()
             raise
         else:
             loop.call_later(self._proof_s_max, _cut_if_unproved, transport, guest)
+
+    def _count_fruitless(self) -> None:
+        """asyncio leaves a TLS connection that came to nothing in a cycle, with buffers of 256 KiB;
+        whoever knocks must not fill the memory until Python looks for cycles by itself."""
+        self._fruitless += 1
+        if self._fruitless % FRUITLESS_MAX == 0:
+            gc.collect()
 
     async def _frames(self, request: web.Request) -> web.StreamResponse:
         return await self._serve(request, self._on_channel)

@@ -238,7 +238,7 @@ def test_an_error_before_any_guest_ran_is_the_result_under_every_memory_limit(
     (job,) = shop.send()
     out = Result.of_error({"code": code, "message": "arg 1: 3000000000 is not an i32"})
     shop.hear(job, shop.receipt(job, out=out, meta=grew(HERE // 4, None)))
-    assert (the_item(shop).state, shop.job(job).code) == ("done", "")
+    assert (the_item(shop).state, shop.job(job).code) == ("failed", "")
 
 
 def test_a_value_under_the_memory_limit_that_the_step_names_is_its_result(shop: Shop) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
+from asyncio.sslproto import SSLProtocol
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -18,7 +19,7 @@ from sync.dial import WebChannel, dial
 from sync.door import KNOCKS_MAX, STRANGERS_PER_ADDRESS, UNPROVED_PER_ADDRESS
 from sync.errors import ChannelError
 from sync.keys import SeedKey
-from sync.transport import Listener
+from sync.transport import FRUITLESS_MAX, Listener
 from tests.sync_net_support import key_of, run
 from tests.sync_support import SET
 
@@ -112,6 +113,26 @@ def test_a_friend_comes_in_past_silent_connections_and_a_crowd_that_waits() -> N
                 one.close()
 
     run(work)
+
+
+def test_connections_that_come_to_nothing_leave_no_buffers_behind() -> None:
+    async def work() -> None:
+        async with home() as (listener, address):
+            host, _, port = address.partition(":")
+            for _ in range(3 * FRUITLESS_MAX):
+                with socket.create_connection((host, int(port)), 5) as one:
+                    one.sendall(b"\x16\x03\x01")
+                await asyncio.sleep(0)
+            await settle(lambda: listener.door.connections == 0)
+            left = sum(isinstance(one, SSLProtocol) for one in gc.get_objects())
+            assert left <= FRUITLESS_MAX + UNPROVED_PER_ADDRESS
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(work)
+    finally:
+        gc.enable()
 
 
 def test_a_stranger_without_a_request_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
