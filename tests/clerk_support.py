@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from lite.frozen import replace
@@ -119,3 +122,18 @@ class Shop:
         signer = key or self.keys[job.provider]
         said = refused.state(signer, job.token, code, f"because of {code}", now=self.clock.now())
         self.hear(job, said.data, "refused", begun=begun)
+
+
+@contextmanager
+def shops(home: Path) -> Iterator[Callable[..., Shop]]:
+    """Opens shops on one home, with the keys of their providers, and closes them in the end."""
+    clock = FakeClock()
+    labs: list[Far] = []
+
+    def make(*keys: Key) -> Shop:
+        labs.append(Far(home, clock))
+        return Shop(labs[-1], clock, *keys)
+
+    yield make
+    for lab in labs:
+        lab.close()

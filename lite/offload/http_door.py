@@ -30,6 +30,7 @@ from lite.parcel import Parcel
 from lite.ucan import container
 from lite.ucan.container import CONTAINER_BYTES_MAX
 from lite.ucan.invocation import Invocation
+from sync.bodies import Bodies, body_of
 from sync.noise import counting, readable
 from sync.within import within
 
@@ -38,7 +39,7 @@ __all__ = ["HttpDoor"]
 ANSWER_S_MAX: Final = 100.0
 BODY_S_MAX: Final = 30.0
 MESSAGE_CHARS_MAX: Final = 1_000
-REQUESTS_MAX: Final = 64  # at once; one has at most CONTAINER_BYTES_MAX
+REQUESTS_MAX: Final = 64  # at once; their bodies come within the room of `sync.bodies`
 
 
 class HttpDoor:
@@ -67,6 +68,7 @@ class HttpDoor:
         self._files = certificate, key
         self._answer_s = answer_s
         self._requests = 0
+        self._bodies = Bodies()
         self.garbled = 0  # requests that could not be read
         app = web.Application(middlewares=[readable(self._count_garbled)])
         app.router.add_post("/", self._post)
@@ -124,7 +126,9 @@ class HttpDoor:
             return web.Response(status=503, text="busy\n", headers={"Retry-After": "5"})
         self._requests += 1
         try:
-            parcel = Parcel.read(await within(_body(request), BODY_S_MAX))
+            with self._bodies.held(stranger=True) as count:
+                body = body_of(request, CONTAINER_BYTES_MAX, count)
+                parcel = Parcel.read(await within(body, BODY_S_MAX))
             return await self._answer(parcel)
         except asyncio.TimeoutError:
             return web.Response(status=408, text="the body did not come in time\n")
@@ -187,14 +191,3 @@ class HttpDoor:
                 break
         told = f"it is {state}; the same request asks how it goes on{why and ': '}{why}"
         return provider.admission.statement(data, PENDING, told[:MESSAGE_CHARS_MAX])
-
-
-async def _body(request: web.Request) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    async for part in request.content.iter_any():
-        size += len(part)
-        if size > CONTAINER_BYTES_MAX:
-            raise web.HTTPRequestEntityTooLarge(CONTAINER_BYTES_MAX, size)
-        parts.append(part)
-    return b"".join(parts)

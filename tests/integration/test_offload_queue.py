@@ -21,10 +21,10 @@ from lite.offload.choosing import told_of, whys
 from lite.offload.dispatch import Dispatcher
 from lite.store import Store
 from lite.store.outbox_rows import Item, Job
-from tests.clerk_support import Shop
-from tests.outbox_support import OTHER_KEY, Far, needing
+from tests.clerk_support import Shop, shops
+from tests.outbox_support import OTHER_KEY, needing
 from tests.scheduler_support import do
-from tests.store_support import KEY, FakeClock
+from tests.store_support import KEY
 
 THIRD = Key.from_seed(bytes([11]) * 32)
 HEAVY = do("pure", value=1)
@@ -34,16 +34,8 @@ PAGE = 10
 
 @pytest.fixture
 def open_shop(tmp_path: Path) -> Iterator[Callable[..., Shop]]:
-    clock = FakeClock()
-    labs: list[Far] = []
-
-    def make(*keys: Key) -> Shop:
-        labs.append(Far(tmp_path / "home", clock))
-        return Shop(labs[-1], clock, *keys)
-
-    yield make
-    for lab in labs:
-        lab.close()
+    with shops(tmp_path / "home") as make:
+        yield make
 
 
 @pytest.fixture

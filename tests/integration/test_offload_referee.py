@@ -20,12 +20,12 @@ from lite.offload.court import Court
 from lite.offload.referee import own_answer
 from lite.peering.book import open_book
 from lite.store.outbox_rows import Item, Job
-from tests.clerk_support import Shop
+from tests.clerk_support import Shop, shops
 from tests.integration.conftest import Ipvm
 from tests.offload_support import WORK
-from tests.outbox_support import OTHER_KEY, Far, needing
+from tests.outbox_support import OTHER_KEY, needing
 from tests.scheduler_support import do
-from tests.store_support import KEY, FakeClock
+from tests.store_support import KEY
 from tests.wat_guests import wat
 
 THIRD = Key.from_seed(bytes([11]) * 32)
@@ -35,16 +35,8 @@ HEAVY = do("pure", value=1)
 
 @pytest.fixture
 def open_shop(tmp_path: Path) -> Iterator[Callable[..., Shop]]:
-    clock = FakeClock()
-    labs: list[Far] = []
-
-    def make(*keys: Key) -> Shop:
-        labs.append(Far(tmp_path / "home", clock))
-        return Shop(labs[-1], clock, *keys)
-
-    yield make
-    for lab in labs:
-        lab.close()
+    with shops(tmp_path / "home") as make:
+        yield make
 
 
 def disagree(shop: Shop, **asked: Any) -> tuple[Job, Job]:

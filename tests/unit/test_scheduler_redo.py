@@ -178,14 +178,20 @@ def test_what_failed_stays_failed_until_it_is_done_again(lab: Lab, nonce: str) -
     assert (run(lab, workflow, redo=["m"]).state, lab.ran["pay"]) == ("done", 3)
 
 
-@NONCES
-def test_what_cannot_run_now_does_not_end_the_doubt_of_a_dead_process(
-    lab: Lab, nonce: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def died_in_the_act(lab: Lab, nonce: str) -> Workflow:
+    """A workflow whose process ended while its only step, a mutation, was under way."""
     workflow = Workflow(m=pay(nonce))
     begun = lab.runs.begin(workflow)
     change = StepChange("running", attempts=1)
     lab.store.runs.set_steps(begun.id, [(0, change)], durable=True)
+    return workflow
+
+
+@NONCES
+def test_what_cannot_run_now_does_not_end_the_doubt_of_a_dead_process(
+    lab: Lab, nonce: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workflow = died_in_the_act(lab, nonce)
     lab.work["send"] = sent
     with monkeypatch.context() as without:
         without.setattr(FakeOp, "missing", lambda *_: "its setting is missing")
@@ -198,10 +204,7 @@ def test_what_cannot_run_now_does_not_end_the_doubt_of_a_dead_process(
 def test_what_is_offline_ends_no_doubt(
     lab: Lab, nonce: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workflow = Workflow(m=pay(nonce))
-    begun = lab.runs.begin(workflow)
-    change = StepChange("running", attempts=1)
-    lab.store.runs.set_steps(begun.id, [(0, change)], durable=True)
+    workflow = died_in_the_act(lab, nonce)
     lab.work["send"] = sent
     monkeypatch.setattr(type(lab.executor), "needs_of", lambda *_: frozenset({"network"}))
     for redo in ([], ["m"]):
