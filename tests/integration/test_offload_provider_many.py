@@ -72,6 +72,7 @@ def test_the_same_jobs_sent_again_and_again_while_they_end_are_done_once(tmp_pat
             over = await ended(wire, *map(first_cid, asked))
             assert (await wire.account()).jobs == len(asked)
         assert [value_of(job) for job in over] == [number + 7 for number in range(30)]
+        await phone.until(lambda: pi.changed.count("done") >= len(asked))  # told behind the row
         assert pi.changed.count("queued") == pi.changed.count("done") == len(asked)
 
     dealing(story, tmp_path, "phone")
