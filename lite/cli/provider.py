@@ -102,7 +102,7 @@ def enable(
     node, book = book_of(shell)
     _check_ops(node, ops)
     terms = _terms(node, modules, bounds)
-    seconds = lasting(expires)
+    seconds = lasting(expires, "--expires")
     ends = None if seconds is None else node.clock.now() + seconds
     given = Offers(node)
     did = "" if whom == ANYONE else find_peer(book, whom, new=True)

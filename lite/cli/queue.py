@@ -77,7 +77,8 @@ def why(node: Node, item: Item) -> str:
     jobs = [job for job in node.store.outbox.jobs_of(item.id) if job.is_pending]
     if jobs:
         who = ", ".join(called(job.provider, names.get(job.provider, "")) for job in jobs)
-        return f"{who} has it, until {moment(max(job.lease_until for job in jobs))}"
+        until = f"{who} has it, until {moment(max(job.lease_until for job in jobs))}"
+        return f"{until}; {item.note}" if item.note else until
     note = item.note or ("nobody was asked yet" if item.state == "queued" else "")
     return f"{item.reason}; {note}" if note else item.reason
 

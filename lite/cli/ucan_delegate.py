@@ -188,7 +188,7 @@ def _fields(token: Delegation) -> dict[str, Any]:
     }
 
 
-def lasting(text: str) -> int | None:
+def lasting(text: str, option: str = "--exp") -> int | None:
     """Seconds from `10m`, `7d`; None for `never`."""
     from lite.quantities import parse_duration_ms
 
@@ -198,9 +198,9 @@ def lasting(text: str) -> int | None:
         seconds = parse_duration_ms(text) // 1000
     except UsageError as error:
         too_long = error.hint if "too long" in str(error) else None
-        raise UsageError(f"--exp: {error}", hint=too_long or _EXP_HINT) from None
+        raise UsageError(f"{option}: {error}", hint=too_long or _EXP_HINT) from None
     if not seconds:
-        raise UsageError("--exp: less than a second", hint=_EXP_HINT)
+        raise UsageError(f"{option}: less than a second", hint=_EXP_HINT)
     return seconds
 
 

@@ -27,7 +27,7 @@ from lite.daemon.timetable import Timetable
 from lite.daemon.wakeups import CountingLoop
 from lite.daemon.watch import Watch
 from lite.errors import StoreError, StoreFull
-from lite.frozen import frozen
+from lite.frozen import frozen, replace
 from lite.http.api import Api, PartState
 from lite.http.events import EventLog
 from lite.http.server import Address, Server
@@ -134,7 +134,13 @@ class Daemon:
         if self._api.meeting is not None:
             state = "waiting" if self._api.meeting.failures() else "running"
             self._supervisor.note("peers", state, "; ".join(self._api.meeting.problems()))
-        return self._supervisor.states()
+        hindered = self._sending.problem()
+        return [
+            replace(part, state="waiting", problem=hindered)
+            if hindered and (part.name, part.state) == ("outbox", "running")
+            else part
+            for part in self._supervisor.states()
+        ]
 
     # From start to end.
 

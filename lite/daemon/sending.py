@@ -33,6 +33,10 @@ class Sending:
         """Say who the peers are; None: this node works alone. Before `run`."""
         self._peering = peering
 
+    def problem(self) -> str:
+        """What this machine's owner has to mend, in one line; empty: nothing."""
+        return "" if self._dispatcher is None else self._dispatcher.problem()
+
     async def run(self) -> None:
         """Work until cancelled. Raises StoreError."""
         self._woken.clear()

@@ -3,6 +3,7 @@
     secret    of a task, of the workflow, of its `defaults`; also under "ipvm/config"   a boolean
     retry     of a task            {attempts, backoff_ms}
     force     of the workflow      a boolean
+    priority  of a task            an integer from -100 to 100, the greatest goes first
     requires, needs   of a task    what `lite.model.requires` reads
 
 Anything else in `meta` is the author's own and stays as it is. But a word that keeps something
@@ -18,7 +19,7 @@ from typing import Any, Final
 from lite.limits import RETRY_ATTEMPTS_MAX, RETRY_BACKOFF_MS_MAX
 from lite.model.place import FieldError, Path, shown
 
-__all__ = ["CONFIG", "check_defaults", "check_meta", "is_private"]
+__all__ = ["CONFIG", "PRIORITY_MAX", "check_defaults", "check_meta", "is_private", "priority_of"]
 
 CONFIG: Final = "ipvm/config"
 
@@ -39,6 +40,7 @@ _MEANT: Final = {
     "ipvm_config": CONFIG,
 }
 _BOUNDS: Final = {"attempts": (1, RETRY_ATTEMPTS_MAX), "backoff_ms": (0, RETRY_BACKOFF_MS_MAX)}
+PRIORITY_MAX: Final = 100
 _BOOLEAN: Final = "Write it without quotes; in YAML yes and on are text."
 
 
@@ -52,10 +54,20 @@ def check_meta(meta: Mapping[str, Any], path: Path = ("meta",)) -> None:
     _boolean(meta, "force", path)
     if meta.get("retry") is not None:
         _check_retry(meta["retry"], (*path, "retry"))
+    if meta.get("priority") is not None and priority_of(meta) is None:
+        told = f"an integer from -{PRIORITY_MAX} to {PRIORITY_MAX} is needed"
+        raise FieldError((*path, "priority"), told, hint="0 is what a step has without one.")
     if meta.get("requires") is not None or meta.get("needs") is not None:
         from lite.model.requires import check_declared
 
         check_declared(meta, path)
+
+
+def priority_of(meta: Mapping[str, Any]) -> int | None:
+    """How much sooner than others a step that waits is offered; None: nothing that counts."""
+    asked = meta.get("priority")
+    is_one = type(asked) is int and -PRIORITY_MAX <= asked <= PRIORITY_MAX
+    return asked if is_one else None
 
 
 def check_defaults(defaults: Mapping[str, Any] | None) -> None:

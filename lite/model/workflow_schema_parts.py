@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from lite.limits import INTEGER_MAX, RETRY_ATTEMPTS_MAX, RETRY_BACKOFF_MS_MAX
+from lite.model.known_meta import PRIORITY_MAX
 from lite.model.limits_map import CONFIG, DEFAULTS, FLAT, PREFIXES, SIZE_UNITS, TALK, TIME_UNITS
 
 Schema = dict[str, Any]
@@ -175,7 +176,9 @@ def _words() -> dict[str, Schema]:
         "additionalProperties": False,
         "properties": {"attempts": attempts, "backoff_ms": backoff},
     }
-    return {"secret": boolean, "force": boolean, "retry": retry}
+    most = PRIORITY_MAX
+    priority = or_null({"type": "integer", "minimum": -most, "maximum": most})
+    return {"secret": boolean, "force": boolean, "retry": retry, "priority": priority}
 
 
 def _config(fields: Schema) -> Schema:

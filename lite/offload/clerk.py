@@ -391,6 +391,16 @@ class Clerk:
         self._settling.add(wanted)
         self._settling.flush()
 
+    def unkept(self, job: Job, why: str) -> bool:
+        """There is an answer, and no room for it here: its provider was not late. Whether somebody
+        waits for it still."""
+        item = self._item(job)
+        if item is None or not item.is_pending:
+            return False
+        note = f"{job.provider} has answered, and that cannot be kept here: {why}"
+        self._outbox.hold(job, note, lease_until=self._clock.now() + self._lease_s)
+        return True
+
     def _gone(self, job: Job) -> None:
         self.reject(job, Unfit("other-step", "its instruction is not here any more"))
 

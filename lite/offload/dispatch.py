@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from lite.capabilities.sizes import holds
-from lite.errors import IpvmError
+from lite.errors import IpvmError, StoreFull
 from lite.ipld.cid import CID
 from lite.needs.bids import Bid
 from lite.needs.choice import Choice
@@ -30,6 +30,7 @@ from lite.offload.early import Early
 from lite.offload.hearing import Hearing
 from lite.offload.invoking import Cargo
 from lite.offload.lines import Line, is_set
+from lite.offload.no_room import NoRoom
 from lite.offload.patience import Patience
 from lite.offload.plans import Plan, Wanted
 from lite.offload.post_line import PostLine
@@ -109,8 +110,9 @@ class Dispatcher:
         self._bringing = Bringing(
             store,
             lambda did: self._ways.line(did).client(),
-            lambda did, why: tell("job.problem", provider=did, text=why),
+            self._problem,
         )
+        self._no_room = NoRoom(partial(self._do, self._clerk.unkept), self._problem)
         self._hearing = Hearing(store.outbox, self._do)
         self._patience = Patience(self.wake)
         self._ways = Ways(peering, self._patience, self._line, self._post_line, self.wake)
@@ -120,6 +122,10 @@ class Dispatcher:
     def wake(self) -> None:
         """Look again: something was written."""
         self._woken.set()
+
+    def problem(self) -> str:
+        """What this machine's owner has to mend, in one line; empty: nothing."""
+        return self._no_room.problem()
 
     async def run(self) -> None:
         """Work until cancelled.
@@ -369,10 +375,11 @@ class Dispatcher:
         self._hearing.told(did, told.seq)
         if wanted is not None:
             self._hearing.waits(did, told.invocation, told.seq)
-            if isinstance(wanted, Early):
+            if isinstance(wanted, Early) or told.invocation in self._no_room:
                 return
             some = self._fetching.setdefault(did, set())
-            task = self._loop.create_task(self._fetch(did, wanted))
+            keeping = self._no_room.keep(wanted.job, partial(self._fetch, did, wanted))
+            task = self._loop.create_task(keeping)
             some.add(task)
             task.add_done_callback(partial(self._fetched, did))
             return
@@ -383,7 +390,7 @@ class Dispatcher:
     def _fetched(self, did: str, task: asyncio.Task[None]) -> None:
         self._fetching[did].discard(task)
         if not task.cancelled() and isinstance(error := task.exception(), IpvmError):
-            self._tell_event("job.problem", provider=did, text=str(error))
+            self._problem(did, str(error))
         else:
             self._report(task)
         self._woken.set()
@@ -404,6 +411,8 @@ class Dispatcher:
             found = await fetch_privately(gateway, did, self._node.store, blocks, **how)
         else:
             found = await self._peering.fetch(blocks, deep=True, first=did, **how)
+        if found.full:
+            raise StoreFull(found.why)
         body = wanted.receipt.out.body
         rest = [cid for cid in found.absent if not (found.over and cid == body)]
         if rest and "should not" not in found.why and did not in found.refused:
@@ -473,6 +482,9 @@ class Dispatcher:
             return False
         here = all(holds(self._store, cid) for cid, _ in needs.inputs)
         return here and self._node.here.fit(needs).ok
+
+    def _problem(self, did: str, why: str) -> None:
+        self._tell_event("job.problem", provider=did, text=why)
 
     def _tell(self, kind: str, item: Item, data: dict[str, Any]) -> None:
         told = {"item": item.id, "run": item.run, "label": item.label}

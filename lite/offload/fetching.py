@@ -60,7 +60,7 @@ def asker(
         found = Fetched((), (), 0)
         if public:
             found = await fetch(bytes_max=most, within_ms=within_ms)
-        if not own or found.over:
+        if not own or found.over or found.full:
             return found
         more = await fetch_own(bytes_max=most - found.bytes, within_ms=within_ms)
         return Fetched(
@@ -70,6 +70,7 @@ def asker(
             found.why or more.why,
             found.refused | more.refused,
             more.over,
+            more.full,
         )
 
     return ask

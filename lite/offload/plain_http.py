@@ -41,6 +41,11 @@ def checked_url(text: str) -> str:
         is_one = is_one and text.isprintable() and " " not in text  # which are cut off in silence
     except ValueError:
         is_one = False
+    if is_one and "@" in parts.netloc:
+        raise UsageError(
+            "a URL of a provider holds no user and no password",
+            hint="What is asked is signed; that is all that a provider goes by.",
+        )
     if not is_one:
         raise UsageError(
             f"{text} is not the URL of a provider", hint="Such as https://jobs.example.org/."

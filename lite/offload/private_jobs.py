@@ -15,12 +15,14 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from lite.errors import StoreError
 from lite.ipld.block import Block
 from lite.ipld.cid import CID
 from lite.model.known_meta import CONFIG, is_private
 from lite.peering.download import Budget, Download, Junk, TooMuch
 from lite.peering.pace import Pace
 from lite.peering.shelf import missing
+from lite.peering.storing import store_blocks, unstored
 from lite.peering.values import Fetched
 from lite.store import Store
 from lite.ucan.invocation import Invocation
@@ -71,11 +73,11 @@ async def fetch_privately(
         dial: opens a channel to a node.
         customer: it is a secret of this customer; empty: of this node.
     """
-    budget, why, over, refused = Budget(bytes_max), "", False, False
+    budget, why, over, full, refused = Budget(bytes_max), "", False, False, False
 
     async def keep(blocks: Sequence[Block]) -> None:
         def put() -> None:
-            store.blocks.put_many(blocks, secret=True, customer=customer)
+            store_blocks(store, blocks, secret=True, customer=customer)
 
         await asyncio.get_running_loop().run_in_executor(None, put)
 
@@ -103,6 +105,8 @@ async def fetch_privately(
         why = f"it did not come within {within_ms} ms"
     except TooMuch as error:
         why, over = str(error), True
+    except StoreError as error:
+        why, full = unstored(error)
     except Junk as error:
         why, refused = f"{did} sent what it should not: {error}", True
     except ChannelError as error:
@@ -112,4 +116,5 @@ async def fetch_privately(
         return Fetched(tuple(roots), (), budget.taken)
     absent = tuple(roots) if not gone.issuperset(roots) else tuple(gone.intersection(roots))
     refusing = frozenset([did] if refused else [])
-    return Fetched((), absent, budget.taken, why or f"{did} does not give it", refusing, over)
+    why = why or f"{did} does not give it"
+    return Fetched((), absent, budget.taken, why, refusing, over, full)

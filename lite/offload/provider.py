@@ -390,6 +390,8 @@ class Provider:
             self._pump()
         elif found.over:
             await self._settle(job, NotDone("fetch-size", f"its inputs: {found.why}"))
+        elif found.full:
+            await self._settle(job, NotDone("store-full", f"its inputs: {found.why}"))
         elif job.customer in found.refused or not job.party:
             told = f"{found.absent[0]} is not here: {found.why}"
             await self._settle(job, NotDone("input-missing", told))

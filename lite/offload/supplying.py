@@ -17,6 +17,7 @@ from lite.ipld.cid import CID
 from lite.offload.admission import DeniedError
 from lite.offload.wire import LACKING_MAX, Denied
 from lite.peering.shelf import missing
+from lite.peering.storing import store_blocks
 from lite.store import Store
 from lite.store.reach import links_of
 
@@ -44,7 +45,7 @@ def supply(
 
     Raises:
         DeniedError: it is no CAR, or holds something else, or too much; nothing was stored.
-        StoreError: it cannot be stored.
+        StoreError: it cannot be stored. StoreFull, QuotaError: there is no room for it.
     """
     lacking = missing(store, roots, deep=True) if roots else []
     if data and lacking:
@@ -54,8 +55,8 @@ def supply(
             raise DeniedError(413, Denied("fetch-size", told))
         secret = _below(blocks, missing(store, private, deep=True)) if private else set()
         kept = [block for block in blocks if block.cid in secret]
-        store.blocks.put_many(kept, secret=True, customer=customer)
-        store.blocks.put_many(block for block in blocks if block.cid not in secret)
+        store_blocks(store, kept, secret=True, customer=customer)
+        store_blocks(store, [block for block in blocks if block.cid not in secret])
         lacking = missing(store, roots, deep=True)
     return lacking[:LACKING_MAX]
 

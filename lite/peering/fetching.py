@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
-from typing import Any, Final
+from typing import Any
 
-from lite.errors import StoreFull
+from lite.errors import StoreError
 from lite.ipld.block import Block
 from lite.ipld.cid import CID
 from lite.peering.download import Budget, Download, TooMuch
@@ -17,6 +16,7 @@ from lite.peering.open_channels import Gateways
 from lite.peering.pace import Pace
 from lite.peering.shelf import missing
 from lite.peering.small_blocks import SmallBlocks
+from lite.peering.storing import store_blocks, unstored
 from lite.peering.values import Fetched
 from lite.store import Store
 from sync.dial import WebChannel
@@ -27,7 +27,6 @@ from sync.within import within
 
 __all__ = ["Fetcher"]
 
-ROOM_BYTES: Final = 5 * 1024 * 1024  # of the disk that blocks of peers leave
 
 MissingNow = Callable[[], Awaitable[Sequence[CID]]]
 
@@ -72,7 +71,7 @@ class Fetcher:
         budget = Budget(bytes_max)
         refused: dict[str, set[CID]] = {}
         narrow: set[str] = set()
-        why, over = "", False
+        why, over, full = "", False, False
         within_s = None if within_ms is None else within_ms / 1000
         try:
             why = await within(self._from_all(cids, deep, budget, first, refused, narrow), within_s)
@@ -80,11 +79,14 @@ class Fetcher:
             why = f"it did not come within {within_ms} ms"
         except TooMuch as error:
             why, over = str(error), True
+        except StoreError as error:
+            why, full = unstored(error)
         lacking = [cid for cid in cids if await self._missing([cid], deep)]
         have = tuple(cid for cid in cids if cid not in set(lacking))
         if not lacking:
             return Fetched(have, (), budget.taken)
-        return Fetched(have, tuple(lacking), budget.taken, why, frozenset(refused) - narrow, over)
+        refusing = frozenset(refused) - narrow
+        return Fetched(have, tuple(lacking), budget.taken, why, refusing, over, full)
 
     def heard(self, did: str, raw: bytes | None, digest: bytes) -> None:
         """A session brought a small block, or None: its peer has none."""
@@ -208,21 +210,7 @@ class Fetcher:
         return found
 
     async def _keep(self, blocks: Sequence[Block]) -> None:
-        await self._in_pool(lambda: self._put(blocks))
-
-    def _put(self, blocks: Sequence[Block]) -> None:
-        """In a thread. What peers give as blocks leaves room on the disk for records and runs."""
-        path = self._store.database.path
-        home, log = os.statvfs(path.parent), path.with_name(f"{path.name}-wal")
-        # Once in the log and once in the file, which also grows by what is in the log already.
-        needed = 2 * sum(len(block.data) for block in blocks)
-        needed += log.stat().st_size if log.exists() else 0
-        if home.f_bavail * home.f_frsize - needed < ROOM_BYTES:
-            raise StoreFull(
-                f"the disk is nearly full: its last {ROOM_BYTES >> 20} MiB are for receipts",
-                hint="Make space, for example by `ipvm gc`.",
-            )
-        self._store.blocks.put_many(blocks)
+        await self._in_pool(lambda: store_blocks(self._store, blocks))
 
     def _in_pool(self, work: Callable[[], Any]) -> Awaitable[Any]:
         return asyncio.get_running_loop().run_in_executor(self._pool, work)

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final
 
-from lite.errors import StoreError
 from lite.ipld.cid import CID
 from lite.peering.download import Junk
 from lite.peering.pace import Pace
@@ -76,14 +75,12 @@ class Hunt:
         """Why something is still missing.
 
         Raises:
-            TooMuch: as `ask`.
+            TooMuch, StoreError: as `ask`.
         """
         try:
             self._lacking = await self._missing()
             while self._lacking and await self._is_somebody_asked():
                 await self._wait()
-        except StoreError as error:
-            return f"it cannot be stored: {error}"
         finally:
             await self._end(list(self._running))
         if not self._lacking:

@@ -66,6 +66,7 @@ class Fetched:
         refused: peers whose gateways were asked for what is absent, and do not give it. Whoever can
             be asked only for small blocks, over a channel of its own, is none of them.
         over: it is absent because it would be more than the fetch may take.
+        full: it is absent because there is no room for it here.
     """
 
     have: tuple[CID, ...]
@@ -74,3 +75,4 @@ class Fetched:
     why: str = ""
     refused: frozenset[str] = frozenset()
     over: bool = False
+    full: bool = False

@@ -14,6 +14,7 @@ from lite.clock import Clock
 from lite.errors import QueuedError
 from lite.ipld import dag_cbor
 from lite.limits import RETRY_BACKOFF_MS_MAX
+from lite.model.known_meta import priority_of
 from lite.scheduler.book import Book, Entry
 from lite.scheduler.ended import Ended, Kind
 from lite.scheduler.rules import Rules, Runner
@@ -209,7 +210,7 @@ class Placing:
             code,
             reason,
             self._until(),
-            priority=_priority(entry),
+            priority=priority_of(entry.meta) or 0,
             confirm=self._rules.confirm if entry.level in ("", "pure") else 1,
             secret=secret,
         )
@@ -247,8 +248,3 @@ def demanded(meta: Mapping[str, Any]) -> Mapping[str, Any]:
     from lite.needs.requirements import Requirements
 
     return Requirements.declared(meta).value()
-
-
-def _priority(entry: Entry) -> int:
-    asked = entry.meta.get("priority")
-    return asked if type(asked) is int and -100 <= asked <= 100 else 0

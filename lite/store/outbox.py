@@ -404,6 +404,13 @@ class Outbox:
         with self._database.write(durable=state not in ("sent", "accepted")) as transaction:
             self.write_job(transaction, job, state, begun=begun, code=code, message=message)
 
+    def hold(self, job: Job, note: str, *, lease_until: int) -> None:
+        """Let a job that is not over have its lease until then, and say why. May be lost
+        with the power."""
+        with self._database.write(durable=False) as transaction:
+            transaction.execute(sql.JOB_LEASE, (lease_until, job.invocation.raw))
+            transaction.execute(sql.NOTE_OF_JOB, (note[:_REASON_CHARS], job.item))
+
     # Answers of providers.
 
     def accept(self, transaction: Transaction, receipt: Receipt) -> None:

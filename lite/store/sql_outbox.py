@@ -125,6 +125,11 @@ JOB_STATE = """
 UPDATE outbox_jobs SET state = ?, begun = max(begun, ?), code = ?, message = ?,
     receipt = coalesce(?, receipt), ended_at = ? WHERE invocation = ?
 """
+JOB_LEASE = """
+UPDATE outbox_jobs SET lease_until = max(lease_until, ?)
+    WHERE invocation = ? AND state IN ('sent', 'accepted')
+"""
+NOTE_OF_JOB = f"UPDATE outbox SET note = ? WHERE id = ? AND state IN {_PENDING}"
 JOBS_SINCE = "SELECT count(*) FROM outbox_jobs WHERE provider = ? AND state = ?"
 
 ACCEPT = """

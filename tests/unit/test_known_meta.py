@@ -122,6 +122,13 @@ def test_a_retry_policy_is_refused_with_its_place(retry: str, where: str) -> Non
     assert "(line 5)" in str(caught.value)
 
 
+@pytest.mark.parametrize("priority", ["101", "-101", "high", "1.5", "true"])
+def test_a_priority_that_would_not_count_is_refused(priority: str) -> None:
+    with pytest.raises(UsageError, match=r"steps\.a\.meta\.priority: an integer from -100 to 100"):
+        read(f"{STEP}    meta: {{priority: {priority}}}\n")
+    assert read(f"{STEP}    meta: {{priority: -100}}\n")["a"].meta == {"priority": -100}
+
+
 def test_a_circle_is_found_at_one_of_its_awaits() -> None:
     text = "steps:\n" + "".join(
         f"  {label}:\n    op: lab/pure\n    rsc: x:y\n    input: {{of: ['${{{of}}}']}}\n"

@@ -23,3 +23,10 @@ def test_a_url_is_taken_as_it_is(url: str) -> None:
 def test_anything_else_is_a_usage_error(url: str) -> None:
     with pytest.raises(UsageError, match="not the URL of a provider"):
         checked_url(url)
+
+
+@pytest.mark.parametrize("url", ["http://user:secret@host/", "https://@host", "http://a@b@c/"])
+def test_a_url_with_a_password_is_refused_without_telling_it(url: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        checked_url(url)
+    assert url not in str(caught.value) and "secret" not in str(caught.value)

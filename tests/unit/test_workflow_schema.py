@@ -51,7 +51,7 @@ def test_it_has_the_fields_that_the_readers_have() -> None:
     assert set(PARTS["limits"]["properties"]) == set(LIMIT_KEYS)
     assert set(PARTS["retry"]["anyOf"][2]["properties"]) == set(RETRY_KEYS)
     meta = PARTS["meta"]["properties"]
-    said = {"secret", "force", "retry", "requires", "needs"}
+    said = {"secret", "force", "retry", "priority", "requires", "needs"}
     assert set(meta) == {*FLAT, "limits", "ipvm/config", *said}
     assert set(meta["limits"]["anyOf"][1]["properties"]) == set(TALK)
     assert set(meta["ipvm/config"]["anyOf"][1]["properties"]) == {*CONFIG, "secret"}
