@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from lite import toml_files
 from lite.environment import all_of, environment
 from lite.errors import ConfigError, StoreError
 from lite.frozen import frozen
@@ -437,33 +438,22 @@ def _parse_from(s: Setting, text: str, source: str) -> Any:
         raise ConfigError(f"{where}: {error}", hint=error.hint) from None
 
 
-def loads(text: str) -> dict[str, Any]:
-    """TOML; raises `ValueError`."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-
-        return tomllib.loads(text)
-    import tomli
-
-    return dict(tomli.loads(text))
-
-
 def read_text(path: Path) -> str:
-    """The file's text, empty when it does not exist."""
+    """The file's text, empty when it does not exist. Raises StoreError, ConfigError."""
     try:
-        return path.read_text("utf-8")
+        return toml_files.read_text(path)
     except (FileNotFoundError, NotADirectoryError):
         return ""
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} cannot be read: it is not UTF-8 ({error.reason})") from None
+    except ValueError as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
 
 
 def _parse_toml(path: Path, text: str) -> dict[str, Any]:
     try:
-        return loads(text)
-    except ValueError as error:  # tomllib and tomli both derive their error from it
+        return toml_files.loads(text)
+    except ValueError as error:
         raise ConfigError(
             f"{path} is not valid TOML: {error}", hint=f"Correct it, or move {path} away."
         ) from None

@@ -10,8 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from lite.config import FILE_NAME, SETTINGS, Setting, flatten, loads, read_file, read_text, setting
+from lite.config import FILE_NAME, SETTINGS, Setting, flatten, read_file, read_text, setting
 from lite.errors import ConfigError, StoreError, StoreFull
+from lite.toml_files import loads
 
 
 def template() -> str:

@@ -14,7 +14,7 @@ from lite.answer import Answer
 from lite.clock import Clock, SystemClock
 from lite.config import Config
 from lite.engine.pool import Workers, default_size
-from lite.errors import ModuleError, NotFoundError, UsageError
+from lite.errors import LimitError, ModuleError, NotFoundError, UsageError
 from lite.executor import HOMESTAR, Executor, Settled
 from lite.files import add_source, open_file
 from lite.frozen import frozen
@@ -348,9 +348,9 @@ class Node:
 
         Raises:
             NotFoundError: its blocks are not here.
-            ModuleError: it is not a WebAssembly module, or too large.
+            ModuleError: it is not a WebAssembly module, or too large. LimitError: to compile it is.
         """
-        from lite.engine.base import GuestFailure
+        from lite.engine.base import LIMIT_ERRORS, GuestFailure
         from lite.engine.module import ModuleInfo
         from lite.ipld import dag_cbor
 
@@ -361,11 +361,11 @@ class Node:
         if size > bound:
             raise ModuleError(f"{module} has {size} bytes; this node takes modules up to {bound}")
         try:
-            info = self._workers.describe(
-                module, lambda: b"".join(self.cat(module)), self.config.engine_caps
-            )
+            caps = self.config.engine_caps
+            info = self._workers.describe(module, lambda: b"".join(self.cat(module)), caps)
         except GuestFailure as failure:
-            raise ModuleError(f"{module} is not a module that runs here: {failure}") from failure
+            kind = LimitError if failure.code in LIMIT_ERRORS else ModuleError
+            raise kind(f"{module} is not a module that runs here: {failure}") from failure
         if not self.store.read_only:
             self.store.modules.put(module, dag_cbor.encode(info.to_data()))
         return info

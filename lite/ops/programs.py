@@ -16,15 +16,14 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-from lite.config import loads
 from lite.errors import ConfigError, QueuedError
 from lite.frozen import frozen
 from lite.ops.base import Level
 from lite.quantities import parse_duration_ms, parse_size
+from lite.toml_files import loads, read_text
 
 _LEVELS: Final = ("query", "idempotent-mutation", "mutation")
 _KEYS: Final = frozenset({"argv", "level", "timeout", "memory", "args", "env", "folder"})
-FILE_BYTES_MAX: Final = 1 << 20
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TAKEN = re.compile(r"HOME|TMPDIR|(LD|DYLD)_.*")
 """What the operation sets itself, and what would load any code into the program."""
@@ -59,17 +58,13 @@ def read_programs(path: Path) -> dict[str, Program]:
     """
     hint = f"Correct the file of ops.exec, {path}"
     try:
-        with path.open("rb") as file:
-            data = file.read(FILE_BYTES_MAX + 1)
-        if len(data) > FILE_BYTES_MAX:
-            raise ValueError(f"it has more than {FILE_BYTES_MAX} bytes")
-        tables = loads(data.decode())
+        tables = loads(read_text(path))
         return {name: _program(name, table) for name, table in tables.items()}
     except OSError as error:
         raise QueuedError(
             f"the list of programs cannot be read: {error.strerror}", hint=hint
         ) from None
-    except (ValueError, ConfigError) as error:  # TOML and UTF-8 errors are ValueErrors
+    except (ValueError, ConfigError) as error:
         raise QueuedError(f"the list of programs is wrong: {error}", hint=hint) from None
 
 

@@ -144,7 +144,8 @@ def _check_database(path: Path, backup: Path) -> None:
     except faults.SQLITE as fault:
         raise _unsound(backup, str(fault)) from fault
     if application != schema.APPLICATION_ID or verdict != "ok":
-        raise _unsound(backup, f"its database is not sound: {verdict}")
+        why = "it is no database of ipvm" if verdict == "ok" else verdict
+        raise _unsound(backup, f"its database is not sound: {why}")
     if version > len(schema.MIGRATIONS):
         raise StoreTooNew(
             f"{backup} was written by a later version (its schema is {version}, this one reads "

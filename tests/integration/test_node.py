@@ -12,7 +12,8 @@ import wasmtime
 from lite import Node, wasm
 from lite.engine.base import GuestFailure, Usage
 from lite.engine.job import failed
-from lite.errors import CidError, HashMismatch, NotFoundError, QueuedError, UsageError
+from lite.engine.pool import Workers
+from lite.errors import CidError, HashMismatch, LimitError, NotFoundError, QueuedError, UsageError
 from lite.ipld import dag_cbor
 from lite.ipld.block import Block
 from lite.ipld.cid import CID, DAG_CBOR
@@ -258,6 +259,17 @@ def test_a_file_that_is_no_module_is_a_receipt_and_inspecting_it_a_usage_error(n
     assert node.run(wasm(junk, "f")).out.error_code == "bad-module"
     with pytest.raises(UsageError, match="not a module"):
         node.info(junk)
+
+
+def test_a_module_that_is_too_much_to_read_is_over_a_limit(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def describe(*_: object) -> None:
+        raise GuestFailure("compile-limit", "compiling took more than 1 ms of processor time")
+
+    monkeypatch.setattr(Workers, "describe", describe)
+    with pytest.raises(LimitError, match="processor time"):
+        node.info(node.add(b"\0asm of another kind"))
 
 
 def test_references_are_cids_names_paths_and_pieces(node: Node, tmp_path: Path) -> None:

@@ -17,12 +17,13 @@ import pytest
 import wasmtime
 
 from lite import Node, wasm
-from lite.config import Config, loads
+from lite.config import Config
 from lite.errors import AuthorityError, QueuedError
 from lite.ipld import dag_cbor, dag_json
 from lite.ipld.cid import CID
 from lite.model.instruction import Instruction
 from lite.ops.base import InDoubt
+from lite.toml_files import loads
 from tests.authority_support import Opener, ask, give
 from tests.ops_support import HttpServer, SmtpSink
 from tests.wat_guests import TYPED
