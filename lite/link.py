@@ -145,7 +145,7 @@ class Link:
             follow: False ends with what has happened.
 
         Raises:
-            StoreError: the daemon does not answer. One that is killed later only ends them.
+            StoreError: the daemon does not answer, or was killed.
         """
         path = f"/v1/events?follow={'true' if follow else 'false'}"
         if after is not None:
@@ -246,8 +246,8 @@ def _heard(response: HTTPResponse) -> Iterator[Heard]:
 
     fields: dict[str, str] = {}
     try:
-        for line in response:
-            text = line.decode("utf-8", "replace").rstrip("\r\n")
+        for line in _lines(response):
+            text = line.decode("utf-8", "replace").rstrip("\r")
             if text and not text.startswith(":"):
                 name, _, value = text.partition(":")
                 fields[name] = value.removeprefix(" ")
@@ -258,6 +258,15 @@ def _heard(response: HTTPResponse) -> Iterator[Heard]:
                 fields = {}
     except (OSError, HTTPException) as fault:
         raise _unanswered(fault) from fault
+
+
+def _lines(response: HTTPResponse) -> Iterator[bytes]:
+    """The lines of a body, without their ends. Unlike the response's own they do not end in silence
+    where the connection was cut: that raises."""
+    begun = b""
+    while part := response.read1():
+        *whole, begun = (begun + part).split(b"\n")
+        yield from whole
 
 
 def _unanswered(fault: Exception) -> StoreError:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Door", "guard"]
 
-_BEARER: Final = "Bearer "
+_BEARER: Final = "bearer"
 _SAME: Final = ("", "none", "same-origin")  # what Sec-Fetch-Site says of tools and own pages
 _BUSY_RETRY_S: Final = "5"
 
@@ -69,8 +69,9 @@ class Door:
         )
 
     def _fits(self, shown: str) -> bool:
-        told = shown.removeprefix(_BEARER).strip().encode("utf-8", "replace")
-        return shown.startswith(_BEARER) and hmac.compare_digest(told, self.token.encode())
+        scheme, _, told = shown.partition(" ")  # the case of the scheme says nothing: RFC 9110
+        is_ours = hmac.compare_digest(told.strip().encode("utf-8", "replace"), self.token.encode())
+        return scheme.lower() == _BEARER and is_ours
 
 
 def guard(door: Door, api: Api) -> Middleware:

@@ -70,10 +70,15 @@ def test_no_path_opens_without_the_token(tcp: DaemonProcess, route: object, toke
     assert tcp.card.token not in reply.body.decode()
 
 
-@pytest.mark.parametrize("shown", ["Basic {}", "bearer {}", "{}", "Bearer {}x", "Bearer"])
+@pytest.mark.parametrize("shown", ["Basic {}", "Bearer{}", "{}", "Bearer {}x", "Bearer"])
 def test_the_token_has_to_be_shown_in_its_form(tcp: DaemonProcess, shown: str) -> None:
     headers = {"Authorization": shown.format(tcp.card.token)}
     assert tcp.call("GET", "/v1/status", headers=headers, token="").status == 401
+
+
+def test_the_case_of_the_scheme_does_not_matter(tcp: DaemonProcess) -> None:
+    headers = {"Authorization": f"bearer {tcp.card.token}"}
+    assert tcp.call("GET", "/v1/status", headers=headers, token="").status == 200
 
 
 def test_a_header_without_a_token_is_none(tcp: DaemonProcess) -> None:

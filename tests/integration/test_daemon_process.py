@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from lite.ipld.cid import CID, RAW
 from lite.link import CARD, Card, Link
 from lite.nudge import RECORDS, nudge
 from lite.store import Store
-from tests.daemon_support import DaemonProcess, daemon, ipvm, prepare, ready_of, spawn
+from tests.daemon_support import DaemonProcess, daemon, environment, ipvm, prepare, ready_of, spawn
 from tests.disk_support import fill
 from tests.integration.conftest import NUMBERS
 from tests.waiting_support import WITHIN_S, until
@@ -66,6 +67,21 @@ def test_either_signal_ends_it_in_order(place: Path, number: int) -> None:
         assert here.stop(number)[0] == 0
         kinds += [one.kind for one in events]
     assert kinds == ["daemon.started", "daemon.stopping"]
+
+
+def test_who_follows_is_told_that_it_was_killed(place: Path) -> None:
+    with daemon(place) as here:
+        command = [sys.executable, "-m", "lite", "events", "-f"]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(
+            command, env=environment(place), stdout=pipe, stderr=pipe, text=True
+        ) as follower:
+            assert follower.stdout is not None
+            assert "daemon.started" in follower.stdout.readline()
+            here.child.kill()
+            err = follower.communicate(timeout=WITHIN_S)[1]
+        assert follower.returncode == 6
+        assert "does not answer" in err
 
 
 def test_a_second_daemon_is_refused_and_says_which_one_runs(place: Path) -> None:
