@@ -48,6 +48,7 @@ def fetch_from_peers(
         "within_ms": int(within_s * 1000),
     }
     try:
+        link.get("/v1/status", timeout_s=_SPARE_S)  # one that is frozen is not waited for so long
         told = link.post("/v1/fetch", asked, timeout_s=within_s + _SPARE_S)
     except IpvmError as error:
         return one_line(str(error))
