@@ -2,7 +2,8 @@
 
 What is found is a hint: an address to dial, which proves nothing and says nothing about who is
 alive. Multicast loses packets and forgets to ask again, so a watch asks anew: at once after sleep
-and after a change of addresses, every 15 s for two minutes then, and every 90 s later.
+and after a change of addresses, every 15 s for two minutes then, and every 90 s later. A zone that
+does not hear on all networks of this machine is replaced, again and again, ever less often.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ WATCH_LATE_S: Final = 90.0
 SOON_FOR_S: Final = 120.0
 REPEAT_S: Final = 10.0  # the same sighting is passed on as often
 PEERS_MAX: Final = 1_024
+MEND_MAX_S: Final = 300.0  # a network that stays deaf is tried again as often, at least
+NAMED_MAX: Final = 4  # addresses in the line about deaf networks
 _SLEPT_S: Final = 2.0
 
 
@@ -45,6 +48,12 @@ class Zone(Protocol):
     async def ask_again(self) -> None:
         """Ask who is there, and announce this node once more. Raises DiscoveryError."""
 
+    def unheard(self) -> Sequence[str]:
+        """The usable addresses of this machine on whose networks this zone hears nothing.
+
+        It may block, and is called in a thread. Raises OSError when the system cannot say it.
+        """
+
     async def close(self) -> None:
         """Say goodbye."""
 
@@ -67,7 +76,7 @@ class LocalNetwork:
 
     Args:
         make_zone: a new, closed zone.
-        addresses: the machine's IP addresses at this moment; it may block.
+        addresses: the IP addresses that this machine can use at this moment; it may block.
         sleeping: seconds that also count while the machine sleeps.
         rest: waits for so many seconds; tests pass their own.
     """
@@ -95,8 +104,18 @@ class LocalNetwork:
         self._found: OnSighting = _ignore
         self._moved: Callable[[str], None] = _ignore
         self._changed_at = self._asked_at = clock.monotonic()
-        self.problem = ""
+        self._trouble = ""
+        self._deaf: tuple[str, ...] = ()  # what a new zone did not hear either
+        self._mend_s = self._mend_at = 0.0  # the wait before the next new zone; when it ends
         self.checks = 0
+
+    @property
+    def problem(self) -> str:
+        if self._trouble or not self._deaf:
+            return self._trouble
+        named, more = ", ".join(self._deaf[:NAMED_MAX]), len(self._deaf) - NAMED_MAX
+        where = f"{named} and {more} more" if more > 0 else named
+        return f"nothing can be heard on the network of {where}: it is tried again"
 
     async def start(self, found: OnSighting, moved: Callable[[str], None]) -> None:
         self._found, self._moved = found, moved
@@ -105,7 +124,7 @@ class LocalNetwork:
 
     def _over(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            self.problem = f"discovery ended: {error!r}"
+            self._trouble = f"discovery ended: {error!r}"
             told = {"message": "discovery failed", "exception": error, "task": task}
             task.get_loop().call_exception_handler(told)
 
@@ -116,7 +135,8 @@ class LocalNetwork:
         await self._leave()
 
     async def _run(self) -> None:
-        await self._attach(await self._read_addresses())
+        now, _ = await self._look()
+        await self._attach(now)
         while True:
             await self._rest(self._check_s)
             await self.check()
@@ -125,14 +145,19 @@ class LocalNetwork:
         """One look at the clocks and the addresses, and what follows from it."""
         self.checks += 1
         slept = self._slept.slept()
-        now = await self._read_addresses()
+        now, unheard = await self._look()
+        moved = False
         if now != self._bound:
+            # An address that was away took its membership of the group along, perhaps.
+            moved = not set(self._bound) <= set(now)
             await self._rest(SETTLE_S)
-            now = await self._read_addresses()
-        moved = now != self._bound
+            now, unheard = await self._look()
+            moved = moved or now != self._bound
         if moved:
             await self._leave()
             await self._attach(now)
+        else:
+            await self._mend(unheard)
         if slept:
             self._changed_at = self._clock.monotonic()
         if slept or moved:
@@ -145,27 +170,52 @@ class LocalNetwork:
         soon = now - self._changed_at < SOON_FOR_S
         return now - self._asked_at >= (WATCH_SOON_S if soon else WATCH_LATE_S)
 
-    async def _read_addresses(self) -> tuple[str, ...]:
-        loop = asyncio.get_running_loop()
+    async def _look(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The addresses of this machine, and those on whose networks the zone hears nothing."""
+        zone = self._zone
+
+        def look() -> tuple[tuple[str, ...], tuple[str, ...]]:
+            unheard = () if zone is None else zone.unheard()
+            return tuple(sorted(self._addresses())), tuple(sorted(unheard))
+
         try:
-            return tuple(sorted(await loop.run_in_executor(None, self._addresses)))
+            return await asyncio.get_running_loop().run_in_executor(None, look)
         except OSError as error:  # the system cannot say it at this moment
-            self.problem = f"the addresses of this machine cannot be read: {error}"
-            return self._bound
+            self._trouble = f"the addresses of this machine cannot be read: {error}"
+            return self._bound, self._deaf
 
     async def _attach(self, addresses: tuple[str, ...]) -> None:
         self._bound = addresses
-        self._changed_at = self._asked_at = self._clock.monotonic()
-        if not addresses:
-            self.problem = "this machine has no address"
+        self._changed_at = self._clock.monotonic()
+        self._deaf, self._mend_s = (), 0.0
+        await self._open()
+
+    async def _open(self) -> None:
+        self._asked_at = self._clock.monotonic()
+        if not self._bound:
+            self._trouble = "this machine has no address that can be used now"
             return
+        self._trouble = ""
         self._zone = self._make_zone()
         try:
-            await self._zone.open(addresses, self._sighted)
-            self.problem = ""
+            await self._zone.open(self._bound, self._sighted)
         except DiscoveryError as error:
-            self.problem = str(error)
+            self._trouble = str(error)
             await self._leave()
+
+    async def _mend(self, unheard: tuple[str, ...]) -> None:
+        """Replace a zone that does not hear everywhere: what it could not bind may be ready now."""
+        now = self._clock.monotonic()
+        self._deaf = unheard if self._mend_s else ()
+        if not unheard:
+            if self._mend_s:
+                self._changed_at = now
+            self._mend_s = 0.0
+        elif not self._mend_s or now >= self._mend_at:
+            self._mend_s = min(max(self._check_s, 2 * self._mend_s), MEND_MAX_S)
+            await self._leave()
+            await self._open()
+            self._mend_at = self._clock.monotonic() + self._mend_s
 
     async def _ask(self) -> None:
         self._asked_at = self._clock.monotonic()
@@ -174,9 +224,9 @@ class LocalNetwork:
             return
         try:
             await self._zone.ask_again()
-            self.problem = ""
+            self._trouble = ""
         except DiscoveryError as error:  # the next time begins with a new zone
-            self.problem = str(error)
+            self._trouble = str(error)
             await self._leave()
 
     async def _leave(self) -> None:

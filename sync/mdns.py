@@ -8,7 +8,10 @@ Source: RFC 6762, RFC 6763.
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 from collections.abc import Sequence
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -26,6 +29,30 @@ RESOLVE_MS: Final = 3_000
 RESOLVING_MAX: Final = 32
 ADDRESSES_MAX: Final = 8
 _DID: Final = "did:key:"
+_LOOPBACK: Final = "127.0.0.1"
+_NOT_HERE: Final = (errno.EADDRNOTAVAIL, errno.ENODEV)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An IP address of an interface of this machine.
+
+    Args:
+        text: the address; of an IPv6 link-local one with its scope.
+        interface: the index of the interface.
+    """
+
+    text: str
+    interface: int
+
+    @property
+    def network(self) -> tuple[int, bool]:
+        """What joins a group: the interface, and whether by IPv6."""
+        return self.interface, ":" in self.text
+
+    @property
+    def is_loopback(self) -> bool:
+        return ip_address(self.text.partition("%")[0]).is_loopback
 
 
 class MdnsZone:
@@ -46,9 +73,15 @@ class MdnsZone:
         self._info: AsyncServiceInfo | None = None
         self._resolving: set[asyncio.Task[None]] = set()
         self._found: OnSighting | None = None
+        self._heard: frozenset[tuple[int, bool]] = frozenset()
 
     async def open(self, addresses: Sequence[str], found: OnSighting) -> None:
         self._found = found
+        try:
+            # Before the sockets: of an interface that is made anew meanwhile, nothing counts.
+            places = machine_places()
+        except OSError as error:
+            raise DiscoveryError(f"the interfaces cannot be listed: {error}") from None
         self._zone = self._attached()
         instance = self._did.removeprefix(_DID)
         self._info = AsyncServiceInfo(
@@ -68,6 +101,18 @@ class MdnsZone:
             ) from None
         except (ZeroconfError, OSError) as error:
             raise DiscoveryError(f"this node cannot be announced: {error}") from None
+        bound = _bound_by(self._zone)
+        self._heard = frozenset(one.network for one in places if one.text in bound)
+
+    def unheard(self) -> list[str]:
+        """See `Zone`. One socket hears all addresses of an interface, but those of IPv6 apart."""
+        return [
+            one.text
+            for one in machine_places()
+            if (one.text == _LOOPBACK if self._loopback else not one.is_loopback)
+            and one.network not in self._heard
+            and can_be_bound(one.text)
+        ]
 
     async def ask_again(self) -> None:
         if self._zone is None or self._info is None:
@@ -92,14 +137,17 @@ class MdnsZone:
             await zone.async_close()
 
     def _attached(self) -> AsyncZeroconf:
-        if self._loopback:
-            return AsyncZeroconf(interfaces=["127.0.0.1"], ip_version=IPVersion.V4Only)
-        problem: OSError | None = None
-        for version in (IPVersion.All, IPVersion.V4Only):  # a machine may have no IPv6
+        # A machine may have no IPv6.
+        versions = [IPVersion.V4Only] if self._loopback else [IPVersion.All, IPVersion.V4Only]
+        interfaces = [_LOOPBACK] if self._loopback else InterfaceChoice.All
+        problem: Exception | None = None
+        for version in versions:
             try:
-                return AsyncZeroconf(interfaces=InterfaceChoice.All, ip_version=version)
+                return AsyncZeroconf(interfaces=interfaces, ip_version=version)
             except OSError as error:
                 problem = error
+            except RuntimeError as error:  # no interface has an address of this kind
+                problem = problem or error
         raise DiscoveryError(f"multicast does not work here: {problem}")
 
     def _browse(self) -> None:
@@ -153,13 +201,56 @@ def _can_be_dialled(host: str, loopback: bool) -> bool:
     return not (address.is_multicast or address.is_unspecified or is_lost)
 
 
-def machine_addresses() -> list[str]:
-    """The IP addresses of this machine, loopback apart; IPv6 link-local ones with their scope."""
+def _bound_by(zone: AsyncZeroconf) -> set[str]:
+    """The addresses that it speaks from, written as in `Place`.
+
+    zeroconf leaves out what it cannot bind and says so nowhere; an interface hears where an address
+    of it is bound.
+    """
+    found = set()
+    for sender in zone.zeroconf.engine.senders:
+        host, _, *more = sender.sock_name
+        scope = more[1] if more else 0
+        bare = host.partition("%")[0]
+        found.add(f"{bare}%{scope}" if scope else bare)
+    return found
+
+
+def machine_places() -> list[Place]:
+    """The IP addresses of this machine, usable or not. Raises OSError."""
     found = []
     for adapter in ifaddr.get_adapters():
+        if adapter.index is None:
+            continue  # it went away while they were listed
         for ip in adapter.ips:
             text = ip.ip if isinstance(ip.ip, str) else f"{ip.ip[0]}%{ip.ip[2]}"
-            address = ip_address(text.partition("%")[0])
-            if not address.is_loopback:
-                found.append(text if address.is_link_local else text.partition("%")[0])
+            bare = text.partition("%")[0]
+            found.append(Place(text if ip_address(bare).is_link_local else bare, adapter.index))
     return found
+
+
+def machine_addresses() -> list[str]:
+    """The IP addresses that this machine can use now, loopback apart; IPv6 link-local ones with
+    their scope. Raises OSError.
+    """
+    return [one.text for one in machine_places() if not one.is_loopback and can_be_bound(one.text)]
+
+
+def can_be_bound(address: str) -> bool:
+    """Whether this machine can use an IP address of its own now.
+
+    It cannot while IPv6 asks whether another machine has it (RFC 4862, 5.4), after one had it, and
+    while the interface is down. Where the system refuses for another reason, the address counts.
+    """
+    try:
+        family, *_, where = socket.getaddrinfo(
+            address, 0, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
+        )[0]
+    except socket.gaierror:
+        return False  # the scope is gone
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind(where)
+    except OSError as error:
+        return error.errno not in _NOT_HERE
+    return True

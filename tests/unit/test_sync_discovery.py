@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -13,7 +14,7 @@ from zeroconf.asyncio import AsyncServiceInfo
 
 from sync.discovery import REPEAT_S, LocalNetwork, OnSighting, Sighting, SleepWatch
 from sync.errors import DiscoveryError
-from sync.mdns import SERVICE, MdnsZone, machine_addresses, sighting_of
+from sync.mdns import SERVICE, MdnsZone, Place, can_be_bound, machine_addresses, sighting_of
 from sync.wall import SystemClock
 from tests.sync_net_support import HandClock, NetNode, key_of, run, started, stopped
 
@@ -25,17 +26,22 @@ class FakeZone:
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self.bound: set[str] = set()
 
     async def open(self, addresses: Sequence[str], found: OnSighting) -> None:
         self.world.log.append(f"open {' '.join(addresses)}")
         self.world.found = found
         if self.world.broken:
             raise DiscoveryError("multicast does not work here")
+        self.bound = set(self.world.addresses) - self.world.unready
 
     async def ask_again(self) -> None:
         self.world.log.append("ask")
         if self.world.broken:
             raise DiscoveryError("the network is gone")
+
+    def unheard(self) -> Sequence[str]:
+        return [one for one in self.world.addresses if one not in self.bound]
 
     async def close(self) -> None:
         self.world.log.append("close")
@@ -50,6 +56,7 @@ class World:
         self.addresses = ["192.0.2.1"]
         self.flaps: list[list[str]] = []
         self.broken = False
+        self.unready: set[str] = set()  # named by the system, and cannot be bound
         self.log: list[str] = []
         self.moves: list[str] = []
         self.sightings: list[Sighting] = []
@@ -116,19 +123,101 @@ def test_after_sleep_the_network_is_asked_at_once_and_soon_again() -> None:
 
 def test_other_addresses_open_the_zone_anew_once_they_have_settled() -> None:
     async def work(world: World) -> None:
-        world.flaps = [["10.0.0.1"], ["192.0.2.1"]]  # gone again three seconds later
+        world.flaps = [["10.0.0.1", "192.0.2.1"], ["192.0.2.1"]]  # gone three seconds later
         assert await world.look() == []
         world.addresses = ["10.0.0.2", "10.0.0.1"]
         assert await world.look() == ["close", "open 10.0.0.1 10.0.0.2"]
         assert world.moves == ["addresses"]
         world.addresses = []
         assert await world.look() == ["close"]
-        assert world.network.problem == "this machine has no address"
+        assert world.network.problem == "this machine has no address that can be used now"
         world.addresses = ["10.0.0.3"]
         assert await world.look() == ["open 10.0.0.3"]
         assert world.network.problem == ""
 
     in_world(work)
+
+
+def test_an_address_that_was_away_opens_the_zone_anew_even_if_it_is_back() -> None:
+    async def work(world: World) -> None:
+        world.flaps = [[], ["192.0.2.1"]]
+        assert await world.look() == ["close", "open 192.0.2.1"]
+        assert world.moves == ["addresses"]
+        assert await world.look() == []
+
+    in_world(work)
+
+
+def test_an_address_that_could_not_be_bound_at_the_start_is_bound_once_it_can_be() -> None:
+    async def work(world: World) -> None:
+        world.unready = {"fe80::1%2"}
+        world.addresses = ["fe80::1%2"]
+        assert await world.look() == ["close", "open fe80::1%2"]
+        assert await world.look() == ["close", "open fe80::1%2"]
+        assert world.network.problem == ""  # it may have helped
+        assert await world.look() == ["close", "open fe80::1%2"]
+        assert "fe80::1%2" in world.network.problem
+        world.unready.clear()
+        assert "open fe80::1%2" in [done for _ in range(2) for done in await world.look()]
+        assert await world.look() == []
+        assert world.network.problem == ""
+        assert world.moves == ["addresses"]
+
+    in_world(work)
+
+
+def test_a_zone_that_missed_an_address_at_the_very_start_is_replaced_at_the_next_look() -> None:
+    async def begin() -> None:
+        world = World()
+        world.unready = {"192.0.2.1"}
+        await world.start()
+        world.unready.clear()
+        assert await world.look() == ["close", "open 192.0.2.1"]
+        assert await world.look() == []
+        assert world.network.problem == ""
+        assert world.moves == []
+        await world.network.stop()
+
+    run(begin)
+
+
+def test_an_address_that_can_never_be_bound_is_tried_ever_less_often() -> None:
+    async def work(world: World) -> None:
+        many = [f"10.0.0.{number}" for number in range(1, 8)]
+        world.addresses, world.unready = ["192.0.2.1", *many], set(many)
+        opened = [
+            5 * number
+            for number in range(1, 721)
+            if any(done.startswith("open") for done in await world.look())
+        ]
+        waits = [later - sooner for sooner, later in pairwise(opened)]
+        assert waits[:7] == [5, 5, 10, 20, 40, 80, 160]
+        assert set(waits[7:]) == {300}
+        said = "10.0.0.1, 10.0.0.2, 10.0.0.3, 10.0.0.4 and 3 more"
+        assert said in world.network.problem
+        world.broken = True
+        while not any(done.startswith("open") for done in await world.look()):
+            pass
+        assert world.network.problem in ("multicast does not work here", "the network is gone")
+
+    in_world(work)
+
+
+def test_a_node_without_an_address_at_the_start_is_open_once_it_has_one() -> None:
+    async def begin() -> None:
+        world = World()
+        world.addresses = []
+        await world.network.start(world.sightings.append, world.moves.append)
+        while not world.network.problem:
+            await asyncio.sleep(0)
+        assert world.network.problem == "this machine has no address that can be used now"
+        assert [await world.look() for _ in range(60)] == [[]] * 60
+        world.addresses = ["fe80::1%2"]
+        assert await world.look() == ["open fe80::1%2"]
+        assert (world.network.problem, world.moves) == ("", ["addresses"])
+        await world.network.stop()
+
+    run(begin)
 
 
 def test_a_network_that_does_not_work_is_said_and_tried_again() -> None:
@@ -229,6 +318,41 @@ def test_this_machine_names_its_addresses_but_not_loopback() -> None:
     assert not any(one.startswith(("127.", "::1")) for one in machine_addresses())
 
 
+def test_an_address_counts_when_it_can_be_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert can_be_bound("127.0.0.1")
+    for absent in ("203.0.113.77", "2001:db8::77", "fe80::1%2147483647"):
+        assert not can_be_bound(absent)
+    here = Place("127.0.0.1", 1)
+    monkeypatch.setattr(Place, "is_loopback", False)
+    monkeypatch.setattr("sync.mdns.machine_places", lambda: [here, Place("203.0.113.77", 2)])
+    assert machine_addresses() == ["127.0.0.1"]
+
+
+def test_an_address_that_may_not_be_bound_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The zone then says what is wrong."""
+
+    def refuses(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "not allowed")
+
+    monkeypatch.setattr("sync.mdns.socket.socket", refuses)
+    assert can_be_bound("127.0.0.1")
+
+
+@pytest.mark.parametrize("error", [PermissionError("not allowed"), RuntimeError("No interfaces")])
+def test_a_machine_without_multicast_is_told_so(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuses(**_: object) -> None:
+        raise error
+
+    async def work() -> None:
+        with pytest.raises(DiscoveryError, match=f"does not work here: {error}"):
+            await MdnsZone(A, 7001).open(["192.0.2.1"], lambda _: None)
+
+    monkeypatch.setattr("sync.mdns.AsyncZeroconf", refuses)
+    run(work)
+
+
 def multicast_on_loopback() -> bool:
     """Whether a packet to the group of multicast DNS comes back on 127.0.0.1."""
     group = socket.inet_aton("224.0.0.251") + socket.inet_aton("127.0.0.1")
@@ -277,6 +401,23 @@ def test_two_nodes_find_each_other_by_multicast_and_meet() -> None:
         assert a.runner.health().discovery == ""
         assert all(one.peer != a.key.did for one in a.notices if one.kind == "found")
         await stopped(a, b)
+
+    run(work)
+
+
+def test_a_zone_knows_an_interface_that_it_does_not_hear(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not multicast_on_loopback():
+        pytest.skip("multicast does not come back on loopback here")
+
+    async def work() -> None:
+        zone = MdnsZone(A, 7001, loopback=True)
+        assert zone.unheard() == ["127.0.0.1"]
+        await zone.open(["127.0.0.1"], lambda _: None)
+        assert zone.unheard() == []
+        made_anew = [Place("127.0.0.1", 2147483647), Place("192.0.2.1", 2147483647)]
+        monkeypatch.setattr("sync.mdns.machine_places", lambda: made_anew)
+        assert zone.unheard() == ["127.0.0.1"]
+        await zone.close()
 
     run(work)
 
