@@ -10,10 +10,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any, Final
 
 from sync.errors import StoreError, StoreFull
-from sync.peers import Address, Peer
+from sync.peers import Address, Change, Peer
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS sync_peer (
@@ -27,6 +28,19 @@ CREATE TABLE IF NOT EXISTS sync_address (
 """
 
 _PEER: Final = "did, name, rights, added_at, met_at, strikes, struck_at, banned_until, noted"
+_SAVE: Final = (
+    f"INSERT INTO sync_peer ({_PEER}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (did) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in _PEER.split(", ")[1:])
+)
+_SAVE_ADDRESS: Final = """
+INSERT INTO sync_address (did, text, source, heard_at, worked_at)
+    SELECT ?, ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM sync_peer WHERE did = ?)
+    ON CONFLICT (did, text) DO UPDATE SET heard_at = excluded.heard_at,
+        source = CASE excluded.source WHEN 'static' THEN 'static' ELSE source END,
+        worked_at = CASE excluded.worked_at WHEN 0 THEN worked_at ELSE excluded.worked_at END
+"""
+_DROP_HINT: Final = "DELETE FROM sync_address WHERE did = ? AND text = ? AND source <> 'static'"
 # Tables of before there was the column: what only an owner says tells who was noted.
 _MIGRATION: Final = """
 ALTER TABLE sync_peer ADD COLUMN noted INTEGER NOT NULL DEFAULT 0;
@@ -54,20 +68,24 @@ def is_current(db: sqlite3.Connection) -> bool:
 
 
 class SqlitePeers:
-    """A `PeerStore`; every write is a transaction of its own, or part of the caller's.
+    """A `PeerStore`; every call is a transaction of its own, or part of the caller's.
 
     Args:
         db: a connection to a database that `create` has prepared.
         faults: makes what SQLite raises a `StoreError`, for applications that have their own.
+        writing: begins a transaction that nobody else writes in (`BEGIN IMMEDIATE`) and ends it,
+            or leaves one of the caller's as it is; for applications whose threads share `db`.
     """
 
     def __init__(
         self,
         db: sqlite3.Connection,
         faults: Callable[[], AbstractContextManager[None]] | None = None,
+        writing: Callable[[], AbstractContextManager[object]] | None = None,
     ) -> None:
         self._db = db
         self._faults = faults or _store_errors
+        self._writing = writing or partial(_transaction, db)
 
     def peers(self) -> Sequence[Peer]:
         return [_peer(row) for row in self._rows(f"SELECT {_PEER} FROM sync_peer ORDER BY did")]
@@ -76,52 +94,69 @@ class SqlitePeers:
         rows = self._rows(f"SELECT {_PEER} FROM sync_peer WHERE did = ?", did)
         return _peer(rows[0]) if rows else None
 
-    def save(self, peer: Peer) -> None:
-        values = (
-            peer.did, peer.name, " ".join(sorted(peer.rights)), peer.added_at, peer.met_at,
-            peer.strikes, peer.struck_at, peer.banned_until, int(peer.noted),
-        )  # fmt: skip
-        changes = ", ".join(f"{name} = excluded.{name}" for name in _PEER.split(", ")[1:])
-        self._write(
-            f"INSERT INTO sync_peer ({_PEER}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-            f" ON CONFLICT (did) DO UPDATE SET {changes}",
-            *values,
-        )
+    def change(self, new: Peer, how: Change) -> Peer:
+        with self._transaction():
+            peer = how(self.peer(new.did) or new)
+            self._db.execute(
+                _SAVE,
+                (peer.did, peer.name, " ".join(sorted(peer.rights)), peer.added_at, peer.met_at,
+                 peer.strikes, peer.struck_at, peer.banned_until, int(peer.noted)),
+            )  # fmt: skip
+        return peer
 
     def drop(self, did: str) -> None:
-        self._write("DELETE FROM sync_address WHERE did = ?", did)
-        self._write("DELETE FROM sync_peer WHERE did = ?", did)
+        with self._transaction():
+            self._db.execute("DELETE FROM sync_address WHERE did = ?", (did,))
+            self._db.execute("DELETE FROM sync_peer WHERE did = ?", (did,))
+
+    def drop_stranger(self, did: str) -> None:
+        with self._transaction():
+            peer = self.peer(did)
+            if peer is not None and not (peer.noted or peer.rights):
+                self.drop(did)
 
     def addresses(self, did: str) -> Sequence[Address]:
         query = "SELECT text, source, heard_at, worked_at FROM sync_address WHERE did = ?"
         return [Address(*row) for row in self._rows(query, did)]
 
     def save_address(self, did: str, address: Address) -> None:
-        self._write(
-            "INSERT OR REPLACE INTO sync_address (did, text, source, heard_at, worked_at)"
-            " VALUES (?, ?, ?, ?, ?)",
-            *(did, address.text, address.source, address.heard_at, address.worked_at),
-        )
+        one = (did, address.text, address.source, address.heard_at, address.worked_at, did)
+        with self._transaction():
+            self._db.execute(_SAVE_ADDRESS, one)
 
-    def drop_address(self, did: str, text: str) -> None:
-        self._write("DELETE FROM sync_address WHERE did = ? AND text = ?", did, text)
+    def drop_hint(self, did: str, text: str) -> None:
+        with self._transaction():
+            self._db.execute(_DROP_HINT, (did, text))
 
     def _rows(self, query: str, *values: object) -> list[Any]:
         with self._faults():
             return self._db.execute(query, values).fetchall()
 
-    def _write(self, query: str, *values: object) -> None:
-        alone = not self._db.in_transaction
-        with self._faults():
-            self._db.execute(query, values)
-            if alone:
-                self._db.commit()
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._faults(), self._writing():
+            yield
 
 
 def _peer(row: tuple[Any, ...]) -> Peer:
     did, name, rights, added_at, met_at, strikes, struck_at, banned_until, noted = row
     words = frozenset(rights.split())
     return Peer(did, name, words, added_at, met_at, strikes, struck_at, banned_until, bool(noted))
+
+
+@contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """What is read in it stays so until it ends: no other connection writes meanwhile."""
+    if db.in_transaction:
+        yield
+        return
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.commit()
+    except BaseException:
+        db.rollback()
+        raise
 
 
 @contextmanager

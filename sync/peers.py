@@ -89,23 +89,35 @@ class Call:
     addresses: tuple[str, ...]
 
 
+Change = Callable[[Peer], Peer]
+
+
 class PeerStore(Protocol):
-    """Keeps peers and their addresses."""
+    """Keeps peers and their addresses. Each call is one transaction: others write here too, the
+    owner in another process first of all."""
 
     def peers(self) -> Sequence[Peer]: ...
 
     def peer(self, did: str) -> Peer | None: ...
 
-    def save(self, peer: Peer) -> None: ...
+    def change(self, new: Peer, how: Change) -> Peer:
+        """Write what `how` makes of the row of `new.did`, or of `new` where there is none; nobody
+        writes between the look and the write. Returns what is written."""
 
     def drop(self, did: str) -> None:
         """The peer and its addresses."""
 
+    def drop_stranger(self, did: str) -> None:
+        """The same, unless the owner spoke of it."""
+
     def addresses(self, did: str) -> Sequence[Address]: ...
 
-    def save_address(self, did: str, address: Address) -> None: ...
+    def save_address(self, did: str, address: Address) -> None:
+        """Note an address of a peer that is there. Of an address that is there the source stays,
+        unless the new one is `STATIC`, and so does `worked_at`, unless there is a new one."""
 
-    def drop_address(self, did: str, text: str) -> None: ...
+    def drop_hint(self, did: str, text: str) -> None:
+        """Forget an address, unless the owner wrote it."""
 
 
 class MemoryPeerStore:
@@ -121,25 +133,42 @@ class MemoryPeerStore:
     def peer(self, did: str) -> Peer | None:
         return self._peers.get(did)
 
-    def save(self, peer: Peer) -> None:
-        self._peers[peer.did] = peer
+    def change(self, new: Peer, how: Change) -> Peer:
+        peer = self._peers[new.did] = how(self._peers.get(new.did, new))
+        return peer
 
     def drop(self, did: str) -> None:
         self._peers.pop(did, None)
         self._addresses.pop(did, None)
 
+    def drop_stranger(self, did: str) -> None:
+        peer = self._peers.get(did)
+        if peer is not None and not (peer.noted or peer.rights):
+            self.drop(did)
+
     def addresses(self, did: str) -> Sequence[Address]:
         return list(self._addresses.get(did, {}).values())
 
     def save_address(self, did: str, address: Address) -> None:
-        self._addresses.setdefault(did, {})[address.text] = address
+        if did not in self._peers:
+            return
+        kept = self._addresses.setdefault(did, {})
+        if before := kept.get(address.text):
+            source = STATIC if address.source == STATIC else before.source
+            worked_at = address.worked_at or before.worked_at
+            address = replace(address, source=source, worked_at=worked_at)
+        kept[address.text] = address
 
-    def drop_address(self, did: str, text: str) -> None:
-        self._addresses.get(did, {}).pop(text, None)
+    def drop_hint(self, did: str, text: str) -> None:
+        kept = self._addresses.get(did, {})
+        if text in kept and kept[text].source != STATIC:
+            del kept[text]
 
 
 class PeerBook:
-    """The rules over a `PeerStore`. It reads the store each time, which others may write too.
+    """The rules over a `PeerStore`. It reads the store each time, which others may write too. What
+    the owner says changes the rights, the name and the owner's addresses of what is there at that
+    moment; what the world says changes all the rest, and never these.
 
     Args:
         own: the did:key of this node, which is no peer.
@@ -169,26 +198,28 @@ class PeerBook:
 
     def trust(self, did: str, rights: Iterable[str], name: str | None = None) -> Peer:
         """Give rights, beside those that it has. Raises IdentityError for another did."""
-        peer = self._known(did)
-        peer = replace(peer, rights=peer.rights | frozenset(rights))
+        given = frozenset(rights)
+        peer = self._say(did, lambda one: replace(one, rights=one.rights | given), name)
         self._waits.forget(did)
-        return self._save(peer if name is None else replace(peer, name=name[:NAME_CHARS_MAX]))
+        return peer
 
     def untrust(self, did: str, rights: Iterable[str] | None = None) -> Peer:
         """Take rights away; None: all of them."""
-        peer = self._known(did)
-        left = frozenset() if rights is None else peer.rights - frozenset(rights)
-        return self._save(replace(peer, rights=left))
+        gone = None if rights is None else frozenset(rights)
+        return self._say(
+            did,
+            lambda one: replace(one, rights=one.rights - (one.rights if gone is None else gone)),
+        )
 
     def rename(self, did: str, name: str) -> Peer:
         """Give it a name, which only this node uses."""
-        return self._save(replace(self._known(did), name=name[:NAME_CHARS_MAX]))
+        return self._say(did, lambda one: one, name)
 
     def pardon(self, did: str) -> Peer:
         """Forget its strikes."""
         self._waits.forget(did)
         self._unwritten.pop(did, None)
-        return self._save(replace(self._known(did), strikes=0, banned_until=0))
+        return self._say(did, lambda one: replace(one, strikes=0, banned_until=0))
 
     def remove(self, did: str) -> None:
         """Forget it, with its rights and addresses."""
@@ -199,12 +230,9 @@ class PeerBook:
     def add_static(self, did: str, address: str) -> None:
         """An address of the owner's own knowledge. Raises ValueError when it is not host:port."""
         text = checked_address(address)
-        self._save(self._known(did))
+        self._say(did, lambda one: one)
         self._store.save_address(did, Address(text, STATIC, self._clock.now()))
         self._waits.forget(did)
-
-    def remove_static(self, did: str, address: str) -> None:
-        self._store.drop_address(did, address)
 
     # What the world says
 
@@ -224,9 +252,7 @@ class PeerBook:
         known = {one.text: one for one in self._store.addresses(did)}
         before = known.get(address)
         if before is None or abs(now - before.heard_at) >= _HEARD_AGAIN_S:
-            origin = source if before is None else before.source
-            worked = 0 if before is None else before.worked_at
-            self._note_address(did, Address(address, origin, now, worked))
+            self._note_address(did, Address(address, source, now))
         if not peer.rights or self.banned_s(did):
             return False
         if before is None or source == FOUND:
@@ -238,11 +264,9 @@ class PeerBook:
         now = self._clock.now()
         peer = self._store.peer(did) or self._stranger(did)
         if abs(now - peer.met_at) >= _MET_AGAIN_S:
-            self._note(replace(peer, met_at=now))
+            self._note(did, lambda one: replace(one, met_at=now))
         if address is not None:
-            known = {one.text: one for one in self._store.addresses(did)}
-            before = known.get(address, Address(address, DIALLED, now))
-            self._note_address(did, replace(before, heard_at=now, worked_at=now))
+            self._note_address(did, Address(address, DIALLED, now, now))
 
     def answered(self, did: str) -> None:
         """It said hello: the next failure is a first one."""
@@ -250,9 +274,8 @@ class PeerBook:
 
     def somebody_else(self, did: str, address: str) -> None:
         """Another key answered at an address; one that the owner wrote down is kept."""
-        for one in self._store.addresses(did):
-            if one.text == address and one.source != STATIC:
-                self._could(lambda: self._store.drop_address(did, address))
+        if any(one.text == address and one.source != STATIC for one in self._store.addresses(did)):
+            self._could(lambda: self._store.drop_hint(did, address))
 
     def missed(self, did: str) -> float:
         """No channel, or it broke. Returns the seconds until the next dial."""
@@ -279,13 +302,17 @@ class PeerBook:
     def strike(self, did: str, times: int = 1) -> bool:
         """It broke rules. Returns whether that was one too many: it is left alone then."""
         now = self._clock.now()
-        peer = self._store.peer(did) or self._stranger(did)
-        recent = abs(now - peer.struck_at) < STRIKES_LAST_S
-        peer = replace(peer, strikes=(peer.strikes if recent else 0) + times, struck_at=now)
-        if peer.strikes >= STRIKES_MAX:
-            peer = replace(peer, strikes=0, banned_until=now + BAN_S)
-        self._note(peer)
-        return peer.banned_until > now
+        if self._store.peer(did) is None:
+            self._stranger(did)
+
+        def struck(peer: Peer) -> Peer:
+            recent = abs(now - peer.struck_at) < STRIKES_LAST_S
+            strikes = (peer.strikes if recent else 0) + times
+            if strikes >= STRIKES_MAX:
+                return replace(peer, strikes=0, struck_at=now, banned_until=now + BAN_S)
+            return replace(peer, strikes=strikes, struck_at=now)
+
+        return self._note(did, struck).banned_until > now
 
     def awake(self) -> None:
         """The machine slept, or its addresses changed: try everybody soon."""
@@ -314,10 +341,10 @@ class PeerBook:
         peer = self._store.peer(did)
         if peer is None or not peer.banned_until:
             return 0
-        left = peer.banned_until - self._clock.now()
-        if left > BAN_S:  # the clock was set back: no ban is longer than this
-            self._note(replace(peer, banned_until=self._clock.now() + BAN_S))
-        return min(max(0, left), BAN_S)
+        latest = self._clock.now() + BAN_S
+        if peer.banned_until > latest:  # the clock was set back: no ban is longer than this
+            self._note(did, lambda one: replace(one, banned_until=min(one.banned_until, latest)))
+        return max(0, min(peer.banned_until, latest) - (latest - BAN_S))
 
     def waits_s(self, did: str) -> float:
         """Seconds until it is dialled again; 0: now."""
@@ -358,15 +385,15 @@ class PeerBook:
             self._buckets[did] = Bucket(self._clock, BUDGET_BYTES, BUDGET_BYTES_PER_S)
         return self._buckets[did]
 
-    def _known(self, did: str) -> Peer:
-        """The peer that the owner speaks of."""
+    def _say(self, did: str, how: Change, name: str | None = None) -> Peer:
+        """Write the owner's word; `name`: a new one."""
         public_of(did)
-        peer = self._store.peer(did) or Peer(did, added_at=self._clock.now())
-        return replace(peer, noted=True)
 
-    def _save(self, peer: Peer) -> Peer:
-        self._store.save(peer)
-        return peer
+        def said(peer: Peer) -> Peer:
+            called = peer.name if name is None else name[:NAME_CHARS_MAX]
+            return replace(how(peer), name=called, noted=True)
+
+        return self._store.change(Peer(did, added_at=self._clock.now()), said)
 
     def _stranger(self, did: str) -> Peer:
         """A row for somebody new, in the place of the stranger that was met longest ago."""
@@ -379,10 +406,8 @@ class PeerBook:
         ]
         if len(strangers) >= STRANGERS_MAX:
             oldest = min(strangers, key=lambda one: (one.met_at, one.added_at))
-            self._could(lambda: self._store.drop(oldest.did))
-        peer = Peer(did, added_at=now)
-        self._note(peer)
-        return peer
+            self._could(lambda: self._store.drop_stranger(oldest.did))
+        return self._note(did, lambda one: one)
 
     def write_again(self) -> None:
         """Write down what could not be written when it was seen. The owner's word in the store
@@ -391,28 +416,33 @@ class PeerBook:
             return
         try:
             for did, seen in tuple(self._unwritten.items()):
-                kept = self._store.peer(did) or Peer(did, added_at=seen.added_at)
-                self._store.save(
-                    replace(seen, name=kept.name, rights=kept.rights, noted=kept.noted)
-                )
+                self._store.change(Peer(did, added_at=seen.added_at), partial(_as_seen, seen))
                 del self._unwritten[did]
         except StoreError as error:
             self.problem = str(error)
         else:
             self.problem = ""
 
-    def _note(self, peer: Peer) -> None:
-        """Write down what was seen; where that is impossible, life goes on without it."""
+    def _note(self, did: str, how: Change) -> Peer:
+        """Write down what was seen; where that is impossible, life goes on without it. Returns the
+        peer with that."""
+        new, unwritten = Peer(did, added_at=self._clock.now()), self._unwritten.get(did)
+
+        def seen(peer: Peer) -> Peer:
+            return _as_seen(how(peer if unwritten is None else _as_seen(unwritten, peer)), peer)
+
         try:
-            self._store.save(peer)
+            peer = self._store.change(new, seen)
         except StoreError as error:
             self.problem = str(error)
-            self._unwritten[peer.did] = peer
+            peer = seen(self._store.peer(did) or new)
+            self._unwritten[did] = peer
             if len(self._unwritten) > STRANGERS_MAX:
                 del self._unwritten[next(iter(self._unwritten))]
         else:
-            self._unwritten.pop(peer.did, None)
+            self._unwritten.pop(did, None)
             self.write_again()
+        return peer
 
     def _note_address(self, did: str, address: Address) -> None:
         if not self._could(lambda: self._store.save_address(did, address)):
@@ -420,7 +450,7 @@ class PeerBook:
         hints = [one for one in self._store.addresses(did) if one.source != STATIC]
         hints.sort(key=lambda one: (one.worked_at, one.heard_at))
         for old in hints[: max(0, len(hints) - ADDRESSES_MAX)]:
-            self._could(partial(self._store.drop_address, did, old.text))
+            self._could(partial(self._store.drop_hint, did, old.text))
 
     def _could(self, write: Callable[[], None]) -> bool:
         """Write what nobody said; whether that was possible. It comes again by itself."""
@@ -430,6 +460,17 @@ class PeerBook:
             self.problem = str(error)
             return False
         return True
+
+
+def _as_seen(seen: Peer, kept: Peer) -> Peer:
+    """What is kept of a peer, with what the world showed of it."""
+    return replace(
+        kept,
+        met_at=seen.met_at,
+        strikes=seen.strikes,
+        struck_at=seen.struck_at,
+        banned_until=seen.banned_until,
+    )
 
 
 def _place(did: str, name: bytes) -> str:

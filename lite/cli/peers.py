@@ -142,9 +142,9 @@ def add(shell: Shell, /, what: str, name: str | None, **flags: bool) -> None:
         return
     did = pair(shell, what, rights_of(flags, usual=()), name)
     _, book = book_of(shell)
-    peer = book.peer(did)
-    assert peer is not None, "it was just trusted"
-    _say(shell, book, peer)
+    from sync.peers import Peer
+
+    _say(shell, book, book.peer(did) or Peer(did))  # the owner can have removed it meanwhile
 
 
 @verb("remove", in_group=peers, example="ipvm peers remove pi")
@@ -189,11 +189,11 @@ def _add_address(shell: Shell, what: str, name: str | None, rights: tuple[str, .
     did = find_peer(book, did, new=True)
     _not_self(shell, did)
     name = None if name is None else checked_name(book, did, name)
-    peer = book.trust(did, rights, name)
     try:
         book.add_static(did, address)
     except ValueError as error:
         raise UsageError(str(error)) from None
+    peer = book.trust(did, rights, name)
     _say(shell, book, peer)
     if not peer.rights:
         shell.note(f"  → It has no rights yet: `ipvm peers trust {called(did, peer.name)}`")

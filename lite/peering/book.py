@@ -5,6 +5,8 @@ For the command line too, which needs neither an event loop nor a running daemon
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from lite.clock import Clock
@@ -12,6 +14,7 @@ from lite.errors import UsageError
 from lite.peering.faults import faults
 from lite.peering.tables import prepare
 from lite.store import Store
+from lite.store.database import Database
 from sync.errors import IdentityError, StoreError
 from sync.keys import nonce, public_of
 from sync.peer_rows import SqlitePeers
@@ -44,8 +47,21 @@ def open_book(store: Store, did: str, clock: Clock, *, metered: bool = False) ->
     """
     prepare(store)
     database = store.database
-    rows = SqlitePeers(database.connection, partial(faults, database.path))
+    rows = SqlitePeers(
+        database.connection, partial(faults, database.path), partial(_writing, database)
+    )
     return PeerBook(rows, did, clock, nonce, metered=metered)
+
+
+@contextmanager
+def _writing(database: Database) -> Iterator[None]:
+    """A write transaction of this thread: the one that it is in, else a new one."""
+    with database.lock:
+        if database.connection.in_transaction:
+            yield
+        else:
+            with database.write():
+                yield
 
 
 def answering(store: Store) -> frozenset[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -26,6 +25,7 @@ from sync.peers import (
     STRANGERS_MAX,
     TOLD,
     Address,
+    Change,
     MemoryPeerStore,
     Peer,
     PeerBook,
@@ -127,9 +127,9 @@ def test_who_comes_again_and_again_does_not_wear_out_the_disk(clock: HandClock) 
     class Counting(MemoryPeerStore):
         saved = 0
 
-        def save(self, peer: Peer) -> None:
+        def change(self, new: Peer, how: Change) -> Peer:
             self.saved += 1
-            super().save(peer)
+            return super().change(new, how)
 
     store = Counting()
     book = PeerBook(store, ME, clock, Random(1).randbytes)
@@ -358,7 +358,7 @@ def test_a_bucket_never_holds_more_than_it_may() -> None:
 
 def test_a_full_disk_stops_no_one_from_talking(clock: HandClock) -> None:
     class Full(MemoryPeerStore):
-        def save(self, peer: Peer) -> None:
+        def change(self, new: Peer, how: Change) -> Peer:
             raise StoreError("the disk is full")
 
     book = PeerBook(Full(), ME, clock, Random(1).randbytes)
@@ -375,10 +375,10 @@ def test_what_a_full_disk_kept_from_being_written_is_written_when_there_is_space
     class Full(MemoryPeerStore):
         full = False
 
-        def save(self, peer: Peer) -> None:
+        def change(self, new: Peer, how: Change) -> Peer:
             if self.full:
                 raise StoreError("the disk is full")
-            super().save(peer)
+            return super().change(new, how)
 
     store = Full()
     book = PeerBook(store, ME, clock, Random(1).randbytes)
@@ -388,7 +388,9 @@ def test_what_a_full_disk_kept_from_being_written_is_written_when_there_is_space
     book.write_again()
     assert book.problem == "the disk is full"
     store.full = False
-    MemoryPeerStore.save(store, replace(store.peer(A), rights=frozenset([BLOCKS]), name="b"))
+    other = PeerBook(store, ME, clock, Random(2).randbytes)
+    other.untrust(A)
+    other.trust(A, [BLOCKS], "b")
     book.write_again()
     kept = store.peer(A)
     assert (book.problem, kept.rights, kept.name) == ("", {BLOCKS}, "b")
@@ -397,10 +399,10 @@ def test_what_a_full_disk_kept_from_being_written_is_written_when_there_is_space
 
 def test_addresses_that_cannot_be_dropped_stop_no_one_either(clock: HandClock) -> None:
     class Locked(MemoryPeerStore):
-        def drop_address(self, did: str, text: str) -> None:
+        def drop_hint(self, did: str, text: str) -> None:
             raise StoreError("locked")
 
-        def drop(self, did: str) -> None:
+        def drop_stranger(self, did: str) -> None:
             raise StoreError("locked")
 
     book = PeerBook(Locked(), ME, clock, Random(1).randbytes)
