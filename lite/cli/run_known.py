@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lite.cli.target import SCHEME
+from lite.absent_module import SCHEME, answered_call
 from lite.errors import CidError, IpvmError
 from lite.ipld.cid import CID
 
@@ -42,19 +42,7 @@ def known_call(
     from lite.executor import HOMESTAR
 
     calls, mode = list(_readings(target, texts, env)), HOMESTAR if homestar else ""
-    found = _answered(node, calls, mode)
-    limits = node.config.limits
-    if found is None and ask and node.executor.ask([(one.cid, limits) for one in calls], mode):
-        found = _answered(node, calls, mode)
-    return found
-
-
-def _answered(node: Node, calls: Sequence[Instruction], mode: str) -> Instruction | None:
-    for one in calls:
-        known = node.executor.lookup(one.cid, node.config.limits, mode)
-        if known is not None and known.receipt.out.is_ok:
-            return one
-    return None
+    return answered_call(node, calls, node.config.limits, mode, ask=ask)
 
 
 def _readings(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from lite.absent_module import SCHEME, Bring, find_module, info_of
 from lite.cli.present import short
-from lite.errors import CidError, ModuleError, NotFoundError, QueuedError, UsageError
+from lite.errors import CidError, ModuleError, NotFoundError, UsageError
 from lite.frozen import frozen
 from lite.ipld.cid import CID
 
@@ -15,14 +16,7 @@ if TYPE_CHECKING:
     from lite.engine.module import ModuleInfo
     from lite.node import Node
 
-SCHEME = "ipfs://"
 COMMAND = "_start"  # what a WASI command exports
-
-
-class Bring(Protocol):
-    """Gets blocks that are missing here from elsewhere, with `deep` all below them, if it can."""
-
-    def __call__(self, cids: Sequence[CID], *, deep: bool) -> None: ...
 
 
 @frozen
@@ -83,7 +77,7 @@ def find_target(
         if label == SCHEME.partition(":")[0]:
             continue
         try:
-            return Target(_resolve(node, label, bring, later), label, func)
+            return Target(find_module(node, label, bring, later=later), label, func)
         except (CidError, NotFoundError) as error:
             if not isinstance(failure, UsageError) or label.startswith(SCHEME):
                 failure = _explain(label, error)  # the last is the shortest: the file's name alone
@@ -109,40 +103,6 @@ def _splits(text: str) -> Iterator[tuple[str, str | None]]:
         yield text[:at], text[at + 1 :] or None
 
 
-def _resolve(node: Node, label: str, bring: Bring | None, later: bool) -> CID:
-    text = label.removeprefix(SCHEME)
-    root, slash, path = text.partition("/")
-    cid = node.resolve(root if slash else label)
-    if slash:
-        from lite.ipld import unixfs
-
-        _here(node, cid, bring, deep=False)
-
-        def get(cid: CID) -> bytes:
-            if bring is not None and not node.store.blocks.has(cid):
-                bring([cid], deep=False)
-            return node.store.blocks.get(cid)
-
-        cid = unixfs.resolve_path(cid, path, get)
-    if not later:
-        _here(node, cid, bring, deep=True)
-    return cid
-
-
-def _here(node: Node, cid: CID, bring: Bring | None, *, deep: bool) -> None:
-    if bring is not None and not node.store.blocks.has(cid):
-        bring([cid], deep=deep)
-    if not node.store.blocks.has(cid):
-        raise _absent(cid)
-
-
-def _absent(cid: CID) -> QueuedError:
-    return QueuedError(
-        f"the module {cid} is not here",
-        hint="Add its file with `ipvm add`, or import an archive that holds it.",
-    )
-
-
 def _explain(label: str, error: Exception) -> Exception:
     """A name that is nothing: most likely a file was meant."""
     if not label.startswith(SCHEME):
@@ -161,23 +121,10 @@ def module_info(node: Node, target: Target, bring: Bring | None = None) -> Modul
         QueuedError: it is not here, nothing is known of it, and `bring` brought it not.
     """
     try:
-        return _info(node, target.cid, bring)
+        return info_of(node, target.cid, bring)
     except ModuleError as error:
         message = str(error).replace(str(target.cid), target.label)
         raise ModuleError(message, hint=error.hint) from None
-
-
-def _info(node: Node, cid: CID, bring: Bring | None) -> ModuleInfo:
-    try:
-        return node.info(cid)
-    except NotFoundError:
-        if bring is None:
-            raise _absent(cid) from None
-    bring([cid], deep=True)
-    try:
-        return node.info(cid)
-    except NotFoundError:
-        raise _absent(cid) from None
 
 
 def function_name(info: ModuleInfo, target: Target) -> str:

@@ -13,14 +13,16 @@ __all__ = ["ROUTES"]
 
 
 async def _used(call: Call) -> web.StreamResponse:
-    from lite.offload.accounts import ask_accounts, usage_fields, used_at
+    from lite.offload.accounts import ask_accounts, beyond_belief, usage_fields, used_at
 
     node = call.api.node
     used = await call.api.work.short(used_at, node.store, node.clock.now())
     meeting = call.api.meeting
     said: dict[str, Any] = {}
     if meeting is not None:
-        said = dict(await ask_accounts(meeting.gateway, list(used)))
+        most = node.config.limits
+        for did, told in (await ask_accounts(meeting.gateway, list(used))).items():
+            said[did] = told if isinstance(told, str) else beyond_belief(told, most) or told
     alone = call.api.why_alone or "this node works alone"
     return call.reply(
         {

@@ -101,8 +101,6 @@ async def _fetch(call: Call) -> web.StreamResponse:
     cids = _cids(asked["cids"], "cids")
     deep, by_name = asked.get("deep", True), asked.get("by_name", True)
     bytes_max = asked.get("bytes_max", call.api.node.config["peers.fetch_bytes"])
-    if type(deep) is not bool or type(by_name) is not bool:
-        raise UsageError("deep, by_name: true or false is needed")
     if bytes_max is not None and (type(bytes_max) is not int or bytes_max < 0):
         raise UsageError("bytes_max: a number of bytes is needed")
     within_ms = _within(asked, None) if "within_ms" in asked else None
@@ -129,8 +127,6 @@ async def _sync(call: Call) -> web.StreamResponse:
     peer, once = asked.get("peer"), asked.get("once", False)
     if peer is not None and type(peer) is not str:
         raise UsageError("peer: a did:key is needed")
-    if type(once) is not bool:
-        raise UsageError("once: true or false is needed")
     within_s = _within(asked, 0) / 1000
     dids = None if peer is None else {peer}
     found = await call.api.peers().together(dids, within_s, once=once)

@@ -98,7 +98,7 @@ class Call:
         """The body as a map with the keys of a schema; an empty body is an empty map.
 
         Raises:
-            UsageError: it is no JSON, no map, or has other keys.
+            UsageError: it is no JSON, no map, has other keys, or what is no flag as one.
         """
         data = await self.body()
         try:
@@ -117,6 +117,9 @@ class Call:
         for key in known["required"]:
             if key not in value:
                 raise UsageError(f"the field {key!r} is missing")
+        for key, told in value.items():
+            if known["properties"][key].get("type") == "boolean" and type(told) is not bool:
+                raise UsageError(f"{key}: true or false is needed")
         return value
 
     def reply(self, fields: Mapping[str, Any], status: int = 200) -> web.Response:

@@ -148,7 +148,7 @@ async def _resume(call: Call) -> web.StreamResponse:
     redo = asked.get("redo", [])
     if type(redo) is not list or any(type(label) is not str for label in redo):
         raise UsageError("redo: a list of labels is needed")
-    options: dict[str, Any] = {name: True for name in ("wait", "force") if asked.get(name) is True}
+    options: dict[str, Any] = {name: True for name in ("wait", "force") if asked.get(name)}
     run = await call.api.work.short(
         call.api.node.workflows.resume,
         call.path("run"),

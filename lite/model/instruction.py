@@ -244,6 +244,8 @@ def wasm(
     if func is not None:
         given["func"] = func
     if env is not None:
+        if not isinstance(env, Mapping):
+            raise FieldError(("input", "env"), "a map of texts is needed")
         given["env"] = dict(env)
     if stdin is not None:
         given["stdin"] = stdin

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import CancelledError, TimeoutError
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from lite.ipld.cid import CID
 from lite.peering.peering import Peering
+
+__all__ = ["LoopNeighbours", "result_of"]
+
+T = TypeVar("T")
 
 _MARGIN_S: Final = 2.0
 
@@ -28,24 +32,28 @@ class LoopNeighbours:
         self._bytes_max = bytes_max
 
     def ask(self, instructions: Sequence[CID], within_ms: int) -> bool:
-        return bool(self._result(self._peering.ask(instructions, within_ms), within_ms))
+        return bool(result_of(self._peering.ask(instructions, within_ms), self._loop, within_ms))
 
     def fetch(self, cids: Sequence[CID], within_ms: int) -> bool:
         fetching = self._peering.fetch(
             cids, deep=True, bytes_max=self._bytes_max, within_ms=within_ms, by_name=False
         )
-        found = self._result(fetching, within_ms)
+        found = result_of(fetching, self._loop, within_ms)
         return found is not None and not found.absent
 
-    def _result(self, work: Coroutine[Any, Any, Any], within_ms: int) -> Any:
-        """What it comes to; None when the loop has ended or has no time."""
-        try:
-            waiting = asyncio.run_coroutine_threadsafe(work, self._loop)
-        except RuntimeError:  # the loop is closed
-            work.close()
-            return None
-        try:
-            return waiting.result(within_ms / 1000 + _MARGIN_S)
-        except (CancelledError, TimeoutError):
-            waiting.cancel()
-            return None
+
+def result_of(
+    work: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop, within_ms: int
+) -> T | None:
+    """What something on the loop comes to, asked in another thread; None when the loop has ended
+    or it takes longer than that."""
+    try:
+        waiting = asyncio.run_coroutine_threadsafe(work, loop)
+    except RuntimeError:  # the loop is closed
+        work.close()
+        return None
+    try:
+        return waiting.result(within_ms / 1000 + _MARGIN_S)
+    except (CancelledError, TimeoutError):
+        waiting.cancel()
+        return None

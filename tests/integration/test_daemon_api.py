@@ -140,7 +140,7 @@ def test_a_task_that_fails_is_an_answer(here: DaemonProcess, fits: Fits) -> None
         ({}, 400, "either `instruction` or `module`"),
         ({"module": "adder", "instruction": {}}, 400, "either `instruction` or `module`"),
         ({"module": "adder", "function": "nope"}, 400, "nope"),
-        ({"module": "adder", "args": 7}, 400, "`args` a list"),
+        ({"module": "adder", "args": 7}, 400, "args: a list"),
         ({"module": "adder", "limits": 7}, 400, "meta.limits"),
         ({"module": "adder", "fresh": 1}, 400, "fresh"),
         ({"module": "nothing-here"}, 404, "nothing-here"),
