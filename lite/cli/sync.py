@@ -17,7 +17,7 @@ from lite.frozen import fields
 
 if TYPE_CHECKING:
     from lite.node import Node
-    from lite.peering.together import PeerRound
+    from lite.peering.together import PeerRound, Round
     from lite.peering.values import PeerEvent
     from sync.peers import PeerBook
 
@@ -25,6 +25,7 @@ STATUS_DIFFERS: Final = 1
 STATUS_UNREACHED: Final = QueuedError.exit_code
 WITHIN_S_MAX: Final = 3600
 _SPARE_S: Final = 10.0
+_LOOK_S: Final = 0.1
 
 
 @verb("sync", example="ipvm sync\nipvm sync pi --within 2m\nipvm sync --once --json")
@@ -75,18 +76,39 @@ def sync(shell: Shell, peer: str | None, once: bool, dry_run: bool, within: str)
 def _found(
     shell: Shell, node: Node, did: str | None, within_s: float, once: bool
 ) -> Mapping[str, Any]:
-    """What came of it, as the API tells it."""
-    link = daemon_of(shell)
-    if link is not None:
-        asked = {"peer": did, "within_ms": int(within_s * 1000), "once": once}
-        return link.post("/v1/sync", asked, timeout_s=within_s + _SPARE_S)
+    """What came of it, as the API tells it. A daemon that comes meanwhile takes it over."""
+    ends_at = node.clock.monotonic() + within_s
+    while True:
+        left_s = max(0.0, ends_at - node.clock.monotonic())
+        link = daemon_of(shell)
+        if link is not None:
+            asked = {"peer": did, "within_ms": int(left_s * 1000), "once": once}
+            return link.post("/v1/sync", asked, timeout_s=left_s + _SPARE_S)
+        found = _alone(shell, node, did, left_s, once)
+        if found is not None:
+            return {"in_sync": found.in_sync, "peers": [_map(one) for one in found.peers]}
+        _await_daemon(shell, node)
+
+
+def _await_daemon(shell: Shell, node: Node) -> None:
+    """Until the daemon that is just starting can be asked; one that does not get so far is not
+    waited for."""
+    from threading import Event
+
+    ends_at, pause = node.clock.monotonic() + _SPARE_S, Event()
+    while daemon_of(shell) is None and node.clock.monotonic() < ends_at:
+        pause.wait(_LOOK_S)  # its card appears as a file
+
+
+def _alone(shell: Shell, node: Node, did: str | None, within_s: float, once: bool) -> Round | None:
+    """The same by this process; None: a daemon does it."""
     from lite.peering.alone import sync_alone
 
     def heard(event: PeerEvent) -> None:
         if event.kind == "problem":
             shell.note(f"ipvm: {one_line(event.text)}")
 
-    found = sync_alone(
+    return sync_alone(
         node.config,
         node.key,
         node.store,
@@ -95,8 +117,8 @@ def _found(
         within_s,
         once=once,
         on_event=heard,
+        has_daemon=lambda: daemon_of(shell) is not None,
     )
-    return {"in_sync": found.in_sync, "peers": [_map(one) for one in found.peers]}
 
 
 def _map(one: PeerRound) -> dict[str, Any]:

@@ -47,6 +47,7 @@ __all__ = ["Daemon", "Wishes", "serve"]
 
 TOKEN_BYTES: Final = 32
 EPOCH_BYTES: Final = 4
+TURN_S: Final = 10.0  # for `ipvm sync` to give up dialling
 _SIGNALS: Final = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 
@@ -195,8 +196,12 @@ class Daemon:
             self._api.why_alone = "it was started with --offline"
             self._supervisor.note("peers", "off")
             return
+        from lite.peering.alone import take_turn
         from lite.peering.loop_neighbours import LoopNeighbours
 
+        turn = await take_turn(node.home, TURN_S)
+        if turn is not None:
+            ending.callback(turn.release)
         store = Store.open(
             node.home,
             durability=node.config.durability,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lite.errors import StoreBusy
-from lite.peering.alone import LOCK, sync_alone
+from lite.peering.alone import LOCK, sync_alone, take_turn
 from lite.peering.names import RECORDS
 from lite.peering.together import Round
 from lite.store import Store
@@ -82,13 +82,18 @@ def test_nothing_is_remembered_of_strangers_that_ask_for_records(tmp_path: Path)
     node.close()
 
 
-def alone(here: PeerNode, within_s: float) -> Round:
+def alone(here: PeerNode, within_s: float, *, has_daemon: bool = False) -> Round | None:
     """As `ipvm sync` without a daemon, in a thread."""
     with Store.open(here.home, durability="normal") as store:
         return sync_alone(
             here.config, here.key, store, SystemClock(), None, within_s, once=False,
-            on_event=lambda _: None,
+            on_event=lambda _: None, has_daemon=lambda: has_daemon,
         )  # fmt: skip
+
+
+def in_sync(found: Round | None) -> bool:
+    assert found is not None
+    return found.in_sync
 
 
 def test_two_who_dial_for_one_node_at_once_both_come_into_sync(tmp_path: Path) -> None:
@@ -101,7 +106,7 @@ def test_two_who_dial_for_one_node_at_once_both_come_into_sync(tmp_path: Path) -
             here.peering.book.trust(there.did, FRIEND)
             here.peering.book.add_static(there.did, there.address)
             both = [asyncio.to_thread(alone, here, 20) for _ in range(2)]
-            assert [one.in_sync for one in await asyncio.gather(*both)] == [True, True]
+            assert [in_sync(one) for one in await asyncio.gather(*both)] == [True, True]
             assert here.has(some)
             assert not (here.home / LOCK).exists()
         here.close()
@@ -115,6 +120,30 @@ def test_who_waits_in_vain_for_another_process_that_dials_is_told(tmp_path: Path
     assert held.acquire(block=False)
     with pytest.raises(StoreBusy, match="another `ipvm sync`"):
         alone(here, 0.2)
+    assert alone(here, 20, has_daemon=True) is None  # that has it, and can be asked
     held.release()
-    assert alone(here, 0.2).peers == ()
+    found = alone(here, 0.2)
+    assert found is not None and found.peers == ()
     here.close()
+
+
+def test_a_daemon_that_starts_is_given_the_turn_of_one_that_dials(tmp_path: Path) -> None:
+    """Also when the file of a lock was left by a process that was killed while it was asked."""
+    here, there = PeerNode(tmp_path, "here", listen=[]), PeerNode(tmp_path, "there")
+    here.peering.book.trust(there.did, FRIEND)
+    here.peering.book.add_static(there.did, "127.0.0.1:9")  # where nobody listens
+    (here.home / LOCK).write_text("daemon\n")
+
+    async def work() -> None:
+        dialling = asyncio.ensure_future(asyncio.to_thread(alone, here, 60))
+        while not FileLock(here.home / LOCK).is_held():
+            await asyncio.sleep(0.01)
+        turn = await take_turn(here.home, 30)
+        assert turn is not None
+        assert await dialling is None
+        assert await take_turn(here.home, 0.2) is None
+        turn.release()
+
+    run(work)
+    here.close()
+    there.close()
