@@ -217,16 +217,22 @@ def left_out(folder: Path) -> tuple[int, int]:
 def check_no_home(path: Path) -> None:
     """Raises UsageError for the home of a node, and for what a node keeps there: its secret key
     would be a file like any, and its database would grow by what is read of it."""
+    if what := of_a_node(path):
+        raise UsageError(
+            f"{path} is {what}, which holds its secret key",
+            hint="`ipvm backup FILE` saves a home; add files and folders of your own.",
+        )
+
+
+def of_a_node(path: Path) -> str:
+    """How a path belongs to the home of a node, in words; empty: it is not what a node keeps."""
     real = path.resolve()
     inside = [(real, "")] if real.is_dir() else []
     inside += [(up, real.relative_to(up).parts[0]) for up in real.parents]
     for folder, name in inside:
         if _is_home(folder) and (not name or any(fnmatch(name, own) for own in _OWN)):
-            what = f"kept by the node whose home is {folder}" if name else "the home of a node"
-            raise UsageError(
-                f"{path} is {what}, which holds its secret key",
-                hint="`ipvm backup FILE` saves a home; add files and folders of your own.",
-            )
+            return f"kept by the node whose home is {folder}" if name else "the home of a node"
+    return ""
 
 
 class _Counted:

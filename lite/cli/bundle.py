@@ -8,7 +8,7 @@ import click
 
 from lite.cli.command import group, offers, verb
 from lite.cli.outfile import writing
-from lite.cli.present import counted, file_name, size, visible
+from lite.cli.present import counted, file_name, one_line, size, visible
 from lite.cli.progress import metered
 from lite.cli.shell import Shell, read_stdin
 from lite.errors import UsageError
@@ -237,7 +237,7 @@ def _show(
         shell.emit(_merged_fields(found, named, dry_run=dry_run))
     else:
         for cid, name in index.workflows.items():
-            shell.line(f"{cid}  {visible(name)}".rstrip())
+            shell.line(f"{cid}  {one_line(name)}".rstrip())
     if index.audience and index.audience != node.did:
         shell.note(f"ipvm: it was made for {visible(index.audience)}, which is not this node")
     for reason, count in found.unwanted.items():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lite.cli.command import offers, verb
-from lite.cli.present import file_name, size, visible
+from lite.cli.present import file_name, size
 from lite.cli.shell import Shell
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def inspect(shell: Shell, module: str) -> None:
             }
         )
         return
-    shell.line(f"{visible(target.label)}  {_KINDS[info.kind]}, {size(size_bytes)}")
+    shell.line(f"{file_name(target.label)}  {_KINDS[info.kind]}, {size(size_bytes)}")
     shell.line(str(target.cid))
     shell.line(f"imports: {', '.join(map(file_name, info.imports)) or 'none'}")
     shell.line("exports:")
@@ -75,6 +75,8 @@ def _example(info: ModuleInfo, target: Target, name: str) -> str | None:
     from lite.cli.examples import example_call
     from lite.cli.target import COMMAND
 
+    if not name:  # no argument names it
+        return None
     if info.kind == "wasi-command" and name == COMMAND:
         return f"ipvm run {shlex.quote(target.label)}"
     return example_call(target.label, name, info.exports[name], core=info.kind == "core")

@@ -8,7 +8,7 @@ import click
 
 from lite.cli.command import group, offers, verb
 from lite.cli.files import resolve_path
-from lite.cli.present import counted, size, visible
+from lite.cli.present import counted, one_line, size, visible
 from lite.cli.shell import Shell
 from lite.errors import IpvmError, NotFoundError, UsageError
 from lite.files import is_file
@@ -80,7 +80,7 @@ def pin_list(shell: Shell) -> None:
         shell.emit({"pins": [{"cid": str(p.cid), "label": p.label} for p in pins]})
         return
     for p in pins:
-        shell.line(f"{p.cid}  {visible(p.label)}".rstrip())
+        shell.line(f"{p.cid}  {one_line(p.label)}".rstrip())
 
 
 @verb("gc", example="ipvm gc --dry-run\nipvm gc --grace 0s")

@@ -11,10 +11,9 @@ import click
 from lite.cli.command import offers, verb
 from lite.cli.present import moment, one_line, visible
 from lite.cli.shell import Shell
+from lite.cli.traces import trace_of
 from lite.cli.workflow_files import find_run, short_id
-from lite.errors import NotFoundError, UsageError
-from lite.ipld.cid import CID
-from lite.limits import TRACE_BYTES_MAX
+from lite.errors import IpvmError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from lite.model.receipt import Receipt
@@ -49,7 +48,7 @@ def logs(shell: Shell, ref: str | None, follow: bool, step: str | None) -> None:
     if follow:
         _follow(shell, node, found, step)
         return
-    lines = [line for line in _lines(node, found) if _fits(line, step)]
+    lines = [line for line in _lines(shell, node, found) if _fits(line, step)]
     if shell.json:
         shell.emit({"run": found.id, "lines": [_fields(line) for line in lines]})
         return
@@ -59,7 +58,7 @@ def logs(shell: Shell, ref: str | None, follow: bool, step: str | None) -> None:
         shell.note(f"ipvm: the run {short_id(found.id)} has no output of guests")
 
 
-def _lines(node: Node, run: RunRow) -> list[LogLine]:
+def _lines(shell: Shell, node: Node, run: RunRow) -> list[LogLine]:
     """The log of a run, then what the receipts of all other steps hold: of those that were known,
     or that ran elsewhere."""
     from lite.engine.spoken import Stdout, pieces, spans_of
@@ -71,8 +70,12 @@ def _lines(node: Node, run: RunRow) -> list[LogLine]:
         receipt = None if row.receipt is None else node.store.receipts.get(row.receipt)
         if receipt is None or row.label in heard:
             continue
-        spans = spans_of(receipt.meta.get("trace_stdout"))
-        for data in pieces(_trace(node, receipt), spans):
+        try:
+            trace = trace_of(node, receipt)
+        except IpvmError as error:
+            shell.note(f"ipvm: what {one_line(row.label)} wrote cannot be shown: {error}")
+            continue
+        for data in pieces(trace, spans_of(receipt.meta.get("trace_stdout"))):
             kind: Kind = "stdout" if isinstance(data, Stdout) else "stderr"
             lines.append(LogLine(0, receipt.issued_at, row.label, kind, data))
     return lines
@@ -112,7 +115,7 @@ def _fits(line: LogLine, step: str | None) -> bool:
 def _print(shell: Shell, line: LogLine) -> None:
     data = _LEFT_OUT if line.kind == "dropped" else line.data
     for text in data.decode("utf-8", "replace").splitlines():
-        shell.line(f"{moment(line.at)}  {visible(line.label)} │ {visible(text)}".rstrip())
+        shell.line(f"{moment(line.at)}  {one_line(line.label)} │ {visible(text)}".rstrip())
 
 
 def _fields(line: LogLine) -> dict[str, Any]:
@@ -126,7 +129,7 @@ def _fields(line: LogLine) -> dict[str, Any]:
 
 def _of_receipt(shell: Shell, node: Node, ref: str) -> None:
     receipt = _receipt(node, ref)
-    data = _trace(node, receipt)
+    data = trace_of(node, receipt)
     if shell.json:
         try:
             fields: dict[str, Any] = {"text": data.decode()}
@@ -149,10 +152,3 @@ def _receipt(node: Node, ref: str) -> Receipt:
             f"{one_line(ref, 80)} is neither a run here nor a receipt",
             hint="`ipvm workflow list` and `ipvm receipt list` show what there is.",
         ) from error
-
-
-def _trace(node: Node, receipt: Receipt) -> bytes:
-    trace = receipt.meta.get("trace")
-    if isinstance(trace, CID):
-        return b"".join(node.cat(trace, length=TRACE_BYTES_MAX))
-    return trace if isinstance(trace, bytes) else b""

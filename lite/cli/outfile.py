@@ -35,6 +35,16 @@ def check_folder(target: str) -> None:
         raise UsageError(f"{target} is a folder", hint="Name a file in it.")
     if target != "-" and not path.parent.is_dir():
         raise UsageError(f"cannot write {target}: there is no folder {path.parent}")
+    if target != "-":
+        _check_no_node(path)
+
+
+def _check_no_node(path: Path) -> None:
+    """Raises UsageError for what a node keeps: its key and its database are not to be replaced."""
+    from lite.files import of_a_node
+
+    if what := of_a_node(path):
+        raise UsageError(f"cannot write {path}: it is {what}", hint="Name another file.")
 
 
 @contextmanager
@@ -65,6 +75,7 @@ def writing(target: str, *, private: bool = False) -> Iterator[BinaryIO]:
             with path.open("wb") as out:
                 yield out
             return
+        _check_no_node(path)
         with _replacing(path, 0o600 if private else 0o666) as out:
             yield out
     except OSError as error:

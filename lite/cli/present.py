@@ -13,6 +13,7 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud
 _BREAK = str.maketrans({"\n": "\\n", "\t": "\\t", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _AGES = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
+_TASK_CHARS = 80
 
 
 def visible(text: str) -> str:
@@ -55,6 +56,12 @@ def one_line(text: str, width: int = 200) -> str:
     """Foreign text on one line of at most `width` characters."""
     flat = " ".join(visible(text).split())
     return flat if len(flat) <= width else flat[: width - 1] + "…"
+
+
+def task_name(label: str) -> str:
+    """What a task is called, on the line that says how it ended. A module may have any text as the
+    name of its function, also one that looks like such a line."""
+    return one_line(label, _TASK_CHARS)
 
 
 def short(cid: object) -> str:

@@ -9,7 +9,7 @@ import click
 from lite.cli.command import group, verb
 from lite.cli.numbers import COUNT
 from lite.cli.peers_find import called, tell_daemon
-from lite.cli.present import age, moment, one_line, visible
+from lite.cli.present import age, moment, one_line
 from lite.cli.queue_used import used
 from lite.cli.shell import Shell
 from lite.errors import UsageError
@@ -102,7 +102,7 @@ def show(shell: Shell, number: int) -> None:
 
 def _lines(node: Node, item: Item, jobs: Sequence[Job]) -> Iterator[str]:
     now = node.clock.now()
-    yield f"step      {visible(item.label)} of run {item.run}"
+    yield f"step      {one_line(item.label)} of run {item.run}"
     yield f"does      {item.instruction}"
     yield f"state     {item.state}, {age(item.changed_at, now)}"
     yield f"not here  {one_line(item.reason)}"

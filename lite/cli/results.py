@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from lite.cli.outfile import writing
-from lite.cli.present import age, amount, elapsed, one_line, short, size, visible
+from lite.cli.present import age, amount, elapsed, one_line, short, size, task_name, visible
 from lite.cli.shell import Shell, error_line
+from lite.errors import IpvmError
 from lite.ipld.cid import CID
-from lite.limits import TRACE_BYTES_MAX
 from lite.model.effects import Wanted
 from lite.model.trust import OWN_RULE, trusted_rule
 
@@ -39,7 +39,7 @@ def exit_status(receipt: Receipt) -> int:
 def summary(shell: Shell, node: Node, answer: Answer, label: str) -> str:
     """`✓ add  done  1.4 ms  fuel 21  receipt bafy…q4wz7ka`."""
     receipt = answer.receipt
-    name = visible(label)
+    name = task_name(label)
     if receipt.out.is_ok:
         parts = [shell.paint("✓", "green") + " " + name]
         parts += ["cached"] if answer.source == "cached" else ["done", *_used(receipt)]
@@ -116,14 +116,19 @@ def show_trace(shell: Shell, node: Node, answer: Answer, *, told: bool = False) 
     Args:
         told: its log and standard error were shown.
     """
-    trace, spans = answer.receipt.meta.get("trace"), answer.receipt.meta.get("trace_stdout")
-    lost = bool(spans) and not answer.receipt.out.is_ok and not _written(answer)
-    if shell.quiet or trace is None or (told and not lost):
+    meta = answer.receipt.meta
+    lost = bool(meta.get("trace_stdout")) and not answer.receipt.out.is_ok and not _written(answer)
+    if shell.quiet or meta.get("trace") is None or (told and not lost):
         return
+    from lite.cli.traces import trace_of
     from lite.engine.spoken import Stdout, pieces, spans_of
 
-    data = b"".join(node.cat(trace, length=TRACE_BYTES_MAX)) if isinstance(trace, CID) else trace
-    wanted = pieces(data, spans_of(spans))
+    try:
+        data = trace_of(node, answer.receipt)
+    except IpvmError as error:  # the value counts without it
+        shell.note(f"ipvm: what the guest wrote beside its result cannot be shown: {error}")
+        return
+    wanted = pieces(data, spans_of(meta.get("trace_stdout")))
     data = b"".join(one for one in wanted if (lost if isinstance(one, Stdout) else not told))
     if not shell.watched:
         from lite.cli.guest_lines import without_frames

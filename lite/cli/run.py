@@ -20,7 +20,7 @@ from lite.cli.engine_options import engine_options
 from lite.cli.guest_lines import GuestLines
 from lite.cli.operation import check_operation, make_operation, refuse_network
 from lite.cli.outfile import check_folder
-from lite.cli.present import visible
+from lite.cli.present import one_line, task_name, visible
 from lite.cli.results import advice, exit_status, show_trace, show_value, summary
 from lite.cli.shell import Shell, TaskEnded
 from lite.cli.sources import NodeSources
@@ -30,8 +30,8 @@ from lite.errors import ModuleError, NotFoundError, QueuedError, UsageError
 from lite.frozen import replace
 
 if TYPE_CHECKING:
+    from lite.absent_module import Bring
     from lite.answer import Answer
-    from lite.cli.target import Bring
     from lite.engine.module import ModuleInfo
     from lite.model.instruction import Instruction
     from lite.node import Node
@@ -251,7 +251,7 @@ def end_queued(shell: Shell, label: str, reason: str, hint: str | None) -> NoRet
     """Say that it waits, and for what; ends the command."""
     if shell.json:
         shell.emit_error(QueuedError.code, reason, hint)
-    shell.failure(f"{shell.paint('⇢', 'yellow')} {visible(label)}  queued: {visible(reason)}")
+    shell.failure(f"{shell.paint('⇢', 'yellow')} {task_name(label)}  queued: {one_line(reason)}")
     if hint:
         shell.note(f"  → {visible(hint)}")
     raise TaskEnded(QueuedError.exit_code)
@@ -270,9 +270,9 @@ def _forecast(
         known = {} if answer is None else answer_fields(answer)
         shell.emit({"state": forecast.state, "ins": str(instruction.cid), **known})
     elif answer is not None:
-        shell.line(f"✓ {visible(label)}  cached  receipt {answer.receipt.cid}")
+        shell.line(f"✓ {task_name(label)}  cached  receipt {answer.receipt.cid}")
     else:
-        shell.line(f"⇢ {visible(label)}  would run")
+        shell.line(f"⇢ {task_name(label)}  would run")
 
 
 def _make_private(shell: Shell, node: Node, instruction: Instruction, sources: NodeSources) -> None:

@@ -17,6 +17,7 @@ from lite.store.faults import changed, stored_bytes
 __all__ = ["LINKING", "Reach", "links_below", "links_of", "through"]
 
 LINKING = frozenset({DAG_PB, DAG_CBOR, DAG_JSON})
+DENSE_ROWS = 1 << 31  # a row with another number was not numbered by this program
 _IPFS = "ipfs://"
 _RSC_KEY = b"\x63rsc"
 
@@ -33,6 +34,7 @@ class Reach:
         self._database = database
         self._hashing = hashing
         self._bits = bytearray()
+        self._far: set[int] = set()
         self._kept: set[int] = set()
 
     def __contains__(self, row: int) -> bool:
@@ -68,12 +70,17 @@ class Reach:
                 absent(cid)
 
     def _is_walked(self, row: int) -> bool:
+        if not 0 <= row < DENSE_ROWS:
+            return row in self._far
         return row >> 3 < len(self._bits) and bool(self._bits[row >> 3] & 1 << (row & 7))
 
     def _add(self, row: int) -> bool:
         """Whether it is new."""
         if self._is_walked(row):
             return False
+        if not 0 <= row < DENSE_ROWS:
+            self._far.add(row)
+            return True
         byte = row >> 3
         if byte >= len(self._bits):
             self._bits.extend(bytes(byte + 1 - len(self._bits) + 4_096))

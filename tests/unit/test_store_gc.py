@@ -74,6 +74,17 @@ def test_pins_and_names_keep_everything_below_them(store: Store) -> None:
     assert collect(store).removed == 3
 
 
+@pytest.mark.parametrize("row", [-(2**63), -1, 2**31, 2**62])
+def test_a_row_with_an_odd_number_is_one_like_any(store: Store, row: int) -> None:
+    keep(store, A, B)
+    with store.database.write() as transaction:
+        transaction.execute("UPDATE blocks SET id = ? WHERE cid = ?", (row, A.cid.raw))
+    store.pins.add(A.cid)
+    assert store.gc(grace_s=0).removed == 1
+    assert store.blocks.get(A.cid) == A.data
+    assert store.check(deep=True) == []
+
+
 def test_links_are_followed_through_every_codec(store: Store) -> None:
     json = Block.make(b'{"a":{"/":"%s"}}' % str(A.cid).encode(), DAG_JSON)
     body = b"\x0a" + bytes([len(json.cid.raw)]) + json.cid.raw
