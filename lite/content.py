@@ -14,6 +14,7 @@ from typing import Any
 
 from lite.engine.base import GuestFailure
 from lite.engine.job import Content
+from lite.engine.spool import Blob, gathered
 from lite.errors import NotFoundError, StoreError, StoreFull
 from lite.ipld import dag_cbor, unixfs
 from lite.ipld.block import Block
@@ -54,6 +55,9 @@ class StoreFiles:
 
     def read(self, cid: CID) -> bytes:
         return b"".join(unixfs.read_file(cid, self._get))
+
+    def gather(self, cid: CID) -> Blob:
+        return gathered(unixfs.read_file(cid, self._get))
 
 
 class Links:

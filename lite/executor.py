@@ -312,6 +312,7 @@ class Executor:
             return failed(failure)
         with ready as links:
             try:
+                watch.begins(limits)
                 outcome = op.run(links.ready)
             except NotFoundError as absent:
                 raise _queued(f"a part of the module is not here: {absent}", "module") from absent

@@ -43,6 +43,12 @@ PROVENANCE_NODES_MAX = 10_000  # in a tree back towards the inputs
 DESCENDANTS_MAX = 1_000  # in a tree of what was computed from something
 ANCESTORS_MAX = 10_000  # instructions that one may depend on through awaits, looked at one by one
 
+# What a module may declare. Of each an object is built; large applications have some thousands.
+MODULE_NAMES_MAX = 20_000  # of imports (two each), exports, custom sections, types, their parts
+MODULE_NAME_BYTES_MAX = MIB  # of these together
+MODULE_TYPE_PARTS_MAX = 100_000  # of all WIT types, each with those that it names itself
+DESCRIPTION_BYTES_MAX = MIB  # of one that only an engine can read, with each type written out
+
 # Runs of workflows.
 EFFECTS_MAX = 1_000  # steps that the results of others may add to one run
 EFFECTS_PER_RESULT_MAX = 200  # of one result: their links always fit into its receipt

@@ -352,17 +352,17 @@ class Node:
         """
         from lite.engine.base import LIMIT_ERRORS, GuestFailure
         from lite.engine.module import ModuleInfo
+        from lite.engine.spool import gathered
         from lite.ipld import dag_cbor
 
         known = self.store.modules.get(module)
         if known is not None:
             return ModuleInfo.from_data(dag_cbor.decode_trusted(known))
-        size, bound = self.size(module), self.config.engine_caps.module_bytes
-        if size > bound:
+        size, caps = self.size(module), self.config.engine_caps
+        if size > (bound := caps.module_bytes):
             raise ModuleError(f"{module} has {size} bytes; this node takes modules up to {bound}")
         try:
-            caps = self.config.engine_caps
-            info = self._workers.describe(module, lambda: b"".join(self.cat(module)), caps)
+            info = self._workers.describe(module, lambda: gathered(self.cat(module)), caps)
         except GuestFailure as failure:
             kind = LimitError if failure.code in LIMIT_ERRORS else ModuleError
             raise kind(f"{module} is not a module that runs here: {failure}") from failure

@@ -12,6 +12,7 @@ from lite.ipld import unixfs
 from lite.ipld.block import Block
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.keys import Key
+from lite.limits import Limits
 from lite.model.instruction import Instruction
 from lite.model.receipt import Receipt
 from lite.store import Store
@@ -159,6 +160,10 @@ def way_to_module(store: Store, instruction: Instruction) -> list[CID]:
     return way
 
 
+def _unheard(_limits: Limits) -> None:
+    """Nobody wants to know."""
+
+
 @frozen
 class Watch:
     """For whom a computation runs, and how it is looked after from outside meanwhile.
@@ -170,6 +175,7 @@ class Watch:
         stop: ends it.
         for_others: it runs for somebody else than the owner (see `Ready.for_others`).
         needs: of the machine, see `Ready.needs`.
+        begins: called right before something runs, with what it may use.
     """
 
     deadline: float | None = None
@@ -177,6 +183,7 @@ class Watch:
     stop: Stop | None = None
     for_others: bool = False
     needs: Mapping[str, Any] = field(default_factory=dict)
+    begins: Callable[[Limits], object] = _unheard
 
 
 Results = Callable[[CID], Receipt | None]

@@ -410,6 +410,9 @@ class NoFiles:
     def read(self, cid: CID) -> bytes:
         raise AssertionError("no operation but wasm/run reads modules")
 
+    def gather(self, cid: CID) -> bytes:
+        raise AssertionError("no operation but wasm/run reads modules")
+
 
 def ready(
     rsc: str,

@@ -30,8 +30,9 @@ def used(shell: Shell) -> None:
     """Show what this node used at each provider: jobs, fuel and time.
 
     The first figures are those of the receipts that are held here, each signed by its provider, for
-    today (UTC) and in all. What a provider says that it counted today is asked of it while the
-    daemon runs; it does not count what it knew before.
+    today (UTC) and in all; no number in one counts as more than its job was allowed. What a
+    provider says that it counted today is asked of it while the daemon runs: it does not count what
+    it knew before, and counts jobs that began and were called off, or have no receipt.
     """
     node = shell.node()
     found = _fields(node)
@@ -74,7 +75,7 @@ def _lines(one: dict[str, Any], who: str) -> Iterator[str]:
     yield f"{who:<12}  today: {_figures(one['today'])}; in all: {_figures(one['all'])}"
     says = one.get("says")
     if says is None:
-        yield f"{'':<12}  it says nothing: {one_line(one.get('why', ''))}"
+        yield f"{'':<12}  it says nothing that counts: {one_line(one.get('why', ''))}"
         return
     refused = "".join(f", refused {n} x {code}" for code, n in sorted(says["refused"].items()))
     open_ = says["waiting"] + says["running"]

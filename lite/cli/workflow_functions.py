@@ -6,9 +6,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lite.errors import CodecError, IntegrityError, NotFoundError, UsageError
+from lite.limits import MIB
 from lite.model.instruction import WASM_RUN, Instruction
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from lite.cli.workflow_files import Named
     from lite.engine.base import GuestFailure
     from lite.engine.module import ModuleInfo
@@ -63,6 +67,7 @@ def _described(node: Node, named: Named, cid: CID) -> ModuleInfo | GuestFailure 
     """What a module is, or what is wrong with it; None when that is not known without an engine."""
     from lite.engine.base import GuestFailure
     from lite.engine.module import ModuleInfo, describe
+    from lite.engine.spool import gathered, mapped
     from lite.ipld import dag_cbor
 
     known = node.store.modules.get(cid)
@@ -73,9 +78,15 @@ def _described(node: Node, named: Named, cid: CID) -> ModuleInfo | GuestFailure 
         path = named.hashed.get(cid)
         if (node.size(cid) if path is None else path.stat().st_size) > bound:
             return None
-        info = describe(b"".join(node.cat(cid)) if path is None else path.read_bytes())
+        info = describe(mapped(gathered(node.cat(cid) if path is None else _pieces(path))))
     except (NotFoundError, UsageError, IntegrityError):  # not here whole, or no file
         return None
     except GuestFailure as failure:
         return failure
     return info if info.typed else None
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(MIB):
+            yield piece

@@ -23,7 +23,8 @@ class Providing:
     """Made before the peering whose paths it answers.
 
     Args:
-        wrote: told when receipts were stored for others.
+        wrote: told when jobs of others ended: receipts were stored, or what was passed on is
+            called off.
 
     Attributes:
         http: IP and port of the plain HTTP; None: it is off.
@@ -94,5 +95,5 @@ class Providing:
             state=job.state,
             code=job.code,
         )
-        if job.state == "done":
+        if not job.is_open:
             self._wrote()

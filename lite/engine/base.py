@@ -8,13 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from lite.engine.stop import Stop
 from lite.engine.wit import FuncType
 from lite.errors import EngineUnavailable
 from lite.frozen import field, frozen
 from lite.limits import EngineCaps, Limits
+
+if TYPE_CHECKING:
+    from mmap import mmap
+
+Wasm: TypeAlias = "bytes | mmap"
+"""A file of WebAssembly, a large one mapped: only indices, slices and the length are asked for."""
 
 Kind = Literal["core", "core-wit", "component", "wasi-command"]
 """core: scalars and bytes; core-wit: a core module with a `component-type` section;
@@ -181,11 +187,11 @@ class Engine(Protocol):
     config_id: str  # enters the compile cache's key and the receipt
     features: frozenset[str]  # of: core, component, wasi-p1, wasi-p2, fuel, interrupt, memory-limit
 
-    def compile(self, wasm: bytes, caps: EngineCaps) -> Code: ...
+    def compile(self, wasm: Wasm, caps: EngineCaps) -> Code: ...
 
     def serialize(self, code: Code, path: Path) -> None: ...
 
-    def deserialize(self, wasm: bytes, path: Path) -> Code:
+    def deserialize(self, wasm: Wasm, path: Path) -> Code:
         """Only for files that this node wrote: native code is not checked."""
 
     def open(self, code: Code, limits: Limits, caps: EngineCaps, host: Host) -> Run: ...

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lite.engine.base import GuestFailure
+from lite.engine.base import GuestFailure, Wasm
+from lite.limits import MODULE_NAME_BYTES_MAX, MODULE_NAMES_MAX, MODULE_TYPE_PARTS_MAX
 
 MAGIC = b"\0asm"
 CORE_PREAMBLE = b"\0asm\x01\0\0\0"
@@ -15,7 +16,8 @@ COMPONENT_PREAMBLE = b"\0asm\x0d\0\x01\0"
 
 NAME_BYTES_MAX = 100_000  # as in wasmparser's limits
 ITEMS_MAX = 1_000_000  # entries of one vector, likewise
-SECTIONS_MAX = 100_000  # of one module or component
+SECTIONS_MAX = 100_000  # of one module or component, and of a whole file
+INNER_MAX = 1_000  # modules and components inside of a component, in a whole file
 
 
 def bad_module(message: str) -> GuestFailure:
@@ -23,15 +25,67 @@ def bad_module(message: str) -> GuestFailure:
     return GuestFailure("bad-module", message)
 
 
+class Names:
+    """How much a file may declare by name: something is built of each, in the node too.
+
+    One for a whole file. What is over the bounds is refused while it is read.
+    """
+
+    __slots__ = ("_bytes_left", "_inner_left", "_left", "_parts_left", "_sections_left")
+
+    def __init__(self) -> None:
+        self._left = MODULE_NAMES_MAX
+        self._bytes_left = MODULE_NAME_BYTES_MAX
+        self._parts_left = MODULE_TYPE_PARTS_MAX
+        self._sections_left = SECTIONS_MAX
+        self._inner_left = INNER_MAX
+
+    def count(self, name_bytes: int) -> None:
+        """Count one name, or something without one (0). Raises `GuestFailure`
+        (`module-too-large`)."""
+        self._left -= 1
+        self._bytes_left -= name_bytes
+        if self._left < 0:
+            raise _declares_more(f"{MODULE_NAMES_MAX} names and types", MODULE_NAMES_MAX)
+        if self._bytes_left < 0:
+            raise _declares_more(f"{MODULE_NAME_BYTES_MAX} bytes of names", MODULE_NAME_BYTES_MAX)
+
+    def count_parts(self, parts: int) -> None:
+        """Count what one type names itself. Raises as `count`."""
+        self._parts_left -= parts
+        if self._parts_left < 0:
+            raise _declares_more(f"{MODULE_TYPE_PARTS_MAX} parts of types", MODULE_TYPE_PARTS_MAX)
+
+    def count_section(self, *, inner: bool) -> None:
+        """Count a section, which may be a module or component. Raises as `count`."""
+        self._sections_left -= 1
+        self._inner_left -= inner
+        if self._sections_left < 0:
+            raise _declares_more(f"{SECTIONS_MAX} sections", SECTIONS_MAX)
+        if self._inner_left < 0:
+            raise _declares_more(f"{INNER_MAX} modules and components", INNER_MAX)
+
+
+def _declares_more(than: str, limit: int) -> GuestFailure:
+    return GuestFailure("module-too-large", f"declares more than {than}", limit=limit)
+
+
 class Reader:
-    """A position between two offsets of `data`. Every read past the end is `bad-module`."""
+    """A position between two offsets of `data`. Every read past the end is `bad-module`.
 
-    __slots__ = ("at", "data", "end")
+    Args:
+        names: counts the names that are read.
+    """
 
-    def __init__(self, data: bytes, at: int = 0, end: int | None = None) -> None:
+    __slots__ = ("at", "data", "end", "names")
+
+    def __init__(
+        self, data: Wasm, at: int = 0, end: int | None = None, names: Names | None = None
+    ) -> None:
         self.data = data
         self.at = at
         self.end = len(data) if end is None else end
+        self.names = names
 
     def more(self) -> bool:
         return self.at < self.end
@@ -110,6 +164,8 @@ class Reader:
         n = self.u32()
         if n > NAME_BYTES_MAX:
             raise self.fail(f"a name of {n} bytes is too long")
+        if self.names is not None:
+            self.names.count(n)
         start = self.at
         self.skip(n)
         try:
@@ -122,7 +178,7 @@ class Reader:
             raise self.fail(f"{self.end - self.at} bytes are left over after the {what}")
 
 
-def sections(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+def sections(data: Wasm, start: int, end: int) -> Iterator[tuple[int, int, int]]:
     """The sections after the preamble at `start`, each as (id, first byte, past the last)."""
     reader = Reader(data, start + 8, end)
     count = 0

@@ -22,9 +22,11 @@ from pathlib import Path
 
 from lite.engine.base import Code, Engine, GuestFailure
 from lite.engine.module import ModuleInfo, describe
+from lite.engine.spool import Blob, mapped, pieces_of
 from lite.frozen import frozen, replace
+from lite.ipld import dag_cbor
 from lite.ipld.cid import CID
-from lite.limits import CACHE_BYTES, GIB, MIB, EngineCaps
+from lite.limits import CACHE_BYTES, DESCRIPTION_BYTES_MAX, GIB, MIB, EngineCaps
 
 MEMORY_CODES_MAX = 32
 MEMORY_WASM_BYTES_MAX = 64 * MIB
@@ -56,7 +58,7 @@ class CompileCache:
         except OSError as error:
             self._failed(error)
 
-    def load(self, engine: Engine, wasm: bytes) -> Code | None:
+    def load(self, engine: Engine, wasm: Blob) -> Code | None:
         """The code of `wasm` if this node compiled it before with this very engine, else None."""
         if self._key is None:
             return None
@@ -76,11 +78,11 @@ class CompileCache:
         with suppress(OSError):  # a read-only folder still serves, its files only seem older
             os.utime(path)
         try:
-            return engine.deserialize(wasm, path)
+            return engine.deserialize(mapped(wasm), path)
         except GuestFailure:
             return None
 
-    def store(self, engine: Engine, wasm: bytes, code: Code) -> None:
+    def store(self, engine: Engine, wasm: Blob, code: Code) -> None:
         """Keep `code` for the next process. A folder that cannot take it only sets `note`."""
         if self._key is None:
             return
@@ -102,10 +104,10 @@ class CompileCache:
     def _failed(self, error: OSError) -> None:
         self.note = f"compiled modules are not kept in {self._folder}: {error.strerror or error}"
 
-    def _path(self, engine: Engine, wasm: bytes) -> Path:
+    def _path(self, engine: Engine, wasm: Blob) -> Path:
         made_by = f"{engine.name}-{engine.version}-{engine.config_id}-{machine_id()}"
         safe = re.sub(r"[^A-Za-z0-9_+-]", "_", made_by)
-        return self._folder / f"{hashlib.sha256(wasm).hexdigest()}.{safe}{CODE_SUFFIX}"
+        return self._folder / f"{_digest(wasm)}.{safe}{CODE_SUFFIX}"
 
     def _evict(self, newest: Path) -> None:
         """Drop what was not used for longest until the rest fits, and what a crash left behind."""
@@ -155,6 +157,14 @@ def _readable(path: Path, bytes_max: int) -> bool:
     """Whether reading the file comes to an end soon: reading from a pipe or a device may not."""
     found = path.stat()
     return stat.S_ISREG(found.st_mode) and found.st_size <= bytes_max
+
+
+def _digest(wasm: Blob) -> str:
+    """SHA-256, in hexadecimal digits."""
+    made = hashlib.sha256()
+    for piece in pieces_of(wasm):
+        made.update(piece)
+    return made.hexdigest()
 
 
 def _mac(key: bytes, path: Path, name: str) -> bytes:
@@ -208,7 +218,7 @@ class CodeCache:
         self,
         engine: Engine,
         module: CID,
-        load_wasm: Callable[[], bytes],
+        load_wasm: Callable[[], Blob],
         caps: EngineCaps,
         compiling: Callable[[], None],
     ) -> Loaded:
@@ -225,15 +235,16 @@ class CodeCache:
             return found
         wasm = load_wasm()
         check_size(len(wasm), caps)
-        info = describe(wasm)
+        info = describe(mapped(wasm))
         code = self._disk.load(engine, wasm) if self._disk is not None else None
         if code is None:
             compiling()
-            code = engine.compile(wasm, caps)
+            code = engine.compile(mapped(wasm), caps)
             if self._disk is not None:
                 self._disk.store(engine, wasm, code)
         if not info.typed:
             info = replace(info, exports=code.exports(), typed=True)
+            check_description(info)
         loaded = Loaded(info, code, len(wasm))
         self._keep(module, loaded)
         return loaded
@@ -255,4 +266,16 @@ def check_size(wasm_bytes: int, caps: EngineCaps) -> None:
             "module-too-large",
             f"has {wasm_bytes} bytes; this node takes modules of up to {caps.module_bytes}",
             limit=caps.module_bytes,
+        )
+
+
+def check_description(info: ModuleInfo) -> None:
+    """Refuse what an engine has found in a module when it is too much to be kept and to be sent to
+    the node. Raises `GuestFailure` (`module-too-large`)."""
+    size = len(dag_cbor.encode(info.to_data()))
+    if size > DESCRIPTION_BYTES_MAX:
+        raise GuestFailure(
+            "module-too-large",
+            f"declares functions that take {size} bytes to describe",
+            limit=DESCRIPTION_BYTES_MAX,
         )

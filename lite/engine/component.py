@@ -13,9 +13,9 @@ import re
 from typing import Any
 
 from lite.engine import core_module
-from lite.engine.binary import COMPONENT_PREAMBLE, Reader, bad_module, sections
+from lite.engine.base import Wasm
+from lite.engine.binary import COMPONENT_PREAMBLE, Names, Reader, bad_module, sections
 from lite.engine.component_type import check_lift
-from lite.engine.core_module import EXPORTS_MAX
 from lite.engine.layout import Layouts
 from lite.engine.plan import Encoding, Lift, Plan
 from lite.engine.typespace import (
@@ -39,7 +39,7 @@ from lite.limits import MIB
 
 NESTING_MAX = 20  # components inside one another
 DEFINITION_BYTES_MAX = 4 * MIB  # of a whole file, modules and custom sections apart
-RENAMES_MAX = 200_000  # exports of instances that stand for arguments, in a whole file
+RENAMES_MAX = 50_000  # exports of instances that stand for arguments, in a whole file
 
 _COMMAND = re.compile(r"wasi:cli/run@0\.2\.\d+([-+].*)?")
 _ENCODINGS: dict[int, Encoding] = {0: "utf8", 1: "utf16", 2: "latin1+utf16"}
@@ -62,11 +62,11 @@ class ComponentInfo:
     command: bool
 
 
-def read(data: bytes) -> ComponentInfo:
+def read(data: Wasm) -> ComponentInfo:
     """Read the component that `data` is.
 
     Raises:
-        GuestFailure: `bad-module`.
+        GuestFailure: `bad-module`; `module-too-large` when it declares too much, see `Names`.
     """
     try:
         root = _Component(file=_File(data, Types()))
@@ -76,19 +76,20 @@ def read(data: bytes) -> ComponentInfo:
     return root.info()
 
 
-def _names_only(data: bytes) -> ComponentInfo:
+def _names_only(data: Wasm) -> ComponentInfo:
     """The imports and the kind of a component with constructs that are not read here."""
     imports: list[str] = []
     command = False
+    names = Names()
     for section, first, end in sections(data, 0, len(data)):
-        reader = Reader(data, first, end)
+        reader = Reader(data, first, end, names)
         try:
             if section == 10:
-                for _ in range(reader.count("imports", EXPORTS_MAX)):
+                for _ in range(reader.count("imports")):
                     imports.append(extern_name(reader))
                     _skip_description(reader)
             elif section == 11:
-                for _ in range(reader.count("exports", EXPORTS_MAX)):
+                for _ in range(reader.count("exports")):
                     command |= _COMMAND.fullmatch(extern_name(reader)) is not None
                     _sort_index(reader)
                     if flag(reader):
@@ -120,9 +121,10 @@ def _skip_description(reader: Reader) -> None:
 class _File:
     """What all components of one file share."""
 
-    def __init__(self, data: bytes, types: Types) -> None:
+    def __init__(self, data: Wasm, types: Types) -> None:
         self.data = data
         self.types = types
+        self.names = Names()
         self.simple = True
         self.renames = 0
         self.definition_bytes = 0
@@ -157,6 +159,7 @@ class _Component(Scope):
         if data[start : start + 8] != COMPONENT_PREAMBLE or end - start < len(COMPONENT_PREAMBLE):
             raise bad_module(f"no component at byte {start}")
         for section, first, past in sections(data, start, end):
+            self.file.names.count_section(inner=section in (1, 4))
             if section == 1:
                 self._module(first, past)
             elif section == 4:
@@ -165,13 +168,13 @@ class _Component(Scope):
                 self.file.simple = False
             elif section not in (0, 3):
                 self.file.count_bytes(first, past - first)
-                self._items(section, Reader(data, first, past))
+                self._items(section, Reader(data, first, past, self.file.names))
 
     def _items(self, section: int, reader: Reader) -> None:
         read_item = _ITEMS.get(section)
         if read_item is None:
             raise UnknownConstruct(f"section {section}")
-        for _ in range(reader.count("definitions", EXPORTS_MAX)):
+        for _ in range(reader.count("definitions")):
             self.file.types.declare(reader)
             read_item(self, reader)
         reader.finish(f"section {section}")
@@ -199,9 +202,9 @@ class _Component(Scope):
             raise UnknownConstruct(f"core instance {form:#x}")
         if form == 0:
             module = entry_at(reader, self.modules, "core module")
-        count = reader.count("arguments", EXPORTS_MAX)
+        count = reader.count("arguments")
         for _ in range(count):
-            reader.name()
+            reader.skip(reader.u32())  # its name: large components have many, nothing keeps them
             reader.byte()
             reader.u32()
         plain = form == 0 and count == 0 and module is not None
@@ -215,8 +218,11 @@ class _Component(Scope):
         target = reader.byte()
         if target == 1 and core_sort is not None:
             plain = entry_at(reader, self.plain, "core instance")
-            name = reader.name()
-            self._add_core(core_sort, name if plain else None)
+            if plain and self.file.simple:
+                self._add_core(core_sort, reader.name())
+            else:
+                reader.skip(reader.u32())
+                self._add_core(core_sort, None)
         elif target == 0 and sort:
             self.add(member(reader, self, SORTS.get(sort, "core")))
         elif target == 2:
@@ -324,7 +330,7 @@ class _Component(Scope):
             raise UnknownConstruct(f"instance {form:#x}")
         component = entry_at(reader, self.components, "component")
         arguments: Exports = {}
-        for _ in range(reader.count("arguments", EXPORTS_MAX)):
+        for _ in range(reader.count("arguments")):
             self.file.types.declare(reader)
             argument = reader.name()
             arguments[argument] = self._at(reader)
@@ -349,7 +355,7 @@ class _Component(Scope):
 
     def _inline(self, reader: Reader) -> Exports:
         exports: Exports = {}
-        for _ in range(reader.count("exports", EXPORTS_MAX)):
+        for _ in range(reader.count("exports")):
             self.file.types.declare(reader)
             name = extern_name(reader)
             if name in exports:
@@ -428,15 +434,15 @@ class _Component(Scope):
 
     def _functions(self) -> dict[str, Func]:
         funcs: dict[str, Func] = {}
+        names = Names()  # an instance may be exported often, and its name stands before each
         for name, extern in self.exports.items():
             if extern.sort == "func":
                 funcs[name] = extern.item
             elif extern.sort == "instance":
                 for inner, item in extern.item.items():
                     if item.sort == "func":
+                        names.count(len(name) + len(inner))
                         funcs[f"{name}#{inner}"] = item.item
-            if len(funcs) > EXPORTS_MAX:
-                raise bad_module(f"a component exports more than {EXPORTS_MAX} functions")
         return funcs
 
     def _plan(self, funcs: dict[str, Func]) -> Plan | None:

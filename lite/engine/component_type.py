@@ -10,7 +10,8 @@ Source: wit-component, metadata.rs and validation.rs (names of core exports).
 
 from __future__ import annotations
 
-from lite.engine.binary import COMPONENT_PREAMBLE, Reader, bad_module, sections
+from lite.engine.base import Wasm
+from lite.engine.binary import COMPONENT_PREAMBLE, Names, Reader, bad_module, sections
 from lite.engine.core_module import CoreModule, CoreType
 from lite.engine.layout import Layouts
 from lite.engine.plan import Encoding, Lift
@@ -31,7 +32,6 @@ SECTION = "component-type"
 REALLOC_NAMES = ("cabi_realloc", "canonical_abi_realloc")
 POST_PREFIX = "cabi_post_"
 MEMORY = "memory"
-FUNCS_MAX = 100_000
 SECTION_BYTES_MAX = 4 * MIB
 
 _ENCODING_SECTION = "wit-component-encoding"
@@ -59,6 +59,7 @@ def lifts_of(core: CoreModule) -> dict[str, Lift]:
     lifts: dict[str, Lift] = {}
     size = 0
     layouts = Layouts()
+    names = Names()
     worlds: dict[bytes, World] = {}  # a linker may repeat a section
     for name, first, end in core.customs:
         if name != SECTION and not name.startswith(SECTION + ":"):
@@ -69,7 +70,7 @@ def lifts_of(core: CoreModule) -> dict[str, Lift]:
         contents = core.data[first:end]
         if contents in worlds:
             continue
-        world = worlds[contents] = read_world(core.data, first, end)
+        world = worlds[contents] = read_world(core.data, first, end, names)
         for func, func_type in world.funcs.items():
             if func in lifts:
                 raise bad_module(f'two worlds export "{func}"')
@@ -137,13 +138,13 @@ def _show(t: CoreType) -> str:
     return f"({', '.join(t.params)}) -> ({', '.join(t.results)})"
 
 
-def read_world(data: bytes, start: int, end: int) -> World:
+def read_world(data: Wasm, start: int, end: int, names: Names) -> World:
     """Read the contents of one `component-type*` section.
 
     Raises:
         GuestFailure: `bad-module`.
     """
-    header = Reader(data, start, end)
+    header = Reader(data, start, end, names)
     encoding, only = None, None
     try:
         if header.more() and data[start] == _OLD_FORMAT:
@@ -151,23 +152,23 @@ def read_world(data: bytes, start: int, end: int) -> World:
             encoding, only = _encoding(header), header.name()
         if data[header.at : header.at + 8] != COMPONENT_PREAMBLE or end - header.at < 8:
             raise bad_module(f"the {SECTION} section at byte {start} is not an encoded world")
-        return _read_world(data, header.at, end, encoding, only)
+        return _read_world(header, encoding, only)
     except UnknownConstruct as e:
         raise bad_module(f"the {SECTION} section at byte {start} cannot be read: {e}") from None
 
 
-def _read_world(
-    data: bytes, start: int, end: int, encoding: Encoding | None, only: str | None
-) -> World:
+def _read_world(header: Reader, encoding: Encoding | None, only: str | None) -> World:
+    """The world that begins where the header ends."""
+    data, names = header.data, header.names or Names()
     types, scope = Types(), Scope()
     worlds: list[ComponentType] = []
-    for section, first, past in sections(data, start, end):
-        reader = Reader(data, first, past)
+    for section, first, past in sections(data, header.at, header.end):
+        reader = Reader(data, first, past, names)
         if section == 0:
             if reader.name() == _ENCODING_SECTION:
                 encoding = _versioned_encoding(reader)
             continue
-        for _ in range(reader.count("definitions", FUNCS_MAX)):
+        for _ in range(reader.count("definitions")):
             types.declare(reader)
             if section == 7:
                 scope.types.append(types.define(reader, scope))
@@ -179,7 +180,7 @@ def _read_world(
         reader.finish("section")
     funcs: dict[str, FuncType] = {}
     for world in worlds:
-        _collect(world, funcs)
+        _collect(world, funcs, names)
     return World(funcs, encoding or "utf8")
 
 
@@ -213,13 +214,12 @@ def _exported(reader: Reader, types: Types, scope: Scope) -> tuple[str, list[Com
     return name, [x for x in inner if isinstance(x, ComponentType)]
 
 
-def _collect(world: ComponentType, funcs: dict[str, FuncType]) -> None:
+def _collect(world: ComponentType, funcs: dict[str, FuncType], names: Names) -> None:
     for name, extern in world.exports.items():
         if extern.sort == "func":
             funcs[name] = extern.item.type
         elif extern.sort == "instance":
             for inner, member in extern.item.items():
                 if member.sort == "func":
+                    names.count(len(name) + len(inner))
                     funcs[f"{name}#{inner}"] = member.item.type
-        if len(funcs) > FUNCS_MAX:
-            raise bad_module(f"a world exports more than {FUNCS_MAX} functions")

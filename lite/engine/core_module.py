@@ -5,15 +5,16 @@ Source: WebAssembly core specification, binary format (modules).
 
 from __future__ import annotations
 
+from array import array
 from typing import Literal
 
-from lite.engine.binary import CORE_PREAMBLE, Reader, bad_module, sections
+from lite.engine.base import Wasm
+from lite.engine.binary import CORE_PREAMBLE, Names, Reader, bad_module, sections
 from lite.frozen import frozen
-from lite.limits import MIB
+from lite.limits import KIB
 
-EXPORTS_MAX = 100_000
 PARAMS_MAX = 1_000
-TYPE_BYTES_MAX = 2 * MIB  # of the type section
+TYPE_BYTES_MAX = 256 * KIB  # of the type section; large applications have 20 KiB
 
 ExternKind = Literal["func", "table", "memory", "global", "tag"]
 _KINDS: tuple[ExternKind, ...] = ("func", "table", "memory", "global", "tag")
@@ -52,7 +53,7 @@ class CoreModule:
     """
 
     # No dataclass: to import what makes those took a worker 7 ms of its start.
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: Wasm) -> None:
         self.data = data
         self.imports: list[tuple[str, str, ExternKind]] = []
         self.exports: dict[str, tuple[ExternKind, int]] = {}
@@ -63,7 +64,7 @@ class CoreModule:
         self._types_stop = ""  # why the types after `_type_starts` could not be read
         self._imported_funcs: list[int] = []
         self._funcs = (0, 0, 0)  # count, first byte of the indices, past the last
-        self._func_types: list[int] | None = None
+        self._func_types: array[int] | None = None
         self._types: dict[int, CoreType] = {}
 
     def export_type(self, name: str) -> CoreType | None:
@@ -95,7 +96,7 @@ class CoreModule:
             return self.data[first + func]
         if self._func_types is None:
             reader = Reader(self.data, first, end)
-            self._func_types = [reader.u32() for _ in range(count)]
+            self._func_types = array("I", (reader.u32() for _ in range(count)))
             reader.finish("function section")
         return self._func_types[func]
 
@@ -113,16 +114,16 @@ class CoreModule:
         return made
 
 
-def read(data: bytes, start: int = 0, end: int | None = None) -> CoreModule:
+def read(data: Wasm, start: int = 0, end: int | None = None) -> CoreModule:
     """Read the module at `data[start:end]`.
 
     Raises:
-        GuestFailure: `bad-module`.
+        GuestFailure: `bad-module`; `module-too-large` when it declares too much, see `Names`.
     """
     end = len(data) if end is None else end
     if data[start : start + 8] != CORE_PREAMBLE or end - start < len(CORE_PREAMBLE):
         raise bad_module(f"no core module at byte {start}: its version is not 1")
-    module = CoreModule(data)
+    module, names = CoreModule(data), Names()
     seen: set[int] = set()
     for section, first, past in sections(data, start, end):
         if section > _LAST_SECTION:
@@ -132,7 +133,7 @@ def read(data: bytes, start: int = 0, end: int | None = None) -> CoreModule:
         seen.add(section)
         read_section = _READERS.get(section)
         if read_section is not None:
-            read_section(module, Reader(data, first, past))
+            read_section(module, Reader(data, first, past, names))
     return module
 
 
@@ -146,7 +147,9 @@ def _types(module: CoreModule, reader: Reader) -> None:
     module._types_end = reader.end
     if reader.end - reader.at > TYPE_BYTES_MAX:
         raise reader.fail(f"the type section is larger than {TYPE_BYTES_MAX} bytes")
+    assert reader.names is not None
     for _ in range(reader.count("types")):
+        reader.names.count(0)
         form = reader.byte()
         if form != _FUNC_TYPE:
             module._types_stop = f"form {form:#x} belongs to a proposal that is switched off here"
@@ -158,7 +161,7 @@ def _types(module: CoreModule, reader: Reader) -> None:
 
 
 def _imports(module: CoreModule, reader: Reader) -> None:
-    for _ in range(reader.count("imports", EXPORTS_MAX)):
+    for _ in range(reader.count("imports")):
         where, name = reader.name(), reader.name()
         kind = _kind(reader)
         if kind == "func":
@@ -174,7 +177,7 @@ def _functions(module: CoreModule, reader: Reader) -> None:
 
 
 def _exports(module: CoreModule, reader: Reader) -> None:
-    for _ in range(reader.count("exports", EXPORTS_MAX)):
+    for _ in range(reader.count("exports")):
         name = reader.name()
         if name in module.exports:
             raise reader.fail(f'two exports are named "{name[:100]}"')

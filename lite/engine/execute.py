@@ -19,7 +19,7 @@ from lite.engine.death import compile_memory, memory_limit, time_limit
 from lite.engine.job import UNRESOLVED, Job, failed
 from lite.engine.module import ModuleInfo
 from lite.engine.refusal import Refused
-from lite.engine.spool import Spooled
+from lite.engine.spool import Blob, Spooled
 from lite.engine.to_wit import Load
 from lite.engine.wit import BYTES, STRING, Option, ResultOf, WitType, render
 from lite.errors import CodecError
@@ -47,7 +47,7 @@ def engine_id(engine: Engine) -> str:
     return f"{engine.name} {engine.version}"
 
 
-def execute(engine: Engine, codes: CodeCache, job: Job, load_wasm: Callable[[], bytes]) -> Outcome:
+def execute(engine: Engine, codes: CodeCache, job: Job, load_wasm: Callable[[], Blob]) -> Outcome:
     """Run one job in this process; see `run_job`."""
     return run_job(engine, codes, job, load_wasm, Phases())[0]
 
@@ -56,7 +56,7 @@ def run_job(
     engine: Engine,
     codes: CodeCache,
     job: Job,
-    load_wasm: Callable[[], bytes],
+    load_wasm: Callable[[], Blob],
     phases: Phases,
 ) -> tuple[Outcome, bytes | None]:
     """Run one job to its end. What the guest or its arguments do wrong is an error in the outcome.

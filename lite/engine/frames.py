@@ -12,11 +12,12 @@ import math
 import struct
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import cbor2
 
-from lite.engine.spool import PIECE_BYTES, SPOOL_BYTES_MIN, Spool, Spooled
+from lite.engine.spool import PIECE_BYTES, SPOOL_BYTES_MIN, Blob, Spool, pieces_of
+from lite.errors import StoreFull
 from lite.limits import MIB
 
 if TYPE_CHECKING:
@@ -36,8 +37,6 @@ processors, whoever looks again and again only keeps the other end from running.
 _POLL_MS_MAX = 2**30
 
 _length = struct.Struct("<Q")
-
-Blob: TypeAlias = "bytes | Spooled"
 
 
 class Closed(Exception):
@@ -116,7 +115,7 @@ class Channel:
         try:
             self._send_all(made, deadline)
             for blob in blobs:
-                for piece in (blob,) if isinstance(blob, bytes) else blob.pieces():
+                for piece in pieces_of(blob):
                     self._send_all(piece, deadline)
         except (BrokenPipeError, ConnectionResetError) as error:
             raise Closed from error
@@ -139,6 +138,7 @@ class Channel:
 
         Raises:
             Closed, TimeoutError, FrameTooLarge
+            StoreFull: no file can be filled; the frame is read all the same.
         """
         (length,) = _length.unpack(self._exactly(_length.size, deadline))
         if length > bytes_max:
@@ -146,14 +146,28 @@ class Channel:
         message, sizes = cbor2.loads(self._exactly(length, deadline))
         if sum(sizes) > bytes_max:
             raise FrameTooLarge(f"{sum(sizes)} bytes beside a message")
-        return message, [self._blob(size, deadline) for size in sizes]
+        blobs, full = [], None
+        for size in sizes:
+            try:
+                blobs.append(self._blob(size, deadline))
+            except StoreFull as error:
+                full = error
+        if full is not None:
+            raise full
+        return message, blobs
 
     def _blob(self, size: int, deadline: float | None) -> Blob:
         if size <= SPOOL_BYTES_MIN or not self._spools:
             return self._exactly(size, deadline)
         spool = Spool()
         while spool.size < size:
-            spool.write(self._exactly(min(PIECE_BYTES, size - spool.size), deadline))
+            piece = self._exactly(min(PIECE_BYTES, size - spool.size), deadline)
+            try:
+                spool.write(piece)
+            except StoreFull:
+                for left in range(size - spool.size, 0, -PIECE_BYTES):
+                    self._exactly(min(PIECE_BYTES, left), deadline)
+                raise
         return spool.end()
 
     def _exactly(self, size: int, deadline: float | None) -> bytes:

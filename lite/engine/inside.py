@@ -17,6 +17,7 @@ from lite.engine.execute import Phases, execute
 from lite.engine.heard import Heard
 from lite.engine.job import Job
 from lite.engine.module import ModuleInfo
+from lite.engine.spool import Blob
 from lite.engine.stop import Stop
 from lite.errors import EngineUnavailable
 from lite.frozen import replace
@@ -50,7 +51,7 @@ class Inside:
     def run(
         self,
         job: Job,
-        load_wasm: Callable[[], bytes],
+        load_wasm: Callable[[], Blob],
         on_trace: Callable[[bytes], None] | None = None,
         stop: Stop | None = None,
     ) -> Outcome:
@@ -65,7 +66,7 @@ class Inside:
                 stop.check()
             return heard.end(execute(self._engine, self._codes, job, load_wasm))
 
-    def describe(self, module: CID, wasm: bytes, caps: EngineCaps) -> ModuleInfo:
+    def describe(self, module: CID, wasm: Blob, caps: EngineCaps) -> ModuleInfo:
         with self._lock:
             return self._codes.get(
                 self._engine, module, lambda: wasm, caps, Phases().compiling

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from lite.engine.base import Kind
+from lite.engine.base import Kind, Wasm
 from lite.engine.plan import Lift, Plan
 from lite.engine.wit import FuncType
 from lite.frozen import frozen
@@ -71,14 +71,15 @@ class ModuleInfo:
         return module_data.decode(data)
 
 
-def describe(wasm: bytes) -> ModuleInfo:
+def describe(wasm: Wasm) -> ModuleInfo:
     """Read the kind, the path and the typed exports of a module or component.
 
     Pure Python and linear in the size; code and data sections are skipped, not copied. Checks
     structure, not validity: the engine still validates what it compiles.
 
     Raises:
-        GuestFailure: `bad-module` for anything that is not well-formed WebAssembly.
+        GuestFailure: `bad-module` for anything that is not well-formed WebAssembly;
+            `module-too-large` for what declares more than is read here (`binary.Names`).
     """
     from lite.engine import description  # the parsers; a description from the cache needs none
 

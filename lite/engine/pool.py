@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from lite.engine.base import GuestFailure, Outcome
 from lite.engine.job import Content, Job, failed
+from lite.engine.spool import Blob, mapped
 from lite.engine.stop import Stop
 from lite.errors import BugError, EngineUnavailable, Interrupted
 from lite.frozen import replace
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from lite.engine.process import Worker
 
 SIZE_MAX = 4
-LoadWasm = Callable[[], bytes]
+LoadWasm = Callable[[], Blob]
 T = TypeVar("T")
 
 
@@ -120,8 +121,8 @@ class Workers:
             on_trace: gets the trace of the outcome while the guest runs, in pieces, from this
                 thread. What it raises ends the guest and is passed on.
             stop: ends it, also while it waits for its turn.
-            load_wasm: gives the module's bytes; not called when a worker still has the module.
-                What it raises is passed on.
+            load_wasm: gives the module, a large one in a file; not called when a worker still has
+                it. What it raises is passed on.
 
         Returns:
             What came out: traps, limits, bad arguments and a dying engine are errors in it.
@@ -135,7 +136,7 @@ class Workers:
         if isinstance(job.host.stdin, Path):
             job = replace(job, host=replace(job.host, stdin=job.host.stdin.absolute()))
 
-        def ask(worker: Worker, wasm: bytes | None) -> Outcome:
+        def ask(worker: Worker, wasm: Blob | None) -> Outcome:
             eager = self._spare and self._busy == 1
             return worker.run(job, wasm, load_wasm, eager=eager, on_trace=on_trace)
 
@@ -164,7 +165,7 @@ class Workers:
         caps = caps or EngineCaps()
         wasm = load_wasm()
         check_size(len(wasm), caps)
-        info = describe(wasm)
+        info = describe(mapped(wasm))
         if info.typed:
             return info
         if self._in_process:
@@ -193,14 +194,14 @@ class Workers:
         module: CID,
         caps: EngineCaps,
         load_wasm: LoadWasm,
-        ask: Callable[[Worker, bytes | None], T],
+        ask: Callable[[Worker, Blob | None], T],
         stop: Stop | None = None,
     ) -> T:
         """Let a worker answer; once more with a fresh one when an old one turns out to be gone."""
         from lite.engine.cache import check_size
         from lite.engine.process import WorkerLost
 
-        wasm: bytes | None = None
+        wasm: Blob | None = None
         while True:
             worker = self._take(module, stop)
             lost = True

@@ -23,12 +23,20 @@ from lite.engine.frames import SOCKET_BUFFER_BYTES, Channel, Closed, FrameTooLar
 from lite.engine.heard import Heard
 from lite.engine.job import Job, failed
 from lite.engine.spoken import Stdout
+from lite.engine.spool import Blob
 from lite.engine.wire import Blobs, describe_message, job_message, outcome_from
 from lite.environment import for_child
 from lite.errors import BugError, CodecError, EngineUnavailable, StoreFull
 from lite.frozen import frozen, replace
 from lite.ipld.cid import CID
-from lite.limits import KILL_GRACE_MS, MIB, TRACE_BYTES_MAX, EngineCaps, Limits
+from lite.limits import (
+    DESCRIPTION_BYTES_MAX,
+    KILL_GRACE_MS,
+    MIB,
+    TRACE_BYTES_MAX,
+    EngineCaps,
+    Limits,
+)
 
 if TYPE_CHECKING:
     import subprocess
@@ -47,7 +55,7 @@ EAGER_S = 0.0002
 
 STDERR_BYTES_MAX = 64 * 1024
 MODULES_REMEMBERED_MAX = 256
-_NO_RUN = Limits(fuel=0, memory_bytes=0, time_ms=0, output_bytes=16 * MIB)
+_NO_RUN = Limits(fuel=0, memory_bytes=0, time_ms=0, output_bytes=DESCRIPTION_BYTES_MAX)
 
 
 class WorkerLost(Exception):
@@ -134,8 +142,8 @@ class Worker:
     def run(
         self,
         job: Job,
-        wasm: bytes | None,
-        load_wasm: Callable[[], bytes],
+        wasm: Blob | None,
+        load_wasm: Callable[[], Blob],
         *,
         eager: bool = False,
         on_trace: Callable[[bytes], None] | None = None,
@@ -169,7 +177,7 @@ class Worker:
         self.note = reply["note"]
         return task.heard.end(outcome_from(reply, parts))
 
-    def describe(self, module: CID, wasm: bytes, caps: EngineCaps) -> Any:
+    def describe(self, module: CID, wasm: Blob, caps: EngineCaps) -> Any:
         """The description of a module as the engine sees it, as `ModuleInfo.to_data` gives it.
 
         Raises:
@@ -204,8 +212,8 @@ class Worker:
         message: dict[str, Any],
         blobs: Blobs,
         module: CID,
-        wasm: bytes | None,
-        load_wasm: Callable[[], bytes],
+        wasm: Blob | None,
+        load_wasm: Callable[[], Blob],
     ) -> tuple[dict[str, Any], Blobs]:
         """Send a request and follow it to its last message; `GuestFailure` if there is none."""
         if self._process.poll() is not None:
@@ -240,7 +248,7 @@ class Worker:
             ) from None
 
     def _follow(
-        self, task: _Task, module: CID, load_wasm: Callable[[], bytes]
+        self, task: _Task, module: CID, load_wasm: Callable[[], Blob]
     ) -> tuple[dict[str, Any], Blobs]:
         bytes_max = task.limits.output_bytes + TRACE_BYTES_MAX + MIB
         while True:
@@ -271,7 +279,7 @@ class Worker:
                 case _:
                     return reply, Blobs(parts)
 
-    def _remember(self, module: CID, wasm: bytes) -> None:
+    def _remember(self, module: CID, wasm: Blob) -> None:
         if len(self.modules) >= MODULES_REMEMBERED_MAX:
             self.modules.clear()
         self.modules[module] = Known(len(wasm))

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
-from typing import BinaryIO, Final, cast
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, BinaryIO, Final, TypeAlias, cast
 
 from lite.errors import StoreFull
 from lite.limits import BLOCK_BYTES_MAX, MIB
+
+if TYPE_CHECKING:
+    from mmap import mmap
+
+Blob: TypeAlias = "bytes | Spooled"
 
 SPOOL_BYTES_MIN: Final = 8 * MIB
 """What has more is spooled. No value but bytes may have as much: of those this is what two copies
@@ -60,6 +65,16 @@ class Spooled:
 
     def bytes(self) -> bytes:
         return self.part(0, self._size)
+
+    def map(self) -> mmap:
+        """The file as memory: its pages are read as they are looked at, and the system may take
+        them back. What is written there is seen by nobody else. Raises `MemoryError`."""
+        import mmap
+
+        try:
+            return mmap.mmap(self._fd, self._size, access=mmap.ACCESS_COPY)
+        except OSError as error:
+            raise MemoryError(f"a file cannot be mapped: {error.strerror}") from error
 
 
 class _Reader(io.RawIOBase):
@@ -155,3 +170,21 @@ def kept(view: memoryview) -> bytes | Spooled:
     for at in range(0, len(view), PIECE_BYTES):
         spool.write(view[at : at + PIECE_BYTES])
     return spool.end()
+
+
+def gathered(pieces: Iterable[bytes]) -> Blob:
+    """Pieces as one: in a file when they are large together. Raises `StoreFull` as `Spool`."""
+    spool = Spool()
+    for piece in pieces:
+        spool.write(piece)
+    return spool.end()
+
+
+def mapped(blob: Blob) -> bytes | mmap:
+    """Bytes that can be looked at in any order, without a copy of what is in a file."""
+    return blob if isinstance(blob, bytes) else blob.map()
+
+
+def pieces_of(blob: Blob) -> Iterable[bytes]:
+    """Everything, in pieces, without a copy of the whole."""
+    return (blob,) if isinstance(blob, bytes) else blob.pieces()

@@ -35,6 +35,7 @@ FLAGS_MAX = 32
 PARAMS_MAX = 1_000
 SCOPES_MAX = 20  # component and instance types inside one another
 DECLARATIONS_MAX = 100_000
+NAME_SHOWN_MAX = 100  # characters of a resource, in each type that handles it
 
 PRIMITIVES: dict[int, WitType] = {
     code: Prim(name)
@@ -171,6 +172,8 @@ class Types:
     # Sizes
 
     def _sized(self, reader: Reader, made: Entry, *parts: WitType | None) -> Entry:
+        if reader.names is not None:
+            reader.names.count_parts(len(parts))
         nodes, depth = 1, 0
         for part in parts:
             if part is not None:
@@ -258,10 +261,10 @@ class Types:
     # Values that cannot cross as data
 
     def _own(self, reader: Reader, scope: Scope) -> Entry:
-        return Unsupported(f"own<{self._resource(reader, scope).name}>")
+        return Unsupported(f"own<{self._resource(reader, scope).name[:NAME_SHOWN_MAX]}>")
 
     def _borrow(self, reader: Reader, scope: Scope) -> Entry:
-        return Unsupported(f"borrow<{self._resource(reader, scope).name}>")
+        return Unsupported(f"borrow<{self._resource(reader, scope).name[:NAME_SHOWN_MAX]}>")
 
     def _resource(self, reader: Reader, scope: Scope) -> Resource:
         found = entry_at(reader, scope.types, "type")

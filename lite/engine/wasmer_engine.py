@@ -20,7 +20,7 @@ import wasmer
 from wasmer_compiler_cranelift import Compiler
 
 from lite.engine import canonical
-from lite.engine.base import Code, EngineBroken, GuestFailure, Host, Kind, Usage
+from lite.engine.base import Code, EngineBroken, GuestFailure, Host, Kind, Usage, Wasm
 from lite.engine.binary import bad_module
 from lite.engine.core_module import CoreModule
 from lite.engine.core_module import read as read_core
@@ -35,6 +35,7 @@ from lite.engine.wasmer_module import (
     MEMORY_IMPORT,
     PAGE_BYTES,
     memory_of,
+    plain,
     tables_of,
     with_outside_memory,
 )
@@ -107,7 +108,7 @@ class WasmerEngine:
     def __init__(self) -> None:
         self._store = wasmer.Store(wasmer.engine.Universal(Compiler))
 
-    def compile(self, wasm: bytes, caps: EngineCaps) -> Code:
+    def compile(self, wasm: Wasm, caps: EngineCaps) -> Code:
         """Compile a core module, or the one inside a component; unbounded in time and memory.
 
         Only what `describe` and `read_core` find wrong, which wasmtime reads with as well, is a bad
@@ -152,7 +153,7 @@ class WasmerEngine:
         assert isinstance(code, WasmerCode)
         path.write_bytes(code.module.serialize())
 
-    def deserialize(self, wasm: bytes, path: Path) -> Code:
+    def deserialize(self, wasm: Wasm, path: Path) -> Code:
         """Only for files that this node wrote: a damaged one ends the process.
 
         Raises:
@@ -356,7 +357,7 @@ class WasmerRun:
         raise failure from error
 
 
-def _core_of(wasm: bytes) -> tuple[ModuleInfo, bytes]:
+def _core_of(wasm: Wasm) -> tuple[ModuleInfo, bytes]:
     """The description, and the core module that stands for the file."""
     info = describe(wasm)
     if info.component and info.plan is None:
@@ -364,9 +365,8 @@ def _core_of(wasm: bytes) -> tuple[ModuleInfo, bytes]:
             "wasmer cannot run this component: it is more than one plain core module",
             hint=_HINT,
         )
-    if info.plan is None:
-        return info, wasm
-    return info, wasm[info.plan.offset : info.plan.offset + info.plan.length]
+    start, size = (0, len(wasm)) if info.plan is None else (info.plan.offset, info.plan.length)
+    return info, plain(wasm, start, start + size)
 
 
 @contextmanager

@@ -12,15 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lite.engine.base import Wasm
 from lite.engine.binary import CORE_PREAMBLE, Reader, section_bytes, sections, u32
+from lite.engine.spool import SPOOL_BYTES_MIN
 from lite.errors import EngineUnavailable
 from lite.frozen import frozen
-from lite.limits import EngineCaps
+from lite.limits import MODULE_NAME_BYTES_MAX, EngineCaps
 
 PAGE_BYTES = 65536
 MEMORY_IMPORT = ("\0ipvm", "memory")
 
-_IMPORT, _TABLE, _MEMORY = 2, 4, 5
+_CUSTOM, _IMPORT, _TABLE, _MEMORY = 0, 2, 4, 5
 _BEFORE_IMPORTS = (0, 1)  # custom and type sections
 _KIND_MEMORY = b"\x02"
 
@@ -31,6 +33,19 @@ class MemoryType:
 
     minimum: int
     maximum: int | None
+
+
+def plain(wasm: Wasm, start: int, end: int) -> bytes:
+    """The module at `wasm[start:end]` without custom sections, which say nothing of what it does:
+    wasmer makes copies of all. A list of names, which it tells in traces, may stay."""
+    if isinstance(wasm, bytes) and end - start <= SPOOL_BYTES_MIN:
+        return wasm[start:end]
+    parts = [CORE_PREAMBLE]
+    for section, first, past in sections(wasm, start, end):
+        small = past - first <= MODULE_NAME_BYTES_MAX
+        if section != _CUSTOM or (small and Reader(wasm, first, past).name() == "name"):
+            parts.append(section_bytes(section, wasm[first:past]))
+    return b"".join(parts)
 
 
 def memory_of(wasm: bytes) -> MemoryType | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lite.engine import core_module, module
-from lite.engine.base import Code, GuestFailure, Host, Kind, Run
+from lite.engine.base import Code, GuestFailure, Host, Kind, Run, Wasm
 from lite.engine.death import compile_memory
 from lite.engine.wit import FuncType
 from lite.errors import EngineUnavailable
@@ -17,6 +17,8 @@ from lite.frozen import replace
 from lite.limits import GIB, KIB, MIB, EngineCaps, Limits, ram_bytes
 
 if TYPE_CHECKING:
+    from mmap import mmap
+
     import wasmtime
 
     from lite.engine import wasmtime_capi as capi
@@ -134,7 +136,7 @@ class WasmtimeEngine:
         self.address = capi.address_of(self.engine.ptr())
         self.ticker = Ticker(partial(_tick, self.capi, self.engine, self.address))
 
-    def compile(self, wasm: bytes, caps: EngineCaps) -> Code:
+    def compile(self, wasm: Wasm, caps: EngineCaps) -> Code:
         """Compile a module or component; not interruptible, unbounded in time and memory.
 
         Raises:
@@ -150,15 +152,18 @@ class WasmtimeEngine:
         if info.component and info.plan is None:
             return self.compile_component(wasm, info, caps)
         core, start, end = _core_of(wasm, info)
-        return self._core_code(info, self._core_module(wasm[start:end], caps), core)
+        return self._core_code(info, self._core_module(wasm, start, end, caps), core)
 
-    def compile_component(self, wasm: bytes, info: ModuleInfo, caps: EngineCaps) -> ComponentCode:
+    def compile_component(self, wasm: Wasm, info: ModuleInfo, caps: EngineCaps) -> ComponentCode:
         """Compile a component for the engine's own canonical ABI (path B), whatever its path is."""
         from wasmtime import WasmtimeError
         from wasmtime.component import Component
 
         try:
-            component = Component(self.engine, wasm)
+            if isinstance(wasm, bytes):
+                component = Component(self.engine, wasm)
+            else:
+                component = _of_file(Component, self.engine, wasm, 0, len(wasm))
         except WasmtimeError as error:
             raise _not_compiled(error, caps) from error
         return self._component_code(info, component)
@@ -168,7 +173,7 @@ class WasmtimeEngine:
         assert isinstance(code, WasmtimeCode)
         path.write_bytes(code.native.serialize())
 
-    def deserialize(self, wasm: bytes, path: Path) -> Code:
+    def deserialize(self, wasm: Wasm, path: Path) -> Code:
         """Only for files that this node wrote: native code is not checked.
 
         Raises:
@@ -207,11 +212,14 @@ class WasmtimeEngine:
         assert isinstance(code, ComponentCode)
         return code.exports()
 
-    def _core_module(self, wasm: bytes, caps: EngineCaps) -> wasmtime.Module:
+    def _core_module(self, wasm: Wasm, start: int, end: int, caps: EngineCaps) -> wasmtime.Module:
         from wasmtime import Module, WasmtimeError
 
         try:
-            return Module(self.engine, wasm)
+            if isinstance(wasm, bytes):
+                return Module(self.engine, wasm[start:end])
+            made: wasmtime.Module = _of_file(Module, self.engine, wasm, start, end)
+            return made
         except WasmtimeError as error:
             raise _not_compiled(error, caps) from error
 
@@ -315,12 +323,35 @@ def _set(config: wasmtime.Config, name: str, value: bool, *, optional: bool) -> 
     return True
 
 
-def _core_of(wasm: bytes, info: ModuleInfo) -> tuple[CoreModule, int, int]:
+def _core_of(wasm: Wasm, info: ModuleInfo) -> tuple[CoreModule, int, int]:
     """The core module and where it is: the whole file, or the one inside a component."""
     start, end = 0, len(wasm)
     if info.plan is not None:
         start, end = info.plan.offset, info.plan.offset + info.plan.length
     return core_module.read(wasm, start, end), start, end
+
+
+def _of_file(kind: Any, engine: wasmtime.Engine, wasm: mmap, start: int, end: int) -> Any:
+    """Compile a mapped module or component where it lies: the package's classes copy it first.
+
+    Args:
+        kind: `wasmtime.Module` or `wasmtime.component.Component`.
+    """
+    import ctypes
+    import mmap
+
+    from wasmtime import WasmtimeError, _ffi
+
+    name = f"wasmtime_{kind.__name__.lower()}"
+    made = ctypes.POINTER(getattr(_ffi, f"{name}_t"))()
+    size = end - start
+    there = (ctypes.c_uint8 * size).from_buffer(wasm, start)
+    error = getattr(_ffi, f"{name}_new")(engine.ptr(), there, size, ctypes.byref(made))
+    if hasattr(wasm, "madvise"):  # not on Windows
+        wasm.madvise(mmap.MADV_DONTNEED)  # what was read is not read again
+    if error:
+        raise WasmtimeError._from_ptr(error)
+    return kind._from_ptr(made)
 
 
 def _not_compiled(error: Exception, caps: EngineCaps) -> GuestFailure:

@@ -45,7 +45,7 @@ _PRIMITIVES = {
 
 # Types that share parts can be huge when they are written out as trees, which is done here.
 FUNC_PARTS_MAX = 10_000
-PARTS_MAX = 1_000_000  # of all functions of a component
+PARTS_MAX = 40_000  # of all functions of a component; each takes a kilobyte here
 
 RESOURCES_MAX = 500  # imported by a component; all of WASI 0.2 has about 40
 
@@ -153,6 +153,12 @@ class TypeReader:
 
         self._room -= 1
         if self._room < 0:
+            if self._room_all < FUNC_PARTS_MAX:
+                raise GuestFailure(
+                    "module-too-large",
+                    f"declares functions whose types have more than {PARTS_MAX} parts together",
+                    limit=PARTS_MAX,
+                )
             raise GuestFailure(
                 "bad-module", f"a function's types have more than {FUNC_PARTS_MAX} parts"
             )

@@ -42,6 +42,7 @@ from lite.engine.execute import Phases, engine_id, run_job
 from lite.engine.frames import Channel, Closed
 from lite.engine.job import Job, failed
 from lite.engine.spoken import Stdout
+from lite.engine.spool import Blob
 from lite.engine.wire import Blobs, caps_from, job_from, outcome_message
 from lite.errors import EngineUnavailable, StoreFull
 from lite.frozen import replace
@@ -65,7 +66,7 @@ def main(argv: list[str]) -> None:
     status = 1
     try:
         sandbox.enter(LIFELINE_FD)
-        channel = Channel(_socket.socket(fileno=int(fd)), before_large=sandbox.lift)
+        channel = Channel(_socket.socket(fileno=int(fd)), before_large=sandbox.lift, spools=True)
         engine = _start(channel, engine_name)
         if engine is not None:
             disk = CompileCache(Path(cache_folder), bytes_max=int(cache_bytes))
@@ -103,9 +104,9 @@ class _Server:
     def serve(self) -> None:
         """Answer one message after the other. Raises `Closed` when the node is gone."""
         while True:
-            message, parts = self._channel.receive(bytes_max=FRAME_BYTES_MAX)
-            blobs = Blobs(parts)
             try:
+                message, parts = self._channel.receive(bytes_max=FRAME_BYTES_MAX)
+                blobs = Blobs(parts)
                 if message["do"] == "run":
                     self._run(message, blobs)
                 else:
@@ -126,7 +127,12 @@ class _Server:
     def _run(self, message: dict[str, Any], blobs: Blobs) -> None:
         self._channel.eager_s = EAGER_S if message["eager"] else 0.0
         job = job_from(message, blobs, self._tell)
-        phases = _Announced(self._channel, job.caps, self._engine.name, _input_bytes(job, blobs))
+        phases = _Announced(
+            self._channel,
+            job.caps,
+            self._engine.name,
+            _input_bytes(job, blobs, message.get("wasm")),
+        )
         load_wasm = partial(self._wasm, message, blobs, phases)
         try:
             outcome, ok = run_job(self._engine, self._codes, job, load_wasm, phases)
@@ -163,23 +169,24 @@ class _Server:
         else:
             self._channel.send({"at": "types", "info": loaded.info.to_data()})
 
-    def _wasm(self, message: dict[str, Any], blobs: Blobs, phases: _Announced) -> bytes:
+    def _wasm(self, message: dict[str, Any], blobs: Blobs, phases: _Announced) -> Blob:
         placed = message.get("wasm")
         if placed is None:
             self._channel.send({"at": "need"})
             _, parts = self._channel.receive(bytes_max=FRAME_BYTES_MAX)
-            wasm = Blobs(parts).get(0)
+            wasm = parts[0]
         else:
-            wasm = blobs.get(placed)
+            wasm = blobs.given(placed)
         phases.loading()
         return wasm
 
 
-def _input_bytes(job: Job, blobs: Blobs) -> int:
+def _input_bytes(job: Job, blobs: Blobs, module: bytes | int | None = None) -> int:
     """What the job brings along, and what of its links waits in files to be read; not standard
-    input, which the guest reads bit by bit."""
+    input, which the guest reads bit by bit, nor the module, of which nothing is made any more."""
     files = [c for c in job.content.values() if isinstance(c.data, Path)]
-    return sum(map(len, blobs)) + sum(c.size for c in files if c.data != job.host.stdin)
+    brought = sum(len(blob) for at, blob in enumerate(blobs) if at != module)
+    return brought + sum(c.size for c in files if c.data != job.host.stdin)
 
 
 class _Announced(Phases):

@@ -29,6 +29,7 @@ from lite.offload.terms import NO_TERMS, Terms, counted_as, terms_of
 from lite.offload.wire import JOBS_MAX, NEEDS, Denied, Job
 from lite.parcel import Parcel
 from lite.store.jobs import DAY_S, Load, NewJob, StoredJob, Usage
+from lite.store.jobs_used import COUNT_MAX
 from lite.ucan import container
 from lite.ucan.authorised import Authorised
 from lite.ucan.invocation import Invocation
@@ -238,17 +239,18 @@ class Admission:
     def _check_day(self, job: NewJob, terms: Terms, room: _Room) -> None:
         if job.grant is None or not (terms.jobs or terms.day_fuel):
             return
-        used = self._jobs.used_of(job.grant, self._node.clock.now() // DAY_S)
         waits, comes = self._jobs.open_under(job.grant), room.under(job.grant)
+        used = self._jobs.used_of(job.grant, self._node.clock.now() // DAY_S)  # what just ended too
         jobs, fuel = (
             used.jobs + waits.jobs + comes.jobs,
             used.fuel + waits.fuel + comes.fuel,
         )
         if terms.jobs and jobs >= terms.jobs:
             raise RefusedError("per-day", f"{terms.jobs} jobs a day are allowed, and are used up")
-        if terms.day_fuel and fuel + job.fuel > terms.day_fuel:
-            left = max(0, terms.day_fuel - fuel)
-            told = f"of {terms.day_fuel} fuel a day {left} are left, and it may use {job.fuel}"
+        day_fuel = min(terms.day_fuel, COUNT_MAX)
+        if day_fuel and fuel + job.fuel > day_fuel:
+            left = max(0, day_fuel - fuel)
+            told = f"of {day_fuel} fuel a day {left} are left, and it may use {job.fuel}"
             raise RefusedError("per-day", told)
 
 

@@ -19,6 +19,7 @@ from lite.model.result import Result
 from lite.needs.choice import Choice
 from lite.offload import wire
 from lite.offload.answers import Unfit, look, statement
+from lite.offload.behalf import Own
 from lite.offload.court import Court, Tell
 from lite.offload.early import Early, EarlyAnswers, subject_of
 from lite.offload.groups import Runs, limits_of_step
@@ -26,8 +27,8 @@ from lite.offload.invoking import Cargo, NoChain, leaving, pack
 from lite.offload.limiting import CUT_SHORT, cut_short
 from lite.offload.planning import Fits, Planning
 from lite.offload.plans import Plan, Wanted
-from lite.offload.resending import resendable
-from lite.offload.secrecy import STAYS, is_item_secret, is_late_secret, judged
+from lite.offload.resending import resendable, sendable
+from lite.offload.secrecy import LATE, STAYS, TAKEN_BACK, is_item_secret, judged
 from lite.offload.settling import Settling, lacking
 from lite.offload.sharing import Sharing
 from lite.store import Store
@@ -38,6 +39,7 @@ from lite.store.outbox_rows import Item, Job
 __all__ = ["Clerk"]
 
 OFFERS_MAX: Final = 1  # after a lease that ran out
+UNKEPT_S: Final = 60  # twice as long as it takes until what has no room is tried again
 EXPIRED: Final = "expired"
 Also = Callable[[Transaction], None]
 
@@ -49,7 +51,7 @@ class Clerk:
         base: limits where nothing names any. lease_s: how late a provider may be.
         fits: whether a step fits here now, all inputs at hand.
         tell: told what happens, from the thread.
-        referee: as `Court` takes it.
+        referee: as `Court` takes it. behalf: for whom a step is done.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Clerk:
         fits: Fits,
         tell: Tell,
         referee: str = "",
+        behalf: Own | None = None,
     ) -> None:
         self._store = store
         self._outbox = store.outbox
@@ -71,12 +74,21 @@ class Clerk:
         self._base = base
         self._lease_s = lease_s
         self._tell = tell
+        self._behalf = behalf or Own()
         self.court = Court(store, key, tell, referee)
         self.early = EarlyAnswers(store)
         sharing = Sharing(store, clock, base, self.court)
         self._settling = Settling(store, tell, self._gone, self.court.weigh, sharing.takers)
         self.planning = Planning(
-            store, key, clock, base=base, fits=fits, tell=tell, court=self.court, sharing=sharing
+            store,
+            key,
+            clock,
+            base=base,
+            fits=fits,
+            tell=tell,
+            court=self.court,
+            sharing=sharing,
+            behalf=self._behalf,
         )
         self.plans = self.planning.plans
 
@@ -148,6 +160,7 @@ class Clerk:
                 self.planning.drop(transaction, item)
         if item.code != "along":
             self._offer_again(item, job, note)
+        self.court.ended(item)
 
     def _offer_again(self, item: Item, job: Job, note: str) -> None:
         """Once by itself; then its owner says whether one more may have it."""
@@ -181,9 +194,7 @@ class Clerk:
         """Take up what a process that has ended was at: calls for bids, and disputes."""
         pending = self._outbox.pending()
         self._outbox.set_state([item.id for item in pending if item.state == "asked"], "queued")
-        for item in pending:
-            if item.confirm > 1 and item.state in ("sent", "accepted"):
-                self.court.weigh(item)
+        self.court.take_up(pending)
 
     def pack(self, sold: Sequence[tuple[Plan, Choice]]) -> list[Cargo]:
         """Sign what goes to whom, and write it down; what may leave now."""
@@ -210,6 +221,9 @@ class Clerk:
                 except (NoChain, IpvmError) as error:
                     self.unsold(plan.item, str(error), again=False)
                     continue
+                if why := self._behalf.begin(plan.item):
+                    self.unsold(plan.item, why, again=False)
+                    break
                 along_from -= len(cargo.along)
                 packed.append((plan.item, cargo))
         pure = [cargo for item, cargo in packed if item.is_pure]
@@ -245,21 +259,23 @@ class Clerk:
 
     def resendable(self, provider: str) -> list[bytes]:
         """The tokens of jobs that may not have reached a provider."""
-        return resendable(self._store, self._outbox.jobs_at(provider), self._clock.now())
+        jobs, now = self.not_withheld(self._outbox.jobs_at(provider)), self._clock.now()
+        return resendable(self._store, jobs, now, self.take_back)
 
     def still_leaving(self, cargos: Sequence[Cargo]) -> list[Cargo]:
-        """Cargos without those of which something became secret since they were written down. What
-        may be repeated of these is taken back; the rest waits for the end of its lease."""
-        left: list[Cargo] = []
-        for cargo in cargos:
-            items = [(job, item) for job in cargo.jobs if (item := self._item(job)) is not None]
-            if not any(is_late_secret(self._store, job, item) for job, item in items):
-                left.append(cargo)
-                continue
-            for job, item in items:
-                if item.may_repeat:
-                    self._turned_away(job, "void", "secret", STAYS, begun=False)
-        return left
+        """Cargos with what of them may leave still."""
+        jobs = self.not_withheld([job for cargo in cargos for job in cargo.jobs])
+        return leaving(cargos, sendable(self._store, jobs, self.take_back))
+
+    def not_withheld(self, jobs: Sequence[Job]) -> list[Job]:
+        """Jobs without those that are for a customer of this node whose right is gone: these are
+        called off by whoever finds that (`lite.offload.taken_back`)."""
+        items = [(job, self._item(job)) for job in jobs]
+        return [job for job, item in items if item is None or not self._behalf.refusal(item)]
+
+    def take_back(self, job: Job) -> None:
+        """Something became secret after it was signed: what goes is signed anew."""
+        self._turned_away(job, *TAKEN_BACK, LATE, begun=False)
 
     def not_taken(self, jobs: Sequence[Job], note: str) -> None:
         """A provider refused a request as a whole: nothing of it was looked at."""
@@ -358,6 +374,13 @@ class Clerk:
         begun = told.begun or said.begun
         self._turned_away(job, "refused", said.code, said.message, begun=begun)
 
+    def called_off(self, job: Job, *, begun: bool) -> None:
+        """A provider was told that nobody needs a job any more, and does not do it."""
+        self._outbox.set_job(job, "cancelled" if begun else "void", code="cancelled")
+        item = self._item(job)
+        if item is not None:  # its owner may want it again by now
+            self.court.ended(item)
+
     def _turned_away(self, job: Job, state: Any, code: str, note: str, *, begun: bool) -> None:
         """A job came to nothing. What may have been begun, and may not be repeated, is in doubt."""
         item = self._item(job)
@@ -373,13 +396,15 @@ class Clerk:
 
             self._doubt(item, f"{told}; it may or may not have happened", also)
             return
-        self.planning.turned_away(item, job, told)
+        if (state, code) != TAKEN_BACK:
+            self.planning.turned_away(item, job, told)
         with self._store.database.write() as transaction:
             write(transaction, job, state, begun=begun, code=code, message=note)
             if item.code == "along":
                 self.planning.drop(transaction, item)
         if item.code != "along" and not self._has_others(item, job):
             self._outbox.set_state([item.id], "queued", note=told, durable=True)
+        self.court.ended(item)
         self._tell("job.refused", item, {"provider": job.provider, "code": code, "reason": note})
 
     def _has_others(self, item: Item, job: Job) -> bool:
@@ -398,7 +423,7 @@ class Clerk:
         if item is None or not item.is_pending:
             return False
         note = f"{job.provider} has answered, and that cannot be kept here: {why}"
-        self._outbox.hold(job, note, lease_until=self._clock.now() + self._lease_s)
+        self._outbox.hold(job, note, lease_until=self._clock.now() + max(self._lease_s, UNKEPT_S))
         return True
 
     def _gone(self, job: Job) -> None:

@@ -7,7 +7,9 @@ go neither to the customer nor back here. The receipt says whose it was:
 
     meta: {…, by: {iss, receipt: link, inv: link, prf: [link, …], did?}}
 
-`iss` signed that receipt; `did` is who did it, where that one had passed it on as well.
+`iss` signed that receipt; `did` is who did it, where that one had passed it on as well. What it
+says that it used counts, and is said again, within what the job was allowed. A job that was passed
+on counts from then on, however it ends.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from lite.executor import Settled, Warrant
 from lite.frozen import frozen
 from lite.ipld.cid import CID
 from lite.limits import Limits
-from lite.model.instruction import Instruction
+from lite.model.instruction import WASM_RUN, Instruction
 from lite.model.receipt import Receipt
 from lite.model.task import Task
 from lite.model.trust import doer
@@ -28,15 +30,17 @@ from lite.needs.capabilities import Capabilities
 from lite.needs.fit import Fit, fit
 from lite.needs.requirements import Requirements
 from lite.node import Node
+from lite.offload.accounts import within
 from lite.offload.holding import Holding
 from lite.offload.terms import Terms, terms_of
 from lite.settled import Reified, finished_of
 from lite.store.jobs import StoredJob
 from lite.ucan.invocation import Invocation
 
-__all__ = ["Contracting", "Lost"]
+__all__ = ["LABEL", "RUN_NAME", "Contracting", "Lost"]
 
 LABEL: Final = "job"
+RUN_NAME: Final = "job "  # and the CID of its invocation
 _EXPIRED: Final = "expired"  # of a receipt in which `lite.offload.clerk` says that nobody did it
 _GOES_ON: Final = ("running", "queued", "interrupted")
 _NOT_DECLARED: Final = ("limits", "module", "inputs")
@@ -96,7 +100,9 @@ class Contracting:
         requires = _declared(needs, (self._node.did, job.customer))
         meta = {"requires": requires, "limits": _named(needs.limits)}
         step = Step(LABEL, Task(instruction, meta))
-        workflow = Workflow.of([step], name=f"job {job.invocation}")
+        workflow = Workflow.of([step], name=f"{RUN_NAME}{job.invocation}")
+        fuel = limits.fuel if instruction.op == WASM_RUN else 0
+        self._store.jobs.ran(job.number, fuel=fuel, time_ms=limits.time_ms)
         known = self._store.runs.latest(workflow.cid)
         if known is not None and known.state not in _GOES_ON:
             return known.id
@@ -126,20 +132,24 @@ class Contracting:
         said = receipt.error_code == _EXPIRED and receipt.issuer == self._node.did
         return not said and not self._store.secrets.is_secret(receipt.cid)
 
+    def runs_of(self, job: StoredJob) -> list[str]:
+        """The runs that a job was passed on by, as far as they have not ended."""
+        return self._store.runs.going(f"{RUN_NAME}{job.invocation}")
+
     def cancel(self, run: str) -> None:
         """Nobody wants it any more."""
         self._store.runs.cancel(run)
         self._node.workflows.end_unattended(run)
 
     def sign(
-        self, theirs: Receipt, warrant: Warrant, instruction: Instruction, _limits: Limits
+        self, theirs: Receipt, warrant: Warrant, instruction: Instruction, limits: Limits
     ) -> Settled:
         """Answer an invocation by what another node signed, or this one before; for
         `lite.invocations.serve`."""
         warrant.permit(instruction)
         meta = dict(theirs.meta)
         if theirs.issuer != self._node.did:
-            meta["by"] = self._by(theirs)
+            meta |= within(theirs, limits, instruction.op) | {"by": self._by(theirs)}
         receipt = Receipt.issue(
             self._node.key,
             instruction,

@@ -9,6 +9,7 @@ from lite.keys import Key
 from lite.model.receipt import Receipt
 from lite.offload import confirming
 from lite.offload.confirming import WRONG, settles
+from lite.offload.limiting import CUT_SHORT
 from lite.store import Store
 from lite.store.outbox_rows import Item, Job
 
@@ -26,10 +27,15 @@ class Court:
 
     Attributes:
         disputed: items about which providers disagree, and which a referee has to run.
+
+    What ends a job of an item has it weighed: an answer by `weigh`, all else by `ended`; and what
+    waits and was not weighed is found by `take_up` and `takes`.
     """
 
     def __init__(self, store: Store, key: Key, tell: Tell, referee: str = "") -> None:
         self.disputed: set[int] = set()
+        self._cases: set[int] = set()  # which this node runs
+        self._left: set[int] = set()  # of which it says nothing, until one more has answered
         self._store = store
         self._outbox = store.outbox
         self._key = key
@@ -54,13 +60,29 @@ class Court:
         """How far those agree who have answered, for people."""
         found = self._weighed(item)
         agree = f"{found.votes} of {item.confirm} agree so far"
+        if item.id in self._cases:
+            return f"providers disagree ({agree}); it runs here to see what is right"
         lacking = item.confirm - found.votes
         more = "one more is needed" if lacking == 1 else f"{lacking} more are needed"
         if not found.wrong:
             return f"{agree}; {more}"
-        if referee := self.referee_of(item):
+        if referee := self._able_referee(item):
             return f"providers disagree ({agree}); {referee} is to say what is right"
         return f"providers disagree; {more} ({agree})"
+
+    def awaited(self, item: Item) -> str:
+        """The DID of who alone is to be asked about an item: its referee, while providers disagree.
+        Empty: anybody."""
+        return self._able_referee(item) if self.is_disputed(item) else ""
+
+    def _able_referee(self, item: Item) -> str:
+        """Who was named for an item, unless that has shown that it cannot say what is right."""
+        did = self.referee_of(item)
+        at = [job for job in self._outbox.jobs_of(item.id) if job.provider == did] if did else []
+        unable = any(
+            job.code == CUT_SHORT or not all(map(settles, self._answers([job]))) for job in at
+        )
+        return "" if unable else did
 
     def so_far(self, item: Item, note: str) -> str:
         """A note, behind how far those agree who have answered, if any have."""
@@ -87,7 +109,8 @@ class Court:
         receipts = self._answers(self._outbox.jobs_of(item.id))
         found = self._weighed(item)
         if referee is None and found.state == "disputed" and (did := self.referee_of(item)):
-            referee = next((one for one in receipts if one.issuer == did), None)
+            said = (one for one in receipts if one.issuer == did and settles(one))
+            referee = next(said, None)
         if referee is not None:
             right = [one for one in receipts if confirming.same(one) == confirming.same(referee)]
             wrong = tuple(
@@ -96,25 +119,81 @@ class Court:
             others = [one for one in right if one.cid != referee.cid]
             found = confirming.Verdict("agreed", (referee, *others), wrong)
         if found.state == "disputed":
-            self.disputed.add(item.id)
+            self._left.discard(item.id)
+            self._dispute(item)
         elif found.state == "more":
             note = self.standing(item)
             self._outbox.set_state([item.id], "queued", note=note, durable=True)
         elif found.state == "agreed":
             self._agreed(item, found)
 
+    def ended(self, item: Item) -> None:
+        """A job of an item came to nothing: those that have answered may be all there are."""
+        found = self._outbox.find(item.id) if item.confirm > 1 else None
+        if found is not None and self.is_disputed(found):
+            self._dispute(found)
+
+    def take_up(self, pending: Iterable[Item]) -> None:
+        """Weigh what a process that has ended may not have weighed."""
+        self._cases.clear()
+        for item in pending:
+            if item.confirm > 1 and item.is_away:
+                self.weigh(item)
+            else:
+                self.ended(item)
+
+    def takes(self, item: Item) -> bool:
+        """Whether a referee comes before anybody is asked about an item that waits."""
+        self.ended(item)
+        return item.id in self.disputed
+
+    def _dispute(self, item: Item) -> None:
+        if item.id not in self._cases and item.id not in self._left:
+            self.disputed.add(item.id)
+
+    def cases(self, can: Callable[[Item], bool]) -> list[Item]:
+        """What is disputed and for this node to run: then it says `referee` or `unsettled` of each.
+        The rest is to be offered.
+
+        Args:
+            can: whether this node can run a step at all.
+        """
+        found: list[Item] = []
+        while self.disputed:
+            item = self._outbox.find(self.disputed.pop())
+            if item is None or not item.is_pending or not self.is_disputed(item):
+                continue
+            if self.referee_of(item) or not can(item):
+                self.unsettled(item.id)
+                continue
+            self._cases.add(item.id)
+            note, at = self.standing(item), item.next_try_at
+            self._outbox.set_state([item.id], "asked", note=note, next_try_at=at)
+            found.append(item)
+        return found
+
     def referee(self, id: int, own: Receipt) -> None:
-        """This node ran a disputed step itself: what it says is right."""
+        """This node ran a disputed step itself: what it says is right, also where the step was
+        answered meanwhile."""
+        self._cases.discard(id)
         item = self._outbox.find(id)
-        if item is not None and item.is_pending:
+        if item is not None:
             self.weigh(item, own)
 
     def unsettled(self, id: int) -> None:
-        """This node does not run a disputed step: the referee, or one more provider, is asked."""
+        """This node says nothing of a disputed step: the referee, or one more provider, is asked.
+        What waits for its owner goes on waiting for that."""
+        self._cases.discard(id)
+        self._left.add(id)
         item = self._outbox.find(id)
-        if item is not None:
-            note = self.standing(item)
+        if item is None or not self.is_disputed(item):
+            return
+        at, note = item.next_try_at, self.standing(item)
+        if at is None or at < item.deadline_at:
             self._outbox.set_state([id], "queued", note=note, durable=True)
+        else:
+            note += f"; `ipvm queue retry {id}` offers it to others"
+            self._outbox.set_state([id], "queued", note=note, next_try_at=at, durable=True)
 
     def _agreed(self, item: Item, found: confirming.Verdict) -> None:
         receipt = found.right[0]
@@ -127,5 +206,7 @@ class Court:
             for one in found.right:
                 if one.issuer != self._key.did:
                     self._outbox.accept(transaction, one)
-            self._outbox.end(transaction, item, state, receipt=receipt.cid)
-        self._tell("job.ended", item, {"state": state, "receipt": str(receipt.cid)})
+            ended = self._outbox.end(transaction, item, state, receipt=receipt.cid)
+        self._left.discard(item.id)
+        if ended:
+            self._tell("job.ended", item, {"state": state, "receipt": str(receipt.cid)})

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from lite.capabilities.sizes import holds
 from lite.errors import IpvmError, StoreFull
+from lite.frozen import replace
 from lite.ipld.cid import CID
 from lite.needs.bids import Bid
 from lite.needs.choice import Choice
 from lite.needs.requirements import Requirements
 from lite.offload import wire
 from lite.offload.answers import Unfit
+from lite.offload.behalf import Behalf
 from lite.offload.bringing import Bringing
 from lite.offload.choosing import chosen, loads, told_of, whys
 from lite.offload.clerk import Clerk
@@ -29,6 +31,7 @@ from lite.offload.client import JobClient, ProviderAway, ProviderRefused, Provid
 from lite.offload.early import Early
 from lite.offload.hearing import Hearing
 from lite.offload.invoking import Cargo
+from lite.offload.judging import Judging
 from lite.offload.lines import Line, is_set
 from lite.offload.no_room import NoRoom
 from lite.offload.patience import Patience
@@ -36,12 +39,13 @@ from lite.offload.plans import Plan, Wanted
 from lite.offload.post_line import PostLine
 from lite.offload.posted import Posts
 from lite.offload.private_jobs import fetch_privately
-from lite.offload.referee import is_answered, own_answer
+from lite.offload.referee import can_say, is_answered, own_answer
 from lite.offload.waking import Resume, Waking
 from lite.offload.ways import Ways
 from lite.peering.capability_set import known_capabilities
 from lite.store import Store
 from lite.store.outbox_rows import Item, Job, Survey
+from sync.peers import RUN
 
 if TYPE_CHECKING:
     from lite.node import Node
@@ -100,6 +104,7 @@ class Dispatcher:
             fits=self._fits_here,
             tell=self._tell,
             referee=node.config["queue.referee"] or "",
+            behalf=Behalf(node, lambda did: peering is not None and peering.book.may(did, RUN)),
         )
         self._posts = Posts(store, self._clerk, node.clock)
         self._woken = asyncio.Event()
@@ -113,6 +118,13 @@ class Dispatcher:
             self._problem,
         )
         self._no_room = NoRoom(partial(self._do, self._clerk.unkept), self._problem)
+        self._judging = Judging(
+            self._clerk.court,
+            self._do,
+            can=partial(can_say, node, store),
+            run=partial(own_answer, node),
+            wake=self.wake,
+        )
         self._hearing = Hearing(store.outbox, self._do)
         self._patience = Patience(self.wake)
         self._ways = Ways(peering, self._patience, self._line, self._post_line, self.wake)
@@ -135,17 +147,23 @@ class Dispatcher:
         """
         await self._do(self._clerk.take_up)
         watched = self._peering.watched(self._noticed) if self._peering else nullcontext()
-        with watched:
-            while True:
-                self._woken.clear()
-                began, self._useful_s = self._loop.time(), 0.0
-                pause = await self._look()
-                took = self._loop.time() - began - self._useful_s
-                woken = await is_set(self._woken, pause)
-                if woken or self._planning.has_more:
-                    await asyncio.sleep(min(max(0.0, took - IDLE_FREE_S) * IDLE_SHARE, IDLE_S_MAX))
-                if woken:
-                    self._planning.begin()
+        try:
+            with watched:
+                while True:
+                    await self._look_and_rest()
+        finally:
+            await self._judging.close()
+
+    async def _look_and_rest(self) -> None:
+        self._woken.clear()
+        began, self._useful_s = self._loop.time(), 0.0
+        pause = await self._look()
+        took = self._loop.time() - began - self._useful_s
+        woken = await is_set(self._woken, pause)
+        if woken or self._planning.has_more:
+            await asyncio.sleep(min(max(0.0, took - IDLE_FREE_S) * IDLE_SHARE, IDLE_S_MAX))
+        if woken:
+            self._planning.begin()
 
     async def stop(self) -> None:
         """End all lines. What is under way at providers goes on there."""
@@ -154,6 +172,7 @@ class Dispatcher:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._judging.close()
         await self._bringing.close()
         await self._ways.close()
         await self._loop.run_in_executor(None, self._pool.shutdown)
@@ -168,6 +187,8 @@ class Dispatcher:
         while due := await self._do(self._clerk.early.due):
             for did, told in due:
                 await self._heard(did, told)
+        if await self._judging.look():
+            survey = replace(survey, ready=True)
         if self._peering is not None:
             await self._work_with_providers(survey)
         elif survey.ready:
@@ -175,7 +196,7 @@ class Dispatcher:
         survey = await self._do(self._outbox.survey)
         if survey.answered or self._planning.freed:
             self._useful_s += await self._waking.wake()
-        if survey.ready and self._planning.has_more:
+        if (survey.ready and self._planning.has_more) or self._clerk.court.disputed:
             return 0.0
         if survey.next_at is None:
             return None
@@ -190,9 +211,7 @@ class Dispatcher:
                 self._ways.to(did).follow()
         if before.ends or before.needless:
             await self._call_off()
-        disputed = bool(self._clerk.court.disputed)
-        await self._settle_disputes()
-        if before.ends or before.needless or before.ready or disputed:
+        if before.ends or before.needless or before.ready:
             await self._offer()
 
     async def _call_off(self) -> None:
@@ -215,8 +234,8 @@ class Dispatcher:
             if told is not None and told.state == "done":
                 await self._heard(did, told)
                 continue
-            state: Any = "void" if told is None or not told.begun else "cancelled"
-            await self._do(partial(self._outbox.set_job, job, state, code="cancelled"))
+            begun = told is not None and told.begun
+            await self._turned(partial(self._clerk.called_off, job, begun=begun))
 
     async def _cancelled(self, did: str, invocation: CID) -> wire.Job | None:
         client = await self._ways.to(did).client()
@@ -232,21 +251,6 @@ class Dispatcher:
     def _told(self, task: asyncio.Task[None]) -> None:
         del self._telling[task]
         self._report(task)
-
-    async def _settle_disputes(self) -> None:
-        """Run what providers disagree about, where this node can; else one more is asked."""
-        while self._clerk.court.disputed:
-            id = self._clerk.court.disputed.pop()
-            item = await self._do(self._outbox.find, id)
-            if item is None:
-                continue
-            own = None
-            if not await self._do(self._clerk.court.referee_of, item):
-                own = await self._loop.run_in_executor(None, own_answer, self._node, item)
-            if own is None:
-                await self._do(self._clerk.court.unsettled, id)
-            else:
-                await self._do(self._clerk.court.referee, id, own)
 
     # Offering.
 
@@ -489,3 +493,5 @@ class Dispatcher:
     def _tell(self, kind: str, item: Item, data: dict[str, Any]) -> None:
         told = {"item": item.id, "run": item.run, "label": item.label}
         self._tell_event(kind, **told, **data)
+        if kind == "job.refused":  # it may go to somebody else, or be signed anew
+            self._loop.call_soon_threadsafe(self.wake)

@@ -8,7 +8,7 @@ again because it is pure, or in doubt.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Final
 
 from lite.engine.stop import Stop
@@ -18,14 +18,13 @@ from lite.invocations import (
     Act,
     admit,
     answer_to,
-    instruction_of,
     limits_of,
     permit_of,
     serve,
 )
 from lite.ipld.cid import CID
 from lite.limits import Limits
-from lite.model.instruction import Instruction
+from lite.model.instruction import WASM_RUN, Instruction
 from lite.model.known_meta import is_private
 from lite.model.receipt import Receipt
 from lite.needs.capabilities import Capabilities
@@ -36,24 +35,22 @@ from lite.offload import refused
 from lite.offload.accounts import used_by
 from lite.offload.contracting import Contracting, Lost
 from lite.offload.holding import Holding
-from lite.offload.offers import Offers
 from lite.offload.private_jobs import private_roots
+from lite.offload.standing import Asked, NotDone, Standing
 from lite.offload.supplying import supply
 from lite.offload.terms import terms_of
 from lite.offload.wire import NEEDS
-from lite.parcel import Parcel
 from lite.peering.shelf import missing
 from lite.settled import Results, Watch
 from lite.store.database import Transaction
 from lite.store.jobs import StoredJob, Usage
 from lite.ucan.authorised import Authorised
-from lite.ucan.delegation import Delegation
 from lite.ucan.invocation import Invocation
 from lite.ucan.refusals import InDoubt, Replayed
 
-__all__ = ["Doing", "Done", "End", "Needs", "NotDone", "PassedOn", "Stopped"]
+__all__ = ["PASSED_ON", "Doing", "Done", "End", "Needs", "NotDone", "PassedOn", "Stopped"]
 
-ASKED_KEPT: Final = 64
+PASSED_ON: Final = "passed-on"
 
 
 @frozen
@@ -64,16 +61,6 @@ class Done:
     receipt: Receipt
     used: Usage | None
     written: bool = False
-
-
-@frozen
-class NotDone:
-    """It will not be answered."""
-
-    code: str
-    message: str
-    name: str = ""
-    begun: bool = False
 
 
 @frozen
@@ -99,18 +86,6 @@ class PassedOn:
 
 
 @frozen
-class _Asked:
-    """What came for a job, read once: the container, its invocation, the instruction, and the
-    delegation of this node itself that it rests on (None: it needs none)."""
-
-    data: bytes
-    parcel: Parcel
-    invocation: Invocation
-    instruction: Instruction
-    top: Delegation | None
-
-
-@frozen
 class Stopped:
     """It was ended from outside; `begun`: it may have had an effect."""
 
@@ -126,6 +101,9 @@ class Doing:
     Args:
         limits: what a job that was let in may use at most.
         capabilities: what of this node others may count on.
+
+    Attributes:
+        standing: whether jobs would be let in still.
     """
 
     def __init__(
@@ -137,10 +115,9 @@ class Doing:
         self._node = node
         self._capabilities = capabilities
         self._contracting = Contracting(node)
-        self._offers = Offers(node)
+        self.standing = Standing(node)
         self._store = node.store
         self._limits = limits
-        self._asked = lru_cache(ASKED_KEPT)(self._read)  # by number: what came stays as it is
 
     def do(
         self,
@@ -165,14 +142,13 @@ class Doing:
         earlier = answer_to(job.invocation, self._store)
         if earlier is not None:
             return Done(earlier.receipt, used_by(earlier.receipt) if job.begun else None)
-        asked = self._asked(job.number)
+        asked = self.standing.asked(job.number)
         data, instruction = asked.data, asked.instruction
-        if not self._offers.stands(instruction.op, asked.top, trusted):
-            told = f"this node does {instruction.op} for its customer no more"
-            return NotDone("no-right", told, begun=job.begun)
+        if (gone := self.standing.no_right(asked, trusted)) is not None:
+            return gone
         needs = self._needs(instruction, job)
-        if needs is not None:
-            return needs
+        if needs is not None:  # nothing is fetched for what would be refused then
+            return self.standing.refusal(job, trusted=trusted) or needs
         known = self._answered(instruction, job.customer)
         try:
             if not known and (run := self._pass_on(job, asked)) is not None:
@@ -185,7 +161,8 @@ class Doing:
             self._store.jobs.change(job.number, "running")
             began()
         try:
-            watch = Watch(None, on_trace, stop, True, _declared(asked.invocation))
+            begins = partial(self._ran, job.number, instruction)
+            watch = Watch(None, on_trace, stop, True, _declared(asked.invocation), begins)
             return self._serve(job, data, watch, acted)
         except IpvmError as error:
             return self._failed(job, error, begun=bool(acted) and not harmless)
@@ -196,21 +173,26 @@ class Doing:
         if ended is None:
             return None
         if isinstance(ended, Lost):
-            return NotDone("passed-on", ended.message, begun=ended.begun)
-        data, act = self._store.jobs.tokens(job.number), partial(self._contracting.sign, ended)
+            return NotDone(PASSED_ON, ended.message, begun=ended.begun)
+        if not self._store.jobs.tokens(job.number):
+            return None  # it ended while this looked
+        data, act = self.standing.asked(job.number).data, partial(self._contracting.sign, ended)
         try:
             done = self._serve(job, data, Watch(for_others=True), [], act)
         except IpvmError as error:
             done = self._failed(job, error, begun=True)
         return done if isinstance(done, (Done, NotDone)) else None
 
+    def _ran(self, number: int, instruction: Instruction, limits: Limits) -> None:
+        fuel = limits.fuel if instruction.op == WASM_RUN else 0
+        self._store.jobs.ran(number, fuel=fuel, time_ms=limits.time_ms)
+
     def acting(self, jobs: Sequence[StoredJob]) -> list[int]:
         """The numbers of those that must not be stopped and run again."""
         executor, tokens = self._node.executor, self._store.jobs.tokens
         loaded = [job.number for job in jobs if tokens(job.number)]  # those not over meanwhile
-        return [
-            number for number in loaded if not executor.may_repeat(self._asked(number).instruction)
-        ]
+        asked = ((number, self.standing.asked(number).instruction) for number in loaded)
+        return [number for number, instruction in asked if not executor.may_repeat(instruction)]
 
     def supplied(
         self, customer: str, waiting: Mapping[int, Needs], data: bytes, bytes_max: int
@@ -226,11 +208,13 @@ class Doing:
         whole = {roots for roots in alike if not missing(self._store, roots, deep=True)}
         return lacking, [number for number, needs in waiting.items() if needs.blocks in whole]
 
-    def call_off(self, run: str) -> None:
-        """A job that was passed on is not wanted any more."""
-        self._contracting.cancel(run)
+    def call_off(self, job: StoredJob) -> None:
+        """A job that was passed on is not wanted any more: what did not leave stays here, and who
+        was sent it is told."""
+        for run in self._contracting.runs_of(job):
+            self._contracting.cancel(run)
 
-    def _pass_on(self, job: StoredJob, asked: _Asked) -> str | None:
+    def _pass_on(self, job: StoredJob, asked: Asked) -> str | None:
         """The run of a job that does not fit here and may be passed on, else None."""
         parcel, invocation, instruction = asked.parcel, asked.invocation, asked.instruction
         if not self._contracting.may(None if asked.top is None else terms_of(asked.top)):
@@ -240,30 +224,26 @@ class Doing:
         needs = plain if told is None else Requirements.from_value(told)
         if is_private(invocation.meta) or needs.key:
             return None  # what only this node may know is not for others
-        if fit(needs, self._capabilities(), Holding(self._store)).ok:
+        goes = self._contracting.runs_of(job) if job.code == PASSED_ON else []
+        if not goes and fit(needs, self._capabilities(), Holding(self._store)).ok:
             return None
         allowed = admit(self._node.authority, parcel, invocation.data, self._node.did, None)
         permit_of(allowed, instruction, self._store, self._node.info)(instruction)
+        if goes:
+            return goes[0]
         limits = limits_of(invocation, self._limits(allowed))
         return self._contracting.begin(job, instruction, needs, limits)
 
     def knows(self, job: StoredJob) -> bool:
         """Whether a job can be answered at once, without running anything."""
-        return self._answered(self._asked(job.number).instruction, job.customer)
+        return self._answered(self.standing.asked(job.number).instruction, job.customer)
 
     def show(self, job: StoredJob) -> bool:
         """Write down that a job runs, if it may be done again; of what acts `do` does that, in its
         turn."""
-        if not self._node.executor.may_repeat(self._asked(job.number).instruction):
+        if not self._node.executor.may_repeat(self.standing.asked(job.number).instruction):
             return False
         return self._store.jobs.change(job.number, "running")
-
-    def _read(self, number: int) -> _Asked:
-        data = self._store.jobs.tokens(number)
-        parcel = Parcel.read(data)
-        invocation = Invocation.parse(parcel.invocations[0])
-        top = _top_of(invocation, parcel)
-        return _Asked(data, parcel, invocation, instruction_of(invocation), top)
 
     def _answered(self, instruction: Instruction, customer: str) -> bool:
         """Whether a receipt of this node answers an instruction of a customer without running."""
@@ -294,7 +274,8 @@ class Doing:
         roots = _roots(instruction)
         if not roots or not missing(self._store, roots, deep=True):
             return None
-        return Needs(blocks=roots, private=private_roots(self._asked(job.number).invocation))
+        invocation = self.standing.asked(job.number).invocation
+        return Needs(blocks=roots, private=private_roots(invocation))
 
     def all_known(self, instructions: Sequence[CID], customer: str) -> bool:
         """Whether the answers to instructions are here, for a customer."""
@@ -344,19 +325,12 @@ class Doing:
         if isinstance(error, Interrupted):
             return Stopped(begun)
         if isinstance(error, Replayed) and not isinstance(error, InDoubt):
-            answer = answer_to(self._asked(job.number).invocation, self._store)
+            answer = answer_to(self.standing.asked(job.number).invocation, self._store)
             if answer is not None:  # somebody else brought it, or its twin, here meanwhile
                 return Done(answer.receipt, None)
         code, name = refused.code_of(error)
         begun = begun or isinstance(error, InDoubt)
         return NotDone(code, str(error), name, begun)
-
-
-def _top_of(invocation: Invocation, parcel: Parcel) -> Delegation | None:
-    """The first link of the chain, which the gate found to be this node's own. What the others say
-    of terms is the word of whoever signed them."""
-    first = next(iter(invocation.proofs), None)
-    return None if first is None else Delegation.parse(parcel.delegations[first])
 
 
 def _roots(instruction: Instruction) -> tuple[CID, ...]:

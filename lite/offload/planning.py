@@ -17,12 +17,13 @@ from lite.ipld.cid import CID
 from lite.keys import Key
 from lite.limits import Limits
 from lite.needs.requirements import Requirements
+from lite.offload.behalf import Own
 from lite.offload.court import Court, Tell
 from lite.offload.groups import Group, Runs, group_of
 from lite.offload.invoking import Rights, command_of
 from lite.offload.limiting import CUT_SHORT
 from lite.offload.plans import Plan
-from lite.offload.secrecy import STAYS, judged
+from lite.offload.secrecy import STAYS, TAKEN_BACK, judged
 from lite.offload.sharing import Sharing
 from lite.store import Store
 from lite.store.database import Transaction
@@ -32,6 +33,7 @@ __all__ = ["Planning"]
 
 BACKOFF_S: Final = 5
 BACKOFF_S_MAX: Final = 3_600
+BY_US: Final = (TAKEN_BACK, ("void", "cancelled"), ("cancelled", "cancelled"))  # jobs so ended
 REFUSED_S: Final = 60  # for which a provider that refused a step is not asked for it again
 REFUSED_MAX: Final = 4_096  # steps of which that is remembered
 SAME: Final = "the same step is asked for already"
@@ -42,7 +44,7 @@ class Planning:
     """See the module. In the thread of the clerk.
 
     Args:
-        fits: whether a step fits here now, all inputs at hand.
+        fits: whether a step fits here now, all inputs at hand. behalf: for whom a step is done.
 
     Attributes:
         rights: as the latest look found them.
@@ -61,6 +63,7 @@ class Planning:
         tell: Tell,
         court: Court,
         sharing: Sharing,
+        behalf: Own,
     ) -> None:
         self.rights = Rights(store, key, clock)
         self.freed: set[str] = set()
@@ -74,6 +77,7 @@ class Planning:
         self._tell = tell
         self._court = court
         self._sharing = sharing
+        self._behalf = behalf
         self._tried_here: set[tuple[str, int]] = set()
         self._refused_by: dict[tuple[CID, bytes], dict[str, tuple[int, str]]] = {}
         self._newest = 0  # the greatest number of a row that was looked at
@@ -132,7 +136,7 @@ class Planning:
     ) -> Plan | None:
         """What is cheap to know comes first: most rows that wait wait for the same reason."""
         needs = Requirements.from_value(dag_cbor.decode_trusted(item.needs))
-        if self._runs_here(item, needs):
+        if self._runs_here(item, needs) or self._court.takes(item):
             return None
         providers = self._providers(item, needs)
         if providers is None:
@@ -145,13 +149,20 @@ class Planning:
         if near is not None and not any(did in near for did in left):
             self.note(item, self._court.so_far(item, f"not connected: {', '.join(left)}"))
             return None
-        return self._grouped(item, runs, left)
+        return None if self._is_withheld(item) else self._grouped(item, runs, left)
+
+    def _is_withheld(self, item: Item) -> bool:
+        """Whether it is done for a customer whose right is gone; it is noted why."""
+        why = self._behalf.refusal(item)
+        if why:
+            self.note(item, why)
+        return bool(why)
 
     def _runs_here(self, item: Item, needs: Requirements) -> bool:
         """Whether it runs here by now, or is answered; then it stands where it stood before. Each
         step is given back so once."""
         step = item.run, item.position
-        if step in self._tried_here or not self._fits(item, needs):
+        if step in self._tried_here or not self._fits(item, needs) or self._is_withheld(item):
             return False
         self._tried_here.add(step)
         with self._store.database.write() as transaction:
@@ -170,9 +181,7 @@ class Planning:
         if not providers:
             self.note(item, f"no node has given this one the right to {command}")
             return None
-        only = {needs.key} - {""}
-        if self._court.is_disputed(item):
-            only |= {self._court.referee_of(item)} - {""}
+        only = {needs.key, self._court.awaited(item)} - {""}
         return tuple(did for did in providers if only <= {did})
 
     def _grouped(self, item: Item, runs: Runs, left: tuple[str, ...]) -> Plan | None:
@@ -208,7 +217,8 @@ class Planning:
                 found[provider] = note
         for job in self._outbox.jobs_of(item.id):
             over = job.state in ("lost", "done") or job.is_pending or job.code == CUT_SHORT
-            if over or (job.ended_at or 0) > since:
+            lately = (job.ended_at or 0) > since and (job.state, job.code) not in BY_US
+            if over or lately:
                 found[job.provider] = f"{job.provider}: {job.message or job.state}"
         return found
 

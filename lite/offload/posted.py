@@ -17,8 +17,7 @@ from lite.offload import refused, wire
 from lite.offload.answers import Unfit
 from lite.offload.clerk import Clerk
 from lite.offload.plans import Wanted
-from lite.offload.resending import tokens_of
-from lite.offload.secrecy import stays
+from lite.offload.resending import sendable, tokens_of
 from lite.store import Store
 from lite.store.outbox_rows import Job
 from lite.ucan import envelope
@@ -51,14 +50,18 @@ class Posts:
 
     def of(self, provider: str, cargo: CID) -> Posted | None:
         """What of a container is to be sent, perhaps again; None: nothing. What may not have got
-        there and has become secret since does not go."""
+        there goes only as `sendable` lets it; what its provider has, as it has said, is asked for
+        by the same token whatever became secret since: that tells it nothing new."""
         now = self._clock.now()
         jobs = [
             job
             for job in self._outbox.jobs_in(cargo)
             if job.provider == provider and job.is_pending and job.lease_until >= now
         ]
-        left = [job for job in jobs if job.state == "accepted" or not self._stays(job)]
+        sent = self._clerk.not_withheld([job for job in jobs if job.state == "sent"])
+        again = sendable(self._store, sent, self._clerk.take_back, again=True)
+        may = {job.invocation for job in again}
+        left = [job for job in jobs if job.state == "accepted" or job.invocation in may]
         tokens = dict.fromkeys(token for job in left for token in tokens_of(self._store, job))
         return Posted(tuple(left), tuple(tokens)) if left else None
 
@@ -88,10 +91,6 @@ class Posts:
             return
         told = "is part of its answer, and its provider is no peer that could be asked for it"
         self._clerk.reject(wanted.job, Unfit("no-block", f"{next(iter(absent))} {told}"))
-
-    def _stays(self, job: Job) -> bool:
-        item = self._outbox.find(job.item)
-        return item is not None and stays(self._store, item)
 
     def _may_repeat(self, job: Job) -> bool:
         item = self._outbox.find(job.item)

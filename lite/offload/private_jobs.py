@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from lite.errors import StoreError
@@ -32,7 +33,7 @@ from sync.within import within
 if TYPE_CHECKING:
     from sync.dial import WebChannel
 
-__all__ = ["fetch_privately", "private_meta", "private_roots"]
+__all__ = ["fetch_privately", "open_inputs", "private_meta", "private_roots"]
 
 _OPEN: Final = "open"
 Dial = Callable[[str], Awaitable["WebChannel"]]
@@ -50,10 +51,15 @@ def private_roots(invocation: Invocation) -> frozenset[CID]:
 
     if not is_private(invocation.meta):
         return frozenset()
-    instruction, told = instruction_of(invocation), invocation.meta.get(_OPEN)
-    opened = [cid for cid in told if type(cid) is CID] if type(told) is list else []
+    instruction = instruction_of(invocation)
     roots = {*instruction.links(), *filter(None, [instruction.module])}
-    return frozenset(roots - set(opened))
+    return frozenset(roots.difference(open_inputs(invocation)))
+
+
+def open_inputs(invocation: Invocation) -> list[CID]:
+    """Those of the inputs of such a job that it names as no secrets."""
+    told = invocation.meta.get(_OPEN)
+    return [cid for cid in told if type(cid) is CID] if type(told) is list else []
 
 
 async def fetch_privately(
@@ -76,15 +82,11 @@ async def fetch_privately(
     budget, why, over, full, refused = Budget(bytes_max), "", False, False, False
 
     async def keep(blocks: Sequence[Block]) -> None:
-        def put() -> None:
-            store_blocks(store, blocks, secret=True, customer=customer)
-
+        put = partial(store_blocks, store, blocks, secret=True, customer=customer)
         await asyncio.get_running_loop().run_in_executor(None, put)
 
     async def lacking() -> list[CID]:
-        def look() -> list[CID]:
-            return missing(store, roots, deep=True)
-
+        look = partial(missing, store, roots, deep=True)
         return await asyncio.get_running_loop().run_in_executor(None, look)
 
     async def get() -> bool:

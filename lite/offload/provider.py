@@ -11,13 +11,12 @@ is looked at again, and its claim and receipt say what became of it (`lite.offlo
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-from weakref import WeakValueDictionary
 
 from lite.engine.pool import default_size
 from lite.engine.stop import Stop
@@ -25,18 +24,19 @@ from lite.errors import IpvmError, StoreError
 from lite.ipld.cid import CID
 from lite.needs.capabilities import Capabilities, Offer, for_others
 from lite.node import Node
-from lite.offload.admission import Admission, Bounds, Caller, DeniedError, job_of
-from lite.offload.doing import Doing, Done, End, Needs, NotDone, PassedOn
-from lite.offload.ending import write_end
+from lite.offload.admission import Admission, Bounds, Caller, job_of
+from lite.offload.doing import PASSED_ON, Doing, Done, End, Needs, NotDone, PassedOn
+from lite.offload.ending import fault, write_end
 from lite.offload.ends import Ends
-from lite.offload.fetching import Fetching, asker
+from lite.offload.inputs import Inputs
 from lite.offload.news import News
 from lite.offload.offers import Offers
 from lite.offload.pace import Pace
 from lite.offload.results import Results
+from lite.offload.taken_back import TakenBack
 from lite.offload.turns import Turns
 from lite.offload.unsaid import Unsaid, soon_over
-from lite.offload.wire import Denied, Job
+from lite.offload.wire import Job
 from lite.store.jobs import DAY_S, StoredJob
 from sync.peers import RUN
 
@@ -91,19 +91,23 @@ class Provider:
         self.unsaid = Unsaid(self.jobs, self.in_pool, self._changed)
         self._cancelled: set[int] = set()
         self._parked: dict[tuple[str, CID], set[int]] = defaultdict(set)
-        self._lacking: dict[str, dict[int, Needs]] = defaultdict(dict)
-        self._supplying: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._comings: Counter[str] = Counter()
         self._unwritten: dict[int, Done | NotDone] = {}
-        self._fetching: dict[int, asyncio.Task[None]] = {}
         self._ending: set[int] = set()
         self._passed: dict[str, int] = {}
         self._ends = Ends(node.clock, self._look_at_ends)
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._fetches = Fetching()
         self._workers = ThreadPoolExecutor(self.slots, "ipvm-job")
         self._pool = ThreadPoolExecutor(ADMISSION_THREADS, "ipvm-provider")
         self._stopping = False
+        self._inputs = Inputs(node, self._doing.supplied, self)
+        self._rights = TakenBack(
+            self._doing.standing,
+            in_pool=self.in_pool,
+            trusted=self._is_trusted,
+            open_=self._open,
+            running=self._running.keys(),
+            refuse=self._refuse,
+        )
         self._started = False
         self._pruned_on = 0
         self._pace = Pace(self.slots)
@@ -119,7 +123,7 @@ class Provider:
         Raises:
             StoreError: the store cannot be used.
         """
-        self._peering = peering
+        self._peering = self._inputs.peering = peering
         if peering is not None:
             self._leaving.enter_context(peering.watched(self._noticed))
         await self.in_pool(self.jobs.again)
@@ -127,6 +131,7 @@ class Provider:
             self._taken(job)
         self._started = True
         self._pump()
+        self.spawn(self._look_again_at_rights())
 
     @property
     def is_ready(self) -> bool:
@@ -138,8 +143,7 @@ class Provider:
         self._stopping = True
         self._leaving.close()
         self._ends.close()
-        for fetching in self._fetching.values():
-            fetching.cancel()
+        self._inputs.close()
         running = [job for job in self._open.values() if job.number in self._running]
         acting = await self.in_pool(lambda: self._doing.acting(running)) if running else []
         for last in (False, True):
@@ -159,21 +163,24 @@ class Provider:
         """A run of this node ended, or goes on later: it may be that of a job."""
         job = self._open.get(self._passed.get(run, -1))
         if job is not None and self.is_ready:
-            self._spawn(self._look_at_passed(run, job))
+            self.spawn(self._look_at_passed(run, job))
 
     def tick(self) -> None:
-        """Called now and then: write what could not be written, and look at the clock again."""
+        """Called now and then, and when something was written: look at rights and at the clock
+        again, and write what could not be written."""
+        if self.is_ready and self._open:
+            self.spawn(self._look_again_at_rights())
         for run in list(self._passed):
             self.run_ended(run)
         for number, end in list(self._unwritten.items()):
             if (job := self._open.get(number)) is not None:
                 del self._unwritten[number]
-                self._spawn(self._settle(job, end))
+                self.spawn(self.settle(job, end))
         self._look_at_ends()
         today = self.node.clock.now() // DAY_S
         if today != self._pruned_on and not self._stopping:
             self._pruned_on = today
-            self._spawn(self._prune())
+            self.spawn(self._prune())
 
     async def _prune(self) -> None:
         await self.in_pool(self.jobs.prune)
@@ -210,31 +217,13 @@ class Provider:
             self._running[job.number].ask()
             await self.over(job.invocation, END_WITHIN_S)
         elif job.number in self._open:
-            runs = [run for run, number in self._passed.items() if number == job.number]
-            for run in runs:
-                del self._passed[run]
-                await self.in_pool(partial(self._doing.call_off, run))
-            told = "its customer called it off"
-            await self._settle(job, NotDone("cancelled", told, begun=bool(runs)))
+            await self.settle(job, NotDone("cancelled", "its customer called it off"))
         return (await self.in_pool(lambda: self._stored([job.invocation])))[0]
 
     async def supply(self, did: str, data: bytes) -> list[CID]:
-        """Take blocks that jobs of a customer wait for, one request of it at a time; what is
-        missing then.
-
-        Raises:
-            DeniedError: it brings something else, or this node stops. StoreError: the disk fails.
-        """
-        most = self.node.config["peers.fetch_bytes"]
-        async with self._supplying.setdefault(did, asyncio.Lock()):
-            if self._stopping:
-                raise DeniedError(503, Denied("starting", "this node stops", retry_s=1))
-            waiting = dict(sorted(self._lacking.get(did, {}).items()))
-            work = partial(self._doing.supplied, did, waiting, data, most)
-            lacking, whole = await self.in_pool(work) if waiting else ([], [])
-        for number in whole:
-            if self._lacking[did].pop(number, None) is not None:
-                self._turns.add(self._open[number].party, number)
+        """Take blocks that jobs of a customer wait for: see `Inputs.supply`. What is allowed no
+        more is refused before."""
+        lacking = await self._inputs.supply(did, data)
         self._pump()
         return lacking
 
@@ -253,8 +242,8 @@ class Provider:
 
     async def give_up(self, job: StoredJob) -> None:
         """Nobody brings what a job waits for."""
-        if job.number in self._lacking.get(job.customer, ()):
-            await self._settle(job, NotDone("input-missing", job.message))
+        if job.number in self._inputs.lacking.get(job.customer, ()):
+            await self.settle(job, NotDone("input-missing", job.message))
 
     def wait_ms(self, party: str) -> int:
         """How long a new job would wait for its turn."""
@@ -296,7 +285,7 @@ class Provider:
                 return
             if number in self._open and number not in (*self._running, *self._ending):
                 self._running[number] = Stop()
-                self._spawn(self._work(self._open[number], self._workers))
+                self.spawn(self._work(self._open[number], self._workers))
 
     async def _work(self, job: StoredJob, pool: ThreadPoolExecutor) -> None:
         """Do a job, and go on with what that leads to."""
@@ -307,7 +296,7 @@ class Provider:
             loop.call_soon_threadsafe(self.news.wrote, job.invocation, data)
 
         shown: list[asyncio.Task[None]] = []
-        timer = loop.call_later(SHOWN_S, lambda: shown.append(self._spawn(self._show(job))))
+        timer = loop.call_later(SHOWN_S, lambda: shown.append(self.spawn(self._show(job))))
 
         def began() -> None:
             loop.call_soon_threadsafe(timer.cancel)
@@ -316,15 +305,13 @@ class Provider:
         end: End = _LATE
         try:
             if not self._is_late(job):
-                trusted = self._peering is not None and self._peering.book.may(job.customer, RUN)
+                trusted = self._is_trusted(job.customer)
                 doing = partial(self._doing.do, job, stop, heard, began, trusted=trusted)
                 end = await loop.run_in_executor(pool, doing)
         except IpvmError as error:
             end = NotDone(error.code, str(error))
         except Exception as error:
-            told = {"message": f"the job {job.invocation} failed", "exception": error}
-            loop.call_exception_handler(told)
-            end = NotDone("stopped", f"a fault of this provider: {type(error).__name__}")
+            end = fault(job, error)
         finally:
             timer.cancel()
             del self._running[job.number]
@@ -339,25 +326,26 @@ class Provider:
                 self._changed(job)
 
     async def _go_on(self, job: StoredJob, end: End) -> None:
+        if isinstance(end, PassedOn):
+            self._passed[end.run] = job.number
+        if isinstance(end, (Needs, PassedOn)) and await self._rights.look_at(job):
+            return
         if isinstance(end, Needs):
             await self._wait_for(job, end)
         elif isinstance(end, PassedOn):
-            self._passed[end.run] = job.number
-            told = f"it goes to another node: run {end.run}"
-            await self._note(job, "passed-on", told, begun=True)
+            await self.note(job, PASSED_ON, f"it goes to another node: run {end.run}")
             await self._look_at_passed(end.run, job)
         elif not isinstance(end, (Done, NotDone)):
             if job.number not in self._cancelled:
                 return  # this node stops: it is looked at again at the next start
             told = "its customer called it off while it ran"
-            await self._settle(job, NotDone("cancelled", told, begun=end.begun))
+            await self.settle(job, NotDone("cancelled", told, begun=end.begun))
         else:
-            await self._settle(job, end)
+            await self.settle(job, end)
 
     async def _wait_for(self, job: StoredJob, needs: Needs) -> None:
         if needs.blocks:
-            if job.number not in self._fetching:
-                self._fetching[job.number] = self._spawn(self._fetch(job, needs))
+            self._inputs.get(job, needs)
             return
         coming = {one.instruction for one in self._open.values() if one.customer == job.customer}
         unknown = [cid for cid in needs.awaited if cid not in coming]
@@ -368,55 +356,63 @@ class Provider:
             self._turns.add(job.party, job.number)  # they ended while this one was looked at
         else:
             told = f"it awaits the result of {unknown[0]}, which nobody makes"
-            await self._settle(job, NotDone("await-unknown", told))
-
-    async def _fetch(self, job: StoredJob, needs: Needs) -> None:
-        """Get the blocks that a job needs, its customer asked first."""
-        try:
-            comings = self._comings[job.customer]
-            asked = (self.node.store, needs.blocks, job.customer, needs.private)
-            ask = asker(self._peering, *asked)
-            most = self.node.config["peers.fetch_bytes"]
-            found = await self._fetches.fetch(job.party, ask, most)
-        except IpvmError as error:
-            await self._settle(job, NotDone("input-missing", str(error)))
-            return
-        finally:
-            self._fetching.pop(job.number, None)
-        if job.number not in self._open or self._stopping:
-            return
-        if not found.absent or self._comings[job.customer] != comings:
-            self._turns.add(job.party, job.number, first=True)
-            self._pump()
-        elif found.over:
-            await self._settle(job, NotDone("fetch-size", f"its inputs: {found.why}"))
-        elif found.full:
-            await self._settle(job, NotDone("store-full", f"its inputs: {found.why}"))
-        elif job.customer in found.refused or not job.party:
-            told = f"{found.absent[0]} is not here: {found.why}"
-            await self._settle(job, NotDone("input-missing", told))
-        else:
-            self._lacking[job.customer][job.number] = needs
-            await self._note(job, "input-missing", f"it waits for its inputs: {found.why}")
+            await self.settle(job, NotDone("await-unknown", told))
 
     async def _look_at_passed(self, run: str, job: StoredJob) -> None:
-        end = await self.in_pool(partial(self._doing.end_of, job, run))
+        try:
+            end = await self.in_pool(partial(self._doing.end_of, job, run))
+        except StoreError:
+            return  # `tick` looks again
+        except Exception as error:
+            end = fault(job, error) if job.number in self._open else None
         if end is not None:
             self._passed.pop(run, None)
-            await self._settle(job, end)
+            await self.settle(job, end)
 
-    async def _note(self, job: StoredJob, code: str, message: str, *, begun: bool = False) -> None:
+    # Jobs that wait (`lite.offload.inputs.Waiting`).
+
+    def is_waiting(self, job: int) -> bool:
+        """Whether it is not over, and this node does not stop."""
+        return job in self._open and not self._stopping
+
+    def go_on(self, job: int, *, first: bool = False) -> None:
+        """It waits for its turn again; `first`: before the others of its party."""
+        if job in self._open:
+            self._turns.add(self._open[job].party, job, first=first)
+            self._pump()
+
+    async def note(self, job: StoredJob, code: str, message: str) -> None:
         """Say why a job waits."""
         change = partial(self.jobs.change, job.number, "queued", code=code, message=message)
-        await self.in_pool(partial(change, begun=begun))
+        await self.in_pool(change)
         self._changed(job)
 
-    async def _settle(self, job: StoredJob, end: Done | NotDone) -> None:
-        """End a job, on the disk first."""
+    async def look_at_rights(self) -> None:
+        """Refuse what is allowed no more, if any right has changed. Raises StoreError."""
+        await self._rights.look()
+
+    async def _look_again_at_rights(self) -> None:
+        with suppress(StoreError):  # `tick` tries again
+            await self._rights.look()
+
+    def _is_trusted(self, did: str) -> bool:
+        return self._peering is not None and self._peering.book.may(did, RUN)
+
+    async def _refuse(self, job: StoredJob, end: NotDone) -> None:
+        """A job that waits is allowed no more."""
+        if job.number not in self._running:
+            self._inputs.drop(job)
+            await self.settle(job, end)
+
+    async def settle(self, job: StoredJob, end: Done | NotDone) -> None:
+        """End a job, on the disk first. What it was passed on by is called off before."""
         if job.number not in self._open or job.number in self._ending:
             return
         self._ending.add(job.number)
+        passed = [run for run, number in self._passed.items() if number == job.number]
         try:
+            if isinstance(end, NotDone) and (passed or job.code == PASSED_ON):
+                await self.in_pool(partial(self._doing.call_off, job))
             await self.in_pool(partial(write_end, self.node, job, end))
         except StoreError:
             self._unwritten[job.number] = end  # `tick` tries again
@@ -424,10 +420,12 @@ class Provider:
         finally:
             self._ending.discard(job.number)
         del self._open[job.number]
+        for run in passed:
+            self._passed.pop(run, None)
         self.unsaid.discard(job)
         self._cancelled.discard(job.number)
         self._turns.drop(job.party, job.number)
-        self._lacking[job.customer].pop(job.number, None)
+        self._inputs.lacking[job.customer].pop(job.number, None)
         self.news.tell(job.customer, job.invocation, over=True)
         if isinstance(end, Done):
             self._pace.took(end.used.time_ms if end.used else 0)
@@ -447,7 +445,7 @@ class Provider:
                 self._turns.add(waiting.party, number)
                 continue
             told = f"it awaits {job.instruction}, which was not done"
-            await self._settle(waiting, NotDone("await-refused", told))
+            await self.settle(waiting, NotDone("await-refused", told))
         self._pump()
 
     def _changed(self, job: StoredJob) -> None:
@@ -463,15 +461,7 @@ class Provider:
     def _noticed(self, notice: Notice) -> None:
         """A peer came: what waits for its blocks may go on."""
         if notice.kind == "connected":
-            self._comings[notice.peer] += 1
-            self._go_on_with(notice.peer)
-
-    def _go_on_with(self, did: str) -> None:
-        """What waited for blocks of a customer is looked at again."""
-        for number in sorted(self._lacking.pop(did, ())):
-            if (job := self._open.get(number)) is not None:
-                self._turns.add(job.party, number)
-        self._pump()
+            self._inputs.came(notice.peer)
 
     def _is_late(self, job: StoredJob) -> bool:
         return self.node.clock.now() > job.expires_at
@@ -481,9 +471,10 @@ class Provider:
         if self._stopping:
             return
         for number in self._ends.due(lambda one: one in self._open and one not in self._running):
-            self._spawn(self._settle(self._open[number], _LATE))
+            self.spawn(self.settle(self._open[number], _LATE))
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Work that ends with this provider."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._over)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from lite.engine.stop import Stop
 from lite.errors import IpvmError
 from lite.frozen import replace
 from lite.ipld import dag_cbor
+from lite.limits import Limits
+from lite.model.instruction import Instruction
 from lite.model.receipt import Receipt
 from lite.needs.requirements import Requirements
 from lite.node import Node
 from lite.offload.confirming import settles
 from lite.offload.groups import Runs, limits_of_step
 from lite.ops.base import InDoubt
+from lite.settled import Watch
 from lite.store import Store
 from lite.store.outbox_rows import Item
 
-__all__ = ["is_answered", "own_answer"]
+__all__ = ["can_say", "is_answered", "own_answer"]
 
 
 def is_answered(node: Node, store: Store, item: Item) -> bool:
@@ -30,20 +34,41 @@ def is_answered(node: Node, store: Store, item: Item) -> bool:
     return node.executor.confirmed(item.confirm).lookup(item.instruction, limits) is not None
 
 
-def own_answer(node: Node, item: Item) -> Receipt | None:
-    """The receipt of running it here, if that is possible at all; in a thread."""
-    instruction = node.store.instructions.get(item.instruction)
+def can_say(node: Node, store: Store, item: Item) -> bool:
+    """Whether a step can run here at all.
+
+    Args:
+        store: a handle of the thread that asks.
+    """
+    return _task(node, store, item) is not None
+
+
+def own_answer(node: Node, item: Item, stop: Stop | None = None) -> Receipt | None:
+    """The receipt of running it here, if that is possible at all; in a thread.
+
+    Args:
+        stop: ends it; then there is none.
+    """
+    task = _task(node, node.store, item)
+    if task is None:
+        return None
+    instruction, limits = task
+    try:
+        watch = Watch(stop=stop)
+        receipt = node.executor.run(instruction, limits, fresh=True, watch=watch).receipt
+    except (IpvmError, InDoubt):
+        return None
+    return receipt if settles(receipt) else None
+
+
+def _task(node: Node, store: Store, item: Item) -> tuple[Instruction, Limits] | None:
+    """What there is to run, and within what; None: it cannot run here."""
+    instruction = store.instructions.get(item.instruction)
     needs = Requirements.from_value(dag_cbor.decode_trusted(item.needs))
     if instruction is None or item.code == "op":
         return None
     machine = replace(needs, affinity=(), anti_affinity=(), key="")  # a referee is anywhere
     if not node.here.fit(machine).ok:
         return None
-    limits = limits_of_step(item, Runs(node.store, node.config.limits))
-    if limits is None:
-        return None
-    try:
-        receipt = node.executor.run(instruction, limits, fresh=True).receipt
-    except (IpvmError, InDoubt):
-        return None
-    return receipt if settles(receipt) else None
+    limits = limits_of_step(item, Runs(store, node.config.limits))
+    return None if limits is None else (instruction, limits)

@@ -12,14 +12,18 @@ from lite.model.instruction import Instruction
 from lite.model.known_meta import is_private
 from lite.needs.requirements import Requirements
 from lite.offload.groups import Group, Member
+from lite.offload.private_jobs import open_inputs
 from lite.settled import Reified
 from lite.store import Store
 from lite.store.outbox_rows import Item, Job
 from lite.ucan.invocation import Invocation
 
-__all__ = ["STAYS", "is_item_secret", "is_late_secret", "judged", "stays"]
+__all__ = ["LATE", "STAYS", "TAKEN_BACK", "is_item_secret", "is_late_secret", "judged", "stays"]
 
 STAYS: Final = "it is secret by now, so no other node is asked"
+LATE: Final = "something of what goes became secret after it was signed"
+TAKEN_BACK: Final = ("void", "secret")
+"""State and code of a job that its customer took back for that: its provider refused nothing."""
 
 
 def judged(store: Store, group: Group) -> Group | None:
@@ -41,11 +45,14 @@ def stays(store: Store, item: Item) -> bool:
 
 
 def is_late_secret(store: Store, job: Job, item: Item) -> bool:
-    """Whether what was written down must not leave as it is: it stays, or it has become secret
-    since, and what was signed does not say so."""
+    """Whether what was written down must not leave as it is: it stays, or it or an input that was
+    named as open has become secret since, and what was signed does not say so."""
     if stays(store, item):
         return True
-    return is_item_secret(store, item) and not is_private(Invocation.parse(job.token).meta)
+    if not is_item_secret(store, item):
+        return False
+    signed = Invocation.parse(job.token)
+    return not is_private(signed.meta) or store.secrets.any_below(open_inputs(signed))
 
 
 def is_item_secret(store: Store, item: Item) -> bool:

@@ -41,7 +41,7 @@ class Waking:
         self._resume = resume
         self._wake = wake
         self._loop = asyncio.get_running_loop()
-        self._resumed: dict[str, tuple[int, ...]] = {}
+        self._resumed: dict[str, tuple[tuple[int, str], ...]] = {}
         self._resumed_at: dict[str, float] = {}
 
     async def wake(self) -> float:
@@ -51,8 +51,8 @@ class Waking:
         freed, self._planning.freed = self._planning.freed, set()
         for run in dict.fromkeys((*answered, *freed)):
             untaken = await self._do(self._outbox.untaken, run)
-            ids = tuple(item.id for item in untaken if not item.is_pending)
-            if run not in freed and self._resumed.get(run) == ids:
+            ended = tuple((item.id, item.state) for item in untaken if not item.is_pending)
+            if run not in freed and self._resumed.get(run) == ended:
                 continue
             if await self._do(self._store.runs.is_active, run):
                 continue  # it looks by itself, and says when it ends
@@ -60,7 +60,7 @@ class Waking:
                 self._loop.call_later(late, self._wake)
                 self._planning.freed.update({run} & freed)
                 continue
-            self._resumed[run], self._resumed_at[run] = ids, self._loop.time()
+            self._resumed[run], self._resumed_at[run] = ended, self._loop.time()
             began = self._loop.time()
             await self._resume(run)
             took += self._loop.time() - began

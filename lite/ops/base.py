@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from lite.engine.base import GuestFailure, Outcome, Usage
 from lite.engine.job import Content, failed
+from lite.engine.spool import Blob
 from lite.engine.stop import Stop
 from lite.frozen import field, frozen
 from lite.ipld.cid import CID
@@ -57,6 +58,9 @@ class Files(Protocol):
 
     def read(self, cid: CID) -> bytes:
         """A whole file."""
+
+    def gather(self, cid: CID) -> Blob:
+        """A whole file, a large one in a temporary file. Raises `StoreFull` too."""
 
 
 @frozen

@@ -13,6 +13,7 @@ from typing import Any
 from lite.engine.base import GuestFailure, Host, Outcome
 from lite.engine.job import Job
 from lite.engine.pool import Workers
+from lite.engine.spool import Blob
 from lite.errors import NotFoundError
 from lite.frozen import replace
 from lite.ipld.cid import CID
@@ -137,14 +138,14 @@ def _job(ready: Ready) -> Job:
     )
 
 
-def _read(ready: Ready, module: CID) -> bytes:
+def _read(ready: Ready, module: CID) -> Blob:
     """The module; one over the node's bound is refused before a byte of it is read."""
     size, bound = ready.files.size(module), ready.caps.module_bytes
     if size > bound:
         raise GuestFailure(
             "module-too-large", f"the module has {size} bytes; this node takes at most {bound}"
         )
-    return ready.files.read(module)
+    return ready.files.gather(module)
 
 
 def _whole(value: Any, ready: Ready) -> Any:

@@ -1,8 +1,8 @@
 """Jobs of others: what this node was asked to do, how each stands, and what was used by whom.
 
 Each change of a job has a number of its own (`seq`), greater than all before in its epoch, so that
-whoever heard of one can ask for all later ones. A restore begins another epoch. What a job used is
-counted in the transaction that ends it.
+whoever heard of one can ask for all later ones. A restore begins another epoch. A job for which
+something ran is counted in the transaction that ends it, however it ends (`lite.store.jobs_used`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from lite.nudge import RECORDS, nudge
 from lite.store.commits import Commits
 from lite.store.database import Database, Row, Transaction
 from lite.store.faults import stored_cid
+from lite.store.jobs_used import SUMS, Usage, at_most, counted, write_used
 
 __all__ = ["DAY_S", "ENDED_KEPT", "Jobs", "Load", "NewJob", "StoredJob", "Usage"]
 
@@ -52,16 +53,17 @@ _END: Final = """
 UPDATE jobs SET state = ?, seq = ?, begun = max(begun, ?), code = ?, message = ?, changed_at = ?,
     answer = ?, tokens = X'', size = 0 WHERE number = ? AND state IN ('queued', 'running')
 """
-_USED: Final = """
-INSERT INTO job_days VALUES (?, ?, ?, 1, ?, ?) ON CONFLICT DO UPDATE
-    SET jobs = jobs + 1, fuel = fuel + excluded.fuel, time_ms = time_ms + excluded.time_ms
+_RAN: Final = """
+UPDATE jobs SET run_fuel = ?, run_ms = ?
+    WHERE number = ? AND run_fuel IS NULL AND state IN ('queued', 'running')
 """
+_BEGUN: Final = "SELECT begun, run_fuel, run_ms FROM jobs WHERE number = ?"
 _REFUSED: Final = """
 INSERT INTO job_refusals VALUES (?, ?, ?, 1) ON CONFLICT DO UPDATE SET count = count + 1
 """
 _STANDING: Final = """
 SELECT state, count(*) FROM jobs WHERE state IN ('queued', 'running') GROUP BY state
-    UNION ALL SELECT 'done', coalesce(sum(jobs), 0) FROM job_days
+    UNION ALL SELECT 'done', coalesce(sum(done), 0) FROM job_days
     UNION ALL SELECT 'refused', coalesce(sum(count), 0) FROM job_refusals
 """
 _PRUNE: Final = """
@@ -112,19 +114,6 @@ class StoredJob:
 
 
 @frozen
-class Usage:
-    """What was used.
-
-    Attributes:
-        jobs: that ran.
-    """
-
-    jobs: int = 0
-    fuel: int = 0
-    time_ms: int = 0
-
-
-@frozen
 class Load:
     """What waits or runs: how many jobs, the bytes of their tokens, the fuel that they may use."""
 
@@ -140,6 +129,7 @@ class Jobs:
         self._database = database
         self._commits = commits
         self._clock = clock
+        self._since: dict[int, float] = {}  # when what runs began, on the monotonic clock
 
     def get(self, invocation: CID) -> StoredJob | None:
         """The job of an invocation."""
@@ -253,8 +243,8 @@ class Jobs:
         return {party: Load(*map(int, rest)) for party, *rest in self._database.rows(query)}
 
     def counts(self) -> dict[str, int]:
-        """Jobs by state: `queued` and `running` now; `done`, where something ran, and `refused` in
-        all the days that are counted."""
+        """Jobs by state: `queued` and `running` now; `done`, where something ran and was answered,
+        and `refused` in all the days that are counted."""
         return {"queued": 0, "running": 0} | dict(self._database.rows(_STANDING))
 
     def open_under(self, grant: CID) -> Usage:
@@ -276,6 +266,18 @@ class Jobs:
             values = (state, _next(transaction), begun, code, message, now, number)
             return bool(transaction.execute(_CHANGE, values).rowcount)
 
+    def ran(self, number: int, *, fuel: int, time_ms: int) -> None:
+        """Something begins to run for a job, so it counts from now on. That survives the death of
+        the process; a power cut only once something durable was written.
+
+        Args:
+            fuel, time_ms: what it may use, which it counts as if nobody says what it used.
+        """
+        with self._database.write(durable=False) as transaction:
+            values = (counted(fuel), counted(time_ms), number)
+            if transaction.execute(_RAN, values).rowcount:
+                self._since[number] = self._clock.monotonic()
+
     def end(
         self,
         job: StoredJob,
@@ -288,7 +290,12 @@ class Jobs:
         begun: bool = False,
     ) -> bool:
         """End a job, and count what it used or why it was refused; False: it has ended already.
-        Durable when it returns."""
+        Durable when it returns.
+
+        Args:
+            used: by what ran for it; None: nobody knows, and it counts if anything did
+                (`lite.store.jobs_used.at_most`).
+        """
         ended: list[bool] = []
         write = partial(self.write_end, code=code, message=message, used=used, begun=begun)
 
@@ -312,14 +319,16 @@ class Jobs:
     ) -> bool:
         """The same in a transaction of others."""
         now = self._clock.now()
+        row = transaction.row(_BEGUN, (job.number,))
         values = (state, _next(transaction), begun, code, message, now, answer, job.number)
-        if not transaction.execute(_END, values).rowcount:
+        if row is None or not transaction.execute(_END, values).rowcount:
             return False
-        day = now // DAY_S
-        if used is not None:
-            grant = b"" if job.grant is None else job.grant.raw
-            counted = (job.customer, grant, day, used.fuel, used.time_ms)
-            transaction.execute(_USED, counted)
+        day, since = now // DAY_S, self._since.pop(job.number, None)
+        had_begun, fuel, time_ms = row
+        if used is not None or had_begun or fuel is not None:
+            took = None if since is None else int((self._clock.monotonic() - since) * 1_000)
+            use = used or at_most(fuel, time_ms, job.fuel, took)
+            write_used(transaction, job.customer, job.grant, day, use, state == "done")
         if state == "refused":
             transaction.execute(_REFUSED, (job.customer if job.party else "", day, code))
         return True
@@ -362,7 +371,7 @@ class Jobs:
 
     def _usage(self, where: str, who: Any, day: int) -> Usage:
         row = self._database.row(
-            f"SELECT sum(jobs), sum(fuel), sum(time_ms) FROM job_days WHERE {where} AND day = ?",
+            f"SELECT {SUMS} FROM job_days WHERE {where} AND day = ?",
             (who, day),
         )
         return Usage(*(int(number or 0) for number in row or ()))
@@ -370,7 +379,7 @@ class Jobs:
     def customers(self, day: int) -> dict[str, Usage]:
         """What each customer used on a day."""
         rows = self._database.rows(
-            "SELECT customer, sum(jobs), sum(fuel), sum(time_ms) FROM job_days WHERE day = ? "
+            f"SELECT customer, {SUMS} FROM job_days WHERE day = ? "
             "GROUP BY customer ORDER BY customer",
             (day,),
         )

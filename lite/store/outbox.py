@@ -367,15 +367,17 @@ class Outbox:
 
     def needless_jobs(self, limit: int = 1_000) -> list[Job]:
         """The jobs whose item is over, and that may be under way."""
-        return [job_of(row) for row in self._database.rows(sql.JOBS_NEEDLESS, (limit,))]
+        rows = self._database.rows(sql.JOBS_NEEDLESS, (self._clock.now(), limit))
+        return [job_of(row) for row in rows]
 
     def busy_providers(self) -> list[str]:
         """Those who have jobs, or may have, or may yet answer what they had."""
-        return [did for (did,) in self._database.rows(sql.PROVIDERS_BUSY)]
+        rows = self._database.rows(sql.PROVIDERS_BUSY, (self._clock.now(),))
+        return [did for (did,) in rows]
 
     def is_busy(self, provider: str) -> bool:
         """Whether a provider is one of those."""
-        return self._database.row(sql.IS_BUSY, (provider,)) is not None
+        return self._database.row(sql.IS_BUSY, (self._clock.now(), provider)) is not None
 
     def write_job(
         self,

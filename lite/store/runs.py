@@ -285,6 +285,10 @@ class Runs:
             rows = self._database.rows(sql_runs.RUNS_IN_STATE, (state, limit))
         return [run_of(row) for row in rows]
 
+    def going(self, name: str) -> builtins.list[str]:
+        """The ids of the runs of a name that have not ended."""
+        return [run for (run,) in self._database.rows(sql_runs.RUNS_GOING, (name,))]
+
     def latest(self, workflow: CID, mode: str | None = None) -> RunRow | None:
         """The newest run of a workflow, under these value rules where they are given, or None."""
         query = sql_runs.RUN_LATEST if mode is None else sql_runs.RUN_LATEST_OF

@@ -36,6 +36,7 @@ MIGRATIONS: tuple[str, ...] = (
     "0010_entrusted",
     "0011_revocations_for_subjects",
     "0012_job_epoch",
+    "0013_job_runs",
 )
 
 _FOLDER = Path(__file__).with_name("schema")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+DAY_S = 86_400
 _PENDING = "('queued', 'asked', 'sent', 'accepted')"
 _ITEM = """
 SELECT id, run, position, label, asked, instruction, level, needs, state, code, reason, note,
@@ -28,7 +29,8 @@ ITEMS_UNTAKEN = f"""
 _ANSWERED = """
 FROM outbox AS o JOIN runs AS r ON r.id = o.run
     WHERE o.taken = 0 AND o.state IN ('done', 'failed', 'expired')
-        AND r.state IN ('queued', 'running') AND r.cancelled = 0
+        AND (r.state IN ('queued', 'running') OR r.state = 'in-doubt' AND o.state = 'done')
+        AND r.cancelled = 0
 """
 RUNS_ANSWERED = f"SELECT DISTINCT o.run {_ANSWERED}"
 ITEMS_LATE = f"{_ITEM} WHERE state IN {_PENDING} AND deadline_at < ? ORDER BY id LIMIT ?"
@@ -109,14 +111,19 @@ JOBS_OF = f"{_JOB} WHERE item = ? ORDER BY sent_at, invocation"
 JOBS_IN = f"{_JOB} WHERE cargo = ? ORDER BY invocation"
 JOBS_PENDING_AT = f"{_JOB} WHERE provider = ? AND state IN ('sent', 'accepted') ORDER BY sent_at"
 JOBS_LATE = f"{_JOB} WHERE state IN ('sent', 'accepted') AND lease_until < ? LIMIT ?"
-_JOB_NEEDLESS = f"""j.state IN ('sent', 'accepted') AND NOT EXISTS (
-    SELECT 1 FROM outbox AS o WHERE o.id = j.item AND o.state IN {_PENDING})"""
-JOBS_NEEDLESS = f"{_JOB} AS j WHERE {_JOB_NEEDLESS} LIMIT ?"
-# Who was silent for too long may still answer, while somebody waits for that.
-_BUSY = f"""state IN ('sent', 'accepted') OR state = 'lost' AND EXISTS (
-        SELECT 1 FROM outbox AS o WHERE o.id = j.item AND o.state IN {_PENDING})"""
+_OPEN = "j.state IN ('sent', 'accepted', 'lost')"  # as the index `outbox_jobs_pending` has it
+_WAITED_FOR = f"EXISTS (SELECT 1 FROM outbox AS o WHERE o.id = j.item AND o.state IN {_PENDING})"
+_IN_DOUBT = """EXISTS (SELECT 1 FROM outbox AS o
+        WHERE o.id = j.item AND o.state = 'failed' AND o.receipt IS NULL)"""
+# Who was silent for too long may be at it still: it is told when it is near again, for a day.
+_JOB_NEEDLESS = f"""{_OPEN} AND NOT {_WAITED_FOR} AND (j.state IN ('sent', 'accepted')
+    OR j.state = 'lost' AND j.ended_at > ?1 - {DAY_S} AND NOT {_IN_DOUBT})"""
+JOBS_NEEDLESS = f"{_JOB} AS j WHERE {_JOB_NEEDLESS} LIMIT ?2"
+# And may still answer: while somebody waits for that, or for a week to end a doubt.
+_BUSY = f"""{_OPEN} AND (j.state IN ('sent', 'accepted') OR j.state = 'lost' AND ({_WAITED_FOR}
+    OR j.ended_at > ?1 - {7 * DAY_S} AND {_IN_DOUBT}))"""
 PROVIDERS_BUSY = f"SELECT DISTINCT provider FROM outbox_jobs AS j WHERE {_BUSY}"
-IS_BUSY = f"SELECT 1 FROM outbox_jobs AS j WHERE provider = ? AND ({_BUSY}) LIMIT 1"
+IS_BUSY = f"SELECT 1 FROM outbox_jobs AS j WHERE provider = ?2 AND {_BUSY} LIMIT 1"
 JOB_ADD = """
 INSERT INTO outbox_jobs (invocation, item, provider, token, instruction, cargo, grant_cid, final,
     choice, state, lease_until, sent_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'sent', ?, ?)

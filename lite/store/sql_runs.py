@@ -13,6 +13,9 @@ RUNS_BETWEEN = f"{_RUN} WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
 RUNS_NEWEST = f"{_RUN} ORDER BY number DESC LIMIT ?"
 RUNS_IN_STATE = f"{_RUN} WHERE state = ? ORDER BY number DESC LIMIT ?"
 RUN_LATEST = f"{_RUN} WHERE workflow = ? ORDER BY number DESC LIMIT 1"
+RUNS_GOING = """
+SELECT id FROM runs WHERE state IN ('running', 'queued', 'interrupted') AND name = ?
+"""
 RUN_LATEST_OF = f"{_RUN} WHERE workflow = ? AND mode = ? ORDER BY number DESC LIMIT 1"
 RUNS_OTHERWISE = """
 SELECT id FROM runs AS r WHERE workflow = ?1 AND mode <> ?2 AND number = (

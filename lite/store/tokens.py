@@ -180,6 +180,11 @@ class Tokens:
         """Whether a revocation was kept here, also when the disk changed it."""
         return self._database.row(sql.REVOCATION_HERE, (cid.raw,)) is not None
 
+    def revocation_marks(self) -> tuple[int, int]:
+        """Other numbers whenever a revocation came, or counts in more names than before."""
+        row = self._database.row(sql.REVOCATION_MARKS)
+        return (0, 0) if row is None else (int(row[0]), int(row[1]))
+
     def counts_for_subject(self, cid: CID) -> bool:
         """Whether a revocation that was kept here was ever found to count in the name of its
         subject."""

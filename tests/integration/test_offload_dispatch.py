@@ -30,6 +30,7 @@ from tests.clerk_support import Shop
 from tests.outbox_support import OTHER_KEY, Far, answer_of, needing
 from tests.scheduler_support import do
 from tests.store_support import KEY, FakeClock
+from tests.waiting_support import Watched
 
 HEAVY = do("pure", value=1)
 BIG = Block.make(b"\x83\x01\x02\x03", DAG_CBOR)
@@ -59,7 +60,12 @@ def fetching(
     peering: Any = SimpleNamespace(fetch=fetched, gateway=lambda did: None)
     lab = shop.lab
     node: Any = SimpleNamespace(
-        key=KEY, clock=shop.clock, config=config, executor=lab.executor, here=lab.here
+        key=KEY,
+        clock=shop.clock,
+        config=config,
+        executor=lab.executor,
+        here=lab.here,
+        store=lab.store,
     )
 
     async def resume(run: str) -> None:
@@ -287,21 +293,23 @@ def test_a_dispute_is_settled_here_unless_a_referee_is_named(
     clock = FakeClock()
     lab = Far(tmp_path / "home", clock)
     shop = Shop(lab, clock, *(Key.from_seed(bytes([seed]) * 32) for seed in (11, 12)))
-    shop.queue(Workflow(heavy=needing(HEAVY)), confirm=2)
+    elsewhere = {"affinity": {"did": list(shop.keys)}}
+    shop.queue(Workflow(heavy=needing(HEAVY, requires=elsewhere)), confirm=2)
     one, two = shop.send()
     shop.hear(one, shop.receipt(one, 1))
     shop.hear(two, shop.receipt(two, 666))
     own = lab.executor.run(HEAVY, Limits(), fresh=True).receipt
     ran: list[int] = []
     monkeypatch.setattr(
-        "lite.offload.dispatch.own_answer", lambda _node, item: ran.append(item.id) or own
+        "lite.offload.dispatch.own_answer", lambda _node, item, _stop: ran.append(item.id) or own
     )
 
     async def story() -> None:
         settings = {"queue.referee": named}
         dispatcher = fetching(shop, tmp_path, lambda _cids: Fetched((), (), 0), settings)
         dispatcher._clerk.take_up()
-        await dispatcher._settle_disputes()
+        assert await dispatcher._judging.look()
+        await Watched().until(lambda: shop.item(one).state in ("done", "queued"))
         await dispatcher.stop()
         dispatcher._store.close()
 

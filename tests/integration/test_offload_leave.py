@@ -51,7 +51,7 @@ def test_effects_of_a_job_that_was_passed_on_are_the_customers(tmp_path: Path) -
         node.store.commit_runs([Finished(job, receipt)])
         node.store.instructions.add(write)
         asked: Any = SimpleNamespace(
-            invocation=job.cid, customer=node.did, expires_at=node.clock.now() + 60
+            number=1, invocation=job.cid, customer=node.did, expires_at=node.clock.now() + 60
         )
         contracting = Contracting(node)
         run = contracting.begin(asked, job, Requirements(), Limits())

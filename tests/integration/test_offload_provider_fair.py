@@ -11,7 +11,6 @@ import pytest
 
 from lite import wasm
 from lite.ipld.cid import CID, RAW
-from lite.offload import doing
 from lite.offload import provider as providers
 from lite.offload.admission import DeniedError
 from lite.offload.client import JobClient
@@ -32,7 +31,7 @@ async def lacking_jobs(phone: PeerNode, pi: ProviderNode, wire: JobClient) -> li
     """Jobs whose code nobody has, once all of them wait for it."""
     tokens = [asking(phone, pi, wasm(absent(str(n)), "add", 1, 2)) for n in range(JOBS)]
     await wire.send([token for some in tokens for token in some])
-    waiting = pi.provider._lacking
+    waiting = pi.provider._inputs.lacking
     await asyncio.to_thread(until, lambda: len(waiting.get(phone.did, ())) == JOBS)
     return [first_cid(some) for some in tokens]
 
@@ -55,7 +54,7 @@ def test_who_never_gives_blocks_keeps_nobody_from_having_theirs_fetched(tmp_path
         async with client(bad, pi) as theirs, client(good, pi) as wire:
             for number in range(JOBS):
                 await theirs.send(asking(bad, pi, wasm(absent(str(number)), "add", 1, 2)))
-            await asyncio.to_thread(until, lambda: len(pi.provider._fetching) == JOBS)
+            await asyncio.to_thread(until, lambda: len(pi.provider._inputs.fetching) == JOBS)
             tokens = asking(good, pi, wasm(code, "add", 20, 22))
             await wire.send(tokens)
             (over,) = await ended(wire, first_cid(tokens))
@@ -87,18 +86,19 @@ def test_requests_that_bring_blocks_are_done_one_at_a_time_for_each_customer(
 ) -> None:
     go = threading.Event()
     inside: list[int] = []
-    supplied = doing.Doing.supplied
-
-    def held(self: doing.Doing, *more: Any) -> Any:
-        inside.append(len(inside))
-        assert go.wait(20)
-        return supplied(self, *more)
 
     async def story(pi: ProviderNode, phone: PeerNode) -> None:
+        supplied = pi.provider._inputs._supplied
+
+        def held(*given: Any) -> Any:
+            inside.append(len(inside))
+            assert go.wait(20)
+            return supplied(*given)
+
         pi.enable(phone)
         async with client(phone, pi) as wire:
             await lacking_jobs(phone, pi, wire)
-            monkeypatch.setattr(doing.Doing, "supplied", held)
+            monkeypatch.setattr(pi.provider._inputs, "_supplied", held)
             flood = [asyncio.ensure_future(pi.provider.supply(phone.did, b"")) for _ in range(9)]
             await asyncio.to_thread(until, lambda: inside)
             for _ in range(providers.ADMISSION_THREADS * 2):
@@ -107,7 +107,7 @@ def test_requests_that_bring_blocks_are_done_one_at_a_time_for_each_customer(
             go.set()
             await asyncio.gather(*flood)
             assert (at_once, len(inside)) == (1, 9)
-            assert not pi.provider._supplying
+            assert not pi.provider._inputs.supplying
             await pi.provider.stop()
             with pytest.raises(DeniedError):
                 await pi.provider.supply(phone.did, b"")

@@ -18,6 +18,8 @@ from lite.model.receipt import Receipt
 from lite.offload import refused
 from lite.offload.client import JobClient, ProviderAway
 from lite.offload.wire import Job
+from lite.store import Store
+from lite.store.jobs import DAY_S
 from tests.guests import ADD
 from tests.ops_support import HttpServer
 from tests.peering_support import PeerNode
@@ -101,6 +103,7 @@ def test_each_job_ends_once_however_often_the_provider_is_killed(
         asyncio.run(asyncio.wait_for(whole(server), 60 + 10 * kills))
         posts = Counter(entry["body"] for entry in server.log.entries)
     check(seen, posts)
+    check_counted(tmp_path / "pi")
 
 
 def job_of(pi: ProviderNode, op: str, name: str) -> Instruction:
@@ -127,6 +130,15 @@ async def talk(
                 return
     except ProviderAway:
         return
+
+
+def check_counted(home: Path) -> None:
+    """Each that ended ran, and counts once, whether it was answered or is in doubt."""
+    with Store.open(home, durability="normal") as store:
+        over = [job for job in store.jobs.newest(10_000) if not job.is_open]
+        days = {job.changed_at // DAY_S for job in over}
+        used = [one.jobs for day in days for one in store.jobs.customers(day).values()]
+    assert over and sum(used) == len(over)
 
 
 def check(seen: dict[CID, Job], posts: Counter[str]) -> None:

@@ -30,6 +30,8 @@ from tests.wat_guests import wat
 
 THIRD = Key.from_seed(bytes([11]) * 32)
 FOURTH = Key.from_seed(bytes([29]) * 32)  # whose DID comes last of these
+FIFTH = Key.from_seed(bytes([31]) * 32)
+SLOW = Result.of_error({"code": "time-limit", "message": "not done in time"})
 HEAVY = do("pure", value=1)
 
 
@@ -61,6 +63,159 @@ def looked(shop: Shop) -> list[Job]:
     court = shop.clerk.court
     court.unsettled(court.disputed.pop())
     return shop.send()
+
+
+def last_of_three(shop: Shop) -> tuple[Job, Job]:
+    """Three are asked and two of them disagree; the jobs of the liar, and of the third."""
+    shop.queue(Workflow(heavy=needing(HEAVY)), confirm=3)
+    one, two, last = shop.send()
+    shop.hear(one, shop.receipt(one, 1))
+    shop.hear(two, shop.receipt(two, 666))
+    return two, last
+
+
+def silent(shop: Shop, job: Job) -> None:
+    """A provider does not answer within its lease."""
+    shop.clock.seconds = job.lease_until + 1
+    shop.clerk.look_at_ends()
+
+
+def cut(shop: Shop, job: Job) -> None:
+    """A provider answers that its own limit was too low."""
+    meta = {"op": HEAVY.op, "level": "pure", "limits": {"time": 50}}
+    shop.hear(job, shop.receipt(job, out=SLOW, meta=meta))
+
+
+def called_off(shop: Shop, job: Job) -> None:
+    """The owner takes a step out, and wants it again before its provider was told."""
+    outbox = shop.lab.store.outbox
+    outbox.cancel(job.item, note="taken out", held=True)
+    outbox.retry(job.item, deadline_at=shop.clock.seconds + 3_600)
+    shop.clerk.called_off(shop.job(job), begun=False)
+
+
+def said_badly(shop: Shop, job: Job) -> None:
+    shop.hear(job, shop.receipt(job, key=FIFTH))
+
+
+ENDS: dict[str, Callable[[Shop, Job], None]] = {
+    "refused": lambda shop, job: shop.refuse(job, "busy"),
+    "not taken": lambda shop, job: shop.clerk.not_taken([job], "HTTP 403"),
+    "not an answer": said_badly,
+    "cut short": cut,
+    "lease over": silent,
+    "called off": called_off,
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_a_dispute_is_seen_however_the_last_of_those_asked_ends(
+    open_shop: Callable[..., Shop], how: str
+) -> None:
+    shop = open_shop(OTHER_KEY, THIRD, FOURTH)
+    liar, last = last_of_three(shop)
+    assert shop.clerk.court.disputed == set()
+    ENDS[how](shop, last)
+    court = shop.clerk.court
+    assert not shop.job(last).is_pending and court.disputed == {last.item}
+    (item,) = court.cases(lambda _item: True)
+    assert told(shop) == (
+        "providers disagree (1 of 3 agree so far); it runs here to see what is right"
+    )
+    assert (shop.item(last).state, shop.send()) == ("asked", [])
+    court.referee(item.id, shop.lab.executor.run(HEAVY, Limits(), fresh=True).receipt)
+    assert shop.item(last).state == "done"
+    assert set(court.liars()) == {liar.provider}
+
+
+def test_a_dispute_about_a_step_that_waits_is_taken_up_after_a_restart(
+    open_shop: Callable[..., Shop],
+) -> None:
+    shop = open_shop(OTHER_KEY, THIRD, FOURTH)
+    _, last = last_of_three(shop)
+    shop.refuse(last, "busy")
+    later = open_shop()
+    later.clerk.take_up()
+    (item,) = later.clerk.court.cases(lambda _item: True)
+    assert later.item(last).state == "asked"  # and the next process finds it so
+    again = open_shop()
+    again.clerk.take_up()
+    assert again.clerk.court.disputed == {item.id}
+
+
+def test_a_dispute_from_before_a_step_was_wanted_again_comes_before_one_more_is_asked(
+    open_shop: Callable[..., Shop],
+) -> None:
+    shop = open_shop(OTHER_KEY, THIRD, FOURTH)
+    shop.queue(Workflow(heavy=needing(HEAVY)), confirm=2)
+    one, two = shop.send()
+    outbox, court = shop.lab.store.outbox, shop.clerk.court
+    outbox.cancel(one.item, note="taken out", held=True)
+    shop.hear(one, shop.receipt(one, 1))
+    shop.hear(two, shop.receipt(two, 666))
+    assert court.cases(lambda _item: True) == []
+    outbox.retry(one.item, deadline_at=shop.clock.seconds + 3_600)
+    assert shop.send() == []
+    assert court.disputed == {one.item}
+
+
+def test_what_this_node_says_nothing_of_is_run_again_only_when_one_more_has_answered(
+    open_shop: Callable[..., Shop],
+) -> None:
+    shop = open_shop(OTHER_KEY, THIRD)
+    disagree(shop)
+    shop.keys[FOURTH.did] = FOURTH
+    shop.allow(FOURTH)
+    (third,) = looked(shop)
+    shop.refuse(third, "busy")
+    assert shop.clerk.court.disputed == set()
+    shop.clock.seconds += 61
+    (third,) = shop.send()
+    shop.hear(third, shop.receipt(third, 5))
+    assert shop.clerk.court.disputed == {third.item}
+
+
+def test_a_dispute_offers_nothing_once_more_that_waits_for_its_owner(
+    open_shop: Callable[..., Shop],
+) -> None:
+    shop = open_shop(OTHER_KEY, THIRD)
+    disagree(shop)
+    for key in (FOURTH, FIFTH):
+        shop.keys[key.did] = key
+        shop.allow(key)
+    (third,) = looked(shop)
+    silent(shop, third)
+    (fourth,) = shop.send()
+    silent(shop, fourth)
+    later = open_shop(THIRD, Key.from_seed(bytes([33]) * 32))
+    later.clerk.take_up()
+    assert looked(later) == []
+    note = f"`ipvm queue retry {third.item}` offers it to others"
+    assert told(later) == f"providers disagree; one more is needed (1 of 2 agree so far); {note}"
+
+
+@pytest.mark.parametrize("how", ["answers", "cut short"])
+def test_a_referee_that_is_not_done_in_time_settles_nothing(
+    open_shop: Callable[..., Shop], how: str
+) -> None:
+    shop = open_shop(OTHER_KEY, THIRD)
+    one, two = disagree(shop, referee=FOURTH.did)
+    for key in (FOURTH, FIFTH):
+        shop.keys[key.did] = key
+        shop.allow(key)
+    (third,) = looked(shop)
+    assert third.provider == FOURTH.did
+    if how == "answers":
+        shop.hear(third, shop.receipt(third, out=SLOW))
+        (fourth,) = looked(shop)
+    else:
+        cut(shop, third)
+        (fourth,) = shop.send()
+    assert fourth.provider == FIFTH.did
+    shop.hear(fourth, shop.receipt(fourth, 1))
+    assert shop.item(one).state == "done"
+    assert shop.item(one).receipt in {shop.job(one).receipt, shop.job(fourth).receipt}
+    assert set(shop.clerk.court.liars()) == {two.provider}
 
 
 def test_who_is_named_for_a_run_is_asked_and_is_right(open_shop: Callable[..., Shop]) -> None:

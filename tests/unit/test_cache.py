@@ -13,9 +13,10 @@ import pytest
 from lite.engine import cache
 from lite.engine.base import GuestFailure, Kind
 from lite.engine.cache import CodeCache, CompileCache
+from lite.engine.spool import Spooled, gathered
 from lite.engine.wit import FuncType
 from lite.ipld.cid import CID, RAW
-from lite.limits import EngineCaps
+from lite.limits import MIB, EngineCaps
 
 EMPTY_MODULE = b"\0asm\x01\0\0\0"
 
@@ -328,3 +329,16 @@ def test_the_bound_also_holds_for_a_module_in_memory() -> None:
     with pytest.raises(GuestFailure) as failure:
         codes.get(FakeEngine(), cid, lambda: EMPTY_MODULE, caps, lambda: None)
     assert failure.value.code == "module-too-large"
+
+
+def test_a_module_in_a_file_has_the_key_of_its_bytes(folder: Path) -> None:
+    wasm = EMPTY_MODULE + b"\0\xff\xff\xff\x04\x01n" + bytes(range(256)) * (10 * MIB // 256)
+    wasm = wasm[: len(EMPTY_MODULE) + 5 + 0x9FFFFF]
+    in_file = gathered(wasm[at : at + MIB] for at in range(0, len(wasm), MIB))
+    assert isinstance(in_file, Spooled)
+    engine = FakeEngine()
+    codes = CodeCache(CompileCache(folder))
+    loaded = codes.get(engine, CID.of(wasm, RAW), lambda: in_file, EngineCaps(), lambda: None)
+    assert loaded.wasm_bytes == len(wasm) and engine.compiled == 1
+    assert get(engine, CompileCache(folder), wasm).text == wasm[::-1]
+    assert (engine.compiled, engine.loaded) == (1, 1)

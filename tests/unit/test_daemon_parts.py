@@ -92,8 +92,21 @@ def test_a_failure_among_peers_is_one_of_the_daemons_health(
     daemon = Daemon.__new__(Daemon)
     daemon._supervisor = Supervisor(lambda _: None)
     daemon._api = cast(Any, SimpleNamespace(meeting=meeting))
+    daemon._sending = cast(Any, SimpleNamespace(problem=lambda: ""))
     (part,) = daemon.parts()
     assert (part.name, part.state, part.problem) == ("peers", state, "; ".join(problems))
+
+
+def test_an_outbox_that_is_hindered_is_one_of_the_daemons_health() -> None:
+    from lite.daemon.daemon import Daemon
+
+    daemon = Daemon.__new__(Daemon)
+    daemon._supervisor = Supervisor(lambda _: None)
+    daemon._supervisor.note("outbox", "running")
+    daemon._api = cast(Any, SimpleNamespace(meeting=None))
+    daemon._sending = cast(Any, SimpleNamespace(problem=lambda: "the disk is full"))
+    (part,) = daemon.parts()
+    assert (part.name, part.state, part.problem) == ("outbox", "waiting", "the disk is full")
 
 
 def test_parts_end_in_the_opposite_order() -> None:

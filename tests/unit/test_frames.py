@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 from lite.engine.frames import Channel, Closed, FrameTooLarge
 from lite.engine.wire import Blobs
+from lite.errors import StoreFull
 from lite.limits import MIB
 
 Ends = tuple[Channel, Channel, socket.socket, socket.socket]
@@ -134,3 +137,25 @@ def test_an_eager_end_sleeps_once_it_has_waited_for_long(ends: Ends) -> None:
     assert time.thread_time() - used < 0.1
     later.join()
     assert not ours._was_quick
+
+
+def test_blobs_that_no_file_takes_are_read_to_their_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: object) -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    a, b = socket.socketpair()
+    with a, b:
+        near, far = Channel(a), Channel(b, spools=True)
+        large = bytes(40 * MIB + 1)
+
+        def speak() -> None:
+            near.send("first", [b"x", large, b"y", large])
+            near.send("second", [b"z"])
+
+        sender = threading.Thread(target=speak)
+        sender.start()
+        with pytest.raises(StoreFull, match="no room"):
+            far.receive(bytes_max=100 * MIB, deadline=time.monotonic() + 30)
+        assert far.receive(bytes_max=MIB, deadline=time.monotonic() + 30) == ("second", [b"z"])
+        sender.join()

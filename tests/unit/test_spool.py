@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import tempfile
 from pathlib import Path
@@ -11,7 +12,15 @@ from typing import Any
 import pytest
 
 from lite.engine.base import GuestFailure, Outcome
-from lite.engine.spool import SPOOL_BYTES_MIN, Spool, Spooled, kept
+from lite.engine.spool import (
+    SPOOL_BYTES_MIN,
+    Spool,
+    Spooled,
+    gathered,
+    kept,
+    mapped,
+    pieces_of,
+)
 from lite.engine.streams import Output, Trace
 from lite.errors import StoreFull
 from lite.ipld import unixfs
@@ -52,6 +61,34 @@ def test_what_is_large_is_read_from_its_file_by_each_reader_alone() -> None:
     assert descriptors() == before + 2
     del made, first, second, copy
     assert descriptors() == before
+
+
+def test_pieces_are_gathered_and_a_file_is_mapped_without_a_copy() -> None:
+    before = descriptors()
+    pieces = [LARGE[at : at + MIB] for at in range(0, len(LARGE), MIB)]
+    made, few = gathered(pieces), gathered(pieces[:2])
+    assert isinstance(made, Spooled) and few == LARGE[: 2 * MIB] == mapped(few)
+    view = mapped(made)
+    del made  # the mapping keeps the file
+    assert isinstance(view, mmap.mmap) and (len(view), view[1], view[-3:]) == (
+        len(LARGE), 1, b"end"
+    )  # fmt: skip
+    view[1] = 7
+    view.close()
+    assert descriptors() == before
+    again = gathered(pieces)
+    assert mapped(again)[1] == 1
+    assert b"".join(pieces_of(again)) == LARGE == b"".join(pieces_of(LARGE))
+
+
+def test_a_file_that_cannot_be_mapped_lacks_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOMEM, "no memory")
+
+    made = spooled()
+    monkeypatch.setattr(mmap, "mmap", full)
+    with pytest.raises(MemoryError, match="no memory"):
+        mapped(made)
 
 
 def test_a_file_that_was_cut_off_is_an_error() -> None:

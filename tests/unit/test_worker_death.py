@@ -12,11 +12,13 @@ import pytest
 from lite.engine import death
 from lite.engine.base import LIMIT_ERRORS, MEMOISABLE_ERRORS
 from lite.engine.cache import CodeCache
+from lite.engine.frames import Closed
+from lite.engine.job import Job
 from lite.engine.process import Worker
 from lite.engine.wasmtime_failures import limit_failure
 from lite.engine.wire import Blobs, describe_message
-from lite.engine.worker import _Server
-from lite.errors import EngineUnavailable
+from lite.engine.worker import _input_bytes, _Server
+from lite.errors import EngineUnavailable, StoreFull
 from lite.ipld.cid import CID, RAW
 from lite.limits import EngineCaps, Limits
 from tests.engine_support import engine
@@ -130,6 +132,31 @@ def test_a_description_without_memory_for_it_says_the_limit() -> None:
         "message": failure.message,
         "detail": {"limit": CAPS.compile_memory_bytes},
     }
+
+
+def test_a_worker_that_has_no_room_for_what_it_is_sent_says_so() -> None:
+    class Heard:
+        def __init__(self) -> None:
+            self.faults = [Closed(), StoreFull("no room", hint="Make some.")]
+            self.said: list[dict[str, Any]] = []
+
+        def receive(self, **_: object) -> NoReturn:
+            raise self.faults.pop()
+
+        def send(self, message: dict[str, Any]) -> None:
+            self.said.append(message)
+
+    heard: Any = Heard()
+    with pytest.raises(Closed):
+        _Server(heard, engine(), CodeCache(None)).serve()
+    assert heard.said == [{"at": "full", "message": "no room", "hint": "Make some."}]
+
+
+def test_a_module_that_was_sent_is_no_input_of_its_job() -> None:
+    """What is made of the input counts several times, on top of the limit of the guest."""
+    blobs = Blobs([b"argument", b"module"])
+    job = Job(CID.of(b"", RAW), "f")
+    assert _input_bytes(job, blobs, 1) == 8 and _input_bytes(job, blobs) == 14
 
 
 def test_no_worker_writes_backtraces(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

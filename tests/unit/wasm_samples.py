@@ -30,10 +30,10 @@ def component(body: str, core_body: str = "") -> bytes:
     )
 
 
-def refused(wasm: bytes) -> str:
+def refused(wasm: bytes, code: str = "bad-module") -> str:
     with pytest.raises(GuestFailure) as caught:
         describe(wasm)
-    assert caught.value.code == "bad-module"
+    assert caught.value.code == code
     return caught.value.message
 
 
