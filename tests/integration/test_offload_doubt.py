@@ -28,7 +28,7 @@ def test_an_answer_ends_a_doubt_that_began_while_the_customer_was_away(tmp_path:
         start([phone, gpu])
         enable(gpu, phone, op="exec/run")
         step = write(tmp_path, "acts", {"act": posting(gpu, "x")})
-        run = begin(phone, step, "--deadline", "3s")
+        run = begin(phone, step, "--deadline", "2s")
         with Store.open(gpu.path, durability="normal") as store:
             until(lambda: store.jobs.counts().get("running"))
         until(lambda: queue(phone)[0].state == "accepted")

@@ -25,7 +25,7 @@ from tests.waiting_support import until
 from tests.wat_guests import wat
 
 VALUE_BYTES = 900_000
-LEASE_S = 6  # as the bid, the time of the step and the setting make it
+LEASE_S = 3  # as the bid, the time of the step and the setting make it
 LEAVE = 5_700_000  # more than what blocks of peers leave free, less than that and a value
 
 
@@ -39,11 +39,11 @@ def test_an_answer_without_room_is_told_and_not_called_late_and_kept_once_there_
         rooms(tmp_path, guest) as far,
     ):
         (phone,), (gpu,) = near("phone", run=False), far("gpu")
-        ipvm(phone.path, "config", "set", "queue.lease", "3s")
+        ipvm(phone.path, "config", "set", "queue.lease", "1s")
         start([phone])
         enable(gpu, phone)
         ballast = fill(disk, LEAVE)
-        step = far_step(gpu, "bytes", VALUE_BYTES, limits={"time": "2s"})
+        step = far_step(gpu, "bytes", VALUE_BYTES, limits={"time": "1s"})
         run = begin(phone, write(tmp_path, "big", {"big": step}))
         until(lambda: "cannot be kept here" in queue(phone)[0].note)
         (job,) = jobs(phone)
