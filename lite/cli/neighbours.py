@@ -20,7 +20,7 @@ class LateDaemon:
     A command whose answer is known never gets as far as loading the client of the daemon.
 
     Args:
-        ask: whether answers of peers would count.
+        ask: whether answers of others would count.
     """
 
     def __init__(self, home: Path, *, ask: bool) -> None:

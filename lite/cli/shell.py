@@ -108,7 +108,8 @@ class Shell:
             if meeting and not self.offline and (config.home / CARD).exists():
                 from lite.cli.neighbours import LateDaemon
 
-                neighbours = LateDaemon(config.home, ask=config["trust.peers"])
+                others = config["trust.peers"] or bool(config.trust_issuers)
+                neighbours = LateDaemon(config.home, ask=others)
             self._node = Node.open(config=config, neighbours=neighbours)
             if self._node.first_use:
                 self.note(f"ipvm: made a new home with a new key in {self._node.home}")

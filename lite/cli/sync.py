@@ -61,7 +61,7 @@ def sync(shell: Shell, peer: str | None, once: bool, dry_run: bool, within: str)
             hint="`ipvm peers trust` gives rights; `ipvm peers invite` pairs two nodes.",
         )
     if dry_run:
-        _would(shell, book, [one.did for one in known])
+        _would(shell, node, book, [one.did for one in known])
         return
     if shell.offline:
         raise QueuedError("syncing needs the network; --offline was given")
@@ -147,13 +147,16 @@ def _line(one: Mapping[str, Any]) -> str:
     return "  ".join([f"not reached: {one_line(one['why'])}", *moved])
 
 
-def _would(shell: Shell, book: PeerBook, dids: list[str]) -> None:
-    found = []
+def _would(shell: Shell, node: Node, book: PeerBook, dids: list[str]) -> None:
+    from lite.peering.readers import Readers
+
+    found, readers = [], Readers(node.store, node.key, node.clock)
     for did in dids:
         peer = book.peer(did)
         assert peer is not None, "it was just listed"
         where = [one.text for one in book.addresses(did)]
-        shares = ["letters", *(["records"] if "read" in peer.rights else [])]
+        reads = "read" in peer.rights or readers.may_read(did)
+        shares = ["letters", "capabilities", *(["records"] if reads else [])]
         found.append({"did": did, "name": peer.name, "addresses": where, "sets": shares})
     if shell.json:
         shell.emit({"dry_run": True, "peers": found})

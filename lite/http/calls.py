@@ -15,7 +15,7 @@ from lite.ipld.cid import CID
 from lite.json_fields import answer_fields
 from lite.limits import Limits
 from lite.model.instruction import Instruction
-from lite.model.limits_map import limits_from_meta
+from lite.model.limits_map import TALK, limits_from_meta
 
 if TYPE_CHECKING:
     from lite.absent_module import Bring
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ROUTES"]
 
+_LIMITS: Final = ", ".join(TALK)
 _TAKES: Final = shape(
     {},
     {
@@ -76,6 +77,8 @@ def _answer(
 def _limits(told: Any, base: Limits) -> Limits:
     if told is None:
         return base
+    for name in told.keys() - set(TALK) if isinstance(told, dict) else ():
+        raise UsageError(f"limits: {name[:64]!r} is none", hint=f"There are {_LIMITS}.")
     return limits_from_meta({"limits": told}, None, base).clamp(base)
 
 

@@ -112,7 +112,7 @@ class Call:
         for key in value.keys() - known["properties"].keys():
             raise UsageError(
                 f"{str(key)[:64]!r} is not a field of this request",
-                hint=f"It takes {', '.join(known['properties'])}.",
+                hint=f"It takes {', '.join(known['properties']) or 'none'}.",
             )
         for key in known["required"]:
             if key not in value:

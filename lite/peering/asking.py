@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
+from lite.peering.names import RECORDS
+from sync.peers import ANSWERS, PeerBook
 from sync.talk import Talk
 from sync.within import within
 
 IdOf = Callable[[bytes], bytes]
+
+
+def with_answers(talks: Iterable[Talk], book: PeerBook, issuers: Collection[str]) -> list[Talk]:
+    """The conversations about records with those whose receipts count as answers here: by the right
+    `answers`, or because they are among the issuers that the owner trusts."""
+    return [
+        talk
+        for talk in talks
+        if talk.channel.set == RECORDS
+        and (book.may(talk.session.peer, ANSWERS) or talk.session.peer in issuers)
+    ]
 
 
 class _Question:

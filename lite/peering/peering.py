@@ -22,7 +22,7 @@ from lite.frozen import replace
 from lite.ipld.cid import CID, DAG_CBOR, SHA2_256
 from lite.keys import Key
 from lite.peering.announcing import Announcer, Offered, nothing
-from lite.peering.asking import Asking
+from lite.peering.asking import Asking, with_answers
 from lite.peering.book import open_book, owners_word, unreadable
 from lite.peering.fetching import Fetcher
 from lite.peering.gateway import PATH, Gateway, Reader
@@ -50,7 +50,7 @@ from sync.errors import SyncError
 from sync.events import Answered, GotBlock, Missed, Stored, Synced
 from sync.health import Health, Notice
 from sync.messages import DONE
-from sync.peers import ANSWERS, BLOCKS, PeerBook
+from sync.peers import BLOCKS, PeerBook
 from sync.runner import Runner
 from sync.talk import Talk
 from sync.transport import PeerHandler, Post
@@ -116,7 +116,7 @@ class Peering:
         self._due = self._stopping = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._known = owners_word(self.book)
-        self.sight = Sight(store, self.book, clock)
+        self.sight = Sight(store, self.book, clock, self._sets.may_read)
         self._watchers: list[Callable[[Notice], None]] = [self.sight.noticed]
         self._desk = Desk(store, self.book, key.did, clock, self._paired)
         self._channel_key = channel_key(key)
@@ -249,15 +249,11 @@ class Peering:
         names = [self._store.instructions.canonical(cid) for cid in instructions]
         secret = self._store.secrets.any_secret(names)
         digests = {cid.digest for cid in names if cid not in secret and cid.hash_code == SHA2_256}
-        talks = [
-            talk
-            for talk in self._runner.talks()
-            if talk.channel.set == RECORDS and self.book.may(talk.session.peer, ANSWERS)
-        ]
+        talks = with_answers(self._runner.talks(), self.book, self._config.trust_issuers)
         if not digests or not talks or self._stopping:
             return []
-        asking = self._spawn(self._asking.ask(digests, talks, within_ms / 1000))
-        raws = await self._unless_stopped(asking, [])
+        asking = self._asking.ask(digests, talks, within_ms / 1000)
+        raws = await self._unless_stopped(self._spawn(asking), [])
         return [CID.of(raw, DAG_CBOR) for raw in raws]
 
     async def fetch(

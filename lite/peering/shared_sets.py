@@ -62,8 +62,7 @@ class SharedSets:
         """What is shared with a peer now; nothing with whoever has no right or is banned."""
         if self._book.banned_s(did):
             return []
-        peer = self._book.peer(did)
-        reads = (peer is not None and READ in peer.rights) or self._readers.may_read(did)
+        peer, reads = self._book.peer(did), self.may_read(did)
         if not reads and (peer is None or not peer.rights):
             return []
         if did not in self._letters:
@@ -75,6 +74,11 @@ class SharedSets:
             return shared
         told = [replace(one, features=(RECORDS_WANTED,)) for one in shared]
         return [*told, self._records]
+
+    def may_read(self, did: str) -> bool:
+        """Whether a peer may read records here, by that right or by a delegation."""
+        peer = self._book.peer(did)
+        return (peer is not None and READ in peer.rights) or self._readers.may_read(did)
 
     def look(self, live: Collection[str]) -> bool:
         """Let go of what comparisons have read, and of what was known of who may read: the next to

@@ -8,7 +8,7 @@ the peer says so, its sessions are not in sync. All that it sent before has arri
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +20,7 @@ from lite.store import Store
 from sync.events import Greeted, Status
 from sync.health import Notice, PeerHealth
 from sync.keys import nonce
-from sync.peers import READ, PeerBook
+from sync.peers import PeerBook
 from sync.talk import Talk
 from sync.within import within
 
@@ -59,9 +59,16 @@ class Look:
 
 
 class Sight:
-    """What notices of the runner tell in passing."""
+    """What notices of the runner tell in passing.
 
-    def __init__(self, store: Store, book: PeerBook, clock: Clock) -> None:
+    Args:
+        may_read: whether a peer may read records here.
+    """
+
+    def __init__(
+        self, store: Store, book: PeerBook, clock: Clock, may_read: Callable[[str], bool]
+    ) -> None:
+        self._may_read = may_read
         self._store = store
         self._book = book
         self._clock = clock
@@ -106,7 +113,7 @@ class Sight:
         did = one.peer.did
         if any(shared.set == RECORDS for shared in one.sets):
             return ""
-        if READ not in one.peer.rights:
+        if not self._may_read(did):
             asked = bool(one.peer.rights) and did in self._wants_records
             return "records are not shared: it has no right to read here" if asked else ""
         refused = self._book.refused_s(did, RECORDS) > 0

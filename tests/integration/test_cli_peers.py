@@ -90,6 +90,9 @@ def test_sync_says_that_nobody_was_reached_and_why(ipvm: Ipvm) -> None:
     ipvm("peers", "trust", PHONE, "--name", "phone")
     would = ipvm("sync", "--dry-run")
     assert would.status == 0 and NOWHERE in would.text and "not known" in would.text
+    ipvm("ucan", "delegate", "--to", PHONE, "--cmd", "/ipvm/records/read", "--exp", "1h")
+    shares = {one["name"]: one["sets"] for one in ipvm("sync", "--dry-run", "--json").json["peers"]}
+    assert shares == {name: ["letters", "capabilities", "records"] for name in ("pi", "phone")}
     ended = ipvm("sync", "--once", "--json")
     assert ended.status == 3 and ended.json["in_sync"] is False
     phone, pi = sorted(ended.json["peers"], key=lambda one: str(one["name"]))

@@ -138,3 +138,13 @@ def test_a_flag_is_true_or_false(here: DaemonProcess, told: object) -> None:
         reply = here.call("POST", path, {name: told})
         assert (reply.status, reply.error["code"]) == (400, "usage"), (path, name)
         assert reply.error["message"] == f"{name}: true or false is needed"
+
+
+def test_a_limit_that_is_none_is_refused(here: DaemonProcess) -> None:
+    reply = here.call(
+        "POST",
+        "/v1/run",
+        {"module": "adder", "function": "add", "args": [1, 1], "limits": {"fule": 1}},
+    )
+    assert (reply.status, reply.error["code"]) == (400, "usage")
+    assert "'fule' is none" in reply.error["message"]

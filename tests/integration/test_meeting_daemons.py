@@ -230,6 +230,22 @@ def test_what_is_missing_is_fetched_by_name_and_never_offline(
         assert len(store.pins.list()) == 2
 
 
+def test_a_run_asks_also_those_whom_only_this_command_names(
+    ipvm: Ipvm, room: Callable[..., list[Home]]
+) -> None:
+    a, b = room("a", "b")
+    befriend([a, b])
+    assert b.sync()["in_sync"]
+    (a.path / "nudge.sock").rename(a.path / "nudge.off")  # its daemon hears of nothing for a while
+    for number, words in enumerate(
+        ([], ["--trust", a.did], ["--trust", f"1/{b.did},{a.did}"], ["--trust", "self"])
+    ):
+        call = ("run", "numbers:add", number, 40)
+        assert ipvm(*at(a, *call)).status == 0
+        told = ipvm(*at(b, *call, *words))
+        assert ("done" if words == ["--trust", "self"] else "cached") in told.err, (words, told.err)
+
+
 def test_a_run_asks_whom_its_owner_trusts_this_time(
     ipvm: Ipvm, room: Callable[..., list[Home]]
 ) -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from lite.authority import Authority
 from lite.errors import StoreBusy
 from lite.peering.alone import LOCK, sync_alone, take_turn
 from lite.peering.names import RECORDS
+from lite.peering.readers import COMMAND
 from lite.peering.together import Round
 from lite.store import Store
 from lite.store.locks import FileLock
@@ -109,6 +111,26 @@ def test_two_who_dial_for_one_node_at_once_both_come_into_sync(tmp_path: Path) -
             assert [in_sync(one) for one in await asyncio.gather(*both)] == [True, True]
             assert here.has(some)
             assert not (here.home / LOCK).exists()
+        here.close()
+
+    run(work)
+
+
+def test_who_reads_by_a_delegation_is_given_what_is_new_each_time(tmp_path: Path) -> None:
+    async def work() -> None:
+        here, there = PeerNode(tmp_path, "here", listen=[]), PeerNode(tmp_path, "there")
+        async with started(there):
+            there.trusts(here, ["read"], dial=False)
+            here.peering.book.trust(there.did, ["answers"])
+            here.peering.book.add_static(there.did, there.address)
+            giver = Authority(here.store, here.key, SystemClock())
+            giver.delegate(there.did, COMMAND, expires_in_s=600)
+            for some in (receipts(here.key, 1), receipts(here.key, 3), receipts(here.key, 6)):
+                for one in some:
+                    here.store.receipts.add(one)
+                found = await asyncio.to_thread(alone, here, 20)
+                assert in_sync(found), found
+                assert there.has(some)
         here.close()
 
     run(work)
