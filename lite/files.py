@@ -19,11 +19,12 @@ from lite.store.home import BACKUPS, DATABASE
 
 Put = Callable[[Block], None]
 _MODULE = "limits.module"
-# What a node keeps in its home.
+# What a node keeps in its home: section 11 of ARCHITECTURE.md.
 _OWN = (
-    *("key", "key-*", f"{Path(DATABASE).stem}.*", "daemon.json", "*.sock"),
-    *("leases", "cache", BACKUPS, "runs"),
+    *("key", "key-*", f"{Path(DATABASE).stem}.*", "daemon.json", ".daemon.json.*", "*.sock"),
+    *("*.lock", "leases", "cache", BACKUPS, "runs", "*.before-restore-*", ".restoring"),
 )
+_SETTINGS = "config.toml"  # no secret
 
 
 def add_source(
@@ -217,7 +218,8 @@ def left_out(folder: Path) -> tuple[int, int]:
 def check_no_home(path: Path) -> None:
     """Raises UsageError for the home of a node, and for what a node keeps there: its secret key
     would be a file like any, and its database would grow by what is read of it."""
-    if what := of_a_node(path):
+    what = of_a_node(path)
+    if what and path.resolve().name != _SETTINGS:
         raise UsageError(
             f"{path} is {what}, which holds its secret key",
             hint="`ipvm backup FILE` saves a home; add files and folders of your own.",
@@ -230,7 +232,8 @@ def of_a_node(path: Path) -> str:
     inside = [(real, "")] if real.is_dir() else []
     inside += [(up, real.relative_to(up).parts[0]) for up in real.parents]
     for folder, name in inside:
-        if _is_home(folder) and (not name or any(fnmatch(name, own) for own in _OWN)):
+        own = not name or any(fnmatch(name, one) for one in (*_OWN, _SETTINGS))
+        if own and _is_home(folder):
             return f"kept by the node whose home is {folder}" if name else "the home of a node"
     return ""
 

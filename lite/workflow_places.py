@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from lite.frozen import frozen
 from lite.limits import Limits
 from lite.model.instruction import Instruction
 from lite.model.requires import declares
@@ -12,17 +13,35 @@ from lite.scheduler.rules import Place
 
 if TYPE_CHECKING:
     from lite.needs.capabilities import Capabilities
-    from lite.needs.fit import Whereabouts
+    from lite.needs.fit import Fit, Whereabouts
+    from lite.needs.requirements import Requirements
 
-__all__ = ["Known", "Places", "nobody"]
-
-Known = Callable[[], "Mapping[str, Capabilities]"]
-"""What other nodes say that they have, by DID; asked when it first matters."""
+__all__ = ["Asked", "Known", "Places", "nobody"]
 
 
-def nobody() -> Mapping[str, Capabilities]:
-    """No other node is known."""
-    return {}
+@frozen
+class Asked:
+    """A step as another node would be asked for it; `limits` are those that it has here."""
+
+    instruction: Instruction
+    needs: Requirements
+    limits: Limits
+
+
+class Known:
+    """What is known of other nodes; of this one none is. Asked when it first matters."""
+
+    def capabilities(self) -> Mapping[str, Capabilities]:
+        """What they say that they have, by DID."""
+        return {}
+
+    def refusal(self, did: str, asked: Asked) -> str:
+        """Why this node may not ask one of them for a step; empty: it may."""
+        del did, asked
+        return ""
+
+
+nobody = Known()
 
 
 class Places:
@@ -38,7 +57,7 @@ class Places:
         self, place: Place, known: Known, defaults: Mapping[str, Any] | None = None
     ) -> None:
         self._place = place
-        self._ask = known
+        self._others = known
         self._defaults = defaults
         self._known: Mapping[str, Capabilities] | None = None
 
@@ -65,7 +84,7 @@ class Places:
         plain = not declares(meta) and (cap is None or limits.fuel <= cap)
         if plain and has_op:
             return None
-        from lite.needs.fit import Fit, Reason, Whereabouts, elsewhere
+        from lite.needs.fit import Fit, Reason, Whereabouts
 
         here = self._place.here()
         needs = here.needs_of(instruction, meta, self._defaults)
@@ -75,7 +94,19 @@ class Places:
         else:
             own = here.fit(needs)
         if secret and not needs.key:
-            return Whereabouts(own, ())
+            return Whereabouts(own)
+        return self._among_others(own, Asked(instruction, needs, limits))
+
+    def _among_others(self, own: Fit, asked: Asked) -> Whereabouts:
+        from lite.needs.fit import Whereabouts, elsewhere
+
         if self._known is None:
-            self._known = self._ask()
-        return Whereabouts(own, elsewhere(needs, self._known))
+            self._known = self._others.capabilities()
+        sure, perhaps = elsewhere(asked.needs, self._known)
+        refusals = {did: self._others.refusal(did, asked) for did in sorted({*sure, *perhaps})}
+        return Whereabouts(
+            own,
+            tuple(did for did in sure if not refusals[did]),
+            tuple(did for did in perhaps if not refusals[did]),
+            tuple((did, why) for did, why in refusals.items() if why),
+        )

@@ -26,7 +26,7 @@ from lite.cli.shell import Shell, TaskEnded
 from lite.cli.sources import NodeSources
 from lite.cli.target import COMMAND, Target, find_target, function_name, module_info
 from lite.cli.trust_option import trust_option
-from lite.errors import ModuleError, NotFoundError, QueuedError, UsageError
+from lite.errors import LimitError, ModuleError, NotFoundError, QueuedError, UsageError
 from lite.frozen import replace
 
 if TYPE_CHECKING:
@@ -326,8 +326,8 @@ def make_instruction(
 ) -> Instruction:
     """The instruction of a command line, its arguments read by the function's types.
 
-    What is no module is asked to run all the same, with its arguments as texts: the node then says
-    in a receipt what is wrong with it.
+    What is no module, or too much of one, is asked to run all the same, with its arguments as
+    texts: the node then says in a receipt what is wrong with it.
 
     Args:
         bring: gets the module where it is not here.
@@ -341,7 +341,7 @@ def make_instruction(
 
     try:
         info = module_info(node, target, bring)
-    except ModuleError:
+    except (LimitError, ModuleError):
         given = None if stdin is None else bytes_or_link(_stdin(sources, stdin), sources)
         words = parse_words(texts, sources)
         return wasm(target.cid, target.func, *words, env=_environment(env), stdin=given)

@@ -41,10 +41,12 @@ class NodeSources:
             file.close()
 
     def open(self, path: str) -> BinaryIO | None:
-        from lite.files import open_file
+        """A file; None: there is none. Raises UsageError for what a node keeps, such as its key."""
+        from lite.files import check_no_home, open_file
 
         if not path or not _exists(path):
             return None
+        check_no_home(Path(path))
         self._opened.append(open_file(path))
         if self._is_secret(path):
             self.secret.append(path)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lite.absent_module import SCHEME, Bring, find_module, info_of
 from lite.cli.present import short
-from lite.errors import CidError, ModuleError, NotFoundError, UsageError
+from lite.errors import CidError, LimitError, ModuleError, NotFoundError, UsageError
 from lite.frozen import frozen
 from lite.ipld.cid import CID
 
@@ -117,14 +117,14 @@ def module_info(node: Node, target: Target, bring: Bring | None = None) -> Modul
     """What the module is; what is wrong with it is said under the user's own name for it.
 
     Raises:
-        ModuleError: it is not a module that runs here.
+        ModuleError: it is not a module that runs here. LimitError: it is too much of one.
         QueuedError: it is not here, nothing is known of it, and `bring` brought it not.
     """
     try:
         return info_of(node, target.cid, bring)
-    except ModuleError as error:
+    except (LimitError, ModuleError) as error:
         message = str(error).replace(str(target.cid), target.label)
-        raise ModuleError(message, hint=error.hint) from None
+        raise type(error)(message, hint=error.hint) from None
 
 
 def function_name(info: ModuleInfo, target: Target) -> str:

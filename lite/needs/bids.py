@@ -31,7 +31,7 @@ class Bid:
     Attributes:
         instruction: what it is for.
         provider: the DID of who would run it.
-        holds: which of the inputs are at the provider, sorted.
+        holds: what is at the provider of the inputs and of what terms by `holds` name, sorted.
         wait_ms: how long it would be before the step starts, as its queue is now.
         price: in whole `unit`s, for all of it; 0: free, and then `unit` is empty.
         until: the last second in which it holds, since 1970.

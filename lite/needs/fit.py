@@ -91,18 +91,15 @@ class Whereabouts:
     Attributes:
         here: whether this node can run it.
         elsewhere: DIDs of other nodes that can, as far as is known, in order.
+        perhaps: DIDs of those that can or not by what they hold, which they say when they are asked
+            for a bid.
+        barred: DIDs of those of both kinds that this node has no right to ask, each with why.
     """
 
     here: Fit
-    elsewhere: tuple[str, ...]
-
-    def __str__(self) -> str:
-        if self.here.ok:
-            return HERE
-        if not self.elsewhere:
-            return f"{self.here}; no node that is known here can run it"
-        more = f" and {len(self.elsewhere) - 1} more" if len(self.elsewhere) > 1 else ""
-        return f"{self.here}; {self.elsewhere[0]}{more} can run it"
+    elsewhere: tuple[str, ...] = ()
+    perhaps: tuple[str, ...] = ()
+    barred: tuple[tuple[str, str], ...] = ()
 
 
 def fit(needs: Requirements, has: Capabilities | None, holds: Holds, who: str = HERE) -> Fit:
@@ -128,36 +125,29 @@ def fit(needs: Requirements, has: Capabilities | None, holds: Holds, who: str = 
     return Fit(tuple(reasons))
 
 
-def whereabouts(
-    needs: Requirements,
-    own: Capabilities,
-    holds: Holds,
-    known: Mapping[str, Capabilities],
-    held: Mapping[str, Collection[CID]] | None = None,
-) -> Whereabouts:
-    """Where a step can run: here, or at which of the nodes that are known here.
+def elsewhere(
+    needs: Requirements, known: Mapping[str, Capabilities]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Those of other nodes that can run a step whatever they hold, and those that can if they hold
+    what it asks for, or nothing that it stays away from; each in order.
 
     Args:
-        holds: what this node has of the inputs.
         known: what others have, by DID.
-        held: what of the inputs others are known to have, by DID.
     """
-    others = {did: has for did, has in known.items() if did != own.did}
-    return Whereabouts(fit(needs, own, holds), elsewhere(needs, others, held))
-
-
-def elsewhere(
-    needs: Requirements,
-    known: Mapping[str, Capabilities],
-    held: Mapping[str, Collection[CID]] | None = None,
-) -> tuple[str, ...]:
-    """Those of other nodes that can run a step, in order; arguments as for `whereabouts`."""
-    others = held or {}
-    return tuple(
-        did
-        for did, has in sorted(known.items())
-        if fit(needs, has, frozenset(others.get(did, ())).__contains__).ok
+    shunned = frozenset(
+        cid
+        for term in needs.anti_affinity
+        if term.by == "holds" and not term.soft_ms
+        for cid in term.any_of
     )
+    sure = [did for did, has in sorted(known.items()) if fit(needs, has, shunned.__contains__).ok]
+    able = [did for did, has in sorted(known.items()) if fit(needs, has, _none_of(shunned)).ok]
+    return tuple(sure), tuple(did for did in able if did not in sure)
+
+
+def _none_of(cids: Collection[CID]) -> Holds:
+    """Holds all there is but these."""
+    return lambda cid: cid not in cids
 
 
 def matches(term: Term, has: Capabilities, holds: Holds) -> bool:

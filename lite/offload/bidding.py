@@ -1,14 +1,17 @@
-"""What a provider offers for a step: whether it has what that needs, what of the inputs is here,
-how long its queue is, and what it asks for. Everything here may wait for the disk."""
+"""What a provider offers for a step: whether it has what that needs, what of all that the step
+names is here, how long its queue is, and what it asks for. Everything here may wait for the disk."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Final
 
+from lite.ipld.cid import CID
 from lite.needs.bids import HOLDS_MAX, Bid
 from lite.needs.capabilities import Capabilities
 from lite.needs.fit import Fit, fit
+from lite.needs.requirements import Requirements
 from lite.node import Node
 from lite.offload.contracting import Contracting
 from lite.offload.holding import Holding
@@ -43,18 +46,28 @@ def bid_for(
     if not found.ok and (not passes or ask.confirm > 1):
         why = f"{found}; {_KEPT}" if passes else str(found)
         return NoBid(ask.instruction, found.codes[0], why[:_TEXT_CHARS_MAX])
-    there = sorted({cid for cid, _ in ask.needs.inputs if holds(cid)}, key=str)
     price = node.config["provider.price"]
     return Bid(
         ask.instruction,
         node.did,
-        tuple(there[:HOLDS_MAX]),
+        _there(ask.needs, holds),
         wait_ms + (PASSING_MS if passes else 0),
         price,
         node.config["provider.unit"] if price else "",
         node.clock.now() + HOLDS_FOR_S,
         passes=passes,
     )
+
+
+def _there(needs: Requirements, holds: Holding) -> tuple[CID, ...]:
+    """What is here of all that a step names, as the customer judges it again: first of what its
+    terms name, by which a bid is taken or not, then of the inputs, which only cost time."""
+    terms = (*needs.affinity, *needs.anti_affinity)
+    named: dict[CID, None] = {
+        cid: None for term in terms if term.by == "holds" for cid in term.any_of
+    }
+    named.update((cid, None) for cid, _ in needs.inputs)
+    return tuple(sorted(islice(filter(holds, named), HOLDS_MAX), key=str))
 
 
 def _may_pass_on(node: Node, ask: Ask, customer: str) -> bool:

@@ -1,16 +1,20 @@
 """Blocks that customers bring to their jobs, because they cannot be dialled to be asked for them.
 
-Taken is only what jobs of the same customer wait for: what is missing below their inputs. What is
-brought for other things is refused, before anything of it is stored.
+Taken is only what jobs of the same customer wait for: what is missing below their inputs, a parent
+before what it links to. What is brought for other things is refused, before anything of it is
+stored, whether it is here or not: to whom it is no input, nothing is told of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 from io import BytesIO
 from typing import Final
 
 from lite.errors import CodecError, HashMismatch, IpvmError
+from lite.frozen import frozen
 from lite.ipld.block import Block
 from lite.ipld.car import read_car
 from lite.ipld.cid import CID
@@ -18,69 +22,129 @@ from lite.offload.admission import DeniedError
 from lite.offload.wire import LACKING_MAX, Denied
 from lite.peering.shelf import missing
 from lite.peering.storing import store_blocks
-from lite.store import Store
-from lite.store.reach import links_of
+from lite.store import Store, sql
+from lite.store.reach import Reach, links_of
 
-__all__ = ["supply"]
+__all__ = ["Supplied", "supply"]
 
 _JUNK: Final = "junk"
+Roots = tuple[CID, ...]
+
+
+@frozen
+class Supplied:
+    """What came of blocks that were brought.
+
+    Attributes:
+        lacking: what is missing now, the first `LACKING_MAX` of it.
+        whole: the jobs that have all.
+        taken: the bytes that were stored for each job; a block counts for all that lack it.
+        over: the jobs for which it is too much: nothing at all was stored then.
+    """
+
+    lacking: tuple[CID, ...] = ()
+    whole: tuple[int, ...] = ()
+    taken: Mapping[int, int] = Counter()
+    over: tuple[int, ...] = ()
 
 
 def supply(
     store: Store,
-    roots: Sequence[CID],
+    jobs: Mapping[int, Roots],
     data: bytes,
-    bytes_max: int,
+    left: Mapping[int, int],
     *,
     private: Sequence[CID] = (),
     customer: str = "",
-) -> list[CID]:
-    """Store blocks of a CAR that are missing below some roots; what is missing then, the first
-    `LACKING_MAX` of it.
+) -> Supplied:
+    """Store blocks of a CAR that are missing below the roots of some jobs.
 
     Args:
+        jobs: the roots of each, by its number.
         data: empty: only say what is missing.
-        bytes_max: bound on what is taken now.
+        left: how many bytes may come for each job still.
         private: those of the roots that are secrets of the customer, with all below them.
 
     Raises:
-        DeniedError: it is no CAR, or holds something else, or too much; nothing was stored.
+        DeniedError: it is no CAR, or holds something else; nothing was stored.
         StoreError: it cannot be stored. StoreFull, QuotaError: there is no room for it.
     """
-    lacking = missing(store, roots, deep=True) if roots else []
-    if data and lacking:
-        blocks = _wanted(data, set(lacking), store)
-        if sum(len(block.data) for block in blocks) > bytes_max:
-            told = f"inputs of more than {bytes_max} bytes are not taken"
-            raise DeniedError(413, Denied("fetch-size", told))
-        secret = _below(blocks, missing(store, private, deep=True)) if private else set()
-        kept = [block for block in blocks if block.cid in secret]
-        store_blocks(store, kept, secret=True, customer=customer)
-        store_blocks(store, [block for block in blocks if block.cid not in secret])
-        lacking = missing(store, roots, deep=True)
-    return lacking[:LACKING_MAX]
+    alike = list(dict.fromkeys(jobs.values()))
+    absent = [missing(store, roots, deep=True) for roots in alike]
+    sizes: dict[Roots, int] = {}
+    if data and any(absent):
+        wanted = _Wanted(store, alike)
+        for number, cids in enumerate([*absent, missing(store, private, deep=True)]):
+            wanted.add(cids, 1 << number)
+        found = wanted.among(data)
+        sizes = {roots: _size(found, 1 << number) for number, roots in enumerate(alike)}
+        over = tuple(job for job, roots in jobs.items() if sizes[roots] > left[job])
+        if over:
+            return Supplied(over=over)
+        own = 1 << len(alike)
+        secret = [block for block, whose in found if whose & own]
+        store_blocks(store, secret, secret=True, customer=customer)
+        store_blocks(store, [block for block, whose in found if not whose & own])
+        absent = [missing(store, roots, deep=True) for roots in alike]
+    lacking = dict.fromkeys(cid for cids in absent for cid in cids)
+    whole = {roots for roots, cids in zip(alike, absent, strict=True) if not cids}
+    return Supplied(
+        tuple(lacking)[:LACKING_MAX],
+        tuple(job for job, roots in jobs.items() if roots in whole),
+        {job: sizes[roots] for job, roots in jobs.items() if sizes.get(roots)},
+    )
 
 
-def _below(blocks: Sequence[Block], roots: Sequence[CID]) -> set[CID]:
-    """Some CIDs, and what blocks in their order say to be below them."""
-    found = set(roots)
-    for block in blocks:
-        if block.cid in found:
-            found.update(links_of(block.cid, block.data))
-    return found
+def _size(found: Sequence[tuple[Block, int]], whose: int) -> int:
+    return sum(len(block.data) for block, wanted in found if wanted & whose)
 
 
-def _wanted(data: bytes, wanted: set[CID], store: Store) -> list[Block]:
-    """The blocks of a CAR, each of them missing itself or linked to by one before it."""
-    found: list[Block] = []
-    try:
-        for block in read_car(BytesIO(data)):
-            if block.cid not in wanted and not store.blocks.has(block.cid):
-                raise DeniedError(400, Denied(_JUNK, f"no job of yours waits for {block.cid}"))
-            found.append(block)
-            wanted.update(links_of(block.cid, block.data))
-    except (CodecError, HashMismatch) as error:
-        raise DeniedError(400, Denied(_JUNK, f"not a CAR of good blocks: {error}")) from None
-    except IpvmError as error:
-        raise DeniedError(400, Denied(error.code, str(error))) from None
-    return found
+class _Wanted:
+    """What is missing below several sets of roots, as far as it is known, and who lacks it: one bit
+    for each set.
+
+    Args:
+        alike: the sets.
+    """
+
+    def __init__(self, store: Store, alike: Collection[Roots]) -> None:
+        self._store = store
+        self._alike = alike
+        self._whose: dict[CID, int] = {}
+
+    def add(self, cids: Collection[CID], whose: int) -> None:
+        """Somebody lacks these."""
+        for cid in cids:
+            self._whose[cid] = self._whose.get(cid, 0) | whose
+
+    def among(self, data: bytes) -> list[tuple[Block, int]]:
+        """The blocks of a CAR that are not here, each once, and who lacks them. Raises
+        DeniedError: it is none, or one of them is below no roots."""
+        found: dict[CID, tuple[Block, int]] = {}
+        try:
+            for block in read_car(BytesIO(data)):
+                whose = self._whose.get(block.cid)
+                if whose is not None:
+                    found[block.cid] = block, whose
+                    self.add(links_of(block.cid, block.data), whose)
+                elif not self._came(block.cid):
+                    raise DeniedError(400, Denied(_JUNK, f"no job of yours waits for {block.cid}"))
+        except (CodecError, HashMismatch) as error:
+            raise DeniedError(400, Denied(_JUNK, f"not a CAR of good blocks: {error}")) from None
+        except DeniedError:
+            raise
+        except IpvmError as error:
+            raise DeniedError(400, Denied(error.code, str(error))) from None
+        return [found[cid] for cid in missing(self._store, list(found), deep=False)]
+
+    def _came(self, cid: CID) -> bool:
+        """Whether a block is here and below the roots: it came since its customer was told that it
+        is missing."""
+        row = self._store.database.row(sql.BLOCK_ID, (cid.raw,))
+        return row is not None and row[0] in self._here
+
+    @cached_property
+    def _here(self) -> Reach:
+        reach = Reach(self._store.database)
+        reach.walk(root for roots in self._alike for root in roots)
+        return reach

@@ -143,7 +143,9 @@ def _read(ready: Ready, module: CID) -> Blob:
     size, bound = ready.files.size(module), ready.caps.module_bytes
     if size > bound:
         raise GuestFailure(
-            "module-too-large", f"the module has {size} bytes; this node takes at most {bound}"
+            "module-too-large",
+            f"the module has {size} bytes; this node takes at most {bound}",
+            limit=bound,
         )
     return ready.files.gather(module)
 

@@ -152,11 +152,14 @@ class Placing:
     def too_large(
         self, entry: Entry, reified: Reified, error: dict[str, Any], leases: Sequence[Lease]
     ) -> Ended | None:
-        """A step whose module is beyond this node's bound."""
-        alone = self._rules.place is None or self._rules.mode
-        if alone or error.get("code") != TOO_LARGE or entry.mutates:
+        """A step whose module is beyond this node's bound; another node may have another. What a
+        module declares has the same bounds everywhere."""
+        place = self._rules.place
+        if place is None or self._rules.mode or error.get("code") != TOO_LARGE or entry.mutates:
             return None
         needs, told = self._needs(entry, reified), f"its module {error.get('message')}"
+        if "module-size" not in place.here().fit(needs).codes:
+            return None
         return self._queue(entry, reified, needs, "module-size", told, leases)
 
     def _needs(self, entry: Entry, reified: Reified) -> Requirements:

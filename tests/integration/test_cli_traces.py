@@ -128,7 +128,13 @@ def test_the_name_of_a_function_cannot_look_like_a_line_about_another(
         assert not any("add  done  0.1 ms" in line for line in lines)
 
 
-@pytest.mark.parametrize("name", ["key", "ipvm.db", "ipvm.db-wal", "daemon.json", "leases"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("key", "key-20260101.old", "key.before-restore-1", "ipvm.db", "ipvm.db-wal"),
+        *("config.toml", "daemon.json", "daemon.lock", "sync.lock", ".restoring", "leases"),
+    ],
+)
 def test_nothing_that_a_node_keeps_is_replaced_by_an_output(
     ipvm: Ipvm, home: Path, name: str, snapshot: Callable[[], dict[str, bytes]]
 ) -> None:
@@ -145,6 +151,22 @@ def test_nothing_that_a_node_keeps_is_replaced_by_an_output(
         assert ended.status == 2, (words, ended.err)
     assert snapshot() == before
     assert Config.load(home)
+
+
+def test_a_key_that_a_restore_put_aside_is_no_file_to_add(
+    ipvm: Ipvm, here: Path, home: Path
+) -> None:
+    assert ipvm("backup", "home.backup").status == 0
+    assert ipvm("key", "new", "--force").status == 0
+    assert ipvm("restore", "home.backup").status == 0
+    (kept,) = home.glob("key.before-restore-*")
+    refused = ipvm("add", kept)
+    assert refused.status == 2 and "secret key" in refused.err
+    for words in (["typed.wasm:length", f"@{home / 'key'}"], ["command.wasm", "--stdin", kept]):
+        taken = ipvm("run", *words)
+        assert taken.status == 2 and "secret key" in taken.err, taken.err
+    (home / "config.toml").write_text("# mine\n")
+    assert ipvm("add", home / "config.toml").status == 0  # which is no secret
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,8 +17,16 @@ import pytest
 
 from lite.engine.spool import SPOOL_BYTES_MIN, Spool, Spooled
 from lite.errors import QueuedError
+from lite.ipld.cid import CID, RAW
+from lite.limits import EngineCaps, Limits
+from lite.model.instruction import wasm
+from lite.ops.base import Files
 from tests.example_support import environment, install
+from tests.wat_guests import wat
 
+ADD = wat(
+    '(module (func (export "add") (param i32 i32) (result i32) local.get 0 local.get 1 i32.add))'
+)
 NO_RAY = "Ray is not installed: scripts/test --full installs it"
 
 
@@ -56,6 +65,40 @@ def test_large_results_travel_as_bytes(ray_package: ModuleType) -> None:
     assert in_memory(large) == bytes(SPOOL_BYTES_MIN + 1)
     assert in_memory({"a": [large, 1]}) == {"a": [bytes(SPOOL_BYTES_MIN + 1), 1]}
     assert in_memory(None) is None
+
+
+def test_a_run_that_travelled_is_done_with_what_came_along(
+    ray_package: ModuleType, tmp_path: Path
+) -> None:
+    """What happens on a machine of the cluster, without Ray."""
+    task = importlib.import_module("ipvm_ray.task")
+    module = CID.of(ADD, RAW)
+    parcel = task.Parcel(
+        "wasm/run",
+        wasm(module, "add", 2, 40).data,
+        {},
+        (module.raw, ADD),
+        Limits(),
+        EngineCaps(),
+        homestar=False,
+        needs={},
+    )
+    settings = {"engine.in_process": "true"}
+    outcome, _ = task.run_there(pickle.loads(pickle.dumps(parcel)), settings)
+    for home in task._HOMES:
+        home.cleanup()
+    assert (outcome.ok, outcome.error) == (42, None)
+    files: Files = task._Shipped((module.raw, ADD))
+    assert files.gather(module) == files.read(module) == ADD
+    for name in (name for name in vars(Files) if not name.startswith("_")):
+        assert callable(getattr(files, name)), name
+
+
+def test_of_a_fault_of_ray_the_last_line_is_told(ray_package: ModuleType) -> None:
+    told = importlib.import_module("ipvm_ray")._last_line
+    fault = RuntimeError("\x1b[36mray::run_there()\x1b[39m\n  File x\nAttributeError: no such\n")
+    assert told(fault) == "AttributeError: no such"
+    assert told(RuntimeError("")) == "RuntimeError"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ is sent.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -27,6 +28,7 @@ from lite.ops.wasm import WasmRun
 __all__ = ["OnRay", "RayCluster"]
 
 INSTALL = "`pip install 'ipvm-lite[ray]'` brings it; `ipvm config unset ops.through` does without."
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class RayCluster:
@@ -130,7 +132,7 @@ class OnRay:
                 raise Interrupted("the run was asked to stop") from fault
             raise QueuedError(f"the Ray task ended before its time: {fault}") from fault
         except ray.exceptions.RayError as fault:
-            raise QueuedError(f"Ray cannot run it now: {fault}") from fault
+            raise QueuedError(f"Ray cannot run it now: {_last_line(fault)}") from fault
         finally:
             if ready.stop is not None:
                 ready.stop.leave(kill)
@@ -153,3 +155,9 @@ def _machines() -> list[tuple[Machine, dict[str, float]]]:
             cores, memory = int(resources.get("CPU", 0)), int(resources.get("memory", 0))
             found.append((Machine(cores, memory, gpus), resources))
     return found
+
+
+def _last_line(fault: Exception) -> str:
+    """What a fault of Ray comes to: its text is a traceback, in colours."""
+    lines = [line.strip() for line in _COLOUR.sub("", str(fault)).splitlines() if line.strip()]
+    return lines[-1] if lines else type(fault).__name__
