@@ -94,7 +94,7 @@ def _line(node: Node, one: StepForecast, columns: int) -> str:
     mark = "▸" if one.state == "run" else MARKS[one.state][0]
     word = _WORDS.get(one.state, one.state)
     parts = [f"{mark} {pad(one.label, columns)}", f"{word:<{_WORD_COLUMNS}}"]
-    where = where_words(node, one.where)
+    where = where_words(node, one.where, starts=one.state == "run")
     if one.reason and not where.startswith(one.reason):
         parts.append(one_line(one.reason))
     if where:

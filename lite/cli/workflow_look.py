@@ -68,8 +68,10 @@ def check(shell: Shell, file: str) -> None:
         label = pad(cut(step.label, columns), columns)
         level = f"{levels[step.label]:<{level_columns}}"
         here = where.get(step.label)
-        runs = f"  {where_words(node, here)}" if here is not None and here.here.ok else ""
-        shell.line(f"  {label}  {level}  {_what(step)}{_awaits(step, graph)}{runs}")
+        runs = ""
+        if here is not None and here.here.ok:
+            runs = f"  {where_words(node, here, starts=step.label not in missing)}"
+        shell.line(f"  {label}  {level}  {_what(step)}{_awaits(step, graph)}{runs}".rstrip())
     for label, texts in missing.items():
         for text in texts:
             shell.line(f"! {label}: {file_name(text)}")

@@ -44,7 +44,10 @@ class _Others(Known):
         rights, command = self._rights, command_of(asked.instruction)
         if did not in rights.providers(command):
             return f"it has given this node no right to {command}"
-        return rights.beyond(did, asked)
+        if (why := rights.beyond(did, asked)) or asked.instruction.awaits():
+            return why  # a policy may be about what is not known yet
+        allowed = rights.chain(did, command, rights.args(did, asked)) is not None
+        return "" if allowed else f"no delegation of it allows {command} as it is asked for"
 
 
 def outlook_of(node: Node) -> Outlook:

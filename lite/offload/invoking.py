@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from lite import keys
 from lite.authority import Authority
@@ -14,9 +14,10 @@ from lite.invocations import args_of, nonce_for
 from lite.ipld import dag_cbor
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.keys import Key
+from lite.limits import Limits
 from lite.model.instruction import Instruction
 from lite.needs.choice import Ranked
-from lite.needs.requirements import NOTHING
+from lite.needs.requirements import NOTHING, Requirements
 from lite.offload.grants import grant
 from lite.offload.groups import Group, Member
 from lite.offload.limiting import asked_within, beyond, most_under
@@ -51,6 +52,17 @@ def command_of(instruction: Instruction) -> str:
     return f"/{instruction.op}"
 
 
+class Asked(Protocol):
+    """A step as its provider is asked for it; `limits` are those that it has here."""
+
+    @property
+    def instruction(self) -> Instruction: ...
+    @property
+    def needs(self) -> Requirements: ...
+    @property
+    def limits(self) -> Limits: ...
+
+
 class Rights:
     """Who lets this node do what, as its delegations say; for one thread, and one look at them."""
 
@@ -83,13 +95,13 @@ class Rights:
             self._loose[provider, command] = found
         return found
 
-    def args(self, provider: str, member: Member) -> dict[str, Any]:
+    def args(self, provider: str, member: Asked) -> dict[str, Any]:
         """What an invocation of a step asks a provider for."""
         chain = self.chain(provider, command_of(member.instruction), None) or ()
         limits = asked_within(member.limits, member.needs.limits, chain)
         return args_of(member.instruction, limits)
 
-    def beyond(self, provider: str, member: Member) -> str:
+    def beyond(self, provider: str, member: Asked) -> str:
         """Why no delegation of a provider allows the limits that a step names; empty: one does."""
         named, command = member.needs.limits, command_of(member.instruction)
         if named == NOTHING:

@@ -144,7 +144,7 @@ def _read(ready: Ready, module: CID) -> Blob:
     if size > bound:
         raise GuestFailure(
             "module-too-large",
-            f"the module has {size} bytes; this node takes at most {bound}",
+            f"has {size} bytes; this node takes modules of up to {bound}",
             limit=bound,
         )
     return ready.files.gather(module)
