@@ -35,6 +35,12 @@ class Known:
         """What they say that they have, by DID."""
         return {}
 
+    def claims(self, asked: Asked) -> Mapping[str, Capabilities]:
+        """What those that this node may ask for a step could say then that they have, by DID; they
+        may be among those who have said something."""
+        del asked
+        return {}
+
     def refusal(self, did: str, asked: Asked) -> str:
         """Why this node may not ask one of them for a step; empty: it may."""
         del did, asked
@@ -103,6 +109,10 @@ class Places:
         if self._known is None:
             self._known = self._others.capabilities()
         sure, perhaps = elsewhere(asked.needs, self._known)
+        claims = self._others.claims(asked)
+        silent = {did: has for did, has in claims.items() if did not in self._known}
+        able = [did for some in elsewhere(asked.needs, silent) for did in some]
+        perhaps = tuple(sorted([*perhaps, *able]))
         refusals = {did: self._others.refusal(did, asked) for did in sorted({*sure, *perhaps})}
         return Whereabouts(
             own,

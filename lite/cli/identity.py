@@ -9,7 +9,7 @@ import click
 from lite.cli.command import group, verb
 from lite.cli.outfile import writing
 from lite.cli.shell import Shell, need_stdout, read_stdin
-from lite.errors import ConfigError, NotFoundError, StoreError, UsageError
+from lite.errors import ConfigError, NotFoundError, StoreBusy, StoreError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,6 +87,17 @@ def import_(shell: Shell, file: str, force: bool) -> None:
     _replace(shell, data.decode(), force)
 
 
+def _check_no_daemon(shell: Shell) -> None:
+    """Raises StoreBusy while a daemon runs here: to its peers it would go on under the old key."""
+    from lite.link import Link
+
+    if Link.of(shell.home_path()) is not None:
+        raise StoreBusy(
+            f"a daemon runs on {shell.home_path()}, under the key that it has now",
+            hint="Stop it, then replace the key.",
+        )
+
+
 def _replace(shell: Shell, text: str, force: bool) -> None:
     """Put a key in place; one that was there is kept as `key-….old` when `force` is given."""
     from lite.identity import KEY_FILE
@@ -103,6 +114,7 @@ def _replace(shell: Shell, text: str, force: bool) -> None:
         _set_aside(shell, path, fault, force)
         old = None
     if old is not None and old.did != fresh.did:
+        _check_no_daemon(shell)
         if not force:
             raise UsageError(
                 f"this node has a key already: {old.did}",

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 WRONG: Final = "wrong-answer"  # `lite.offload.confirming`, which is loaded with offloading alone
 
+_REVOKE: Final = "`ipvm ucan list` shows which, `ipvm ucan revoke` takes it back"
+
 peers = group(
     "peers",
     help="Other nodes: who is known, where, and what each may do here.",
@@ -41,24 +43,28 @@ peers.add_command(invite)
 @click.pass_obj
 def list_(shell: Shell) -> None:
     """List the peers: name, rights and, where a daemon runs, whether they are in sync."""
+    from lite.peering.readers import delegated_readers
+
     node, book = book_of(shell)
     live, refused = _live(shell), node.store.outbox.refusals()
-    found = book.peers()
+    found, readers = book.peers(), delegated_readers(node.store, node.key, node.clock)
     if shell.json:
         told = [
             {
                 **_fields(book, one),
                 **_link((live or {}).get(one.did)),
                 "refused": refused.get(one.did, {}),  # of its answers to steps sent to it, by code
+                "delegated": one.did in readers,
             }
             for one in found
         ]
-        shell.emit({"daemon": live is not None, "peers": told})
+        shell.emit({"daemon": live is not None, "peers": told, "readers": readers})
         return
     now = node.clock.now()
     for one in found:
         state = _link((live or {}).get(one.did))
         rights = " ".join(sorted(one.rights)) or "no rights"
+        rights += ", reads by a delegation" if one.did in readers else ""
         met = f"met {age(one.met_at, now)}" if one.met_at else "never met"
         if state["link"]:
             met = "in sync" if state["in_sync"] else f"{state['link']} {state['why']}".strip()
@@ -70,6 +76,8 @@ def list_(shell: Shell) -> None:
         shell.note(
             "ipvm: no peers; `ipvm peers invite` here and `ipvm peers add CODE` there pair two"
         )
+    for did in sorted(set(readers) - {one.did for one in found}):
+        shell.note(f"ipvm: {did} is no peer, and reads records by a delegation: {_REVOKE}")
 
 
 @verb(
@@ -118,6 +126,7 @@ def untrust(shell: Shell, /, peer: str, **flags: bool) -> None:
     changed = book.untrust(did, taken or None)
     _close_invitations(node, did)
     _say(shell, book, changed)
+    _say_delegated(shell, node, did)
 
 
 @verb(
@@ -159,6 +168,7 @@ def remove(shell: Shell, peer: str) -> None:
     tell_daemon(shell)
     if shell.json:
         shell.emit({"removed": did})
+    _say_delegated(shell, node, did)
 
 
 @verb("name", in_group=peers, example="ipvm peers name did:key:z6Mk… pi")
@@ -170,6 +180,14 @@ def name_(shell: Shell, peer: str, name: str) -> None:
     _, book = book_of(shell)
     did = find_peer(book, peer)
     _say(shell, book, book.rename(did, checked_name(book, did, name)))
+
+
+def _say_delegated(shell: Shell, node: Node, did: str) -> None:
+    """What a right that was taken away does not end."""
+    from lite.peering.readers import Readers
+
+    if Readers(node.store, node.key, node.clock).may_read(did):
+        shell.note(f"ipvm: it still reads records here, by a delegation: {_REVOKE}")
 
 
 def _close_invitations(node: Node, did: str) -> None:

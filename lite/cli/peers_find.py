@@ -34,7 +34,7 @@ RIGHTS_HELP: Final = {
     "read": "It gets receipts of this node and those that this node has of its peers.",
     "blocks": "It may fetch blocks that are not secret.",
     "answers": "Its receipts count as answers here.",
-    "run": "This node runs what it asks for.",
+    "run": "It may ask for what a delegation allows it; `ipvm provider enable` gives both.",
 }
 USUAL_RIGHTS: Final = ("read", "blocks")
 _NOT_IN_NAMES: Final = ("Cc", "Cs", "Zl", "Zp")  # controls, what is no UTF-8, ends of lines

@@ -69,6 +69,11 @@ def meeting_lines(shell: Shell, node: Node) -> Iterator[str]:
         yield f"peer      {called(one['did'], one['name'])}  {_state(one, now)}"
     if strangers:
         yield f"strangers {strangers} seen; `ipvm peers list`"
+    from lite.peering.readers import delegated_readers
+
+    rights = {one["did"] for one in peers if "read" in one["rights"]}
+    if more := set(delegated_readers(node.store, node.key, node.clock)) - rights:
+        yield f"readers   {len(more)} more, by delegations; `ipvm peers list`"
 
 
 def _state(one: dict[str, Any], now: int) -> str:

@@ -22,12 +22,11 @@ _NAMED_MAX = 3
 
 
 class _Others(Known):
-    """Those whose records a node has, and what their delegations allow it, as its outbox would look
-    at them."""
+    """Those whose records or delegations a node has, as its outbox would look at them."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._rights: Rights | None = None
+        self._looked: Rights | None = None
 
     def capabilities(self) -> Mapping[str, Capabilities]:
         from lite.peering.capability_set import known_capabilities
@@ -36,12 +35,24 @@ class _Others(Known):
         found = known_capabilities(node.store, node.clock.now())
         return {did: has for did, has in found.items() if did != node.did}
 
-    def refusal(self, did: str, asked: Asked) -> str:
-        from lite.offload.invoking import Rights, command_of
+    def claims(self, asked: Asked) -> Mapping[str, Capabilities]:
+        from lite.offload.choosing import claimed
+        from lite.offload.invoking import command_of
 
-        if self._rights is None:
-            self._rights = Rights(self._node.store, self._node.key, self._node.clock)
-        rights, command = self._rights, command_of(asked.instruction)
+        providers = self._rights().providers(command_of(asked.instruction))
+        return {did: claimed(did, asked.needs) for did in providers}
+
+    def _rights(self) -> Rights:
+        from lite.offload.invoking import Rights
+
+        if self._looked is None:
+            self._looked = Rights(self._node.store, self._node.key, self._node.clock)
+        return self._looked
+
+    def refusal(self, did: str, asked: Asked) -> str:
+        from lite.offload.invoking import command_of
+
+        rights, command = self._rights(), command_of(asked.instruction)
         if did not in rights.providers(command):
             return f"it has given this node no right to {command}"
         if (why := rights.beyond(did, asked)) or asked.instruction.awaits():
@@ -51,7 +62,7 @@ class _Others(Known):
 
 
 def outlook_of(node: Node) -> Outlook:
-    """The outlook of a node among those whose records it has."""
+    """The outlook of a node among those whose records or delegations it has."""
     return node.workflows.outlook_among(_Others(node))
 
 
@@ -77,7 +88,7 @@ def where_words(node: Node, where: Whereabouts | None, *, starts: bool = True) -
     if sure:
         said.append(f"{_listed(sure, names)} can run it")
     if perhaps:
-        who = "what it holds" if len(perhaps) == 1 else "what they hold"
+        who = "what it has" if len(perhaps) == 1 else "what they have"
         said.append(f"perhaps {_listed(perhaps, names)}: {who} is asked when the step runs")
     if where.here.ok or where.elsewhere or where.perhaps:
         return "; ".join(said)

@@ -91,8 +91,8 @@ class Whereabouts:
     Attributes:
         here: whether this node can run it.
         elsewhere: DIDs of other nodes that can, as far as is known, in order.
-        perhaps: DIDs of those that can or not by what they hold, which they say when they are asked
-            for a bid.
+        perhaps: DIDs of those of which that is not known before they are asked for a bid: it hangs
+            on what they hold, or they have said nothing of themselves.
         barred: DIDs of those of both kinds that this node has no right to ask, each with why.
     """
 

@@ -1,5 +1,5 @@
 """What a provider offers for a step: whether it has what that needs, what of all that the step
-names is here, how long its queue is, and what it asks for. Everything here may wait for the disk."""
+names is here, how long its queue is, and what it asks for. All of it may wait for the disk."""
 
 from __future__ import annotations
 

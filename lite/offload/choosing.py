@@ -15,7 +15,7 @@ from lite.offload.groups import Group
 from lite.offload.invoking import Cargo
 from lite.offload.plans import Plan
 
-__all__ = ["chosen", "loads", "told_of", "whys"]
+__all__ = ["chosen", "claimed", "loads", "told_of", "whys"]
 
 CARGO_BYTES_MAX: Final = 3 * 1024 * 1024
 
@@ -55,7 +55,9 @@ def chosen(
     """The bids in the order in which to take them; without what goes along where nobody takes
     that. `worth_ms`: how much time one unit of a price is worth, by unit."""
     lead = plan.group.lead
-    has = {bid.provider: known.get(bid.provider) or _claimed(bid, lead.needs) for bid in bids}
+    has = {
+        bid.provider: known.get(bid.provider) or claimed(bid.provider, lead.needs) for bid in bids
+    }
     alone = Wish(lead.instruction.cid, lead.needs, worth_ms=worth_ms)
     choice = choose(bids, replace(alone, along=plan.along), has, {}, now)
     if choice.ranked or not plan.along:
@@ -63,7 +65,7 @@ def chosen(
     return replace(plan, group=Group((lead,))), choose(bids, alone, has, {}, now)
 
 
-def _claimed(bid: Bid, needs: Requirements) -> Capabilities:
+def claimed(provider: str, needs: Requirements) -> Capabilities:
     """What a provider says by a bid that it has, where it has published nothing: what the step
     needs of a machine. Its tags are not known."""
     gpus: tuple[Gpu, ...] = ()
@@ -71,7 +73,7 @@ def _claimed(bid: Bid, needs: Requirements) -> Capabilities:
         gpu = Gpu(needs.gpu.kind or "gpu", needs.gpu.kind or "gpu", needs.gpu.memory_bytes or None)
         gpus = (gpu,) * needs.gpu.count
     return Capabilities(
-        bid.provider,
+        provider,
         arch=needs.arch,
         cores=max(1, needs.cores),
         memory_bytes=needs.memory_bytes,

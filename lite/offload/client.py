@@ -36,6 +36,7 @@ T = TypeVar("T")
 __all__ = ["JobClient", "ProviderAway", "ProviderRefused", "ProviderWrong"]
 
 _ERROR_BYTES_MAX: Final = 64 * 1024
+_TOO_MUCH: Final = "fetch-size"  # the code of a refusal to take blocks
 _EPOCH: Final = re.compile(r"[0-9a-f]{1,64}")
 _EVENT_BYTES_MAX: Final = 512 * 1024  # one line of an event stream
 
@@ -130,7 +131,7 @@ class JobClient:
 
     async def supply(self, get: Callable[[CID], bytes | None]) -> int:
         """Bring it the inputs that our jobs there wait for, for whoever cannot be dialled; how many
-        bytes went.
+        bytes went. A job for which that is too much is over; the others go on.
 
         Args:
             get: the bytes of a block that it may have, else None. Called on the event loop.
@@ -139,18 +140,24 @@ class JobClient:
             ProviderRefused: also when it takes no more.
         """
         gone: set[CID] = set()
-        total, body = 0, b""
+        refused: set[CID] = set()
+        total = 0
+        blocks: list[Block] = []
         while True:
-            data = await self._ask("POST", wire.PATH_BLOCKS, body, wire.REPLY_BYTES_MAX)
-            lacking = [cid for cid in _read(wire.read_lacking, data) if cid not in gone]
-            blocks = _some(lacking, get)
+            body, cids = _car(blocks), {block.cid for block in blocks}
+            try:
+                data = await self._ask("POST", wire.PATH_BLOCKS, body, wire.REPLY_BYTES_MAX)
+            except ProviderRefused as error:
+                if error.denied.code != _TOO_MUCH or cids <= refused:
+                    raise
+                refused |= cids
+                blocks = []  # some jobs are over by it: what do the others lack?
+                continue
+            total += len(body)
+            gone |= cids
+            blocks = _some([one for one in _read(wire.read_lacking, data) if one not in gone], get)
             if not blocks:
                 return total
-            out = BytesIO()
-            write_car(out, [], blocks)
-            body = out.getvalue()
-            total += len(body)
-            gone.update(block.cid for block in blocks)
 
     async def offers(self) -> list[bytes]:
         """The delegations that it gives us, as tokens."""
@@ -235,6 +242,14 @@ class JobClient:
                 elif not line and kind:
                     yield kind, _read(dag_json.decode, data)
                     kind, data = "", b""
+
+
+def _car(blocks: Sequence[Block]) -> bytes:
+    """The body of a request that brings them; empty for none."""
+    out = BytesIO()
+    if blocks:
+        write_car(out, [], blocks)
+    return out.getvalue()
 
 
 def _some(cids: Sequence[CID], get: Callable[[CID], bytes | None]) -> list[Block]:

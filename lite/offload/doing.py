@@ -37,7 +37,7 @@ from lite.offload.contracting import Contracting, Lost
 from lite.offload.holding import Holding
 from lite.offload.private_jobs import private_roots
 from lite.offload.standing import Asked, NotDone, Standing
-from lite.offload.supplying import supply
+from lite.offload.supplying import Supplied, supply
 from lite.offload.terms import terms_of
 from lite.offload.wire import NEEDS
 from lite.peering.shelf import missing
@@ -195,18 +195,17 @@ class Doing:
         return [number for number, instruction in asked if not executor.may_repeat(instruction)]
 
     def supplied(
-        self, customer: str, waiting: Mapping[int, Needs], data: bytes, bytes_max: int
-    ) -> tuple[list[CID], list[int]]:
-        """Take blocks for jobs of one customer that wait for what is below some roots; what is
-        missing then, and the jobs that have all. Raises DeniedError, StoreError as
+        self, customer: str, waiting: Mapping[int, Needs], data: bytes, left: Mapping[int, int]
+    ) -> Supplied:
+        """Take blocks for jobs of one customer that wait for what is below some roots: see
         `lite.offload.supplying.supply`.
+
+        Args:
+            left: how many bytes may come for each still.
         """
-        every = list(dict.fromkeys(root for needs in waiting.values() for root in needs.blocks))
+        roots = {number: needs.blocks for number, needs in waiting.items()}
         private = list({root for needs in waiting.values() for root in needs.private})
-        lacking = supply(self._store, every, data, bytes_max, private=private, customer=customer)
-        alike = dict.fromkeys(needs.blocks for needs in waiting.values())
-        whole = {roots for roots in alike if not missing(self._store, roots, deep=True)}
-        return lacking, [number for number, needs in waiting.items() if needs.blocks in whole]
+        return supply(self._store, roots, data, left, private=private, customer=customer)
 
     def call_off(self, job: StoredJob) -> None:
         """A job that was passed on is not wanted any more: what did not leave stays here, and who

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from lite.errors import IpvmError
@@ -16,6 +16,7 @@ from lite.offload.admission import DeniedError
 from lite.offload.doing import Needs
 from lite.offload.fetching import Fetching, asker
 from lite.offload.standing import NotDone
+from lite.offload.supplying import Supplied
 from lite.offload.wire import Denied
 from lite.peering.values import Fetched
 from lite.store.jobs import StoredJob
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Inputs", "Waiting"]
 
+JOBS_AT_ONCE: Final = 64  # of one customer, for which one request may bring blocks
+
 T = TypeVar("T")
-Supplied = Callable[[str, Mapping[int, Needs], bytes, int], tuple[list[CID], list[int]]]
+Supply = Callable[[str, Mapping[int, Needs], bytes, Mapping[int, int]], Supplied]
 
 
 class Waiting(Protocol):
@@ -62,18 +65,20 @@ class Inputs:
 
     Attributes:
         peering: where customers are asked for blocks; None: nobody is.
-        lacking: by customer, the jobs that wait for it to come or to bring what they need.
+        lacking: by customer, the jobs that wait for it to come or to bring what they need, and
+            what each needs.
     """
 
-    def __init__(self, node: Node, supplied: Supplied, jobs: Waiting) -> None:
+    def __init__(self, node: Node, supplied: Supply, jobs: Waiting) -> None:
         self.peering: Peering | None = None
-        self.lacking: dict[str, dict[int, Needs]] = defaultdict(dict)
+        self.lacking: dict[str, dict[int, tuple[StoredJob, Needs]]] = defaultdict(dict)
         self.fetching: dict[int, asyncio.Task[None]] = {}
         self.supplying: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._node = node
         self._supplied = supplied
         self._jobs = jobs
         self._comings: Counter[str] = Counter()
+        self._brought: Counter[int] = Counter()
         self._fetches = Fetching()
         self._closed = False
 
@@ -103,10 +108,12 @@ class Inputs:
 
     async def supply(self, did: str, data: bytes) -> list[CID]:
         """Take blocks that jobs of a customer wait for, one request of it at a time; what is
-        missing then.
+        missing then. A job for which more than `peers.fetch_bytes` comes, by all requests since
+        this node started, is over.
 
         Raises:
-            DeniedError: it brings something else, or this node stops. StoreError: the disk fails.
+            DeniedError: it brings something else, or too much for a job, or this node stops.
+            StoreError: the disk fails.
         """
         most = self._node.config["peers.fetch_bytes"]
         async with self.supplying.setdefault(did, asyncio.Lock()):
@@ -114,13 +121,32 @@ class Inputs:
                 await self._jobs.look_at_rights()
             if self._closed:
                 raise DeniedError(503, Denied("starting", "this node stops", retry_s=1))
-            waiting = dict(sorted(self.lacking.get(did, {}).items()))
-            work = partial(self._supplied, did, waiting, data, most)
-            lacking, whole = await self._jobs.in_pool(work) if waiting else ([], [])
-        for number in whole:
+            all_of_it = {job.number: needs for job, needs in self.lacking.get(did, {}).values()}
+            waiting = dict(sorted(all_of_it.items())[:JOBS_AT_ONCE])  # one request is bounded work
+            left = {number: most - self._brought[number] for number in waiting}
+            work = partial(self._supplied, did, waiting, data, left)
+            found = await self._jobs.in_pool(work) if waiting else Supplied()
+            self._count(found.taken)
+        for number in found.whole:
             if self.lacking[did].pop(number, None) is not None:
                 self._jobs.go_on(number)
-        return lacking
+        if found.over:
+            told = f"more than {most} bytes are not taken for one job"
+            await self._too_much(did, found.over, f"its inputs: {told}")
+            raise DeniedError(413, Denied("fetch-size", told))
+        return list(found.lacking)
+
+    def _count(self, taken: Mapping[int, int]) -> None:
+        """What was brought for jobs, of which those that are over count no more."""
+        if taken:
+            self._brought.update(taken)
+            open_ = filter(self._jobs.is_waiting, self._brought)
+            self._brought = Counter({number: self._brought[number] for number in open_})
+
+    async def _too_much(self, did: str, over: Collection[int], told: str) -> None:
+        for number in over:
+            if (waits := self.lacking[did].pop(number, None)) is not None:
+                await self._jobs.settle(waits[0], NotDone("fetch-size", told))
 
     async def _fetch(self, job: StoredJob, needs: Needs) -> None:
         """Get them, the customer asked first; then the job goes on, waits, or is over."""
@@ -145,7 +171,7 @@ class Inputs:
             told = f"{found.absent[0]} is not here: {found.why}"
             await self._jobs.settle(job, NotDone("input-missing", told))
         else:
-            self.lacking[job.customer][job.number] = needs
+            self.lacking[job.customer][job.number] = job, needs
             told = f"it waits for its inputs: {found.why}"
             await self._jobs.note(job, "input-missing", told)
 

@@ -21,7 +21,6 @@ from lite.needs.requirements import NOTHING, Requirements
 from lite.offload.grants import grant
 from lite.offload.groups import Group, Member
 from lite.offload.limiting import asked_within, beyond, most_under
-from lite.offload.private_jobs import private_meta
 from lite.store import Store
 from lite.store.outbox_rows import Grant, Item, Job, Wish
 from lite.ucan.chains import end_within
@@ -114,6 +113,8 @@ class Rights:
 
     def private_meta(self, member: Member) -> dict[str, Any]:
         """What tells a provider that a step is secret, and which of its inputs are none."""
+        from lite.offload.private_jobs import private_meta  # brings in aiohttp
+
         marks, roots = self._store.secrets, [cid for cid, _ in member.needs.inputs]
         return private_meta([cid for cid in roots if not marks.any_below([cid])])
 

@@ -8,13 +8,13 @@ stored, whether it is here or not: to whom it is no input, nothing is told of it
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from io import BytesIO
 from typing import Final
 
 from lite.errors import CodecError, HashMismatch, IpvmError
-from lite.frozen import frozen
+from lite.frozen import field, frozen
 from lite.ipld.block import Block
 from lite.ipld.car import read_car
 from lite.ipld.cid import CID
@@ -44,7 +44,7 @@ class Supplied:
 
     lacking: tuple[CID, ...] = ()
     whole: tuple[int, ...] = ()
-    taken: Mapping[int, int] = Counter()
+    taken: Mapping[int, int] = field(default_factory=dict)
     over: tuple[int, ...] = ()
 
 
@@ -77,7 +77,7 @@ def supply(
         for number, cids in enumerate([*absent, missing(store, private, deep=True)]):
             wanted.add(cids, 1 << number)
         found = wanted.among(data)
-        sizes = {roots: _size(found, 1 << number) for number, roots in enumerate(alike)}
+        sizes = _sizes(found, alike)
         over = tuple(job for job, roots in jobs.items() if sizes[roots] > left[job])
         if over:
             return Supplied(over=over)
@@ -95,8 +95,25 @@ def supply(
     )
 
 
-def _size(found: Sequence[tuple[Block, int]], whose: int) -> int:
-    return sum(len(block.data) for block, wanted in found if wanted & whose)
+def _blocks(data: bytes) -> Iterator[Block]:
+    """Those of a CAR. Raises DeniedError: it is none."""
+    try:
+        yield from read_car(BytesIO(data))
+    except (CodecError, HashMismatch) as error:
+        raise DeniedError(400, Denied(_JUNK, f"not a CAR of good blocks: {error}")) from None
+    except IpvmError as error:
+        raise DeniedError(400, Denied(error.code, str(error))) from None
+
+
+def _sizes(found: Sequence[tuple[Block, int]], alike: Sequence[Roots]) -> dict[Roots, int]:
+    """The bytes that each lacks."""
+    by_who = Counter[int]()
+    for block, whose in found:
+        by_who[whose] += len(block.data)
+    return {
+        roots: sum(size for whose, size in by_who.items() if whose >> number & 1)
+        for number, roots in enumerate(alike)
+    }
 
 
 class _Wanted:
@@ -121,20 +138,13 @@ class _Wanted:
         """The blocks of a CAR that are not here, each once, and who lacks them. Raises
         DeniedError: it is none, or one of them is below no roots."""
         found: dict[CID, tuple[Block, int]] = {}
-        try:
-            for block in read_car(BytesIO(data)):
-                whose = self._whose.get(block.cid)
-                if whose is not None:
-                    found[block.cid] = block, whose
-                    self.add(links_of(block.cid, block.data), whose)
-                elif not self._came(block.cid):
-                    raise DeniedError(400, Denied(_JUNK, f"no job of yours waits for {block.cid}"))
-        except (CodecError, HashMismatch) as error:
-            raise DeniedError(400, Denied(_JUNK, f"not a CAR of good blocks: {error}")) from None
-        except DeniedError:
-            raise
-        except IpvmError as error:
-            raise DeniedError(400, Denied(error.code, str(error))) from None
+        for block in _blocks(data):
+            whose = self._whose.get(block.cid)
+            if whose is not None:
+                found[block.cid] = block, whose
+                self.add(links_of(block.cid, block.data), whose)
+            elif not self._came(block.cid):
+                raise DeniedError(400, Denied(_JUNK, f"no job of yours waits for {block.cid}"))
         return [found[cid] for cid in missing(self._store, list(found), deep=False)]
 
     def _came(self, cid: CID) -> bool:

@@ -14,8 +14,9 @@ from lite.authority import Authority
 from lite.clock import Clock
 from lite.keys import Key
 from lite.store import Store
+from lite.ucan.delegation import Delegation
 
-__all__ = ["COMMAND", "Readers"]
+__all__ = ["COMMAND", "Readers", "delegated_readers"]
 
 COMMAND: Final = "/ipvm/records/read"
 REMEMBERED: Final = 512  # anybody may ask: more than strangers are kept in the book
@@ -46,3 +47,10 @@ class Readers:
             subject=self._own, audience=did, command=COMMAND, args={}
         )
         return bool(chain)
+
+
+def delegated_readers(store: Store, key: Key, clock: Clock) -> list[str]:
+    """All whom a delegation that is here lets read now, by their DIDs. Raises StoreError."""
+    readers = Readers(store, key, clock)
+    given = {one.audience for _, one in store.tokens.each(Delegation) if one is not None}
+    return [did for did in sorted(given - {key.did}) if readers.may_read(did)]

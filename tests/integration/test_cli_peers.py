@@ -138,3 +138,22 @@ def test_a_damaged_list_of_peers_is_no_bug_but_a_damaged_database(ipvm: Ipvm, ho
         assert (told.status, "ipvm restore" in told.err) == (6, True), told.err
     told = ipvm("sync", "--within", "1s")
     assert (told.status, "ipvm restore" in told.err) == (6, True), told.err
+
+
+def test_who_reads_by_a_delegation_is_named_until_that_is_revoked(ipvm: Ipvm) -> None:
+    ipvm("peers", "add", f"{PI}@{NOWHERE}", "--name", "pi", "--read")
+    ipvm("ucan", "delegate", "--to", PI, "--cmd", "/ipvm", "--exp", "1h")
+    token = ipvm("ucan", "list", "--json").json["tokens"][0]["cid"]
+    taken = ipvm("peers", "untrust", "pi")
+    assert taken.status == 0 and "still reads records here, by a delegation" in taken.err
+    assert "no rights, reads by a delegation" in ipvm("peers", "list").text
+    told = ipvm("peers", "list", "--json").json
+    assert told["peers"][0]["delegated"] and told["readers"] == [PI]
+    assert "readers   1 more, by delegations" in ipvm("status").text
+    gone = ipvm("peers", "remove", "pi")
+    assert "still reads" in gone.err and "still reads" not in gone.text
+    assert f"{PI} is no peer, and reads records" in ipvm("peers", "list").err
+    ipvm("ucan", "revoke", token)
+    assert ipvm("peers", "list", "--json").json["readers"] == []
+    assert "reads records" not in ipvm("peers", "list").err
+    assert "readers" not in ipvm("status").text

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lite import Node
 from lite.capabilities.here import Here
+from lite.ipld.cid import CID, RAW
 from lite.needs.capabilities import Capabilities, Gpu
 from lite.needs.record import LIFETIME_S, CapabilityRecord
 from lite.peering.book import open_book
 from lite.peering.capability_set import CapabilitySet, publish
 from lite.store import Store
+from lite.ucan.delegation import Delegation
 from sync.wall import SystemClock
 from tests.integration.conftest import Ipvm
 from tests.peering_support import key_of
 from tests.store_support import FakeClock
 
 BOX = key_of("gpubox")
+CODE = CID.of(b"code that is not here", RAW)
 HAS = Capabilities(
     BOX.did,
     arch="x86_64",
@@ -51,13 +56,33 @@ def workflow(monkeypatch: pytest.MonkeyPatch) -> str:
     return "w.json"
 
 
-def meet_box(home: Path, *, name: str = "gpubox") -> CapabilityRecord:
-    """The home has the record of another node, and a name for it."""
+def right(did: str, command: str, policy: Sequence[Any] = ()) -> Delegation:
+    """The other node lets a node have its compute."""
+    return Delegation.issue(
+        BOX,
+        audience=did,
+        subject=BOX.did,
+        command=command,
+        policy=list(policy),
+        expires_at=None,
+    )
+
+
+def meet_box(
+    home: Path, *, name: str = "gpubox", may: str = "/", policy: Sequence[Any] = ()
+) -> CapabilityRecord:
+    """The home has the record of another node, a name for it, and a right to its compute.
+
+    Args:
+        may: the command; empty: none.
+    """
     clock = SystemClock()
     with Node.open(home) as node, Store.open(home) as store:
         open_book(store, node.did, clock).trust(BOX.did, ["run"], name)
         record = publish(CapabilitySet(store, clock), BOX, clock, HAS)
         assert record is not None
+        if may:
+            store.tokens.add([right(node.did, may, policy)])
         return record
 
 
@@ -79,7 +104,8 @@ def test_check_says_for_each_step_where_it_can_run_and_why_not_here(
     assert "runs here" not in lines["plain"]
     as_json = ipvm("workflow", "check", workflow, "--json").json
     steps = {one["label"]: one["where"] for one in as_json["steps"]}
-    assert steps["plain"] == steps["fits"] == {"here": True, "why_not": [], "elsewhere": []}
+    nobody: dict[str, Any] = {"why_not": [], "elsewhere": [], "perhaps": [], "barred": []}
+    assert steps["plain"] == steps["fits"] == {"here": True, **nobody}
     assert steps["train"]["elsewhere"] == [BOX.did]
     assert [one["code"] for one in steps["train"]["why_not"]] == ["gpu", "op", "affinity"]
     assert (steps["after"]["here"], steps["after"]["elsewhere"]) == (False, [])
@@ -119,6 +145,89 @@ def test_what_is_secret_goes_nowhere_but_to_the_key_that_is_named(ipvm: Ipvm, ho
     assert [one["where"]["elsewhere"] for one in told] == [[], [BOX.did]]
 
 
+def written(*steps: dict[str, Any]) -> str:
+    """A workflow file of `wasm/run` steps s0, s1…, which declare that."""
+    plain = {"op": "wasm/run", "rsc": f"ipfs://{CODE}", "input": {"func": "add", "args": [1, 2]}}
+    found = {f"s{at}": {**plain, **step} for at, step in enumerate(steps)}
+    Path("w.json").write_text(json.dumps({"steps": found}))
+    return "w.json"
+
+
+def test_what_another_node_holds_is_not_known_before_it_is_asked(ipvm: Ipvm, home: Path) -> None:
+    meet_box(home)
+    name = written(
+        {"requires": {"affinity": {"holds": str(CODE)}}},
+        {"requires": {"affinity": {"holds": str(CODE)}, "cpu": 65}},
+    )
+    told = ipvm("workflow", "check", name)
+    perhaps = "perhaps gpubox: what it has is asked when the step runs"
+    assert f"! s0: has to run at a node that holds {CODE}; this node is another; {perhaps}" in (
+        told.text
+    )
+    assert told.text.count("no node that is known here can run it") == 1
+    dry = ipvm("workflow", "run", name, "--dry-run")
+    assert f"this node is another; {perhaps}" in dry.text
+    first, second = ipvm("workflow", "check", name, "--json").json["steps"]
+    assert (first["where"]["elsewhere"], first["where"]["perhaps"]) == ([], [BOX.did])
+    assert second["where"]["perhaps"] == []
+
+
+def test_a_node_whose_delegation_allows_less_is_not_said_to_run_it(ipvm: Ipvm, home: Path) -> None:
+    meet_box(home, policy=[["<=", ".limits.fuel", 5_000_000], ["!=", ".input.func", "sub"]])
+    wants = {"requires": "lab"}
+    name = written(
+        {**wants, "limits": {"fuel": 20_000_000}},
+        {**wants, "limits": {"fuel": 5_000_000}, "input": {"func": "add", "args": [1, 3]}},
+        {**wants, "input": {"func": "sub", "args": [1, 2]}},
+    )
+    told = ipvm("workflow", "check", name).text
+    over = f"asks for 20M of fuel; the delegation of {BOX.did} allows a step 5M"
+    assert f"; not on gpubox: over-fuel: {over}" in told
+    assert "! s1: has to run at a node tagged lab; this node is another; gpubox can run it" in told
+    other = "no delegation of it allows /wasm/run as it is asked for"
+    assert f"not on gpubox: {other}" in told
+    steps = ipvm("workflow", "run", name, "--dry-run", "--json").json["steps"]
+    found = [(one["where"]["elsewhere"], one["where"]["barred"]) for one in steps]
+    assert found == [
+        ([], [{"did": BOX.did, "text": f"over-fuel: {over}"}]),
+        ([BOX.did], []),
+        ([], [{"did": BOX.did, "text": other}]),
+    ]
+
+
+def test_who_says_nothing_of_itself_is_asked_when_the_step_runs(ipvm: Ipvm, home: Path) -> None:
+    ipvm("id")
+    with Node.open(home) as node:
+        node.store.tokens.add([right(node.did, "/wasm")])
+    other = key_of("other").did
+    name = written({"requires": {"gpu": 64}}, {"requires": {"key": other}}, {"requires": "lab"})
+    steps = ipvm("workflow", "check", name, "--json").json["steps"]
+    assert [one["where"]["perhaps"] for one in steps] == [[BOX.did], [], []]
+    assert [one["where"]["elsewhere"] for one in steps] == [[], [], []]
+    has = f"perhaps …{BOX.did[-8:]}: what it has is asked when the step runs"
+    assert f"needs 64 GPUs; this node has none; {has}" in ipvm("workflow", "check", name).text
+
+
+def test_a_node_that_gave_no_right_is_not_said_to_run_it(
+    ipvm: Ipvm, home: Path, workflow: str
+) -> None:
+    meet_box(home, may="/http/get")
+    told = ipvm("workflow", "check", workflow).text
+    assert f"! train: {LACKS}; not on gpubox: it has given this node no right to /lab/train" in told
+    assert "gpubox can run it" not in told
+
+
+def test_a_step_whose_input_is_not_here_is_not_said_to_run_here(ipvm: Ipvm, home: Path) -> None:
+    name = written({"requires": {"cpu": 1}})
+    for told in (ipvm("workflow", "check", name), ipvm("workflow", "run", name, "--dry-run")):
+        assert "is not here" in told.text
+        assert "runs here" not in told.text
+    meet_box(home)
+    for told in (ipvm("workflow", "check", name), ipvm("workflow", "run", name, "--dry-run")):
+        assert "runs here" not in told.text
+        assert "perhaps gpubox: what it has is asked when the step runs" in told.text
+
+
 def test_nothing_is_measured_for_steps_that_ask_for_nothing(
     ipvm: Ipvm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,5 +264,6 @@ def test_a_record_that_has_expired_says_nothing(ipvm: Ipvm, home: Path, workflow
     past = FakeClock(SystemClock().now() - LIFETIME_S - 10)
     with Store.open(home) as store:
         assert publish(CapabilitySet(store, past), BOX, past, HAS) is not None
-    assert "no node that is known here can run it" in ipvm("workflow", "check", workflow).text
+    told = ipvm("workflow", "check", workflow).text
+    assert "this node does not run it; no node that is known here can run it" in told
     assert ipvm("capabilities", "--json").json["nodes"] == []

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from lite.ipld.cid import CID, RAW
+from lite.keys import Key
 from lite.link import CARD, Card, Link
 from lite.nudge import RECORDS, nudge
 from lite.store import Store
@@ -82,6 +83,17 @@ def test_who_follows_is_told_that_it_was_killed(place: Path) -> None:
             err = follower.communicate(timeout=WITHIN_S)[1]
         assert follower.returncode == 6
         assert "does not answer" in err
+
+
+def test_the_key_is_not_replaced_under_a_daemon(place: Path) -> None:
+    with daemon(place) as here:
+        before = here.link.get("/v1/status")["node"]["did"]
+        ipvm(place, "key", "new", "--force", status=6)
+        (place.parent / "other.key").write_text(Key.generate().export_text())
+        ipvm(place, "key", "import", place.parent / "other.key", "--force", status=6)
+        assert here.link.get("/v1/status")["node"]["did"] == before
+    assert ipvm(place, "id", "-q").decode().strip() == before
+    ipvm(place, "key", "new", "--force")
 
 
 def test_a_second_daemon_is_refused_and_says_which_one_runs(place: Path) -> None:

@@ -232,6 +232,22 @@ def test_two_providers_confirm_what_one_of_them_says(
     assert [job.state for job in jobs(phone)] == ["done", "done"]
 
 
+def test_a_step_goes_to_the_node_that_holds_what_it_names_beside_its_inputs(
+    room: Callable[..., list[Home]], tmp_path: Path
+) -> None:
+    phone, gpu = room("phone", "gpu")
+    enable(gpu, phone)
+    data = tmp_path / "data"
+    data.write_bytes(b"there")
+    cid = ipvm(gpu.path, "add", data).decode().split()[0]
+    step = {"run": "numbers:add", "args": [20, 22], "requires": {"affinity": {"holds": cid}}}
+    path = write(tmp_path, "near", {"near": step})
+    told = "this node is another; perhaps gpu: what it has is asked when the step runs"
+    assert told in ipvm(phone.path, "workflow", "check", path).decode()
+    assert values(done(phone, begin(phone, path)), ["near"]) == [42]
+    assert [(job.provider, job.state) for job in jobs(phone)] == [(gpu.did, "done")]
+
+
 @pytest.mark.full
 def test_a_provider_that_dies_is_followed_by_the_next_after_its_lease(
     room: Callable[..., list[Home]], tmp_path: Path

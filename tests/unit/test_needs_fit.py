@@ -12,7 +12,7 @@ from lite.keys import Key
 from lite.limits import Limits
 from lite.model.requires import Term
 from lite.needs.capabilities import UNBOUNDED, Capabilities, Gpu
-from lite.needs.fit import fit, whereabouts
+from lite.needs.fit import elsewhere, fit
 from lite.needs.requirements import NOTHING, Requirements
 
 MODULE, FILE, OTHER = (CID.of(text, RAW) for text in (b"module", b"file", b"other"))
@@ -169,25 +169,39 @@ def test_every_reason_is_given() -> None:
     assert str(found).count("; this node has") == 2
 
 
-def test_where_a_step_can_run() -> None:
-    needs = declared(gpu=True, affinity={"holds": FILE})
-    own = replace(HAS, gpus=())
-    known = {
-        PEER: replace(HAS, did=PEER),
-        THIRD: replace(HAS, did=THIRD, ops=()),
-        NODE: replace(HAS, did=NODE),
-    }
-    held = {PEER: {FILE}, THIRD: {FILE}}
-    found = whereabouts(needs, own, {FILE}.__contains__, known, held)
-    assert found.elsewhere == tuple(sorted((PEER, THIRD)))
-    assert str(found) == (
-        f"needs a GPU; this node has none; {found.elsewhere[0]} and 1 more can run it"
-    )
-    assert whereabouts(needs, own, nothing, known).elsewhere == ()
-    assert str(whereabouts(declared(gpu=True), own, nothing, {})) == (
-        "needs a GPU; this node has none; no node that is known here can run it"
-    )
-    assert str(whereabouts(Requirements(), own, nothing, known)) == "this node"
+KNOWN = {did: replace(HAS, did=did) for did in (PEER, THIRD)}
+BOTH = tuple(sorted(KNOWN))
+
+
+def test_others_can_run_what_they_have_all_for() -> None:
+    needs = declared(gpu=True, anti_affinity={"did": THIRD})
+    assert elsewhere(needs, {**KNOWN, NODE: replace(HAS, gpus=())}) == ((PEER,), ())
+    assert elsewhere(needs, {}) == ((), ())
+
+
+@pytest.mark.parametrize(
+    "needs",
+    [
+        declared(affinity={"holds": FILE}),
+        declared(anti_affinity={"holds": FILE}),
+        declared(affinity={"holds": [FILE, OTHER]}, anti_affinity={"holds": FILE}),
+        Requirements(inputs=((FILE, 5001),)),
+    ],
+)
+def test_what_others_hold_is_not_known_before_they_are_asked(needs: Requirements) -> None:
+    assert elsewhere(needs, KNOWN) == ((), BOTH)
+    assert elsewhere(replace(needs, cores=5), KNOWN) == ((), ())
+
+
+@pytest.mark.parametrize("key", ["affinity", "anti_affinity"])
+def test_a_wish_about_what_others_hold_leaves_no_doubt(key: str) -> None:
+    needs = declared(**{key: {"holds": FILE, "soft": "9s"}})
+    assert elsewhere(needs, KNOWN) == (BOTH, ())
+
+
+def test_nobody_holds_what_it_must_not() -> None:
+    needs = declared(affinity={"holds": FILE}, anti_affinity={"holds": FILE})
+    assert elsewhere(needs, KNOWN) == ((), ())
 
 
 def test_a_term_holds_for_any_of_its_names() -> None:
