@@ -195,11 +195,11 @@ def _show(
         shell.note(f"  → {said}")
     if node.note:
         shell.note(f"ipvm: {node.note}")
+    show_value(shell, node, answer, out)  # first: that it cannot be written is one object as well
     if shell.json:
         from lite.json_fields import answer_fields
 
         shell.emit({**answer_fields(answer), "secret": secret})
-    show_value(shell, node, answer, out)
     if status := exit_status(answer.receipt):
         raise TaskEnded(status)
 
@@ -267,7 +267,10 @@ def _forecast(
     if shell.json:
         from lite.json_fields import answer_fields
 
-        known = {} if answer is None else answer_fields(answer)
+        known: dict[str, Any] = {}
+        if answer is not None:
+            secret = node.store.secrets.is_secret(answer.receipt.cid)
+            known = {**answer_fields(answer), "secret": secret}
         shell.emit({"state": forecast.state, "ins": str(instruction.cid), **known})
     elif answer is not None:
         shell.line(f"✓ {task_name(label)}  cached  receipt {answer.receipt.cid}")

@@ -146,6 +146,7 @@ def run(shell: Shell, token: str, out: str | None) -> None:
     show_trace(shell, node, answer)
     label = printable(one_line(str(answer.receipt.meta.get("func") or "invocation"), LABEL_CHARS))
     shell.note(summary(shell, node, answer, label))
+    show_value(shell, node, answer, out)
     if shell.json:
         from lite.json_fields import answer_fields
 
@@ -153,6 +154,5 @@ def run(shell: Shell, token: str, out: str | None) -> None:
         shell.emit(
             {**answer_fields(answer), "inv": None if invocation is None else str(invocation)}
         )
-    show_value(shell, node, answer, out)
     if status := exit_status(answer.receipt):
         raise TaskEnded(status)

@@ -334,6 +334,7 @@ def _say_results(
 
     by_label = {row.label: row for row in rows}
     results = result_labels(graph, rows)
+    show_results(shell, node, by_label, results, outs)  # first: it may fail, which is one object
     if shell.json:
         row, failures = node.store.runs.get(run.id), run.failures
         assert row is not None, "it was just run"
@@ -344,7 +345,6 @@ def _say_results(
                 "results": result_fields(node, by_label, results),
             }
         )
-    show_results(shell, node, by_label, results, outs)
 
 
 def _hints(shell: Shell, run: Run, rows: Sequence[StepRow], again: str) -> None:

@@ -153,6 +153,15 @@ def test_nothing_that_a_node_keeps_is_replaced_by_an_output(
     assert Config.load(home)
 
 
+def test_an_output_that_cannot_be_written_is_one_object(ipvm: Ipvm) -> None:
+    call = ("run", "numbers.wasm:add", 2, 40, "--json")
+    assert ipvm(*call, "--dry-run").json["state"] == "run"
+    for _ in ("done", "cached"):
+        ended = ipvm(*call, "--out", "/dev/full")
+        assert ended.status == 6 and ended.json["error"]["code"] == "store-full"
+    assert ipvm(*call, "--dry-run").json["secret"] is False
+
+
 def test_a_key_that_a_restore_put_aside_is_no_file_to_add(
     ipvm: Ipvm, here: Path, home: Path
 ) -> None:
