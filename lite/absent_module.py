@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from lite.errors import NotFoundError, QueuedError
-from lite.ipld.cid import CID
+from lite.ipld.cid import CID, root_and_path
 
 if TYPE_CHECKING:
     from lite.engine.module import ModuleInfo
@@ -67,7 +67,7 @@ def find_module(node: Node, ref: str, bring: Bring | None = None, *, later: bool
         QueuedError: a CID whose blocks are not here.
         UsageError: it fits several things.
     """
-    root, slash, path = ref.removeprefix(SCHEME).partition("/")
+    root, slash, path = root_and_path(ref.removeprefix(SCHEME))
     cid = node.resolve(root if slash else ref)
     if slash:
         from lite.ipld import unixfs

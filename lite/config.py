@@ -28,6 +28,7 @@ from lite.quantities import (
     render_size,
 )
 from lite.setting_texts import (
+    absolute,
     expanded,
     parse_address,
     parse_bool,
@@ -283,12 +284,17 @@ def setting(name: str) -> Setting:
 
 
 def find_home(flag: str | os.PathLike[str] | None = None) -> Path:
-    """The home: `flag`, else `IPVM_HOME`, else the platform's data directory for `ipvm`."""
+    """The home: `flag`, else `IPVM_HOME`, else the platform's data directory for `ipvm`.
+
+    Raises:
+        NotFoundError: it is given by a relative path, and the folder that starts at is gone.
+        ConfigError: it begins with a ~ that means nothing here.
+    """
     if chosen := flag or environment("IPVM_HOME"):
-        return expanded(chosen).absolute()
+        return absolute(expanded(chosen))
     if sys.platform == "linux":  # the same rule as platformdirs, without its 6 ms of import
         base = (environment("XDG_DATA_HOME") or "").strip()
-        return expanded(base or "~/.local/share").absolute() / "ipvm"
+        return absolute(expanded(base or "~/.local/share")) / "ipvm"
     from platformdirs import user_data_path
 
     return user_data_path("ipvm", appauthor=False)

@@ -33,7 +33,8 @@ tasks are in `lite.model.result`.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+import re
+from typing import Any, ClassVar, Final, Literal
 
 # What a broken rule of a format is called, where a caller tells it from others.
 Rule = Literal[
@@ -51,6 +52,20 @@ Rule = Literal[
     "token-bytes",
     "token-tag",
 ]
+
+
+_ESCAPE: Final = re.compile(r"\\(?:udc([89a-f][0-9a-f])|.)")
+
+
+def quoted(value: object) -> str:
+    """A text or a value for a message, as `repr` writes it; a byte of an argument or of a file's
+    name that is no UTF-8 as `\\xff`, not as the lone surrogate that Python makes of it."""
+    return bytes_written(repr(value))
+
+
+def bytes_written(text: str) -> str:
+    """What `repr` wrote, with lone surrogates as the bytes that they stand for: `quoted`."""
+    return _ESCAPE.sub(lambda found: f"\\x{found[1]}" if found[1] else found[0], text)
 
 
 class IpvmError(Exception):

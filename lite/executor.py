@@ -74,8 +74,8 @@ class Executor:
         self._key = key
         self._ops = ops
         self._policy = policy
-        self._memo = Memo(store, policy, clock, nearby)
-        self.lookup_many, self.ask = self._memo.lookup_many, self._memo.ask
+        memo = self._memo = Memo(store, policy, clock, nearby)
+        self.lookup_many, self.ask, self.unfetched = memo.lookup_many, memo.ask, memo.unfetched
         self.said_before = partial(self._memo.said_before, own=TrustPolicy(key.did))
         self._caps = caps
         self._clock = clock

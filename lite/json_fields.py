@@ -182,16 +182,30 @@ def result_fields(
     return found
 
 
-def result_labels(graph: Graph, rows: Iterable[StepRow]) -> list[str]:
+def result_labels(node: Node, graph: Graph, rows: Iterable[StepRow]) -> list[str]:
     """The steps whose values are what the workflow is for: those that nothing awaits, and what
-    goes on with the thread of one."""
+    goes on with the thread of one.
+
+    Args:
+        rows: of the run; those that results asked for count as well.
+    """
     awaited = {edge.label for edges in graph.needs.values() for edge in edges}
     found = [
         label
         for label in graph.needs
         if label not in awaited and graph.duplicates.get(label, label) not in awaited
     ]
-    return found + [row.label for row in rows if row.label.endswith(_JOIN)]
+    asked = [row for row in rows if row.cause is not None]
+    names = _awaited(node, asked) if asked else set()
+    open_ = (row for row in asked if row.label.endswith(_JOIN) or row.instruction not in names)
+    return found + [row.label for row in open_]
+
+
+def _awaited(node: Node, rows: Iterable[StepRow]) -> set[CID]:
+    """The instructions that these steps await."""
+    known = node.store.instructions
+    found = filter(None, (known.get(row.instruction) for row in rows))
+    return {known.canonical(wait.instruction) for one in found for wait in one.awaits()}
 
 
 def answer_of(node: Node, row: StepRow | None) -> Answer | None:
@@ -214,7 +228,7 @@ def whole_run_fields(node: Node, run: RunRow) -> dict[str, Any]:
         **run_fields(node, run),
         "workers": node.store.runs.workers(run.id),
         "steps": [step_fields(row, failures) for row in rows],
-        "results": result_fields(node, by_label, result_labels(graph, rows)),
+        "results": result_fields(node, by_label, result_labels(node, graph, rows)),
     }
 
 

@@ -28,6 +28,7 @@ from lite.errors import (
     StoreError,
     StoreFull,
     UsageError,
+    quoted,
 )
 from lite.ipld import multibase, varint
 
@@ -207,15 +208,15 @@ def parse_did(did: str) -> tuple[int, bytes]:
         CodecError: not a did:key, or a key type other than Ed25519, P-256 and secp256k1.
     """
     if not did.startswith(_DID_PREFIX + "z") or len(did) > _DID_CHARS_MAX:
-        raise CodecError(f"{did[:_DID_CHARS_MAX]!r} is not a did:key (did:key:z…)")
+        raise CodecError(f"{quoted(did[:_DID_CHARS_MAX])} is not a did:key (did:key:z…)")
     try:
         code, at = varint.decode(raw := multibase.decode(did[len(_DID_PREFIX) :]))
     except CodecError as error:
-        raise CodecError(f"{did!r} is not a did:key: {error}") from None
+        raise CodecError(f"{quoted(did)} is not a did:key: {error}") from None
     if code not in _PUBLIC_BYTES:
-        raise CodecError(f"{did!r}: key type 0x{code:x} is not Ed25519, P-256 or secp256k1")
+        raise CodecError(f"{quoted(did)}: key type 0x{code:x} is not Ed25519, P-256 or secp256k1")
     if len(raw) - at != _PUBLIC_BYTES[code]:
-        raise CodecError(f"{did!r}: {len(raw) - at} key bytes, not {_PUBLIC_BYTES[code]}")
+        raise CodecError(f"{quoted(did)}: {len(raw) - at} key bytes, not {_PUBLIC_BYTES[code]}")
     return code, raw[at:]
 
 

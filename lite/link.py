@@ -21,6 +21,7 @@ from urllib.parse import quote
 from lite.errors import IpvmError, StoreError
 from lite.frozen import frozen
 from lite.ipld.cid import CID
+from lite.neighbours import NOBODY
 
 if TYPE_CHECKING:
     from http.client import HTTPConnection, HTTPResponse
@@ -224,13 +225,16 @@ class DaemonNeighbours:
         asked = {"instructions": [str(cid) for cid in instructions], "within_ms": within_ms}
         return bool(self._post("/v1/ask", asked, within_ms).get("receipts"))
 
-    def fetch(self, cids: Sequence[CID], within_ms: int) -> bool:
-        """Whether these blocks, with all that they link to, are here now."""
+    def fetch(self, cids: Sequence[CID], within_ms: int) -> str:
+        """Why not all of these blocks, with all that they link to, are here now; empty: they
+        are."""
         if not cids or within_ms <= 0:
-            return False
+            return NOBODY
         asked = {"cids": [str(cid) for cid in cids], "within_ms": within_ms, "by_name": False}
         told = self._post("/v1/fetch", asked, within_ms)
-        return bool(told) and not told.get("absent")
+        if not told:
+            return "the daemon does not answer"
+        return str(told.get("why") or NOBODY) if told.get("absent") else ""
 
     def _post(self, path: str, asked: dict[str, Any], within_ms: int) -> dict[str, Any]:
         """Nothing when the daemon fails or is gone: its peers are a help, never a condition."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from lite.clock import Clock
 from lite.frozen import replace
@@ -20,9 +20,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Memo", "policy_of"]
 
+REMEMBERED: Final = 1_000
+
 
 class Memo:
-    """The receipts of a store under the trust policy, and the neighbours, if there are any."""
+    """The receipts of a store under the trust policy, and the neighbours, if there are any.
+
+    Attributes:
+        unfetched: results of answers that did not come when they were last asked for, and why.
+    """
 
     def __init__(
         self, store: Store, policy: TrustPolicy, clock: Clock, nearby: Nearby | None
@@ -31,6 +37,7 @@ class Memo:
         self._policy = policy
         self._clock = clock
         self._nearby = nearby
+        self.unfetched: dict[CID, str] = {}
 
     def lookup(
         self, cid: CID, limits: Limits, mode: str = "", policy: TrustPolicy | None = None
@@ -89,7 +96,14 @@ class Memo:
             return False
         asked = self._nearby.ask([cid for cid, _ in wanted])
         bodies = [body for cid, limits in wanted for body in self._unfetched(cid, limits, mode)]
-        return bool(bodies and self._nearby.fetch(bodies)) or asked
+        if not bodies:
+            return asked
+        why = self._nearby.fetch(bodies)
+        if why:
+            if len(self.unfetched) >= REMEMBERED:
+                self.unfetched.clear()
+            self.unfetched.update(dict.fromkeys(bodies, why))
+        return not why or asked
 
     def _unfetched(self, cid: CID, limits: Limits, mode: str) -> list[CID]:
         """The result of the receipt that would be the answer, if only it were here."""

@@ -36,9 +36,11 @@ class Nearby:
         open_ones = self._open(instructions)
         return bool(open_ones) and self._neighbours.ask(open_ones, self._ask_ms)
 
-    def fetch(self, cids: Sequence[CID]) -> bool:
-        """Get them with all that is below them; whether they are here now."""
-        return self._open(cids) == list(cids) and self._neighbours.fetch(cids, FETCH_MS)
+    def fetch(self, cids: Sequence[CID]) -> str:
+        """Get them with all that is below them; why some are not here now; empty: they are."""
+        if self._open(cids) != list(cids):
+            return "it is secret here"
+        return self._neighbours.fetch(cids, FETCH_MS)
 
     def fetch_for(self, instruction: Instruction) -> bool:
         """Get the code and the inputs of an instruction; whether that made a difference."""
@@ -52,7 +54,7 @@ class Nearby:
             for cid in dict.fromkeys(absent)
             if cid.hash_code != IDENTITY and not self._store.receipts.has(cid)
         ]
-        return bool(lacking) and self.fetch(lacking)
+        return bool(lacking) and not self.fetch(lacking)
 
     def _open(self, cids: Collection[CID]) -> list[CID]:
         """Those that are not secret."""

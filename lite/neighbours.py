@@ -7,11 +7,13 @@ one of them. The daemon and the link to a running daemon are such neighbours.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from lite.ipld.cid import CID
 
-__all__ = ["Neighbours"]
+__all__ = ["NOBODY", "Neighbours"]
+
+NOBODY: Final = "no peer can be asked for it"
 
 
 class Neighbours(Protocol):
@@ -23,5 +25,6 @@ class Neighbours(Protocol):
     def ask(self, instructions: Sequence[CID], within_ms: int) -> bool:
         """Ask for receipts of instructions; True: something new was verified and stored."""
 
-    def fetch(self, cids: Sequence[CID], within_ms: int) -> bool:
-        """Fetch blocks with all that they link to; True: all of them are here now."""
+    def fetch(self, cids: Sequence[CID], within_ms: int) -> str:
+        """Fetch blocks with all that they link to. Why some are not here now, in one line; empty:
+        all of them are."""

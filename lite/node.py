@@ -14,7 +14,7 @@ from lite.answer import Answer
 from lite.clock import Clock, SystemClock
 from lite.config import Config
 from lite.engine.pool import Workers, default_size
-from lite.errors import LimitError, ModuleError, NotFoundError, UsageError
+from lite.errors import LimitError, ModuleError, NotFoundError, UsageError, quoted
 from lite.executor import HOMESTAR, Executor, Settled
 from lite.files import add_source, open_file
 from lite.frozen import frozen
@@ -177,7 +177,7 @@ class Node:
         chosen = unixfs.PROFILES.get(profile or self.config.unixfs_profile)
         if chosen is None:
             raise UsageError(
-                f"no UnixFS profile is named {profile!r}",
+                f"no UnixFS profile is named {quoted(profile)}",
                 hint=f"Choose one of {', '.join(unixfs.PROFILES)}.",
             )
         with self.store.adding(secret=secret) as put:

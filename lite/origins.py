@@ -50,6 +50,25 @@ class Origin:
     lost: bool = False
 
 
+@frozen
+class Call:
+    """How a receipt was asked for.
+
+    Attributes:
+        filled: the instruction with all values.
+        asked: the instruction as it was asked; None when only `filled` is known.
+        values: what took the places of the awaits in `asked`.
+        run: of the run that asked, its id; "" when none is known.
+        lost: it was asked in another form, which is not here any more.
+    """
+
+    filled: Instruction
+    asked: Instruction | None
+    values: dict[Await, Any]
+    run: str
+    lost: bool = False
+
+
 class Origins:
     """Finds the origins of receipts of one store. Runs that were met are kept at hand."""
 
@@ -86,15 +105,28 @@ class Origins:
 
     def of(self, receipt: Receipt) -> Origin | None:
         """The origin of a receipt; None when its instruction is not here."""
+        call = self.call(receipt)
+        if call is None:
+            return None
+        filled = call.filled
+        if filled.awaits():
+            return _origin(filled, filled, self._blamed(receipt, filled, call.run), {})
+        sources = [
+            Source(wait, self._giver(wait, value, call.run)) for wait, value in call.values.items()
+        ]
+        return replace(_origin(filled, call.asked, sources, call.values), lost=call.lost)
+
+    def call(self, receipt: Receipt) -> Call | None:
+        """How a receipt was asked for; None when its instruction is not here."""
         filled = self._store.instructions.get(receipt.instruction)
         if filled is None:
             return None
         self.learn([receipt.cid])
+        known = self._asked[receipt.cid]
         if filled.awaits():  # it failed because of what it awaited, and stands as it was asked
-            run = next((run for _, run in self._asked[receipt.cid]), "")
-            return _origin(filled, filled, self._blamed(receipt, filled, run), {})
+            return Call(filled, filled, {}, next((run for _, run in known), ""))
         direct, lost = None, False
-        for cid, run in self._asked[receipt.cid]:
+        for cid, run in known:
             if cid == filled.cid:
                 direct = filled if run else direct  # every receipt is found under this name
                 continue
@@ -103,13 +135,9 @@ class Origins:
             asked = self._instruction(cid, run)
             lost = lost or asked is None
             values: dict[Await, Any] = {}
-            if asked is None or not _compare(asked.value(), filled.value(), values) or not values:
-                continue
-            sources = [
-                Source(wait, self._giver(wait, value, run)) for wait, value in values.items()
-            ]
-            return _origin(filled, asked, sources, values)
-        return replace(_origin(filled, direct, [], {}), lost=lost and direct is None)
+            if asked is not None and _compare(asked.value(), filled.value(), values) and values:
+                return Call(filled, asked, values, run)
+        return Call(filled, direct, {}, "", lost=lost and direct is None)
 
     def _instruction(self, cid: CID, run: str) -> Instruction | None:
         """An instruction by itself; after a collection, as it stands in the workflow of a run."""

@@ -250,7 +250,8 @@ def descend(store: Store, cid: CID, best: Best, limit: int = DESCENDANTS_MAX) ->
     else:
         root = _Draft("receipt", "receipt", receipt.cid, True, receipt)
         root.subject = receipt.instruction
-    _grow(root, _Descent(store, best).below, limit=limit, again=False)
+    descent = _Descent(store, best)
+    _grow(root, descent.below, limit=limit, prepare=descent.prepare, again=False)
     return root.done(_names(store))
 
 
@@ -261,6 +262,14 @@ class _Descent:
         self._store = store
         self._best = best
         self._holders = Holders(store.database)
+        self._origins = Origins(store, best)
+
+    def prepare(self, level: Sequence[_Draft]) -> None:
+        self._origins.learn([draft.cid for draft in level if draft.receipt is not None])
+        for draft in level:
+            call = None if draft.receipt is None else self._origins.call(draft.receipt)
+            if call is not None:
+                draft.instruction, draft.asked, draft.lost = call.filled, call.asked, call.lost
 
     def below(self, draft: _Draft) -> Iterator[_Draft]:
         """Who names it, its instruction or its result, or what leads to one of these; and what

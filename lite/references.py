@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lite.errors import CidError, NotFoundError, UsageError
 from lite.ipld import unixfs
-from lite.ipld.cid import CID
+from lite.ipld.cid import CID, root_and_path
 from lite.store import Store
 from lite.store.names import may_be_name
 
@@ -20,7 +20,7 @@ def resolve(store: Store, ref: str) -> CID:
     except UnicodeEncodeError:
         raise CidError(f"“{ref}” is not UTF-8, so that nothing here is called that") from None
     if ref.startswith(SCHEME):
-        root, _, path = ref.removeprefix(SCHEME).partition("/")
+        root, _, path = root_and_path(ref.removeprefix(SCHEME))
         cid = CID.parse(root)
         return unixfs.resolve_path(cid, path, store.blocks.get) if path else cid
     try:

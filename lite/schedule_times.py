@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from lite.environment import environment
-from lite.errors import UsageError
+from lite.errors import UsageError, quoted
 
 __all__ = [
     "MISSED",
@@ -120,16 +120,17 @@ def _times(expr: str, zone: str, after: int) -> Iterator[int]:
     """Every time after `after`, each later than the one before."""
     from cronsim import CronSim, CronSimError
 
-    if len(expr.split()) != _FIELDS:
+    fields = len(expr.split())
+    if fields != _FIELDS:
         raise UsageError(
-            f"{expr[:64]!r} is not a cron line: it has {len(expr.split())} fields, not {_FIELDS}",
+            f"{quoted(expr[:64])} is not a cron line: it has {fields} fields, not {_FIELDS}",
             hint='minute, hour, day, month, weekday: "0 3 * * 1" is Mondays at 3:00.',
         )
     try:
         times = CronSim(expr, datetime.fromtimestamp(after, _zone(zone)))
     except CronSimError as fault:
         raise UsageError(
-            f"{expr[:64]!r} is not a cron line: {fault}",
+            f"{quoted(expr[:64])} is not a cron line: {fault}",
             hint='minute, hour, day, month, weekday: "0 3 * * 1" is Mondays at 3:00.',
         ) from None
     last = after
@@ -149,6 +150,6 @@ def _zone(name: str) -> tzinfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise UsageError(
-            f"the time zone {name[:64]!r} is not known here",
+            f"the time zone {quoted(name[:64])} is not known here",
             hint="Name one like Europe/Berlin or UTC; the system package tzdata has them.",
         ) from None

@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from os import PathLike
 from pathlib import Path
+from typing import Final
 
-from lite.errors import CodecError, ConfigError
+from lite.errors import CodecError, ConfigError, NotFoundError
 from lite.quantities import (
     parse_duration_ms,
     parse_fuel,
@@ -18,6 +19,31 @@ from lite.quantities import (
     render_fuel,
     render_size,
 )
+
+ADDRESS_CHARS_MAX: Final = 254
+PEER_NAME_CHARS_MAX: Final = 64
+_NOT_IN_NAMES: Final = ("Cc", "Cs", "Zl", "Zp")  # controls, what is no UTF-8, ends of lines
+_LOCAL = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
+_DOMAIN = r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)*[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_ADDRESS = re.compile(rf"{_LOCAL}@{_DOMAIN}")
+
+
+def is_address(text: str) -> bool:
+    """Whether it is the address of one mailbox, NAME@HOST in ASCII."""
+    return len(text) <= ADDRESS_CHARS_MAX and _ADDRESS.fullmatch(text) is not None
+
+
+def is_peer_name(text: str) -> bool:
+    """Whether an owner may call a peer so: one line of at most `PEER_NAME_CHARS_MAX` characters
+    that looks neither like a DID nor like the name of a file, `@…`; "" is no name, and may be."""
+    from unicodedata import category
+
+    return (
+        len(text) <= PEER_NAME_CHARS_MAX
+        and text == text.strip()
+        and not text.startswith(("did:", "@"))
+        and not any(category(sign) in _NOT_IN_NAMES for sign in text)
+    )
 
 
 def parse_bool(text: str) -> bool:
@@ -67,8 +93,11 @@ def parse_who(text: str) -> str | None:
     name = text.strip()
     if name.startswith("did:"):
         return parse_dids(name)[0]
-    if not name or not name.isprintable():
-        raise ConfigError(f"“{text}” is no name", hint="Write a DID, a petname or none.")
+    if not name or not is_peer_name(name):
+        raise ConfigError(
+            f"“{text}” is no name for a peer",
+            hint="Write a DID, what you call a peer (`ipvm peers list`), or none.",
+        )
     return None if name.lower() == "none" else name
 
 
@@ -81,6 +110,23 @@ def expanded(path: str | PathLike[str]) -> Path:
             f"“{path}”: there is no such user here, or nobody knows the home folder",
             hint="Write the path from / on.",
         ) from None
+
+
+def absolute(path: Path) -> Path:
+    """The path from / on. Raises NotFoundError: the folder that it starts at is gone."""
+    try:
+        return path.absolute()
+    except FileNotFoundError as fault:
+        raise folder_gone() from fault
+
+
+def folder_gone() -> NotFoundError:
+    """The error for a fault of the system that names no file: the folder that relative paths start
+    at was deleted while this process, or the shell that began it, was in it."""
+    return NotFoundError(
+        "the folder that this runs in is not there any more",
+        hint="Go to another folder, or write every path from / on.",
+    )
 
 
 def parse_path(text: str) -> Path | None:
@@ -162,7 +208,7 @@ def parse_address(text: str) -> str | None:
     """A mail address, or None for “none”."""
     if text.strip().lower() == "none":
         return None
-    if not re.fullmatch(r"[!-~]+@[!-~]+", text.strip()) or re.search(r'[<>,;:"]', text):
+    if not is_address(text.strip()):
         raise ConfigError(f"“{text}” is not a mail address", hint="Write for example me@home.org.")
     return text.strip()
 

@@ -91,6 +91,14 @@ class Look(Protocol):
     def missing(
         self, instruction: Instruction, here: Callable[[CID], bool] | None = None
     ) -> list[str]: ...
+    def secret_steps(
+        self,
+        workflow: Workflow,
+        graph: Graph,
+        *,
+        private: bool = False,
+        added: Sequence[Step] = (),
+    ) -> set[str]: ...
     def telling(
         self,
         workflow: Workflow,
@@ -133,6 +141,7 @@ class Forecaster:
         self._look = look
         self._places = places
         self._where: dict[str, Whereabouts | None] = {}
+        self._secret: set[str] | None = None  # labels; None: nobody asked yet
         self._executor = executor
         self._store = store
         self._workflow = workflow
@@ -169,7 +178,7 @@ class Forecaster:
 
     def _judge(self) -> None:
         """All that has not been judged yet."""
-        rules = self._rules
+        rules, self._secret = self._rules, None
         if not rules.tell:
             self._telling = self._look.telling(
                 self._workflow, self._graph, private=rules.private, added=self._added
@@ -406,7 +415,11 @@ class Forecaster:
         """Find out where a step that has no answer can run."""
         if self._places is None:
             return
-        secret = self._is_private(step)
+        if self._secret is None:
+            self._secret = self._look.secret_steps(
+                self._workflow, self._graph, private=self._rules.private, added=self._added
+            )
+        secret = step.label in self._secret
         has_op = self._executor.level_of(ready) is not None
         limits = self._limits_of(step)
         self._where[step.label] = self._places.of(

@@ -98,8 +98,11 @@ class Outlook:
         ]
         return absent
 
-    def where(self, workflow: Workflow) -> dict[str, Whereabouts]:
+    def where(self, workflow: Workflow, *, private: bool = False) -> dict[str, Whereabouts]:
         """Where steps can run, by label; those of which there is nothing to say run here.
+
+        Args:
+            private: as in `Workflows.begin`.
 
         Raises:
             UsageError: what a step declares is wrong.
@@ -108,14 +111,14 @@ class Outlook:
         found: dict[str, Whereabouts] = {}
         if places is None:
             return found
-        private = workflow.is_private
+        secret = self.secret_steps(workflow, self.graph(workflow), private=private)
         for step in workflow:
             where = places.of(
                 step.instruction,
                 step.meta,
                 limits_from_meta(step.meta, workflow.defaults, self._limits),
                 has_op=self.level_of(step.instruction) is not None,
-                secret=private or is_private(step.meta),
+                secret=step.label in secret,
             )
             if where is not None:
                 found[step.label] = where
@@ -144,30 +147,49 @@ class Outlook:
         """
         from lite.scheduler.telling import needs_consent, said
 
-        private = private or workflow.is_private
-        steps = {step.label: step for step in (*workflow, *added)}
         asked_for = {step.label for step in added}
-        marked, marks = self._marked(steps.values(), graph), self._store.secrets
-        secret: set[str] = set()
+        steps = {step.label: step for step in (*workflow, *added)}
         found: dict[str, str] = {}
-        for label in graph.order:
-            step, asked = steps[label], label in asked_for
-            instruction = step.instruction
-            awaits = [wait.instruction for wait in graph.external.get(label, ())]
-            used = not marked.isdisjoint([*instruction.links(), *awaits]) or any(
-                edge.label in secret for edge in graph.needs[label]
-            )
-            used = used or marks.holds_content(instruction.data)
-            own = private or is_private(step.meta) or instruction.cid in marked
-            if (
-                own
-                or used
-                or (marked and not marked.isdisjoint(way_to_module(self._store, instruction)))
-            ):
-                secret.add(label)
+        for label, (own, used) in self._secrecy(workflow, graph, private, added).items():
+            instruction, asked = steps[label].instruction, label in asked_for
             level, needs = graph.levels[label], self.needs_of(instruction)
             if needs_consent(level, needs, asked=asked, is_secret=own, uses_secret=used):
                 found[label] = said(instruction, asked=asked)
+        return found
+
+    def secret_steps(
+        self,
+        workflow: Workflow,
+        graph: Graph,
+        *,
+        private: bool = False,
+        added: Sequence[Step] = (),
+    ) -> set[str]:
+        """The labels of steps that are secret, or would be made of secrets: no other node is asked
+        for them, but the holder of a key that they name. Arguments as for `telling`."""
+        return set(self._secrecy(workflow, graph, private, added))
+
+    def _secrecy(
+        self, workflow: Workflow, graph: Graph, private: bool, added: Sequence[Step]
+    ) -> dict[str, tuple[bool, bool]]:
+        """The steps that are secret, by label: whether each is so itself, and whether it uses
+        something that is; neither where only its code is."""
+        private = private or workflow.is_private
+        steps = {step.label: step for step in (*workflow, *added)}
+        marked, marks = self._marked(steps.values(), graph), self._store.secrets
+        found: dict[str, tuple[bool, bool]] = {}
+        for label in graph.order:
+            step = steps[label]
+            instruction = step.instruction
+            awaits = [wait.instruction for wait in graph.external.get(label, ())]
+            used = not marked.isdisjoint([*instruction.links(), *awaits]) or any(
+                edge.label in found for edge in graph.needs[label]
+            )
+            used = used or marks.holds_content(instruction.data)
+            own = private or is_private(step.meta) or instruction.cid in marked
+            code = marked and not marked.isdisjoint(way_to_module(self._store, instruction))
+            if own or used or code:
+                found[label] = own, used
         return found
 
     def _marked(self, steps: Collection[Step], graph: Graph) -> set[CID]:

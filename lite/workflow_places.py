@@ -100,7 +100,7 @@ class Places:
         else:
             own = here.fit(needs)
         if secret and not needs.key:
-            return Whereabouts(own)
+            return Whereabouts(own, stays=True)
         return self._among_others(own, Asked(instruction, needs, limits))
 
     def _among_others(self, own: Fit, asked: Asked) -> Whereabouts:

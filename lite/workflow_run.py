@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from lite.answer import Answer
 from lite.clock import Clock
 from lite.engine.stop import Stop
-from lite.errors import QueuedError, UsageError
+from lite.errors import QueuedError, UsageError, quoted
 from lite.executor import HOMESTAR, Executor
 from lite.frozen import frozen
 from lite.ipld.cid import CID
@@ -26,7 +26,7 @@ from lite.scheduler.drive import Drive
 from lite.scheduler.ended import ORPHAN
 from lite.scheduler.events import Listener, RunEvent, Stream
 from lite.scheduler.failures import Failure, counted, missed_branch
-from lite.scheduler.opening import Request, open_run
+from lite.scheduler.opening import Request, goes_on, open_run
 from lite.scheduler.rules import FOR_OTHERS, Place, Rules
 from lite.scheduler.runner import Runner
 from lite.scheduler.state import Progress
@@ -154,7 +154,7 @@ class Run:
         for entry in self._drive.book.entries:
             if entry.label == label:
                 return entry.position
-        raise UsageError(f"this run has no step {label!r}")
+        raise UsageError(f"this run has no step {quoted(label)}")
 
     def _view(self, position: int, failures: Mapping[int, Failure]) -> StepView:
         entry = self._drive.book[position]
@@ -222,7 +222,7 @@ class Workflows:
         homestar: bool = False,
         redo: Iterable[str] = (),
         deadline_ms: int | None = None,
-        confirm: int = 1,
+        confirm: int | None = None,
         referee: str = "",
         name: str = "",
         due: Due | None = None,
@@ -243,29 +243,33 @@ class Workflows:
             private: all that comes of it is secret. homestar: Homestar's value rules.
             redo: labels of steps that may be done again: in doubt, failed, or done by another run.
             due: what a new one is the run of. on_event: called by any thread. name: if it has none.
-            deadline_ms: from now; then "expired". confirm: so many agree, else referee (DID) rules.
+            deadline_ms: from now; then "expired". confirm: so many agree, else referee (DID) rules;
+                what is not said stays as it was said of the run that goes on.
 
         Raises:
             UsageError: it needs consent (`force`).
             StoreError: the run could not be written down.
             Taken: another process has begun what is due (`lite.store.schedules`).
         """
-        rules = Rules(
-            mode=HOMESTAR if homestar else "",
-            fresh=fresh,
-            wait=wait,
-            offline=offline,
-            force=force or workflow.meta.get("force") is True,
-            tell=force,
-            redo=frozenset(redo),
-            confirm=confirm,
-            place=self._place,
-            for_others=FOR_OTHERS if self._place is None else self._place.for_others,
-        )
-        so = (bounds := limits or self._limits, confirm, referee)
+        mode = HOMESTAR if homestar else ""
+        earlier = None if new else self._earlier(workflow, resume, mode)
+        claim = _claim_of(earlier, confirm, referee)
+        may = (fresh, wait, offline, force or workflow.meta.get("force") is True, force)
+        others = FOR_OTHERS if self._place is None else self._place.for_others
+        rules = Rules(mode, *may, frozenset(redo), claim[0], self._place, others)
+        so = (bounds := limits or self._limits, *claim)
         kept = _options(*so, force=force, private=private, homestar=homestar, new=new)
         of = (workflow, rules, bounds, resume, new, private, deadline_ms, kept, name, due)
-        return self._open(Request(*of), workers or self._workers, Stream(on_event))
+        run = self._open(Request(*of), workers or self._workers, Stream(on_event))
+        if earlier is not None and earlier.id == run.id and (confirm or referee):
+            self._store.runs.set_options(run.id, _asked_of(earlier, *claim))
+        return run
+
+    def _earlier(self, workflow: Workflow, run: str | None, mode: str) -> RunRow | None:
+        """The run that goes on, as far as that is known before its lease is held."""
+        if run is not None:
+            return self._store.runs.find(run)
+        return goes_on(self._store, workflow.cid, mode)
 
     def _open(self, request: Request, workers: int, stream: Stream) -> Run:
         clock, store, stop = self._clock, self._store, Stop()
@@ -289,8 +293,6 @@ class Workflows:
         workflow = Workflow.parse(self._store.blocks.get(row.workflow))
         kept: dict[str, Any] = {name: True for name in KEPT if row.options.get(name)}
         kept["limits"] = _kept_limits(row)
-        kept["confirm"] = row.options.get("confirm", 1)
-        kept["referee"] = row.options.get("referee", "")
         given = {name: value for name, value in asked.items() if value is not None}
         return self.begin(workflow, **{**kept, **given, "resume": row.id})
 
@@ -357,8 +359,7 @@ class Workflows:
 def _options(limits: Limits, confirm: int, referee: str, **flags: bool) -> dict[str, Any]:
     """What is kept with a run, so that it can go on under the same rules."""
     kept: dict[str, Any] = {name: True for name, is_set in flags.items() if is_set}
-    kept |= {} if confirm == 1 else {"confirm": confirm}
-    kept |= {"referee": referee} if referee else {}
+    kept |= _claim(confirm, referee)
     kept["limits"] = {
         "fuel": limits.fuel,
         "memory": limits.memory_bytes,
@@ -366,6 +367,23 @@ def _options(limits: Limits, confirm: int, referee: str, **flags: bool) -> dict[
         "output": limits.output_bytes,
     }
     return kept
+
+
+def _claim_of(run: RunRow | None, confirm: int | None, referee: str) -> tuple[int, str]:
+    """How many have to agree, and who settles it: as is asked now, else as it was of the run."""
+    was = {} if run is None else run.options
+    return confirm or was.get("confirm", 1), referee or was.get("referee", "")
+
+
+def _claim(confirm: int, referee: str) -> dict[str, Any]:
+    claim: dict[str, Any] = {} if confirm == 1 else {"confirm": confirm}
+    return claim | ({"referee": referee} if referee else {})
+
+
+def _asked_of(run: RunRow, confirm: int, referee: str) -> dict[str, Any]:
+    """What is kept with a run of which that is asked from now on."""
+    others = {key: item for key, item in run.options.items() if key not in ("confirm", "referee")}
+    return others | _claim(confirm, referee)
 
 
 def _kept_limits(run: RunRow) -> Limits | None:

@@ -29,7 +29,7 @@ from sync.questions import Questions
 from sync.race import first_of
 from sync.rules import Rules
 from sync.session import Session
-from sync.talk import Talk, refuse
+from sync.talk import Talk, refuse, takes_over
 from sync.wall import WallClock
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ HEARTBEAT_S: Final = 15.0
 STRANGER_RETRY_S: Final = 300
 FULL_RETRY_S: Final = 30
 STORE_RETRY_S: Final = 30.0
-_SAME_MOMENT_S: Final = 5.0
 
 Key = tuple[str, bytes]  # a peer and a set
 
@@ -242,11 +241,11 @@ class Runner:
         try:
             calls, soonest_s = self._book.due(self._busy())
             known = [peer.did for peer in self._book.peers() if peer.rights]
+            waits = [soonest_s, *map(self._refused_s, known)]
         except StoreError as error:
             self.problem = str(error)
             return [], STORE_RETRY_S
         self.problem = ""
-        waits = [soonest_s, *map(self._refused_s, known)]
         return calls, min((wait_s for wait_s in waits if wait_s), default=None)
 
     def _busy(self) -> set[str]:
@@ -281,7 +280,7 @@ class Runner:
                     self._spawn(self._converse(channel, now))
                 else:
                     await channel.close("it is not needed any more")
-        except ChannelError as error:
+        except (ChannelError, StoreError) as error:
             self._why[did] = str(error)
             self._book.missed(did)
             self._notice(Notice("missed", did, str(error)))
@@ -306,12 +305,17 @@ class Runner:
 
     async def _incoming(self, channel: Channel) -> None:
         did = channel.peer
-        if banned_s := self._book.banned_s(did):
-            await refuse(channel, BUSY, banned_s)
+        try:
+            banned_s, shared = self._book.banned_s(did), None
+            if not banned_s:
+                self._book.met(did, None)
+                shared = self._shared(did, channel.set)
+        except StoreError:  # it cannot be read at this moment
+            await refuse(channel, BUSY, FULL_RETRY_S)
             return
-        self._book.met(did, None)
-        shared = self._shared(did, channel.set)
-        if shared is None:
+        if banned_s:
+            await refuse(channel, BUSY, banned_s)
+        elif shared is None:
             self._notice(Notice("stranger", did, channel.address, channel.set))
             await refuse(channel, UNAUTHORISED, STRANGER_RETRY_S)
         elif self._stopping or len(self._talks) >= TALKS_MAX:
@@ -322,18 +326,8 @@ class Runner:
             await self._converse(channel, shared)
 
     def _takes_over(self, channel: Channel) -> bool:
-        """Whether a channel is to be used although there may be another one to the same peer.
-
-        Two that begin at the same moment, one from each side, are a race: both sides keep the one
-        that the lesser name dialled. Else the new one counts: whoever dialled has no other.
-        """
         old = self._talks.get((channel.peer, channel.set))
-        if old is None:
-            return True
-        now = self._clock.monotonic()
-        if now - old.began_at < _SAME_MOMENT_S and old.channel.outgoing != channel.outgoing:
-            return channel.outgoing == (self._key.did < channel.peer)
-        return True
+        return takes_over(channel, old, self._key.did, self._clock.monotonic())
 
     async def _converse(self, channel: Channel, shared: SyncSet) -> None:
         key = (channel.peer, shared.name)

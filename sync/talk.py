@@ -14,6 +14,7 @@ from sync.messages import Bye, encode
 from sync.session import Session
 from sync.within import within
 
+SAME_MOMENT_S: Final = 5.0
 _WAIT_S_MIN: Final = 0.01
 _GOODBYE_S_MAX: Final = 2.0
 
@@ -145,3 +146,19 @@ class Talk:
                 self.closed = event
         if events:
             self._on_events(self, events)
+
+
+def takes_over(channel: Channel, old: Talk | None, own: str, now: float) -> bool:
+    """Whether a channel is to be used although there may be another one to the same peer.
+
+    Two that begin at the same moment, one from each side, are a race: both sides keep the one that
+    the lesser name dialled. Else the new one counts: whoever dialled has no other.
+
+    Args:
+        own: the name of this node. now: as the clock that says when a talk began.
+    """
+    if old is None:
+        return True
+    if now - old.began_at < SAME_MOMENT_S and old.channel.outgoing != channel.outgoing:
+        return channel.outgoing == (own < channel.peer)
+    return True

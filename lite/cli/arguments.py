@@ -16,25 +16,21 @@ in a receipt.
 
 from __future__ import annotations
 
-import math
 import re
-import struct
 from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO, Protocol
 
+from lite.cli.number_texts import NotThatType, TooLarge, float_of, number, whole_number
 from lite.cli.present import one_line
 from lite.engine.wit import BYTES, Enum, Flags, FuncType, Option, Prim, Variant, WitType, render
-from lite.errors import IpvmError, NotFoundError, UsageError
+from lite.errors import CidError, IpvmError, NotFoundError, UsageError
 from lite.ipld import dag_cbor
-from lite.ipld.cid import CID
-from lite.limits import BLOCK_BYTES_MAX, INLINE_BYTES_MAX, INTEGER_MAX, INTEGER_MIN
+from lite.ipld.cid import CID, is_cid
+from lite.limits import BLOCK_BYTES_MAX, INLINE_BYTES_MAX
 
-_INTEGER = re.compile(r"[+-]?[0-9]{1,30}")
-_HEX = re.compile(r"[+-]?0[xX][0-9a-fA-F]{1,30}")
-_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _CID_LIKE = re.compile(r"Qm[1-9A-HJ-NP-Za-km-z]{44}|b[a-z2-7]{50,}|[zkfF][0-9A-Za-z]{45,}")
+_CID_CHARS_MIN = 30
 _CORE_INTEGERS = (Prim("i32"), Prim("i64"))
-_FLOAT_EXACT_MAX = 2**53  # from there on a float stands for several integers
 
 
 class Sources(Protocol):
@@ -60,28 +56,57 @@ class WrongCount(UsageError):
     """The arguments do not fill the function's parameters."""
 
 
-class _NotThatType(Exception):
-    """The text is no text of the type."""
-
-
-class _TooLarge(UsageError):
-    """A number that no type here holds; without the argument's place."""
-
-
-def parse_arguments(texts: Sequence[str], func: FuncType, sources: Sources) -> list[Any]:
+def parse_arguments(
+    texts: Sequence[str], func: FuncType, sources: Sources, *, homestar: bool = False
+) -> list[Any]:
     """One IPLD value for each parameter.
+
+    Args:
+        homestar: as a workflow file would give them to Homestar, whose rules judge them then: JSON
+            is taken as it is written, text is never a link, and there may be too many.
 
     Raises:
         WrongCount: too few or too many.
         UsageError: a text that is not one of its type.
         NotFoundError: `@name` is neither a file nor a petname.
     """
-    if len(texts) != len(func.params):
-        raise WrongCount(f"it takes {_count(len(func.params))}, not {len(texts)}")
-    return [
-        _argument(i, text, name, t, sources)
-        for i, (text, (name, t)) in enumerate(zip(texts, func.params, strict=True), 1)
+    wanted = len(func.params)
+    if len(texts) < wanted or (len(texts) > wanted and not homestar):
+        raise WrongCount(f"it takes {_count(wanted)}, not {len(texts)}")
+    read = [
+        _argument(i, text, name, t, sources, homestar)
+        for i, (text, (name, t)) in enumerate(zip(texts[:wanted], func.params, strict=True), 1)
     ]
+    for i, text in enumerate(texts[wanted:], wanted + 1):  # dropped, and part of the call's name
+        _encodable(i, text)
+        read.append(by_its_look(text, homestar=homestar))
+    return read
+
+
+def by_its_look(text: str, *, homestar: bool) -> Any:
+    """A number, a truth value, a list, a map or a link; anything else is a text. A text in quotes
+    is one with them, as it is where a string is wanted."""
+    if text.startswith('"'):
+        return text
+    try:
+        return CID.parse(text.removeprefix("ipfs://"))
+    except CidError:
+        pass
+    try:
+        return _as_homestar(text) if homestar else _json(text)
+    except (NotThatType, TooLarge):
+        return text
+
+
+def _as_homestar(text: str) -> Any:
+    """JSON as Homestar reads it in a workflow file."""
+    from lite.model.place import FieldError
+    from lite.model.workflow_tasks import as_homestar_reads
+
+    try:
+        return as_homestar_reads(_json(text), ())
+    except FieldError as error:
+        raise TooLarge(error.problem) from None
 
 
 def parse_core_arguments(
@@ -127,9 +152,10 @@ def parse_words(texts: Sequence[str], sources: Sources) -> list[str]:
     """Arguments of a WASI command: texts, or the text of `@file` or `-`."""
     words = []
     for i, text in enumerate(texts, 1):
-        _encodable(i, text)
+        _check_text(i, text)
         value = _string(text, sources, whole=True)
-        assert isinstance(value, str)
+        if isinstance(value, CID):
+            raise UsageError(f"{text} is a name; a command's argument is text")
         words.append(value)
     return words
 
@@ -146,8 +172,9 @@ def parse_inputs(texts: Sequence[str], sources: Sources) -> dict[str, Any]:
     """
     inputs: dict[str, Any] = {}
     for i, text in enumerate(texts, 1):
-        _encodable(i, text)
         key, equals, value = text.partition("=")
+        _encodable(i, key)
+        _check_text(i, value)
         if not key or not equals:
             raise UsageError(
                 f"“{one_line(text, 60)}” is not of the form KEY=VALUE",
@@ -160,7 +187,7 @@ def parse_inputs(texts: Sequence[str], sources: Sources) -> dict[str, Any]:
 
 
 def _untyped(key: str, text: str, sources: Sources) -> Any:
-    if text.startswith("ipfs://") or _CID_LIKE.fullmatch(text):
+    if _is_link(text):
         return sources.link(text)
     if text.startswith(("@@", "\\@")):
         return text[1:]
@@ -169,7 +196,7 @@ def _untyped(key: str, text: str, sources: Sources) -> Any:
         return stream if isinstance(stream, CID) else sources.store(stream)
     try:
         return _json(text)
-    except _NotThatType as reason:
+    except NotThatType as reason:
         if not text.startswith(("{", "[", '"')):
             return text
         # A slip in JSON would else go out as a text, perhaps in a mutation.
@@ -187,14 +214,14 @@ def bytes_or_link(stream: BinaryIO, sources: Sources) -> bytes | CID:
     return sources.store(_Rejoined(head, stream))  # type: ignore[arg-type]
 
 
-def _argument(i: int, text: str, name: str, t: WitType, sources: Sources) -> Any:
-    _encodable(i, text)
+def _argument(i: int, text: str, name: str, t: WitType, sources: Sources, homestar: bool) -> Any:
+    _check_text(i, text)
     label = f" ({name})" if name else ""
     try:
-        return _value(text, t, sources)
-    except _TooLarge as reason:
+        return _value(text, t, sources, homestar)
+    except TooLarge as reason:
         raise UsageError(f"argument {i}{label}: {reason}") from None
-    except _NotThatType as reason:
+    except NotThatType as reason:
         from lite.cli.examples import example_text
 
         because = f": {reason}" if str(reason) else ""
@@ -204,6 +231,19 @@ def _argument(i: int, text: str, name: str, t: WitType, sources: Sources) -> Any
         ) from None
 
 
+def _is_link(text: str) -> bool:
+    """Whether it stands for a link: what begins like a CID is one, or a slip in it."""
+    if text.startswith("ipfs://") or _CID_LIKE.fullmatch(text):
+        return True
+    return len(text) >= _CID_CHARS_MIN and is_cid(text)
+
+
+def _check_text(i: int, text: str) -> None:
+    """That it has a UTF-8 form, unless it names a file, which may be called anything."""
+    if not text.startswith("@") or text.startswith("@@"):
+        _encodable(i, text)
+
+
 def _encodable(i: int, text: str) -> None:
     try:
         text.encode()
@@ -211,26 +251,32 @@ def _encodable(i: int, text: str) -> None:
         raise UsageError(f"argument {i} is not valid UTF-8", hint="Pass bytes as @file.") from None
 
 
-def _value(text: str, t: WitType, sources: Sources) -> Any:
+def _value(text: str, t: WitType, sources: Sources, homestar: bool) -> Any:
     if isinstance(t, Option):
-        return _option(text, t.payload, sources)
+        return _option(text, t.payload, sources, homestar)
     if t == Prim("string"):
-        return _string(text, sources)
-    if text.startswith("ipfs://") or _CID_LIKE.fullmatch(text):
+        # Homestar's rules would hand the guest the text of a link.
+        return _string(text, sources, whole=homestar)
+    if _is_link(text):
         return sources.link(text)
     if t == BYTES and (stream := _stream(text, sources)) is not None:
         return bytes_or_link(stream, sources) if not isinstance(stream, CID) else stream
     if isinstance(t, Prim):
-        return _scalar(text if t.name == "char" else _inline(text, sources), t.name)
-    if text.startswith("@") or text == "-":
+        text = text if t.name == "char" else _inline(text, sources)
+    elif text.startswith("@") or text == "-":
         stream = _stream(text, sources)
         if isinstance(stream, CID):
             return stream
         text = _text_of(stream, text) if stream is not None else text
-    return _structured(text, t)
+    if homestar and not _is_name(text, t):
+        try:
+            return _as_homestar(text)
+        except NotThatType:
+            pass  # another way to write a value of the type, or what is none
+    return _scalar(text, t.name) if isinstance(t, Prim) else _structured(text, t)
 
 
-def _option(text: str, payload: WitType, sources: Sources) -> Any:
+def _option(text: str, payload: WitType, sources: Sources, homestar: bool) -> Any:
     """`null` is none; anything else is as for the payload. Text is never taken for JSON.
 
     An option of an option is JSON, because `{"some": …}` has to tell its levels apart.
@@ -240,8 +286,8 @@ def _option(text: str, payload: WitType, sources: Sources) -> Any:
     if text == '"null"' and payload == Prim("string"):
         return "null"  # the one text that cannot be written as it is
     if isinstance(payload, Option):
-        return _json(text)
-    return _value(text, payload, sources)
+        return _as_homestar(text) if homestar else _json(text)
+    return _value(text, payload, sources, homestar)
 
 
 def _inline(text: str, sources: Sources) -> str:
@@ -250,7 +296,7 @@ def _inline(text: str, sources: Sources) -> str:
         return text
     stream = _stream(text, sources)
     if isinstance(stream, CID):
-        raise _NotThatType("a name stands for a file, and this is a single value")
+        raise NotThatType("a name stands for a file, and this is a single value")
     return text if stream is None else _text_of(stream, text).strip()
 
 
@@ -258,90 +304,35 @@ def _scalar(text: str, name: str) -> Any:
     match name:
         case "bool":
             if text not in ("true", "false"):
-                raise _NotThatType("write true or false")
+                raise NotThatType("write true or false")
             return text == "true"
         case "char":
             if len(text) != 1:
-                raise _NotThatType("it is not one character")
+                raise NotThatType("it is not one character")
             return text
         case "f32" | "f64":
-            return _float(text, name)
+            return float_of(text, name)
         case _:
-            value = _whole(text)
+            value = whole_number(text)
             if value is None:
-                raise _NotThatType
+                raise NotThatType
             return value
 
 
-def _whole(text: str) -> int | float | None:
-    """A number for an integer: as `_number`, but never another one than was written.
-
-    Raises:
-        _NotThatType: a fraction that a float would round to a whole number.
-    """
-    value = _number(text)
-    if not isinstance(value, float) or not value.is_integer() or abs(value) > INTEGER_MAX:
-        return value
-    from decimal import Decimal
-
-    exact = Decimal(text)
-    whole = int(exact) if exact else 0  # of 0e999999999 it would make all the zeros
-    if exact != whole:
-        raise _NotThatType("it is not a whole number")
-    return value if abs(whole) < _FLOAT_EXACT_MAX else whole
-
-
-def _number(text: str) -> int | float | None:
-    """An integer where the text is one, else a finite float, else None."""
-    if _INTEGER.fullmatch(text) or _HEX.fullmatch(text):
-        value = int(text, 16 if "x" in text.lower() else 10)
-        if not INTEGER_MIN <= value <= INTEGER_MAX:
-            raise _TooLarge(f"{text} has more than 64 bits")
-        return value
-    if _DECIMAL.fullmatch(text):
-        return _finite(text)
-    return None
-
-
 def _core_number(i: int, text: str) -> int | float | None:
-    """The number that the argument at `i` (from 0) is, if it is one; it has a UTF-8 form."""
-    _encodable(i + 1, text)
+    """The number that the argument at `i` (from 0) is, if it is one."""
+    _check_text(i + 1, text)
     try:
-        return _number(text)
-    except _TooLarge as reason:
+        return number(text)
+    except TooLarge as reason:
         raise UsageError(f"argument {i + 1}: {reason}") from None
 
 
 def _core_value(i: int, text: str, kind: WitType) -> int | float | None:
     try:
-        return _whole(text) if kind in _CORE_INTEGERS else _number(text)
-    except _NotThatType as reason:
+        return whole_number(text) if kind in _CORE_INTEGERS else number(text)
+    except NotThatType as reason:
         raise UsageError(f"argument {i + 1}: “{one_line(text, 60)}”: {reason}") from None
-
-
-def _float(text: str, name: str) -> float:
-    """A number for a float of the type `name`. Only what is written as a fraction is rounded."""
-    value = _number(text)
-    if value is None:
-        why = "only finite numbers can be written" if "n" in text.lower() else ""
-        raise _NotThatType(why)
-    if isinstance(value, int) and not _is_exact(value, name):
-        raise _NotThatType("it is not exact as this type; with .0 behind it, it is rounded")
-    return float(value)
-
-
-def _is_exact(value: int, name: str) -> bool:
-    made = float(value)
-    if name == "f32":
-        (made,) = struct.unpack("<f", struct.pack("<f", made))
-    return int(made) == value
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise _TooLarge(f"{one_line(text, 40)} is too large for a 64-bit float")
-    return value
 
 
 def _structured(text: str, t: WitType) -> Any:
@@ -349,14 +340,29 @@ def _structured(text: str, t: WitType) -> Any:
         case Enum(names):
             name = _json(text) if text.startswith('"') else text
             if name not in names:
-                raise _NotThatType(f"the cases are {', '.join(names)}")
+                raise NotThatType(f"the cases are {', '.join(names)}")
             return name
-        case Flags(names) if text and all(part in names for part in text.split(",")):
+        case Flags() if _is_name(text, t):
             return text.split(",")
-        case Variant(cases) if any(name == text and payload is None for name, payload in cases):
+        case Variant() if _is_name(text, t):
             return text
         case _:
             return _json(text)
+
+
+def _is_name(text: str, t: WitType) -> bool:
+    """Whether the text by itself is a value of the type, whatever it would be as JSON."""
+    match t:
+        case Prim("char"):
+            return len(text) == 1
+        case Enum(names):
+            return text in names
+        case Flags(names):
+            return text != "" and all(part in names for part in text.split(","))
+        case Variant(cases):
+            return any(name == text and payload is None for name, payload in cases)
+        case _:
+            return False
 
 
 def _json(text: str) -> Any:
@@ -365,7 +371,7 @@ def _json(text: str) -> Any:
     try:
         return dag_json.decode(text)
     except IpvmError as error:
-        raise _NotThatType(str(error)) from None
+        raise NotThatType(str(error)) from None
 
 
 def _string(text: str, sources: Sources, *, whole: bool = False) -> str | CID:
@@ -376,8 +382,6 @@ def _string(text: str, sources: Sources, *, whole: bool = False) -> str | CID:
     if stream is None:
         return text
     if isinstance(stream, CID):
-        if whole:
-            raise UsageError(f"{text} is a name; a command's argument is text")
         return stream
     if whole:
         return _text_of(stream, text)
@@ -388,7 +392,7 @@ def _string(text: str, sources: Sources, *, whole: bool = False) -> str | CID:
 
 
 def _bytes_or_text(text: str, sources: Sources) -> Any:
-    if text.startswith("ipfs://") or _CID_LIKE.fullmatch(text):
+    if _is_link(text):
         return sources.link(text)
     if text.startswith(("@@", "\\@")):
         return text[1:]

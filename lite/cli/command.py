@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from lite.cli.shell import Shell, stdout_named
+from lite.cli.shell import Shell, need_stdout, stdout_named
 from lite.errors import UsageError
 
 HELP_NAMES = ("-h", "--help")
@@ -86,6 +86,7 @@ def saying_help(option: click.Option | None) -> click.Option | None:
 
 def _show_help(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
+        need_stdout("Give the help somewhere to go.")
         with stdout_named():
             click.echo(ctx.get_help(), color=ctx.color)
         ctx.exit()

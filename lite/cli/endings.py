@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import click
 
 from lite.cli.present import is_text, one_line
 from lite.cli.shell import ONLY_SAID, STDOUT, Shell, TaskEnded, complain, drop, error_line
 from lite.environment import environment
-from lite.errors import BugError, IpvmError
+from lite.errors import BugError, IpvmError, bytes_written
 from lite.frozen import frozen
 
 _LOOK = (
@@ -100,7 +101,7 @@ def _usage(error: click.UsageError) -> Ending:
         if error.possibilities:
             hint = f"Did you mean {' or '.join(error.possibilities)}?"
     else:
-        message = " ".join(error.format_message().split()).rstrip(".")
+        message = bytes_written(" ".join(error.format_message().split()).rstrip("."))
         message = message[:1].lower() + message[1:]
     return Ending(2, "usage", message, hint)
 
@@ -114,6 +115,10 @@ def _system(error: OSError) -> Ending:
             f"the output could not be written: {error.strerror}",
             ONLY_SAID,
         )
+    if isinstance(error, FileNotFoundError) and not error.filename and _is_nowhere():
+        from lite.setting_texts import folder_gone
+
+        return _describe(folder_gone())
     what = f"{error.filename}: " if error.filename else ""
     message = f"{what}{error.strerror or error}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -121,6 +126,15 @@ def _system(error: OSError) -> Ending:
     if isinstance(error, FileNotFoundError):
         return Ending(5, "not-found", message)
     return Ending(6, "system", message)
+
+
+def _is_nowhere() -> bool:
+    """Whether the folder that this process is in was deleted."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _bug(error: BaseException) -> Ending:

@@ -33,8 +33,12 @@ def example_call(module: str, name: str, func: FuncType, *, core: bool = False) 
     if not all(callable_type(t) for _, t in func.params):
         return None
     texts = ["2" if core else example_text(t) for _, t in func.params]
-    quoted = [shlex.quote(f"{module}:{name}"), *texts]
-    return " ".join(["ipvm run", *quoted])
+    return " ".join(["ipvm run", operand(f"{module}:{name}"), *texts])
+
+
+def operand(text: str) -> str:
+    """A module as a shell takes it, and no option whatever the file is called."""
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def callable_type(t: WitType | None) -> bool:

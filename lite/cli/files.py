@@ -179,13 +179,17 @@ def _show(shell: Shell, cid: CID, chunks: Iterator[bytes]) -> None:
 
 
 def resolve_path(node: Node, ref: str) -> CID:
-    """The CID of `REF[/path]`, where REF is anything that the node resolves."""
+    """The CID of `REF[/path]`, where REF is anything that the node resolves; of an instruction that
+    is known by another name, the one that its block has here."""
     from lite.ipld import unixfs
+    from lite.ipld.cid import root_and_path
 
     scheme, text = ("ipfs://", ref[7:]) if ref.startswith("ipfs://") else ("", ref)
-    root, _, path = text.partition("/")
+    root, _, path = root_and_path(text)
     cid = node.resolve(scheme + root)
-    return unixfs.resolve_path(cid, path, node.store.blocks.get) if path else cid
+    if path:
+        return unixfs.resolve_path(cid, path, node.store.blocks.get)
+    return node.store.instructions.canonical(cid)
 
 
 def _value(node: Node, cid: CID) -> bytes | None:

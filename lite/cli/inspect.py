@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING
 
 import click
@@ -72,11 +71,11 @@ def inspect(shell: Shell, module: str) -> None:
 
 
 def _example(info: ModuleInfo, target: Target, name: str) -> str | None:
-    from lite.cli.examples import example_call
+    from lite.cli.examples import example_call, operand
     from lite.cli.target import COMMAND
 
     if not name:  # no argument names it
         return None
     if info.kind == "wasi-command" and name == COMMAND:
-        return f"ipvm run {shlex.quote(target.label)}"
+        return f"ipvm run {operand(target.label)}"
     return example_call(target.label, name, info.exports[name], core=info.kind == "core")

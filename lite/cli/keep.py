@@ -9,8 +9,8 @@ import click
 from lite.cli.command import group, offers, verb
 from lite.cli.files import resolve_path
 from lite.cli.present import counted, one_line, size, visible
-from lite.cli.shell import Shell
-from lite.errors import IpvmError, NotFoundError, UsageError
+from lite.cli.shell import Shell, TaskEnded
+from lite.errors import IpvmError, NotFoundError, QueuedError, UsageError
 from lite.files import is_file
 from lite.quantities import parse_duration_ms
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lite.ipld.cid import CID
     from lite.node import Node
 
+_ABSENT_SHOWN = 100
 _OF_FILES = ("/", "./", "../", "~")  # what no CID and no name begins with
 
 pin = group("pin", help="Keep blocks from being collected.", example="ipvm pin add photo")
@@ -29,14 +30,15 @@ pin = group("pin", help="Keep blocks from being collected.", example="ipvm pin a
 @click.pass_obj
 def pin_add(shell: Shell, ref: str, label: str) -> None:
     """Keep REF and everything below it. What is not here is fetched from peers, where a daemon
-    runs; else it cannot be kept."""
+    runs; else it cannot be kept. Exit status 3: it is pinned, and not all of it is here."""
     node = shell.node()
     cid = resolve_path(node, ref)
-    why = ""
-    if not node.store.has(cid) or (node.store.blocks.has(cid) and _lacks(node, cid)):
+    why, lacking = "", _lacking(node, cid)
+    if not node.store.has(cid) or lacking:
         from lite.cli.fetching import fetch_from_peers
 
         why = fetch_from_peers(shell, node, [cid])
+        lacking = _lacking(node, cid)
     if not node.store.has(cid):
         raise NotFoundError(
             f"{cid} is not here, so that it cannot be kept{': ' if why else ''}{why}",
@@ -44,18 +46,32 @@ def pin_add(shell: Shell, ref: str, label: str) -> None:
         )
     node.store.pins.add(cid, label)
     if shell.json:
-        shell.emit({"pinned": str(cid), "label": label})
+        absent = [str(one) for one in lacking[:_ABSENT_SHOWN]]
+        told = {"missing": len(lacking), "absent": absent, "why": why}
+        shell.emit({"pinned": str(cid), "label": label, **told})
     else:
         shell.line(str(cid))
+    if lacking:
+        what = f"{counted(len(lacking), 'block')} of it missing, as {lacking[0]}"
+        why = why or ("--offline" if shell.offline else "no daemon runs that has peers")
+        shell.failure(f"ipvm: pinned, and not whole here, {what}: {why}")
+        shell.note("  → The same again fetches more; a daemon goes on with it where it may")
+        raise TaskEnded(QueuedError.exit_code)
 
 
-def _lacks(node: Node, cid: CID) -> bool:
-    """Whether something below it is not here."""
+def _lacking(node: Node, cid: CID) -> list[CID]:
+    """What is not here of what is below a block that is here, as far as that can be told."""
+    from lite.ipld.cid import IDENTITY
     from lite.store.reach import Reach
 
     absent: list[CID] = []
-    Reach(node.store.database).walk([cid], absent.append)
-    return bool(absent)
+    if node.store.blocks.has(cid):
+        Reach(node.store.database).walk([cid], absent.append)
+    return [
+        one
+        for one in dict.fromkeys(absent)
+        if one.hash_code != IDENTITY and not node.store.receipts.has(one)
+    ]
 
 
 @verb("rm", in_group=pin, example="ipvm pin rm photo")
@@ -94,7 +110,10 @@ def pin_list(shell: Shell) -> None:
 )
 @click.pass_obj
 def gc(shell: Shell, dry_run: bool, grace: str) -> None:
-    """Delete blocks that no pin, name, run or receipt needs."""
+    """Delete blocks that no pin, name, run or receipt needs.
+
+    Private files of up to 4 KiB stay: what is new is compared with them.
+    """
     grace_s = parse_duration_ms(grace) // 1000
     report = shell.node().store.gc(dry_run=dry_run, grace_s=grace_s)
     if shell.json:

@@ -13,7 +13,7 @@ from lite.cli.present import moment, one_line, visible
 from lite.cli.shell import Shell
 from lite.cli.traces import trace_of
 from lite.cli.workflow_files import find_run, short_id
-from lite.errors import IpvmError, NotFoundError, UsageError
+from lite.errors import IpvmError, NotFoundError, UsageError, quoted
 
 if TYPE_CHECKING:
     from lite.model.receipt import Receipt
@@ -44,7 +44,7 @@ def logs(shell: Shell, ref: str | None, follow: bool, step: str | None) -> None:
         _of_receipt(shell, node, ref)
         return
     if step is not None and all(row.label != step for row in node.store.runs.steps(found.id)):
-        raise UsageError(f"the run {short_id(found.id)} has no step {step!r}")
+        raise UsageError(f"the run {short_id(found.id)} has no step {quoted(step)}")
     if follow:
         _follow(shell, node, found, step)
         return

@@ -34,10 +34,12 @@ class LateDaemon:
         found = self._daemon() if self._ask else None
         return found is not None and found.ask(instructions, within_ms)
 
-    def fetch(self, cids: Sequence[CID], within_ms: int) -> bool:
+    def fetch(self, cids: Sequence[CID], within_ms: int) -> str:
         """As `Neighbours.fetch`."""
+        from lite.neighbours import NOBODY
+
         found = self._daemon()
-        return found is not None and found.fetch(cids, within_ms)
+        return NOBODY if found is None else found.fetch(cids, within_ms)
 
     def _daemon(self) -> DaemonNeighbours | None:
         if not self._looked:

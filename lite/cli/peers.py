@@ -47,7 +47,8 @@ def list_(shell: Shell) -> None:
 
     node, book = book_of(shell)
     live, refused = _live(shell), node.store.outbox.refusals()
-    found, readers = book.peers(), delegated_readers(node.store, node.key, node.clock)
+    found, delegated = book.peers(), delegated_readers(node.store, node.key, node.clock)
+    readers, takers = list(delegated.records), list(delegated.blocks)
     if shell.json:
         told = [
             {
@@ -55,16 +56,19 @@ def list_(shell: Shell) -> None:
                 **_link((live or {}).get(one.did)),
                 "refused": refused.get(one.did, {}),  # of its answers to steps sent to it, by code
                 "delegated": one.did in readers,
+                "delegated_blocks": one.did in takers,
             }
             for one in found
         ]
-        shell.emit({"daemon": live is not None, "peers": told, "readers": readers})
+        lists = {"readers": readers, "block_readers": takers}
+        shell.emit({"daemon": live is not None, "peers": told, **lists})
         return
     now = node.clock.now()
     for one in found:
         state = _link((live or {}).get(one.did))
         rights = " ".join(sorted(one.rights)) or "no rights"
         rights += ", reads by a delegation" if one.did in readers else ""
+        rights += ", has blocks by a delegation" if one.did in takers else ""
         met = f"met {age(one.met_at, now)}" if one.met_at else "never met"
         if state["link"]:
             met = "in sync" if state["in_sync"] else f"{state['link']} {state['why']}".strip()
@@ -76,8 +80,9 @@ def list_(shell: Shell) -> None:
         shell.note(
             "ipvm: no peers; `ipvm peers invite` here and `ipvm peers add CODE` there pair two"
         )
-    for did in sorted(set(readers) - {one.did for one in found}):
-        shell.note(f"ipvm: {did} is no peer, and reads records by a delegation: {_REVOKE}")
+    for did in sorted({*readers, *takers} - {one.did for one in found}):
+        what = _delegated(did in readers, did in takers)
+        shell.note(f"ipvm: {did} is no peer, and {what} by a delegation: {_REVOKE}")
 
 
 @verb(
@@ -184,10 +189,17 @@ def name_(shell: Shell, peer: str, name: str) -> None:
 
 def _say_delegated(shell: Shell, node: Node, did: str) -> None:
     """What a right that was taken away does not end."""
-    from lite.peering.readers import Readers
+    from lite.peering.readers import BLOCKS_COMMAND, Readers
 
-    if Readers(node.store, node.key, node.clock).may_read(did):
-        shell.note(f"ipvm: it still reads records here, by a delegation: {_REVOKE}")
+    readers = Readers(node.store, node.key, node.clock)
+    if what := _delegated(readers.may_read(did), readers.may_read(did, BLOCKS_COMMAND)):
+        shell.note(f"ipvm: it still {what} here, by a delegation: {_REVOKE}")
+
+
+def _delegated(records: bool, blocks: bool) -> str:
+    return " and ".join(
+        [*(["reads records"] if records else []), *(["has blocks"] if blocks else [])]
+    )
 
 
 def _close_invitations(node: Node, did: str) -> None:

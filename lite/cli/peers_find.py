@@ -37,7 +37,6 @@ RIGHTS_HELP: Final = {
     "run": "It may ask for what a delegation allows it; `ipvm provider enable` gives both.",
 }
 USUAL_RIGHTS: Final = ("read", "blocks")
-_NOT_IN_NAMES: Final = ("Cc", "Cs", "Zl", "Zp")  # controls, what is no UTF-8, ends of lines
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -100,18 +99,17 @@ def checked_name(book: PeerBook, did: str, name: str) -> str:
         did: of the peer that is to have it; empty: nobody has it yet.
 
     Raises:
-        UsageError: another one has it, or it looks like a DID, or is too long or more than a line.
+        UsageError: another one has it, or it looks like a DID or a file, is too long, or is more
+            than a line.
     """
-    from unicodedata import category
-
     from lite.cli.present import visible
-    from sync.peers import NAME_CHARS_MAX
+    from lite.setting_texts import PEER_NAME_CHARS_MAX, is_peer_name
 
-    fits = name == name.strip() and len(name) <= NAME_CHARS_MAX and not name.startswith("did:")
-    if not fits or any(category(sign) in _NOT_IN_NAMES for sign in name):
+    if not is_peer_name(name):
         raise UsageError(
             f"“{visible(name[:80])}” is no name for a peer",
-            hint=f"Up to {NAME_CHARS_MAX} characters of one line, no blanks around it, not a DID.",
+            hint=f"Up to {PEER_NAME_CHARS_MAX} characters of one line, no blanks around it, "
+            "no @ in front, not a DID.",
         )
     if name and any(one.name == name and one.did != did for one in book.peers()):
         raise UsageError(f"another peer is called {visible(name)}", hint="Choose another name.")

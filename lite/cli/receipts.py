@@ -9,6 +9,7 @@ import click
 
 from lite.cli.command import group, offers, verb
 from lite.cli.numbers import COUNT
+from lite.cli.other_receipts import other_fields, other_lines
 from lite.cli.present import (
     age,
     amount,
@@ -24,7 +25,9 @@ from lite.cli.present import (
 from lite.cli.shell import Shell, read_stdin
 from lite.errors import NotFoundError, UsageError
 from lite.files import is_file
+from lite.ipld.cid import is_cid
 from lite.json_fields import receipt_fields
+from lite.opinions import differing
 
 if TYPE_CHECKING:
     from lite.archive import Verified
@@ -56,8 +59,13 @@ def list_(shell: Shell, limit: int) -> None:
     node = shell.node()
     found = node.store.receipts.list(limit)
     secret = node.store.secrets.any_secret(r.cid for r in found)
+    differ = differing(node.store, found)
     if shell.json:
-        shell.emit({"receipts": [{**receipt_fields(r), "secret": r.cid in secret} for r in found]})
+        told = [
+            {**receipt_fields(r), "secret": r.cid in secret, "differs": r.cid in differ}
+            for r in found
+        ]
+        shell.emit({"receipts": told})
         return
     now = node.clock.now()
     for r in found:
@@ -65,6 +73,7 @@ def list_(shell: Shell, limit: int) -> None:
         who = "this node" if r.issuer == node.did else short(r.issuer)
         outcome = "" if r.out.is_ok else f"  {one_line(r.error_code, 40)}"
         kept = "  secret" if r.cid in secret else ""
+        kept += "  ≠ contradicted, `ipvm why`" if r.cid in differ else ""
         shell.line(
             f"{mark} {r.cid}  {one_line(_func(r), 30):<12}  {who}, {age(r.issued_at, now)}"
             f"{outcome}{kept}"
@@ -84,9 +93,13 @@ def show(shell: Shell, ref: str) -> None:
     found = node.receipt(ref)
     secret = node.store.secrets.is_secret(found.cid)
     if shell.json:
-        shell.emit({**receipt_fields(found), "secret": secret, "receipt": found.view()})
+        others = other_fields(node, found)
+        differs = any(one["differs"] for one in others)
+        told = {**receipt_fields(found), "secret": secret, "differs": differs, "others": others}
+        shell.emit({**told, "receipt": found.view()})
         return
-    for line in [*describe(found), *([SECRET] if secret else [])]:
+    beside = [f"beside it    {line}" for line in other_lines(node, found)]
+    for line in [*describe(found), *([SECRET] if secret else []), *beside]:
         shell.line(line)
 
 
@@ -161,7 +174,7 @@ def verify(shell: Shell, ref: str) -> None:
                     hint="`ipvm ucan verify` judges it; `ipvm ucan import` keeps the receipt.",
                 )
             checked = archive.verify(file)
-    elif "/" in ref or ref.endswith(".car"):
+    elif ref.endswith(".car") or ("/" in ref and not is_cid(ref)):
         raise NotFoundError(f"there is no file {file_name(ref)}")
     elif not shell.has_home():
         raise NotFoundError(

@@ -18,7 +18,6 @@ from lite.cli.bringing import bringing
 from lite.cli.command import HELP_NAMES, NEGATIVE, REST, Verb, offers
 from lite.cli.engine_options import engine_options
 from lite.cli.guest_lines import GuestLines
-from lite.cli.operation import check_operation, make_operation, refuse_network
 from lite.cli.outfile import check_folder
 from lite.cli.present import one_line, task_name, visible
 from lite.cli.results import advice, exit_status, show_trace, show_value, summary
@@ -143,8 +142,7 @@ def run(
     What is made from secrets is secret; --private makes this call so, with its new files.
     """
     modules = {"--env": bool(env), "--stdin": stdin is not None, "--homestar": homestar}
-    op = None if op is None else check_operation(op, for_modules=modules)
-    _check(shell, words, op, out)
+    op = _check(shell, words, op, out, modules)
     node = shell.node(meeting=True)
     label, instruction = op or words[0], None
     try:
@@ -153,11 +151,11 @@ def run(
         label = target.called(None) if target else label
         with NodeSources(node, private=private) as sources:
             if target is None:
-                instruction = make_operation(label, words, sources, nonce)
+                instruction = _operation(label, words, sources, nonce)
             else:
                 given = node, sources, target, words[1:], env, stdin
                 ask = None if no_cache or nonce else not (dry_run or private)
-                made = _known(*given, homestar, ask) or make_instruction(*given, bring)
+                made = _known(*given, homestar, ask) or make_instruction(*given, bring, homestar)
                 instruction = replace(made, nnc=nonce or "")
                 label = target.called(instruction.input.get("func"))
         if op is not None:
@@ -172,7 +170,7 @@ def run(
             answer = act(on_trace=said)
     except QueuedError as queued:
         _wait(shell, node, queued, label, None if dry_run else instruction)
-    _show(shell, node, answer, instruction, label, out, told=said.heard)
+    _show(shell, node, answer, instruction, label, out, told=said.heard, fresh=no_cache)
 
 
 def _show(
@@ -184,6 +182,7 @@ def _show(
     out: str | None,
     *,
     told: bool,
+    fresh: bool,
 ) -> None:
     """What came of it; ends the command unless that is a value."""
     # It was known, or the operation tells all at the end; or what is left has no other place.
@@ -195,17 +194,32 @@ def _show(
         shell.note(f"  → {said}")
     if node.note:
         shell.note(f"ipvm: {node.note}")
+    unused: list[dict[str, Any]] = []
+    if answer.source == "ran" and not fresh:
+        from lite.cli.other_receipts import say_unused
+
+        unused = say_unused(shell, node, answer.receipt)
     show_value(shell, node, answer, out)  # first: that it cannot be written is one object as well
     if shell.json:
         from lite.json_fields import answer_fields
 
-        shell.emit({**answer_fields(answer), "secret": secret})
+        shell.emit({**answer_fields(answer), "secret": secret, "unused": unused})
     if status := exit_status(answer.receipt):
         raise TaskEnded(status)
 
 
-def _check(shell: Shell, words: tuple[str, ...], op: str | None, out: str | None) -> None:
-    """What can be refused before the home is opened."""
+def _check(
+    shell: Shell,
+    words: tuple[str, ...],
+    op: str | None,
+    out: str | None,
+    for_modules: dict[str, bool],
+) -> str | None:
+    """Refuse what can be before the home is opened; the name of the operation, if it is one."""
+    if op is not None:
+        from lite.cli.operation import check_operation
+
+        op = check_operation(op, for_modules=for_modules)
     if not words or not words[0]:
         raise UsageError(
             f"`ipvm run` needs a {'module' if op is None else 'URI that --op acts on'}",
@@ -215,6 +229,15 @@ def _check(shell: Shell, words: tuple[str, ...], op: str | None, out: str | None
         check_folder(out)
     if out == "-" and shell.json:
         raise UsageError("--json and --out - both want stdout", hint="Give --out a file.")
+    return op
+
+
+def _operation(
+    op: str, words: tuple[str, ...], sources: NodeSources, nonce: str | None
+) -> Instruction:
+    from lite.cli.operation import make_operation
+
+    return make_operation(op, words, sources, nonce)
 
 
 def _refuse(
@@ -229,6 +252,8 @@ def _refuse(
     """Refuse an operation that may not be done now, before anything is marked or begun."""
     shell.done["ins"] = str(instruction.cid)  # to name what is queued or in doubt by
     if shell.offline:
+        from lite.cli.operation import refuse_network
+
         refuse_network(node.needs(instruction))
     if not force:
         from lite.scheduler.telling import refuse_telling
@@ -326,6 +351,7 @@ def make_instruction(
     env: tuple[str, ...],
     stdin: str | None,
     bring: Bring | None = None,
+    homestar: bool = False,
 ) -> Instruction:
     """The instruction of a command line, its arguments read by the function's types.
 
@@ -334,6 +360,7 @@ def make_instruction(
 
     Args:
         bring: gets the module where it is not here.
+        homestar: the arguments are judged by Homestar's rules alone.
 
     Raises:
         QueuedError: the module is not here.
@@ -355,18 +382,23 @@ def make_instruction(
         return wasm(target.cid, None, *words, env=_environment(env), stdin=given)
     if env or stdin is not None:
         raise UsageError(f"--env and --stdin are for commands; {name} is a function")
-    return wasm(target.cid, name, *_values(info, target, name, texts, sources))
+    return wasm(target.cid, name, *_values(info, target, name, texts, sources, homestar))
 
 
 def _values(
-    info: ModuleInfo, target: Target, name: str, texts: tuple[str, ...], sources: NodeSources
+    info: ModuleInfo,
+    target: Target,
+    name: str,
+    texts: tuple[str, ...],
+    sources: NodeSources,
+    homestar: bool,
 ) -> list[Any]:
     func = info.exports[name]
     try:
         if info.kind == "core":
             takes_bytes = info.plan is not None and info.plan.lifts[name].realloc is not None
             return parse_core_arguments(texts, func, sources, takes_bytes=takes_bytes)
-        return parse_arguments(texts, func, sources)
+        return parse_arguments(texts, func, sources, homestar=homestar)
     except WrongCount as error:
         from lite.cli.examples import example_call
         from lite.engine.wit import render_func

@@ -7,11 +7,10 @@ and that counts only where somebody made just that call, and it went well.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lite.absent_module import SCHEME, answered_call
-from lite.errors import CidError, IpvmError
-from lite.ipld.cid import CID
+from lite.absent_module import answered_call
+from lite.cli.arguments import by_its_look
 
 if TYPE_CHECKING:
     from lite.cli.target import Target
@@ -41,12 +40,12 @@ def known_call(
         return None  # what of a file goes into the call, its type says
     from lite.executor import HOMESTAR
 
-    calls, mode = list(_readings(target, texts, env)), HOMESTAR if homestar else ""
+    calls, mode = list(_readings(target, texts, env, homestar)), HOMESTAR if homestar else ""
     return answered_call(node, calls, node.config.limits, mode, ask=ask)
 
 
 def _readings(
-    target: Target, texts: Sequence[str], env: dict[str, str] | None
+    target: Target, texts: Sequence[str], env: dict[str, str] | None, homestar: bool
 ) -> Iterator[Instruction]:
     from lite.model.instruction import wasm
 
@@ -54,24 +53,7 @@ def _readings(
     if target.func is None:
         yield wasm(target.cid, None, *words, env=env)
     elif env is None:
-        read = [_read(text) for text in words]
+        read = [by_its_look(text, homestar=homestar) for text in words]
         yield wasm(target.cid, target.func, *read)
         if read != words:
             yield wasm(target.cid, target.func, *words)
-
-
-def _read(text: str) -> Any:
-    """A number, a truth value, a list, a map or a link; anything else is a text. A text in quotes
-    is one with them, as it is where a string is wanted."""
-    from lite.ipld import dag_json
-
-    if text.startswith('"'):
-        return text
-    try:
-        return CID.parse(text.removeprefix(SCHEME))
-    except CidError:
-        pass
-    try:
-        return dag_json.decode(text.encode())
-    except (IpvmError, UnicodeEncodeError):
-        return text

@@ -11,7 +11,7 @@ from lite.cli.command import group, verb
 from lite.cli.deadline_option import deadline_option
 from lite.cli.present import age, visible
 from lite.cli.shell import Shell
-from lite.errors import NotFoundError, UsageError
+from lite.errors import NotFoundError, UsageError, quoted
 from lite.schedule_times import MISSED, Missed
 from lite.store.names import may_be_name
 
@@ -104,12 +104,14 @@ def add(
 def _check_name(node: Node, title: str, *, given: bool) -> None:
     taken = [one for one in node.store.schedules.list() if one.options.get("name") == title]
     if given and not may_be_name(title):
-        raise UsageError(f"--name {title!r} cannot be a name", hint="Letters, digits, - and _.")
+        raise UsageError(
+            f"--name {quoted(title)} cannot be a name", hint="Letters, digits, - and _."
+        )
     if given and title.isdigit():
         raise UsageError(f"--name {title}: schedules have numbers of their own")
     if given and taken:
         raise UsageError(
-            f"schedule {taken[0].id} is called {title!r} already",
+            f"schedule {taken[0].id} is called {quoted(title)} already",
             hint=f"`ipvm schedule rm {taken[0].id}` removes it.",
         )
 
@@ -242,10 +244,12 @@ def find(node: Node, ref: str) -> Schedule:
     found = [one for one in node.store.schedules.list() if one.options.get("name") == ref]
     if len(found) > 1:
         numbers = ", ".join(str(one.id) for one in found)
-        raise UsageError(f"several schedules are called {ref!r}: {numbers}", hint="Name a number.")
+        raise UsageError(
+            f"several schedules are called {quoted(ref)}: {numbers}", hint="Name a number."
+        )
     if not found:
         raise NotFoundError(
-            f"no schedule here is called {ref!r}", hint="`ipvm schedule list` shows them."
+            f"no schedule here is called {quoted(ref)}", hint="`ipvm schedule list` shows them."
         )
     return found[0]
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import click
 
 from lite.cli.command import verb
-from lite.cli.present import counted, size
+from lite.cli.present import counted, short, size
 from lite.cli.shell import Shell
 from lite.cli.status_peers import meeting_fields, meeting_lines
 from lite.cli.status_queue import job_lines, queue_fields, queue_lines
+from lite.opinions import contested
+
+_CONFLICTS_SHOWN = 3
 
 
 @verb("status", example="ipvm status\nipvm status --json")
@@ -22,6 +25,7 @@ def status(shell: Shell) -> None:
     node = shell.node()
     stats = node.store.stats()
     secrets = node.store.secrets.count()
+    conflicts = contested(node.store)
     if shell.json:
         shell.emit(
             {
@@ -31,6 +35,7 @@ def status(shell: Shell) -> None:
                 "blocks": stats.blocks,
                 "bytes": stats.block_bytes,
                 "receipts": stats.receipts,
+                "contradicted": [str(cid) for cid in conflicts],
                 "names": stats.names,
                 "pins": stats.pins,
                 "secrets": secrets,
@@ -47,6 +52,10 @@ def status(shell: Shell) -> None:
     shell.line(f"node      {node.did or 'unknown: its key cannot be read'}")
     shell.line(f"blocks    {stats.blocks}, {size(stats.block_bytes)}")
     shell.line(f"receipts  {stats.receipts}")
+    for cid in conflicts[:_CONFLICTS_SHOWN]:
+        shell.line(f"          ≠ receipts of {short(cid)} contradict each other; `ipvm why {cid}`")
+    if len(conflicts) > _CONFLICTS_SHOWN:
+        shell.line(f"          and {len(conflicts) - _CONFLICTS_SHOWN} more like that")
     shell.line(f"names     {stats.names}, {counted(stats.pins, 'pin')}")
     if secrets:
         shell.line(f"secret    {secrets} blocks and receipts stay on this node")

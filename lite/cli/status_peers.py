@@ -71,8 +71,10 @@ def meeting_lines(shell: Shell, node: Node) -> Iterator[str]:
         yield f"strangers {strangers} seen; `ipvm peers list`"
     from lite.peering.readers import delegated_readers
 
-    rights = {one["did"] for one in peers if "read" in one["rights"]}
-    if more := set(delegated_readers(node.store, node.key, node.clock)) - rights:
+    found, more = delegated_readers(node.store, node.key, node.clock), set[str]()
+    for dids, right in ((found.records, "read"), (found.blocks, "blocks")):
+        more.update(set(dids).difference(one["did"] for one in peers if right in one["rights"]))
+    if more:
         yield f"readers   {len(more)} more, by delegations; `ipvm peers list`"
 
 

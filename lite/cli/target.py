@@ -10,7 +10,7 @@ from lite.absent_module import SCHEME, Bring, find_module, info_of
 from lite.cli.present import short
 from lite.errors import CidError, LimitError, ModuleError, NotFoundError, UsageError
 from lite.frozen import frozen
-from lite.ipld.cid import CID
+from lite.ipld.cid import CID, root_and_path
 
 if TYPE_CHECKING:
     from lite.engine.module import ModuleInfo
@@ -35,7 +35,9 @@ class Target:
     @property
     def stem(self) -> str:
         """A short name for people: `add` of `tools/add.wasm`; a CID is cut."""
-        if self.label.removeprefix(SCHEME) == str(self.cid):
+        text = self.label.removeprefix(SCHEME)
+        root, slash, _ = root_and_path(text)
+        if text == str(self.cid) or (not slash and "/" in root):
             return short(self.cid)
         return Path(self.label).stem[:40] or self.label[:40]
 
@@ -137,15 +139,18 @@ def function_name(info: ModuleInfo, target: Target) -> str:
         if len(info.exports) != 1:
             if not info.exports:
                 raise UsageError(f"{target.label} exports no function, so that none can be called")
-            names = ", ".join(sorted(info.exports)[:20])
+            from lite.cli.examples import operand
+
+            names, named = ", ".join(sorted(info.exports)[:20]), operand(target.label)
             raise UsageError(
                 f"{target.label} exports {names}; name one of them",
-                hint=f"Write {target.label}:FUNC; `ipvm inspect {target.label}` shows the types.",
+                hint=f"Write {named}:FUNC; `ipvm inspect {named}` shows the types.",
             )
         return next(iter(info.exports))
     try:
         return info.find(target.func)
     except GuestFailure as failure:
-        raise UsageError(
-            f"{target.label}: {failure.message}", hint=f"See `ipvm inspect {target.label}`."
-        ) from None
+        from lite.cli.examples import operand
+
+        hint = f"See `ipvm inspect {operand(target.label)}`."
+        raise UsageError(f"{target.label}: {failure.message}", hint=hint) from None

@@ -9,10 +9,13 @@ import click
 
 from lite.cli.command import offers, verb
 from lite.cli.files import resolve_path
+from lite.cli.other_receipts import other_fields, other_lines
 from lite.cli.present import moment, one_line, short, visible
+from lite.cli.results import source
 from lite.cli.shell import Shell
 from lite.errors import UsageError
 from lite.limits import PROVENANCE_DEPTH_MAX
+from lite.model.trust import trusted_rule
 
 if TYPE_CHECKING:
     from lite.ipld.cid import CID
@@ -96,6 +99,7 @@ class _View:
         self._steps = node.store.runs.steps_of(dict.fromkeys(r.cid for r in receipts))
         self._shown: set[CID] = set()  # so far, with what is below it
         peers = node.config["trust.peers"]
+        self._names = node.store.peer_names()
         self._answering = node.store.answering() if peers else frozenset[str]()
 
     # Text.
@@ -110,6 +114,7 @@ class _View:
         if p.receipt is not None:
             bar = rest + ("│  " if p.children or left_out else "   ")
             yield from (bar + line for line in self._details(p, p.receipt))
+            yield from (bar + line for line in other_lines(self._node, p.receipt))
         for i, child in enumerate(p.children):
             last = i == len(p.children) - 1 and not left_out
             yield from self.lines(
@@ -165,15 +170,14 @@ class _View:
     def _issuer(self, receipt: Receipt) -> str:
         """Who signed, and by which rule that counts here as an answer."""
         issuer = receipt.issuer
-        rule = self._rule(receipt)
         if issuer == self._node.did:
             return "this node"
-        if rule:
-            return f"{short(issuer)}, {rule}"
-        if issuer in self._node.config.trust_issuers:
-            return f"{short(issuer)}, a trusted issuer"
-        if issuer in self._answering:
-            return f"{short(issuer)}, a peer whose receipts count"
+        if rule := self._rule(receipt):
+            told = source(self._node.did, issuer, rule, lambda: self._names)
+            return told if issuer in told else f"{told}, {short(issuer)}"
+        if issuer in self._node.config.trust_issuers or issuer in self._answering:
+            told = source(self._node.did, issuer, trusted_rule(issuer), lambda: self._names)
+            return f"{told}, {short(issuer)}, whose receipts count here"
         return f"{issuer}, whose receipts do not count here"
 
     def _rule(self, receipt: Receipt) -> str:
@@ -205,6 +209,7 @@ class _View:
             "given": _given(p),
             "iss": receipt.issuer,
             "rule": self._rule(receipt),
+            "others": other_fields(self._node, receipt),
             "at": receipt.issued_at,
             "func": receipt.meta.get("func"),
             "ok": receipt.out.is_ok,

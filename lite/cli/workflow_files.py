@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from lite.errors import CidError, CodecError, NotFoundError, UsageError
 from lite.files import open_file
 from lite.frozen import field, frozen, replace
-from lite.ipld.cid import CID, DAG_CBOR
+from lite.ipld.cid import CID, DAG_CBOR, is_cid
 from lite.model.workflow import Workflow
 from lite.store.names import may_be_name
 
@@ -74,7 +74,8 @@ def read_named(node: Node, ref: str, *, lend: bool = False) -> Named:
         with open_file(path) as file:
             found = _of_file(node, file, ref, path.parent, add)
         return replace(found, called=_printable(path.stem))
-    if not ref.startswith("ipfs://") and (path.suffix in SUFFIXES or not may_be_name(ref)):
+    is_other = ref.startswith("ipfs://") or is_cid(ref)
+    if not is_other and (path.suffix in SUFFIXES or not may_be_name(ref)):
         raise NotFoundError(f"there is no file {ref}")
     return _stored(node, ref, add)
 

@@ -273,7 +273,7 @@ def _carry_out(
     from lite.json_fields import result_labels
 
     labels = [step.label for step in named.workflow]
-    outs = read_outs(out, labels, result_labels(graph, ()))
+    outs = read_outs(out, labels, result_labels(node, graph, ()))
     if shell.json and "-" in outs.values():
         raise UsageError("--json and --out … - both want stdout", hint="Give --out a file.")
     needs = {label: [edge.label for edge in graph.needs[label]] for label in labels}
@@ -333,7 +333,7 @@ def _say_results(
     from lite.json_fields import result_fields, result_labels, run_fields, step_fields
 
     by_label = {row.label: row for row in rows}
-    results = result_labels(graph, rows)
+    results = result_labels(node, graph, rows)
     show_results(shell, node, by_label, results, outs)  # first: it may fail, which is one object
     if shell.json:
         row, failures = node.store.runs.get(run.id), run.failures

@@ -54,7 +54,10 @@ def check(shell: Shell, file: str) -> None:
     node = shell.node()
     named = read_named(node, file)
     graph = node.workflows.outlook.graph(named.workflow)
-    missing, where = _missing(node, named), outlook_of(node).where(named.workflow)
+    missing, where = (
+        _missing(node, named),
+        outlook_of(node).where(named.workflow, private=named.secret),
+    )
     if shell.json:
         shell.emit(_as_json(node, named, graph, missing, where))
         return

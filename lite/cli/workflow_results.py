@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from lite.cli.present import one_line, size
 from lite.cli.results import STATUS_FAILED, STATUS_LIMIT, add_shown, exit_status, show_value
 from lite.cli.shell import Shell
-from lite.errors import QueuedError, UsageError
+from lite.errors import QueuedError, UsageError, quoted
 from lite.json_fields import answer_of
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def read_outs(
             label, target = results[0], text
         if label not in labels:
             raise UsageError(
-                f"--out {text}: there is no step {label!r}", hint=did_you_mean(label, labels)
+                f"--out {text}: there is no step {quoted(label)}", hint=did_you_mean(label, labels)
             )
         if not target:
             raise UsageError(f"--out {text}: a file is missing behind the =")

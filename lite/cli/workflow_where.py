@@ -97,6 +97,8 @@ def where_words(node: Node, where: Whereabouts | None, *, starts: bool = True) -
 
 def _barred(where: Whereabouts, names: Mapping[str, str]) -> list[str]:
     """Why nobody else may be asked, or that nobody else has what it needs."""
+    if where.stays:
+        return ["it is secret, so no other node is asked"]
     if not where.barred:
         return ["no node that is known here can run it"]
     found = [f"not on {_called(did, names)}: {why}" for did, why in where.barred[:_NAMED_MAX]]

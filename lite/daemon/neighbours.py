@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lite.ipld.cid import CID
-from lite.neighbours import Neighbours
+from lite.neighbours import NOBODY, Neighbours
 
 __all__ = ["LateNeighbours"]
 
@@ -20,6 +20,6 @@ class LateNeighbours:
         """As `Neighbours.ask`."""
         return self.who is not None and self.who.ask(instructions, within_ms)
 
-    def fetch(self, cids: Sequence[CID], within_ms: int) -> bool:
+    def fetch(self, cids: Sequence[CID], within_ms: int) -> str:
         """As `Neighbours.fetch`."""
-        return self.who is not None and self.who.fetch(cids, within_ms)
+        return NOBODY if self.who is None else self.who.fetch(cids, within_ms)

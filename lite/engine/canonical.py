@@ -33,7 +33,7 @@ def call(lift: Lift, instance: Instance, args: list[Any], *, output_bytes: int) 
         instance: where.
         args: one neutral value (`lite.engine.wit`) per parameter. `list<u8>` may be any
             bytes-like object.
-        output_bytes: bound on the result. Byte lists and strings count their length, every other
+        output_bytes: bound on the result. One byte list or string counts its length, every other
             value at least 8, so that a guest cannot describe a huge result in a few bytes.
 
     Returns:
@@ -112,7 +112,7 @@ def _compile_result(lift: Lift, layouts: Layouts) -> Result:
     result = lift.type.result
     if result is None:
         return lambda guest, raw: None
-    cost = layouts.cost(result)
+    cost = layouts.result_cost(result)
     lifting = Lifting(layouts, lift.encoding)
     if len(layouts.flat(result)) <= FLAT_RESULTS_MAX:
         from_flat = lifting.from_flat(result)

@@ -21,7 +21,7 @@ from lite.engine.module import ModuleInfo
 from lite.engine.refusal import Refused
 from lite.engine.spool import Blob, Spooled
 from lite.engine.to_wit import Load
-from lite.engine.wit import BYTES, STRING, Option, ResultOf, WitType, render
+from lite.engine.wit import BYTES, STRING, WitType, render, unwrapped
 from lite.errors import CodecError
 from lite.frozen import frozen, replace
 from lite.ipld import dag_cbor
@@ -183,21 +183,13 @@ def _load(job: Job, cid: CID, t: WitType) -> Any:
 def _for_result(limits: Limits, result: WitType | None, info: ModuleInfo) -> Limits:
     """The limits while the result is taken: what is no byte string has to fit into one block, so
     that no more than that is ever lifted, converted or encoded."""
-    if info.kind == "wasi-command" or _may_be_bytes(result):
+    if info.kind == "wasi-command" or unwrapped(result) == BYTES:
         return limits
     return replace(limits, output_bytes=min(limits.output_bytes, BLOCK_BYTES_MAX))
 
 
-def _may_be_bytes(result: WitType | None) -> bool:
-    if isinstance(result, ResultOf):  # unwrapped, as in `convert.outcome`
-        result = result.ok
-    while isinstance(result, Option):
-        result = result.payload
-    return result == BYTES
-
-
 def check_output(value: Any, limits: Limits) -> bytes | None:
-    """The DAG-CBOR of a value, None for a byte string, which counts by its own length.
+    """The DAG-CBOR of a value, None for a byte string. That and a text count by their own length.
 
     Raises:
         GuestFailure: `output-limit`, also for more than a block of anything but a byte string.
@@ -206,14 +198,17 @@ def check_output(value: Any, limits: Limits) -> bytes | None:
         encoded = None if isinstance(value, (bytes, Spooled)) else dag_cbor.encode(value)
     except CodecError as error:  # nested deeper than a block may be
         raise GuestFailure("output-limit", f"the result {error}") from error
-    size = len(value if encoded is None else encoded)
+    if isinstance(value, str):
+        size = len(value.encode())
+    else:
+        size = len(value if encoded is None else encoded)
     if size > limits.output_bytes:
         raise GuestFailure(
             "output-limit",
             f"the result has {size} bytes, more than {limits.output_bytes}",
             limit=limits.output_bytes,
         )
-    if encoded is not None and size > BLOCK_BYTES_MAX:
+    if encoded is not None and len(encoded) > BLOCK_BYTES_MAX:
         raise _over_a_block()
     return encoded
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from lite.engine.base import GuestFailure
 from lite.engine.wit import (
+    BYTES,
     STRING,
     Flags,
     FuncType,
@@ -21,6 +22,7 @@ from lite.engine.wit import (
     WitType,
     cases_of,
     parts_of,
+    unwrapped,
 )
 from lite.frozen import frozen
 
@@ -198,6 +200,10 @@ class Layouts:
         At least `VALUE_COST` for each Python object that it becomes, and its size in memory.
         """
         return self._remember(self._costs, t, self._cost)
+
+    def result_cost(self, t: WitType) -> int:
+        """`cost` of a whole result. One string or byte list counts its length and nothing more."""
+        return 0 if unwrapped(t) in (STRING, BYTES) else self.cost(t)
 
     def _cost(self, t: WitType) -> int:
         match t:

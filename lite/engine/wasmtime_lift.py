@@ -82,7 +82,7 @@ class Lifting:
         Raises:
             GuestFailure: `unsupported-type` for a type that cannot cross as data.
         """
-        lift, cost = self.of(kind), self._layouts.cost(kind)
+        lift, cost = self.of(kind), self._layouts.result_cost(kind)
 
         def whole(view: memoryview, at: int, passing: Passing) -> Any:
             passing.charge(cost)

@@ -151,6 +151,16 @@ def parts_of(t: WitType) -> tuple[WitType, ...]:
             return ()
 
 
+def unwrapped(t: WitType | None) -> WitType | None:
+    """What a call with a result of this type ends with when it went well: an outcome's `ok`, and
+    the payload of an option."""
+    if isinstance(t, ResultOf):
+        t = t.ok
+    while isinstance(t, Option):
+        t = t.payload
+    return t
+
+
 def render(t: WitType | None) -> str:
     """The type as WIT text; anonymous records and variants are written out in braces."""
     match t:

@@ -16,6 +16,7 @@ from lite.json_fields import answer_fields
 from lite.limits import Limits
 from lite.model.instruction import Instruction
 from lite.model.limits_map import TALK, limits_from_meta
+from lite.opinions import unused_fields
 
 if TYPE_CHECKING:
     from lite.absent_module import Bring
@@ -71,7 +72,8 @@ def _answer(
         refuse_telling(node.workflows.outlook, node.store, instruction, consent="`force`")
     answer = node.run(instruction, limits=limits, fresh=fresh, homestar=homestar)
     secret = node.store.secrets.is_secret(answer.receipt.cid)
-    return {**answer_fields(answer), "secret": secret}
+    unused = [] if fresh or answer.source == "cached" else unused_fields(node, answer.receipt)
+    return {**answer_fields(answer), "secret": secret, "unused": unused}
 
 
 def _limits(told: Any, base: Limits) -> Limits:

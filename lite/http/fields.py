@@ -51,6 +51,7 @@ ANSWER: Final = shape(
         "fork": items(CID_TEXT),
         "join": NULL_TEXT,
         "secret": BOOL,
+        "unused": items(shape({"receipt": CID_TEXT, "iss": TEXT, "output": CID_TEXT, "why": TEXT})),
     },
     {"value": ANY, "output": CID_TEXT, "error": ANY},
 )
@@ -65,6 +66,7 @@ _RECEIPT: Final[dict[str, Schema]] = {
     "error": NULL_TEXT,
     "at": INTEGER,
     "secret": BOOL,
+    "differs": BOOL,
 }
 RECEIPT: Final = shape(_RECEIPT)
 WHOLE_RECEIPT: Final = shape({**_RECEIPT, "receipt": mapping(ANY)})

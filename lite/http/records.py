@@ -15,6 +15,7 @@ from lite.ipld.block import Block
 from lite.ipld.cid import CID
 from lite.json_fields import receipt_fields
 from lite.limits import BLOCK_BYTES_MAX
+from lite.opinions import differing
 
 if TYPE_CHECKING:
     from lite.model.receipt import Receipt
@@ -51,7 +52,11 @@ def _rows(node: Node, instruction: CID | None, limit: int) -> list[dict[str, Any
 
 def _with_secrecy(node: Node, found: list[Receipt]) -> list[dict[str, Any]]:
     secret = node.store.secrets.any_secret(one.cid for one in found)
-    return [{**receipt_fields(one), "secret": one.cid in secret} for one in found]
+    differ = differing(node.store, found)
+    return [
+        {**receipt_fields(one), "secret": one.cid in secret, "differs": one.cid in differ}
+        for one in found
+    ]
 
 
 async def _show(call: Call) -> web.StreamResponse:

@@ -5,6 +5,7 @@ The routes are the one source of what is served and of `/openapi.json`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BODY_BYTES_MAX", "Call", "Param", "Reply", "Route"]
 
+BODY_S_MAX: Final = 60.0  # for a body to come whole
 BODY_BYTES_MAX: Final = 8 * MIB  # a workflow file, or the arguments of a call
 
 
@@ -82,16 +84,34 @@ class Call:
         return self.request.match_info[name]
 
     async def body(self) -> bytes:
-        """The whole body. Raises `LimitError` when it is too large for this path."""
+        """The whole body.
+
+        Raises:
+            LimitError: it is too large for this path.
+            HTTPRequestTimeout: it did not come whole in time; also when it is broken in a way that
+                the server takes for more to come.
+        """
         told = self.request.content_length
         if told is not None and told > self._bytes_max:
             raise self._too_large()
-        parts, size = [], 0
-        async for part in self.request.content.iter_any():
-            size += len(part)
-            if size > self._bytes_max:
-                raise self._too_large()
-            parts.append(part)
+        parts, size, content = [], 0, self.request.content
+        # No task of its own: what has come already is read before the loop can hear that the
+        # client left, and a client that leaves ends nothing.
+        late = asyncio.get_running_loop().call_later(
+            BODY_S_MAX, content.set_exception, asyncio.TimeoutError()
+        )
+        try:
+            async for part in content.iter_any():
+                size += len(part)
+                if size > self._bytes_max:
+                    raise self._too_large()
+                parts.append(part)
+        except asyncio.TimeoutError:
+            raise web.HTTPRequestTimeout(
+                text=f"the body did not come whole within {BODY_S_MAX:g} s"
+            ) from None
+        finally:
+            late.cancel()
         return b"".join(parts)
 
     async def map(self, known: Schema) -> dict[str, Any]:

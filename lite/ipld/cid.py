@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from lite import limits
-from lite.errors import CidError, CodecError
+from lite.errors import CidError, CodecError, quoted
 from lite.ipld import multibase, varint
 
 RAW: Final = 0x55
@@ -42,6 +42,7 @@ DIGEST_BYTES_MIN: Final = 20  # a shorter digest proves nothing, so it is never 
 
 TEXT_CHARS_MAX: Final = 8 * limits.CID_BYTES_MAX + 1  # the longest text is base2
 
+_BASE64_PREFIXES = ("m", "M")
 _V0_PREFIX = b"\x12\x20"
 _V0_BYTES = 34
 _V1_SHA2_256 = {codec: bytes((1, codec, SHA2_256, 32)) for codec in (RAW, DAG_PB, DAG_CBOR)}
@@ -226,6 +227,27 @@ class CID:
         return CID.from_bytes, (self.raw,)
 
 
+def is_cid(text: str) -> bool:
+    """Whether a text is a CID, in any multibase."""
+    try:
+        CID.parse(text)
+    except CidError:
+        return False
+    return True
+
+
+def root_and_path(ref: str) -> tuple[str, str, str]:
+    """`ROOT[/path]` as `str.partition` cuts it at a slash: at the first, but for a CID in base64,
+    whose digits may be slashes. It says its own length, so that no other part is one."""
+    at = ref.find("/") if ref.startswith(_BASE64_PREFIXES) else -1
+    while 0 <= at < TEXT_CHARS_MAX:
+        at = ref.find("/", at + 1)
+        end = len(ref) if at < 0 else at
+        if is_cid(ref[:end]):
+            return ref[:end], ref[end : end + 1], ref[end + 1 :]
+    return ref.partition("/")
+
+
 def hash_digest(hash_code: int, data: bytes) -> bytes:
     """The digest of `data` under a multihash function.
 
@@ -310,4 +332,4 @@ def _check_length(raw: bytes) -> None:
 
 
 def _shorten(text: str) -> str:
-    return repr(text) if len(text) <= 80 else f"{text[:60]!r}…"
+    return quoted(text) if len(text) <= 80 else f"{quoted(text[:60])}…"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from lite.errors import CodecError, UsageError
+from lite.errors import CodecError, UsageError, quoted
 from lite.frozen import field, frozen
 
 if TYPE_CHECKING:
@@ -204,13 +204,13 @@ def _check_spare(row: _Base, digits: int, spare_bits: int) -> None:
 
 def _wrong_digit(row: _Base, text: str) -> CodecError:
     at, digit = next((i, digit) for i, digit in enumerate(text) if digit not in row.values)
-    return CodecError(f"{digit!r} at character {at + 1} is not a digit of {row.name}")
+    return CodecError(f"{quoted(digit)} at character {at + 1} is not a digit of {row.name}")
 
 
 def _foreign_encode(data: bytes, base: str) -> str:
     if base != _FOREIGN_NAME:
         known = ", ".join(sorted([*_BY_NAME, _FOREIGN_NAME]))
-        raise UsageError(f"there is no multibase called {base!r}", hint=f"use one of {known}")
+        raise UsageError(f"there is no multibase called {quoted(base)}", hint=f"use one of {known}")
     from multiformats import multibase
 
     return str(multibase.encode(data, base))
@@ -218,7 +218,7 @@ def _foreign_encode(data: bytes, base: str) -> str:
 
 def _foreign_decode(text: str) -> bytes:
     if text[0] != _FOREIGN_PREFIX:
-        raise CodecError(f"{text[0]!r} does not begin any multibase text we can read")
+        raise CodecError(f"{quoted(text[0])} does not begin any multibase text we can read")
     from multiformats import multibase
 
     try:

@@ -10,8 +10,9 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
-from lite.errors import AuthorityError, CidError, ConfigError
+from lite.errors import AuthorityError, CidError, CodecError, ConfigError
 from lite.ipld.cid import CID
+from lite.keys import parse_did
 from lite.model.place import FieldError, Path, did_you_mean, shown
 from lite.quantities import SIZE_MAX, parse_duration_ms, parse_size
 from lite.ucan.payload import principal
@@ -83,10 +84,12 @@ def op(value: Any, path: Path) -> str:
 
 
 def did(value: Any, path: Path) -> str:
-    """A DID without a fragment."""
+    """A DID without a fragment; a did:key has to be that of a key."""
     if type(value) is str:
-        with suppress(AuthorityError):
+        with suppress(AuthorityError, CodecError):
             if principal(value) == value:
+                if value.startswith("did:key:"):
+                    parse_did(value)
                 return value
     raise FieldError(path, f"{shown(value)} is not a DID", hint="Such as did:key:z6Mk….")
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from lite.errors import UsageError
+from lite.errors import UsageError, quoted
 
 if TYPE_CHECKING:
     from lite.model.workflow_yaml import Document
@@ -81,7 +81,7 @@ def path_text(path: Path) -> str:
 
 def shown(value: object) -> str:
     """A value from a file, short and escaped, for a message."""
-    text = repr(value)
+    text = quoted(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from lite.errors import CidError, NotFoundError, UsageError
 from lite.frozen import frozen
-from lite.ipld.cid import CID
+from lite.ipld.cid import CID, root_and_path
 from lite.model.graph import Circle, ordered
 from lite.model.instruction import WASM_RUN, Instruction
 from lite.model.place import FieldError, Path, Place, did_you_mean, shown
@@ -327,7 +327,7 @@ class _Compiler:
             return None
 
     def _named_uri(self, scheme: str, name: str) -> str:
-        root, slash, rest = name.partition("/")
+        root, slash, rest = root_and_path(name)
         try:
             cid = CID.parse(root)
         except CidError:

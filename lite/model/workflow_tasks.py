@@ -39,7 +39,7 @@ def read_tasks(value: dict[str, Any], place: Place, content: Content, *, is_text
     path: Path = ("workflow",) if "workflow" in value else ()
     try:
         if is_text:
-            value = Values(place, {}).plain(_as_homestar_reads(value, ()), ())
+            value = Values(place, {}).plain(as_homestar_reads(value, ()), ())
         name, value = _unwrapped(value)
     except FieldError as error:
         raise place.of(error) from None
@@ -78,13 +78,13 @@ def _unwrapped(value: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     return value.get("name"), inner
 
 
-def _as_homestar_reads(value: Any, path: Path) -> Any:
+def as_homestar_reads(value: Any, path: Path) -> Any:
     """Homestar's reader of JSON makes floats of integers that no 64-bit number holds; its CIDs
     follow from that. `fuel: 18446744073709552000` is the common one."""
     if type(value) is dict:
-        return {key: _as_homestar_reads(item, (*path, key)) for key, item in value.items()}
+        return {key: as_homestar_reads(item, (*path, key)) for key, item in value.items()}
     if type(value) is list:
-        return [_as_homestar_reads(item, (*path, at)) for at, item in enumerate(value)]
+        return [as_homestar_reads(item, (*path, at)) for at, item in enumerate(value)]
     if type(value) is int and not _I64_MIN <= value <= _U64_MAX:
         try:
             return float(value)

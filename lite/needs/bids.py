@@ -1,6 +1,6 @@
 """Bids: what a provider offers for one step, as a value with one canonical form.
 
-    {ins, by, holds: [link, …], wait, price, unit, until, speed?, passes?: true}
+    {ins, by, holds: [link, …], wait, price, unit, until, speed?, passes?: true, alone?: true}
 
 A bid binds nobody: it says how soon and for what price its provider expects to run the step. Who
 gets it learned from the channel that it came over who made it.
@@ -20,6 +20,7 @@ from lite.model.place import FieldError, Path
 
 HOLDS_MAX: Final = 10_000
 NUMBER_MAX: Final = 2**53 - 1
+_FLAGS: Final = ("passes", "alone")
 _NEEDED: Final = ("ins", "by", "holds", "wait", "price", "unit", "until")
 
 
@@ -37,6 +38,7 @@ class Bid:
         until: the last second in which it holds, since 1970.
         speed: bytes a second that the provider expects of its line; None: it does not say.
         passes: it would pass the step on to another node, which has what it lacks.
+        alone: of what would go along with the step something does not fit there.
     """
 
     instruction: CID
@@ -48,6 +50,7 @@ class Bid:
     until: int = 0
     speed: int | None = None
     passes: bool = False
+    alone: bool = False
 
     def __post_init__(self) -> None:
         assert bool(self.price) == bool(self.unit), "a price is in some unit"
@@ -65,7 +68,9 @@ class Bid:
         }
         if self.speed is not None:
             value["speed"] = self.speed
-        return value | {"passes": True} if self.passes else value
+        if self.passes:
+            value["passes"] = True
+        return value | {"alone": True} if self.alone else value
 
     def encode(self) -> bytes:
         """The canonical DAG-CBOR."""
@@ -78,7 +83,7 @@ class Bid:
         Raises:
             FieldError: it names the field that is wrong, missing or unknown.
         """
-        told = fields.mapping(value, path, (*_NEEDED, "speed", "passes"))
+        told = fields.mapping(value, path, (*_NEEDED, "speed", *_FLAGS))
         for key in _NEEDED:
             if key not in told:
                 raise FieldError((*path, key), "missing")
@@ -92,8 +97,9 @@ class Bid:
         speed = None
         if "speed" in told:
             speed = fields.whole(told["speed"], (*path, "speed"), 1, NUMBER_MAX)
-        if told.get("passes", True) is not True:
-            raise FieldError((*path, "passes"), "true is needed, or nothing")
+        for key in _FLAGS:
+            if told.get(key, True) is not True:
+                raise FieldError((*path, key), "true is needed, or nothing")
         return Bid(
             _link(told["ins"], (*path, "ins")),
             fields.did(told["by"], (*path, "by")),
@@ -104,6 +110,7 @@ class Bid:
             fields.whole(told["until"], (*path, "until"), 0, TIME_MAX_S),
             speed,
             "passes" in told,
+            "alone" in told,
         )
 
     @staticmethod

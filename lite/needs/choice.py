@@ -14,6 +14,7 @@ cannot be taken are left out by name, with the code of `lite.needs.fit` or one o
     other-step   it is for another instruction
     expired      it does not hold any more
     price        nobody said what its unit is worth, or it costs more than it may
+    along        it is for the step alone, and not for what would go along
 """
 
 from __future__ import annotations
@@ -152,6 +153,9 @@ def _left_out(bid: Bid, wish: Wish, has: Capabilities | None, now: int) -> LeftO
         if bid.price > wish.price_max.get(bid.unit, bid.price):
             told = f"{bid.price} {bid.unit} is more than {wish.price_max[bid.unit]}"
             return LeftOut(bid, ("price",), told)
+    if wish.along and bid.alone:
+        told = f"{bid.provider} does not take what would go along with the step"
+        return LeftOut(bid, ("along",), told)
     holds = frozenset(bid.holds).__contains__
     fits = [fit(needs, has, holds, bid.provider) for needs in wish.steps]
     if bid.passes and fits:  # the step itself goes on to somebody else, what goes along does not

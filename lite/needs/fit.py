@@ -94,12 +94,14 @@ class Whereabouts:
         perhaps: DIDs of those of which that is not known before they are asked for a bid: it hangs
             on what they hold, or they have said nothing of themselves.
         barred: DIDs of those of both kinds that this node has no right to ask, each with why.
+        stays: it is secret, and so nobody else is asked.
     """
 
     here: Fit
     elsewhere: tuple[str, ...] = ()
     perhaps: tuple[str, ...] = ()
     barred: tuple[tuple[str, str], ...] = ()
+    stays: bool = False
 
 
 def fit(needs: Requirements, has: Capabilities | None, holds: Holds, who: str = HERE) -> Fit:

@@ -3,7 +3,7 @@ names is here, how long its queue is, and what it asks for. All of it may wait f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Final
 
@@ -11,7 +11,7 @@ from lite.ipld.cid import CID
 from lite.needs.bids import HOLDS_MAX, Bid
 from lite.needs.capabilities import Capabilities
 from lite.needs.fit import Fit, fit
-from lite.needs.requirements import Requirements
+from lite.needs.requirements import NOTHING, Requirements
 from lite.node import Node
 from lite.offload.contracting import Contracting
 from lite.offload.holding import Holding
@@ -37,7 +37,8 @@ def bid_for(
         wait_ms: how long a job would wait for its turn. customer: who asks.
     """
     holds = Holding(node.store)
-    found = fit(ask.needs, capabilities(), holds, WHO)
+    has = capabilities()
+    found = fit(ask.needs, has, holds, WHO)
     most = most_for(node, customer, ask.needs.ops)
     within = Fit() if most is None else beyond(ask.needs.limits, most, WHO)
     if not within.ok:
@@ -50,23 +51,33 @@ def bid_for(
     return Bid(
         ask.instruction,
         node.did,
-        _there(ask.needs, holds),
+        _there((ask.needs, *ask.along), holds),
         wait_ms + (PASSING_MS if passes else 0),
         price,
         node.config["provider.unit"] if price else "",
         node.clock.now() + HOLDS_FOR_S,
         passes=passes,
+        alone=not all(_fits(node, one, has, holds, customer) for one in ask.along),
     )
 
 
-def _there(needs: Requirements, holds: Holding) -> tuple[CID, ...]:
-    """What is here of all that a step names, as the customer judges it again: first of what its
+def _fits(
+    node: Node, needs: Requirements, has: Capabilities, holds: Holding, customer: str
+) -> bool:
+    """Whether a step that goes along with another can be done here: it is not passed on."""
+    most = None if needs.limits == NOTHING else most_for(node, customer, needs.ops)
+    within = Fit() if most is None else beyond(needs.limits, most, WHO)
+    return within.ok and fit(needs, has, holds, WHO).ok
+
+
+def _there(steps: Sequence[Requirements], holds: Holding) -> tuple[CID, ...]:
+    """What is here of all that steps name, as the customer judges it again: first of what their
     terms name, by which a bid is taken or not, then of the inputs, which only cost time."""
-    terms = (*needs.affinity, *needs.anti_affinity)
+    terms = [term for needs in steps for term in (*needs.affinity, *needs.anti_affinity)]
     named: dict[CID, None] = {
         cid: None for term in terms if term.by == "holds" for cid in term.any_of
     }
-    named.update((cid, None) for cid, _ in needs.inputs)
+    named.update((cid, None) for needs in steps for cid, _ in needs.inputs)
     return tuple(sorted(islice(filter(holds, named), HOLDS_MAX), key=str))
 
 

@@ -11,17 +11,25 @@ from lite.needs.capabilities import Capabilities, Gpu
 from lite.needs.choice import Choice, Wish, choose
 from lite.needs.requirements import Requirements
 from lite.offload import wire
-from lite.offload.groups import Group
 from lite.offload.invoking import Cargo
 from lite.offload.plans import Plan
 
-__all__ = ["chosen", "claimed", "loads", "told_of", "whys"]
+__all__ = ["asks_of", "chosen", "claimed", "loads", "told_of", "whys"]
 
 CARGO_BYTES_MAX: Final = 3 * 1024 * 1024
 
 
 Told = Mapping[str, Bid | wire.NoBid | str]
 """What each provider said about one step, or why it says nothing."""
+
+
+def asks_of(plans: Iterable[Plan]) -> list[wire.Ask]:
+    """The calls for bids on steps, each with what would go along."""
+    leads = ((plan, plan.group.lead) for plan in plans)
+    return [
+        wire.Ask(lead.instruction.cid, lead.needs, plan.item.confirm, plan.along)
+        for plan, lead in leads
+    ]
 
 
 def told_of(
@@ -56,31 +64,34 @@ def chosen(
     that. `worth_ms`: how much time one unit of a price is worth, by unit."""
     lead = plan.group.lead
     has = {
-        bid.provider: known.get(bid.provider) or claimed(bid.provider, lead.needs) for bid in bids
+        bid.provider: known.get(bid.provider)
+        or claimed(bid.provider, lead.needs, *(() if bid.alone else plan.along))
+        for bid in bids
     }
     alone = Wish(lead.instruction.cid, lead.needs, worth_ms=worth_ms)
     choice = choose(bids, replace(alone, along=plan.along), has, {}, now)
     if choice.ranked or not plan.along:
         return plan, choice
-    return replace(plan, group=Group((lead,))), choose(bids, alone, has, {}, now)
+    return replace(plan, group=plan.group.alone), choose(bids, alone, has, {}, now)
 
 
-def claimed(provider: str, needs: Requirements) -> Capabilities:
-    """What a provider says by a bid that it has, where it has published nothing: what the step
-    needs of a machine. Its tags are not known."""
+def claimed(provider: str, *steps: Requirements) -> Capabilities:
+    """What a provider says by a bid that it has, where it has published nothing: what the steps
+    need of a machine. Its tags are not known."""
     gpus: tuple[Gpu, ...] = ()
-    if needs.gpu is not None:
-        gpu = Gpu(needs.gpu.kind or "gpu", needs.gpu.kind or "gpu", needs.gpu.memory_bytes or None)
-        gpus = (gpu,) * needs.gpu.count
+    for needs in (needs.gpu for needs in steps if needs.gpu is not None):
+        gpus += (Gpu(needs.kind or "gpu", needs.kind or "gpu", needs.memory_bytes or None),) * (
+            needs.count
+        )
     return Capabilities(
         provider,
-        arch=needs.arch,
-        cores=max(1, needs.cores),
-        memory_bytes=needs.memory_bytes,
-        disk_bytes=needs.disk_bytes,
+        arch=next((needs.arch for needs in steps if needs.arch), ""),
+        cores=max(1, *(needs.cores for needs in steps)),
+        memory_bytes=max(needs.memory_bytes for needs in steps),
+        disk_bytes=max(needs.disk_bytes for needs in steps),
         gpus=gpus,
-        engine=needs.engine,
-        ops=needs.ops,
+        engine=tuple(sorted({name for needs in steps for name in needs.engine})),
+        ops=tuple(sorted({op for needs in steps for op in needs.ops})),
     )
 
 

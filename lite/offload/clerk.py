@@ -23,7 +23,7 @@ from lite.offload.behalf import Own
 from lite.offload.court import Court, Tell
 from lite.offload.early import Early, EarlyAnswers, subject_of
 from lite.offload.groups import Runs, limits_of_step
-from lite.offload.invoking import Cargo, NoChain, leaving, pack
+from lite.offload.invoking import Cargo, NoChain, leaving, pack_most
 from lite.offload.limiting import CUT_SHORT, cut_short
 from lite.offload.planning import Fits, Planning
 from lite.offload.plans import Plan, Wanted
@@ -209,7 +209,7 @@ class Clerk:
             taken = choice.ranked[: max(1, plan.item.confirm - self._confirmed(plan.item))]
             for ranked in taken:
                 try:
-                    cargo = pack(
+                    cargo = pack_most(
                         self._key,
                         rights,
                         group,

@@ -27,6 +27,7 @@ from lite.parcel import Parcel
 from lite.ucan import container
 from sync.dial import WebChannel, said
 from sync.errors import ChannelError
+from sync.within import within
 
 if TYPE_CHECKING:
     import aiohttp
@@ -35,6 +36,7 @@ T = TypeVar("T")
 
 __all__ = ["JobClient", "ProviderAway", "ProviderRefused", "ProviderWrong"]
 
+SUPPLY_S_MAX: Final = 600.0  # for a request that brings blocks, on a slow line, and its answer
 _ERROR_BYTES_MAX: Final = 64 * 1024
 _TOO_MUCH: Final = "fetch-size"  # the code of a refusal to take blocks
 _EPOCH: Final = re.compile(r"[0-9a-f]{1,64}")
@@ -95,8 +97,10 @@ class JobClient:
         Raises:
             ProviderWrong: also when a bid is for another step, or in another's name.
         """
-        data = await self._ask("POST", wire.PATH_BIDS, wire.write(asks), wire.REPLY_BYTES_MAX)
-        bids = _read(wire.read_bids, data)
+        bids: list[Bid | NoBid] = []
+        for body in wire.split_asks(asks):
+            data = await self._ask("POST", wire.PATH_BIDS, body, wire.REPLY_BYTES_MAX)
+            bids += _read(wire.read_bids, data)
         if [bid.instruction for bid in bids] != [ask.instruction for ask in asks]:
             raise ProviderWrong("its bids are for other steps than those that were asked about")
         for bid in bids:
@@ -137,6 +141,7 @@ class JobClient:
             get: the bytes of a block that it may have, else None. Called on the event loop.
 
         Raises:
+            ProviderAway: also when one request takes longer than `SUPPLY_S_MAX`.
             ProviderRefused: also when it takes no more.
         """
         gone: set[CID] = set()
@@ -146,7 +151,11 @@ class JobClient:
         while True:
             body, cids = _car(blocks), {block.cid for block in blocks}
             try:
-                data = await self._ask("POST", wire.PATH_BLOCKS, body, wire.REPLY_BYTES_MAX)
+                asking = self._ask("POST", wire.PATH_BLOCKS, body, wire.REPLY_BYTES_MAX)
+                data = await within(asking, SUPPLY_S_MAX)
+            except asyncio.TimeoutError as error:
+                told = f"{self.provider} did not take {len(body)} bytes in {SUPPLY_S_MAX:.0f} s"
+                raise ProviderAway(told) from error
             except ProviderRefused as error:
                 if error.denied.code != _TOO_MUCH or cids <= refused:
                     raise

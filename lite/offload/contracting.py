@@ -78,12 +78,19 @@ class Contracting:
         )
 
     def elsewhere(self, needs: Requirements, customer: str) -> bool:
-        """Whether some other node that is known here says that it has what a step needs."""
+        """Whether some other node that this one may ask says that it has what a step needs. What it
+        holds is not known: it is taken to hold nothing."""
+        from lite.offload.invoking import Rights
         from lite.peering.capability_set import known_capabilities
 
-        known = known_capabilities(self._store, self._node.clock.now())
-        others = (has for did, has in known.items() if did not in (customer, self._node.did))
-        return any(fit(needs, has, lambda _: False).ok for has in others)
+        node = self._node
+        known = known_capabilities(self._store, node.clock.now())
+        able = [did for did, has in known.items() if fit(needs, has, lambda _: False).ok]
+        if not set(able) - {customer, node.did}:
+            return False
+        rights = Rights(self._store, node.key, node.clock)
+        asked = {did for op in needs.ops for did in rights.providers(f"/{op}")}
+        return bool(asked.intersection(able) - {customer})
 
     def unfit(self, needs: Requirements, has: Capabilities) -> Fit:
         """Whether a step fits here, and why not."""

@@ -25,7 +25,7 @@ from lite.offload import wire
 from lite.offload.answers import Unfit
 from lite.offload.behalf import Behalf
 from lite.offload.bringing import Bringing
-from lite.offload.choosing import chosen, loads, told_of, whys
+from lite.offload.choosing import asks_of, chosen, loads, told_of, whys
 from lite.offload.clerk import Clerk
 from lite.offload.client import JobClient, ProviderAway, ProviderRefused, ProviderWrong
 from lite.offload.early import Early
@@ -294,10 +294,7 @@ class Dispatcher:
     async def _bids_of(self, did: str, plans: Sequence[Plan]) -> list[Bid | wire.NoBid] | str:
         """What one provider offers for those of the steps that it may do; or why nothing."""
         mine = [plan for plan in plans if did in plan.providers]
-        asks = [
-            wire.Ask(plan.group.lead.instruction.cid, plan.group.lead.needs, plan.item.confirm)
-            for plan in mine
-        ]
+        asks = asks_of(mine)
 
         async def ask() -> list[Bid | wire.NoBid]:
             client = await self._ways.to(did).client()
@@ -419,14 +416,15 @@ class Dispatcher:
             raise StoreFull(found.why)
         body = wanted.receipt.out.body
         rest = [cid for cid in found.absent if not (found.over and cid == body)]
-        if rest and "should not" not in found.why and did not in found.refused:
+        is_junk = did in found.junk  # of others it says nothing that they sent any
+        if rest and not is_junk and did not in found.refused:
             if wanted.told.seq:  # the link was lost: the change is told again on the next
                 self._ways.line(did).cut()
                 return
             await self._do(self._posts.unfetched, wanted, rest)
         elif not rest:  # a value that is over the bound stays there until somebody wants it
             await self._do(self._clerk.settle, wanted)
-        elif "should not" in found.why:
+        elif is_junk:
             unfit = Unfit("wrong-block", found.why)
             await self._do(self._clerk.reject, wanted.job, unfit)
         else:

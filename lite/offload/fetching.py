@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from lite.errors import QueuedError
+from lite.frozen import replace
 from lite.ipld.cid import CID
 from lite.offload.private_jobs import fetch_privately
 from lite.offload.turns import Turns
@@ -71,6 +72,7 @@ def asker(
             found.refused | more.refused,
             more.over,
             more.full,
+            found.junk | more.junk,
         )
 
     return ask
@@ -96,7 +98,8 @@ class Fetching:
         self._latest = 0
 
     async def fetch(self, party: str, ask: Ask, bytes_max: int) -> Fetched:
-        """What came of a fetch for a party, in as many turns as it may have."""
+        """What came of a fetch for a party, in as many turns as it may have; the bytes are those of
+        all turns."""
         loop, left = asyncio.get_running_loop(), bytes_max
         for _ in range(TURNS_MAX):
             async with self._turn(party):
@@ -106,7 +109,7 @@ class Fetching:
             left -= found.bytes
             if not found.absent or in_time or not found.bytes or left <= 0:
                 break
-        return found
+        return replace(found, bytes=bytes_max - left)
 
     @asynccontextmanager
     async def _turn(self, party: str) -> AsyncIterator[None]:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from lite.capabilities.sizes import needs_of
 from lite.content import whole_result
 from lite.errors import IpvmError, NotFoundError, UsageError
-from lite.frozen import field, frozen
+from lite.frozen import field, frozen, replace
 from lite.ipld import dag_cbor
 from lite.ipld.cid import CID
 from lite.limits import Limits
@@ -24,6 +24,7 @@ from lite.model.promise import Await, BranchMismatch
 from lite.model.receipt import Receipt
 from lite.model.workflow import Workflow
 from lite.needs.requirements import Requirements
+from lite.offload.wire import ALONG_MAX
 from lite.scheduler.state import END_STATES
 from lite.store import Store
 from lite.store.outbox_rows import Item
@@ -39,7 +40,7 @@ __all__ = [
     "limits_of_step",
 ]
 
-MEMBERS_MAX: Final = 64  # steps of one group
+MEMBERS_MAX: Final = 1 + ALONG_MAX  # steps of one group
 
 
 @frozen
@@ -69,6 +70,11 @@ class Group:
     @property
     def lead(self) -> Member:
         return self.members[0]
+
+    @property
+    def alone(self) -> Group:
+        """The first step without what goes along; its value is wanted here."""
+        return Group((replace(self.lead, final=True),))
 
 
 @frozen

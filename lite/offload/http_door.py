@@ -15,13 +15,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
-from lite.errors import IpvmError, StoreError
+from lite.errors import ConfigError, IpvmError, StoreError
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.offload.admission import Caller, DeniedError
+from lite.offload.http_callers import Callers
 from lite.offload.provider import Provider
 from lite.offload.refused import PENDING
 from lite.offload.whole import whole
@@ -49,6 +50,7 @@ class HttpDoor:
         may_run: whether a DID has the right `run`.
         address: `IP:PORT`; port 0 picks a free one.
         certificate, key: files in PEM that make it HTTPS; None: a reverse proxy does, or nobody.
+        bounds: of its connections, as `Callers` takes them.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class HttpDoor:
         key: Path | None = None,
         *,
         answer_s: float = ANSWER_S_MAX,
+        **bounds: Any,
     ) -> None:
         self.listening = ("", 0)
         self._provider = provider
@@ -67,6 +70,8 @@ class HttpDoor:
         self._address = address
         self._files = certificate, key
         self._answer_s = answer_s
+        self._bounds = bounds
+        self._callers: Callers | None = None
         self._requests = 0
         self._bodies = Bodies()
         self.garbled = 0  # requests that could not be read
@@ -86,33 +91,43 @@ class HttpDoor:
         """Listen.
 
         Raises:
+            ConfigError: the settings ask for HTTPS that cannot be had: a key without its
+                certificate, or behind a pass phrase.
             StoreError: the address is in use or not of this machine, or a file cannot be used.
         """
         host, _, port = self._address.rpartition(":")
-        await self._http.setup()
         try:
-            site = web.TCPSite(self._http, host.strip("[]"), int(port), ssl_context=self._tls())
-            await site.start()
-        except (OSError, ssl.SSLError) as error:
+            tls = self._tls()
+            await self._http.setup()
+            assert self._http.server is not None, "it was set up"
+            self._callers = Callers(self._http.server, tls, **self._bounds)
+            self.listening = self._callers.listen(host.strip("[]"), int(port))
+        except (OSError, OverflowError) as error:
             await self._http.cleanup()
+            text = getattr(error, "strerror", None) or error
             raise StoreError(
-                f"cannot take jobs over HTTP at {self._address}: {error.strerror or error}",
+                f"cannot take jobs over HTTP at {self._address}: {text}",
                 hint="Look at the settings provider.http, provider.http_cert, provider.http_key.",
             ) from None
-        found = self._http.addresses[0]
-        self.listening = (str(found[0]), int(found[1]))
 
     async def stop(self) -> None:
         """Stop listening, and end every request. Safe to call twice."""
+        if self._callers is not None:
+            await self._callers.close()
         await self._http.cleanup()
 
     def _tls(self) -> ssl.SSLContext | None:
         certificate, key = self._files
-        if certificate is None:
+        if certificate is None and key is None:
             return None
+        if certificate is None:
+            raise ConfigError(
+                "provider.http_key is set, and provider.http_cert is not: there is no HTTPS so",
+                hint="Set provider.http_cert to the certificate chain, or take the key out.",
+            )
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(certificate, key)
+        context.load_cert_chain(certificate, key, partial(_no_phrase, key or certificate))
         return context
 
     def _count_garbled(self) -> None:
@@ -124,12 +139,14 @@ class HttpDoor:
     async def _post(self, request: web.Request) -> web.Response:
         if self._requests >= REQUESTS_MAX or not self._provider.is_ready:
             return web.Response(status=503, text="busy\n", headers={"Retry-After": "5"})
+        assert self._callers is not None, "a request came"
         self._requests += 1
         try:
-            with self._bodies.held(stranger=True) as count:
-                body = body_of(request, CONTAINER_BYTES_MAX, count)
-                parcel = Parcel.read(await within(body, BODY_S_MAX))
-            return await self._answer(parcel)
+            with self._callers.busy(request.transport):
+                with self._bodies.held(stranger=True) as count:
+                    body = body_of(request, CONTAINER_BYTES_MAX, count)
+                    parcel = Parcel.read(await within(body, BODY_S_MAX))
+                return await self._answer(parcel)
         except asyncio.TimeoutError:
             return web.Response(status=408, text="the body did not come in time\n")
         except IpvmError as error:
@@ -191,3 +208,12 @@ class HttpDoor:
                 break
         told = f"it is {state}; the same request asks how it goes on{why and ': '}{why}"
         return provider.admission.statement(data, PENDING, told[:MESSAGE_CHARS_MAX])
+
+
+def _no_phrase(key: Path) -> str:
+    """Asked for the pass phrase of a key, which OpenSSL would ask for on the terminal."""
+    raise ConfigError(
+        f"the private key in {key} needs a pass phrase, and nobody is there to type it",
+        hint="Set provider.http_key to a key without one that only this user may read: "
+        f"openssl pkey -in {key} -out plain.pem",
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from weakref import WeakValueDictionary
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["Inputs", "Waiting"]
 
 JOBS_AT_ONCE: Final = 64  # of one customer, for which one request may bring blocks
+
+_TOO_MUCH: Final = "more than {} bytes are not taken for one job"
 
 T = TypeVar("T")
 Supply = Callable[[str, Mapping[int, Needs], bytes, Mapping[int, int]], Supplied]
@@ -78,7 +80,7 @@ class Inputs:
         self._supplied = supplied
         self._jobs = jobs
         self._comings: Counter[str] = Counter()
-        self._brought: Counter[int] = Counter()
+        self._came: Counter[int] = Counter()  # bytes, fetched or brought, by job
         self._fetches = Fetching()
         self._closed = False
 
@@ -108,8 +110,8 @@ class Inputs:
 
     async def supply(self, did: str, data: bytes) -> list[CID]:
         """Take blocks that jobs of a customer wait for, one request of it at a time; what is
-        missing then. A job for which more than `peers.fetch_bytes` comes, by all requests since
-        this node started, is over.
+        missing then. A job for which more than `peers.fetch_bytes` comes, by all requests and
+        fetches since this node started, is over.
 
         Raises:
             DeniedError: it brings something else, or too much for a job, or this node stops.
@@ -123,7 +125,7 @@ class Inputs:
                 raise DeniedError(503, Denied("starting", "this node stops", retry_s=1))
             all_of_it = {job.number: needs for job, needs in self.lacking.get(did, {}).values()}
             waiting = dict(sorted(all_of_it.items())[:JOBS_AT_ONCE])  # one request is bounded work
-            left = {number: most - self._brought[number] for number in waiting}
+            left = {number: most - self._came[number] for number in waiting}
             work = partial(self._supplied, did, waiting, data, left)
             found = await self._jobs.in_pool(work) if waiting else Supplied()
             self._count(found.taken)
@@ -131,17 +133,17 @@ class Inputs:
             if self.lacking[did].pop(number, None) is not None:
                 self._jobs.go_on(number)
         if found.over:
-            told = f"more than {most} bytes are not taken for one job"
+            told = _TOO_MUCH.format(most)
             await self._too_much(did, found.over, f"its inputs: {told}")
             raise DeniedError(413, Denied("fetch-size", told))
         return list(found.lacking)
 
     def _count(self, taken: Mapping[int, int]) -> None:
-        """What was brought for jobs, of which those that are over count no more."""
+        """What came for jobs, of which those that are over count no more."""
         if taken:
-            self._brought.update(taken)
-            open_ = filter(self._jobs.is_waiting, self._brought)
-            self._brought = Counter({number: self._brought[number] for number in open_})
+            self._came.update(taken)
+            open_ = filter(self._jobs.is_waiting, self._came)
+            self._came = Counter({number: self._came[number] for number in open_})
 
     async def _too_much(self, did: str, over: Collection[int], told: str) -> None:
         for number in over:
@@ -175,7 +177,14 @@ class Inputs:
             told = f"it waits for its inputs: {found.why}"
             await self._jobs.note(job, "input-missing", told)
 
-    def _found(self, job: StoredJob, needs: Needs) -> Awaitable[Fetched | NotDone]:
-        asked = (self._node.store, needs.blocks, job.customer, needs.private)
-        ask = asker(self.peering, *asked)
-        return self._fetches.fetch(job.party, ask, self._node.config["peers.fetch_bytes"])
+    async def _found(self, job: StoredJob, needs: Needs) -> Fetched | NotDone:
+        """What came, of what may come still for a job: not as much anew each time that its customer
+        does."""
+        most = self._node.config["peers.fetch_bytes"]
+        left = most - self._came[job.number]
+        if left <= 0:
+            return NotDone("fetch-size", f"its inputs: {_TOO_MUCH.format(most)}")
+        ask = asker(self.peering, self._node.store, needs.blocks, job.customer, needs.private)
+        found = await self._fetches.fetch(job.party, ask, left)
+        self._count({job.number: found.bytes})
+        return found

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from lite import keys
 from lite.authority import Authority
 from lite.clock import Clock
-from lite.errors import IpvmError
+from lite.errors import IpvmError, LimitError
 from lite.frozen import frozen, replace
 from lite.invocations import args_of, nonce_for
 from lite.ipld import dag_cbor
@@ -27,7 +27,7 @@ from lite.ucan.chains import end_within
 from lite.ucan.delegation import Delegation
 from lite.ucan.invocation import Invocation
 
-__all__ = ["Cargo", "Rights", "command_of", "leaving", "pack"]
+__all__ = ["Cargo", "Rights", "command_of", "leaving", "pack_most"]
 
 
 @frozen
@@ -167,6 +167,17 @@ def pack(
         to = (provider, None if given is None else given.delegation, ranked.reason, until, now)
         jobs.append(_job(member, number, invocation, cargo, *to))
     return Cargo(provider, tuple(jobs), along, given, tuple(tokens.values()))
+
+
+def pack_most(key: Key, rights: Rights, group: Group, ranked: Ranked, **when: int) -> Cargo:
+    """As `pack`; the first step alone where what goes along cannot be asked for so. It is asked for
+    by itself then, once what it awaits is known."""
+    try:
+        return pack(key, rights, group, ranked, **when)
+    except (NoChain, LimitError):
+        if len(group.members) == 1:
+            raise
+        return pack(key, rights, group.alone, ranked, **when)
 
 
 def leaving(cargos: Sequence[Cargo], sent: Iterable[Job]) -> list[Cargo]:

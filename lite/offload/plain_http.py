@@ -69,7 +69,7 @@ async def reach(url: str, *, within_s: float = _CONNECT_S) -> None:
         ):
             status = response.status
     except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
-        raise ProviderAway(f"{url}: {error or 'no answer in time'}") from error
+        raise ProviderAway(f"{url}: {str(error) or 'no answer in time'}") from error
     if status >= 500 or 300 <= status < 400:
         raise ProviderAway(f"{url}: it answers with HTTP {status}")
 
@@ -109,7 +109,7 @@ async def post(
                 denied = Denied(f"http-{response.status}", told or "it does not say why")
                 raise ProviderRefused(denied, response.status)
     except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
-        raise ProviderAway(f"{url}: {error or 'no answer in time'}") from error
+        raise ProviderAway(f"{url}: {str(error) or 'no answer in time'}") from error
     return _answers(data, did, asked)
 
 

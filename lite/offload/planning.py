@@ -19,7 +19,7 @@ from lite.limits import Limits
 from lite.needs.requirements import Requirements
 from lite.offload.behalf import Own
 from lite.offload.court import Court, Tell
-from lite.offload.groups import Group, Runs, group_of
+from lite.offload.groups import Runs, group_of
 from lite.offload.invoking import Rights, command_of
 from lite.offload.limiting import CUT_SHORT
 from lite.offload.plans import Plan
@@ -196,7 +196,7 @@ class Planning:
             return None
         left = tuple(did for did in left if did not in over)
         if any(self.rights.beyond(did, one) for one in group.members[1:] for did in left):
-            group = Group((group.lead,))
+            group = group.alone
         return Plan(item, group, left)
 
     def _nobody_left(self, item: Item, refused: Mapping[str, str]) -> str:

@@ -79,7 +79,8 @@ async def fetch_privately(
         dial: opens a channel to a node.
         customer: it is a secret of this customer; empty: of this node.
     """
-    budget, why, over, full, refused = Budget(bytes_max), "", False, False, False
+    budget, why, junk = Budget(bytes_max), "", frozenset[str]()
+    over = full = refused = False
 
     async def keep(blocks: Sequence[Block]) -> None:
         put = partial(store_blocks, store, blocks, secret=True, customer=customer)
@@ -111,6 +112,7 @@ async def fetch_privately(
         why, full = unstored(error)
     except Junk as error:
         why, refused = f"{did} sent what it should not: {error}", True
+        junk = frozenset([did])
     except ChannelError as error:
         why = f"{did} cannot be reached: {error}"
     gone = set(await lacking())
@@ -119,4 +121,4 @@ async def fetch_privately(
     absent = tuple(roots) if not gone.issuperset(roots) else tuple(gone.intersection(roots))
     refusing = frozenset([did] if refused else [])
     why = why or f"{did} does not give it"
-    return Fetched((), absent, budget.taken, why, refusing, over, full)
+    return Fetched((), absent, budget.taken, why, refusing, over, full, junk)

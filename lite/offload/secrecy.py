@@ -33,9 +33,9 @@ def judged(store: Store, group: Group) -> Group | None:
     if lead.item is not None and not lead.item.secret and _is_member_secret(store, lead):
         lead = replace(lead, item=replace(lead.item, secret=True))
     if lead.item is not None and lead.item.secret:
-        return Group((lead,)) if lead.needs.key else None
+        return Group((lead,)).alone if lead.needs.key else None
     along = group.members[1:]
-    return Group((lead,)) if any(_is_member_secret(store, one) for one in along) else group
+    return group.alone if any(_is_member_secret(store, one) for one in along) else group
 
 
 def stays(store: Store, item: Item) -> bool:

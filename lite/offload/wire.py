@@ -4,7 +4,8 @@ Over the authenticated channel of two nodes, so that each knows who the other is
 DAG-CBOR, but for the container of tokens that submits jobs and the event streams, which are
 `text/event-stream` with DAG-JSON in their data.
 
-    POST /ipvm/1/bids              [{ins, needs, confirm?}, …]   -> [Bid | {ins, code, message}, …]
+    POST /ipvm/1/bids              [{ins, needs, confirm?, along?: [needs, …]}, …]
+                                   -> [Bid | {ins, code, message}, …]
     POST /ipvm/1/jobs              ctn-v1 of invocations, proofs -> [job, …] in its order
     GET  /ipvm/1/jobs/INV          -> job
     POST /ipvm/1/jobs/INV/cancel   -> job
@@ -30,7 +31,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, TypeVar
 
 from lite.errors import CodecError, UsageError
-from lite.frozen import field, frozen
+from lite.frozen import field, frozen, replace
 from lite.ipld import dag_cbor
 from lite.ipld.cid import CID
 from lite.limits import BLOCK_BYTES_MAX, INTEGER_MAX, TIME_MAX_S, TOKEN_BYTES_MAX
@@ -58,6 +59,7 @@ EPOCH: Final = "epoch"
 NEEDS: Final = "needs"  # in the `meta` of an invocation: what it needs, in canonical form
 
 ASKS_MAX: Final = 256  # bids in one request
+ALONG_MAX: Final = 63  # steps that go with one that is asked about
 JOBS_MAX: Final = 256  # invocations in one container
 CONFIRM_MAX: Final = 16
 TEXT_CHARS_MAX: Final = 2_000
@@ -72,6 +74,7 @@ State = Literal["queued", "running", "done", "refused", "cancelled", "expired"]
 STATES: Final = ("queued", "running", "done", "refused", "cancelled", "expired")
 ENDS: Final = ("done", "refused", "cancelled", "expired")
 
+_HEAD_BYTES: Final = 9  # of a list, in DAG-CBOR
 _JOB: Final = ("inv", "state", "seq", "at", "begun", "ins", "code", "message", "receipt")
 _JOB_NEEDED: Final = _JOB[:5]
 _ACCOUNT: Final = ("day", "jobs", "fuel", "time", "refused", "waiting", "running")
@@ -83,26 +86,33 @@ class Ask:
 
     Attributes:
         confirm: of how many providers one answer is wanted, this one among them.
+        along: what the steps need that would go with it.
     """
 
     instruction: CID
     needs: Requirements
     confirm: int = 1
+    along: tuple[Requirements, ...] = ()
 
     def value(self) -> dict[str, Any]:
         """The IPLD map of the canonical form."""
         value: dict[str, Any] = {"ins": self.instruction, "needs": self.needs.value()}
-        return value if self.confirm == 1 else value | {"confirm": self.confirm}
+        if self.confirm != 1:
+            value["confirm"] = self.confirm
+        return value | {"along": [one.value() for one in self.along]} if self.along else value
 
     @staticmethod
     def from_value(value: Any, path: Path = ()) -> Ask:
         """Read the canonical form, and nothing else. Raises FieldError."""
-        told = _told(value, path, ("ins", "needs", "confirm"), ("ins", "needs"))
-        confirm = 1
+        told = _told(value, path, ("ins", "needs", "confirm", "along"), ("ins", "needs"))
+        confirm, along = 1, list[Requirements]()
         if "confirm" in told:
             confirm = fields.whole(told["confirm"], (*path, "confirm"), 2, CONFIRM_MAX)
         needs = Requirements.from_value(told["needs"], (*path, "needs"))
-        return Ask(_link(told["ins"], (*path, "ins")), needs, confirm)
+        if "along" in told:
+            where = (*path, "along")
+            along = _list(told["along"], Requirements.from_value, ALONG_MAX, where)
+        return Ask(_link(told["ins"], (*path, "ins")), needs, confirm, tuple(along))
 
 
 @frozen
@@ -358,6 +368,25 @@ def write(values: Sequence[Ask | Bid | NoBid | Job]) -> bytes:
     return dag_cbor.encode([value.value() for value in values])
 
 
+def split_asks(asks: Sequence[Ask]) -> list[bytes]:
+    """The bodies of as many requests as calls for bids need. One that is too large with what would
+    go along is made without."""
+    bodies: list[bytes] = []
+    some: list[Ask] = []
+    size = 0
+    for ask in asks:
+        more = len(dag_cbor.encode(ask.value()))
+        if ask.along and more > ASKS_BYTES_MAX // 2:
+            ask = replace(ask, along=())
+            more = len(dag_cbor.encode(ask.value()))
+        if some and (len(some) == ASKS_MAX or size + more > ASKS_BYTES_MAX - _HEAD_BYTES):
+            bodies.append(write(some))
+            some, size = [], 0
+        some.append(ask)
+        size += more
+    return [*bodies, write(some)]
+
+
 def job_path(invocation: CID, *parts: str) -> str:
     """The path of a job, and of what is below it: `cancel`, `events`."""
     return "/".join((PATH_JOBS, str(invocation), *parts))
@@ -371,10 +400,10 @@ def _read(data: bytes, read: Callable[[Any], T], what: str) -> T:
         raise CodecError(f"not {what}: {error}") from None
 
 
-def _list(value: Any, read: Callable[[Any, Path], T], count_max: int) -> list[T]:
+def _list(value: Any, read: Callable[[Any, Path], T], count_max: int, path: Path = ()) -> list[T]:
     if type(value) is not list or not 1 <= len(value) <= count_max:
-        raise FieldError((), f"a list of 1 to {count_max} is needed")
-    return [read(item, (at,)) for at, item in enumerate(value)]
+        raise FieldError(path, f"a list of 1 to {count_max} is needed")
+    return [read(item, (*path, at)) for at, item in enumerate(value)]
 
 
 def _told(value: Any, path: Path, known: Sequence[str], needed: Sequence[str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from lite.frozen import frozen
 from lite.limits import MIB
 from lite.model.instruction import Instruction
 from lite.ops.arguments import Arguments, Bytes, bad
+from lite.setting_texts import is_address
 
 if TYPE_CHECKING:
     from email.message import EmailMessage
@@ -19,9 +20,6 @@ SUBJECT_CHARS_MAX: Final = 900
 ATTACHMENTS_MAX: Final = 100
 MAIL_BYTES_MAX: Final = 64 * MIB  # of body and attachments, before they are encoded
 KEYS: Final = frozenset({"subject", "body", "attachments"})
-_LOCAL = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
-_DOMAIN = r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)*[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
-_ADDRESS = re.compile(rf"{_LOCAL}@{_DOMAIN}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u0085\u2028\u2029]")
 
 
@@ -93,7 +91,7 @@ def parse_mailto(uri: str) -> tuple[tuple[str, ...], str]:
     if len(recipients) > RECIPIENTS_MAX:
         raise bad(f"more than {RECIPIENTS_MAX} recipients")
     for address in recipients:
-        if len(address) > 254 or not _ADDRESS.fullmatch(address):
+        if not is_address(address):
             raise bad(f"{address[:64]!r} is not a mail address")
     return recipients, subject
 

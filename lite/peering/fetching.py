@@ -71,10 +71,12 @@ class Fetcher:
         budget = Budget(bytes_max)
         refused: dict[str, set[CID]] = {}
         narrow: set[str] = set()
+        junk: set[str] = set()
         why, over, full = "", False, False
         within_s = None if within_ms is None else within_ms / 1000
         try:
-            why = await within(self._from_all(cids, deep, budget, first, refused, narrow), within_s)
+            all_ = self._from_all(cids, deep, budget, first, refused, narrow, junk)
+            why = await within(all_, within_s)
         except asyncio.TimeoutError:
             why = f"it did not come within {within_ms} ms"
         except TooMuch as error:
@@ -86,7 +88,8 @@ class Fetcher:
         if not lacking:
             return Fetched(have, (), budget.taken)
         refusing = frozenset(refused) - narrow
-        return Fetched(have, tuple(lacking), budget.taken, why, refusing, over, full)
+        found = (have, tuple(lacking), budget.taken, why, refusing, over, full)
+        return Fetched(*found, frozenset(junk))
 
     def heard(self, did: str, raw: bytes | None, digest: bytes) -> None:
         """A session brought a small block, or None: its peer has none."""
@@ -100,13 +103,19 @@ class Fetcher:
         first: str,
         refused: dict[str, set[CID]],
         narrow: set[str],
+        junk: set[str],
     ) -> str:
         """Why something is still missing, after all that could be asked were asked.
 
         Args:
             narrow: whose gateway could not be asked: that small blocks did not come over a channel
                 of theirs says nothing of what they would give there.
+            junk: who sent what it should not.
         """
+
+        async def blame(did: str, reason: str) -> None:
+            junk.add(did)
+            await self._blame(did, reason)
 
         async def missing_now() -> Sequence[CID]:
             return await self._missing(cids, deep)
@@ -120,7 +129,7 @@ class Fetcher:
             missing_now,
             self._slow,
             refused,
-            self._blame,
+            blame,
             self._name,
             narrow,
         )

@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 
 from aiohttp import web
 
-from lite.errors import CidError
+from lite.errors import CidError, StoreError
 from lite.ipld import dag_cbor, varint
 from lite.ipld.cid import CID, IDENTITY
 from lite.peering.shelf import Scope, Shelf
@@ -28,6 +28,7 @@ PATH: Final = "/ipfs/{cid}"
 RAW_TYPE: Final = "application/vnd.ipld.raw"
 CAR_TYPE: Final = "application/vnd.ipld.car"
 STREAMS_MAX: Final = 8  # at once, for one peer
+RETRY_S: Final = 30  # while the store cannot be read
 READ_S_MAX: Final = 30.0  # whoever reads nothing for as long is cut off
 LEAVE_S_MAX: Final = 1.0  # a right that ends by the clock alone is seen within
 Reader = Callable[[str, CID], "bool | Literal['secret']"]
@@ -128,6 +129,17 @@ class Gateway:
                 _drop_unsent(request)
                 _cut(request)
             return web.Response(status=408)  # which does not get there either
+
+    async def serve_peer(
+        self, request: web.Request, who: str, allowed: Callable[[], bool]
+    ) -> web.StreamResponse:
+        """The same for a peer, to whom it is nothing but busy while the store cannot be read."""
+        try:
+            return await self.serve(request, allowed=allowed, who=who)
+        except StoreError:
+            if request.writer.output_size:  # it has begun: nothing else fits into that answer
+                _cut(request)
+            return web.Response(status=503, headers={"Retry-After": f"{RETRY_S}"})
 
     def _shelf_for(self, who: str, cid: CID, allowed: bool) -> Shelf | None:
         """What somebody may have when it asks for a block; None: nothing."""

@@ -10,7 +10,7 @@ from typing import Final
 from aiohttp import ClientError, web
 
 from lite.clock import Clock
-from lite.errors import AuthorityError, QueuedError
+from lite.errors import AuthorityError, QueuedError, StoreError
 from lite.keys import Key
 from lite.peering.identity import channel_key
 from lite.peering.pairing import Invitation, Invitations
@@ -25,6 +25,8 @@ __all__ = ["Desk", "join"]
 
 STAGGER_S: Final = 0.5
 ANSWER_S_MAX: Final = 20.0
+RETRY_S: Final = 30
+_LATER: Final = "this node cannot use its own store now; the code stays as it is\n"
 _REFUSED: Final = "no such invitation: it is over, taken, or was never made\n"
 
 
@@ -49,11 +51,15 @@ class Desk:
         self._on_paired = on_paired
 
     async def serve(self, request: web.Request, did: str) -> web.StreamResponse:
-        """The handler of `pairing.PATH`. Every refusal looks the same."""
+        """The handler of `pairing.PATH`. Every refusal looks the same; none is said while this node
+        cannot read or write who it knows."""
         id, proof = (bytes.fromhex(request.match_info[name]) for name in ("id", "proof"))
         taken = None
-        if not self._book.banned_s(did):
-            taken = self._invitations.take(id, proof, did, self._own, self._book)
+        try:
+            if not self._book.banned_s(did):
+                taken = self._invitations.take(id, proof, did, self._own, self._book)
+        except StoreError:  # busy, full or damaged: the code stays as it is
+            return web.Response(status=503, headers={"Retry-After": f"{RETRY_S}"}, text=_LATER)
         if taken is None:
             return web.Response(status=404, text=_REFUSED)
         self._on_paired(did, taken.rights)
@@ -90,6 +96,8 @@ async def join(key: Key, invitation: Invitation, addresses: Sequence[str]) -> st
         raise _unreached(invitation.did, said(error)) from None
     finally:
         await _close(channel)
+    if status == 503:
+        raise _unreached(invitation.did, "it cannot use its own store now")
     if status != 200:
         raise AuthorityError(
             "the other node does not take this code: it was used, is over, or was withdrawn",

@@ -14,6 +14,7 @@ from concurrent.futures import Executor
 from typing import Final, Protocol
 
 from lite.ipld.cid import CID
+from lite.peering.names import RECORDS
 from lite.peering.shelf import missing
 from lite.peering.values import Fetched
 from lite.store import Store
@@ -22,6 +23,7 @@ from sync.base import Clock
 from sync.talk import Talk
 
 TURN_MS: Final = 120_000  # then the next pin is fetched; this one goes on after it
+EARLY_S: Final = 2.0  # after a peer came its records may not have a channel yet
 AGAIN_S: Final = 60.0  # until what did not come is asked for again
 NOBODY: Final = "no peer is connected"
 
@@ -119,7 +121,7 @@ class Keeper:
         talks = self._talks()
         if not talks or (self._is_recent(pin) and not is_begun):
             return False
-        if not all(talk.session.is_idle for talk in talks):
+        if not all(talk.session.is_idle for talk in talks) or self._is_early(talks):
             self.is_left = True  # records first
             return False
         left = self._bytes_max - self._taken.get(pin, 0)
@@ -137,3 +139,15 @@ class Keeper:
         self._whole.add(pin)  # a look during the fetch must not find it lacking
         self._why.pop(pin, None)
         return False
+
+    def _is_early(self, talks: Sequence[Talk]) -> bool:
+        """Whether somebody came just now with whom records are not shared: the small sets come
+        first, each over a channel of its own, and what is quiet is perhaps about to begin."""
+        now = self._clock.monotonic()
+        with_records = {talk.session.peer for talk in talks if talk.channel.set == RECORDS}
+        newest: dict[str, float] = {}
+        for talk in talks:
+            newest[talk.session.peer] = max(newest.get(talk.session.peer, 0.0), talk.began_at)
+        return any(
+            did not in with_records and now - began_at < EARLY_S for did, began_at in newest.items()
+        )

@@ -8,6 +8,7 @@ from concurrent.futures import CancelledError, TimeoutError
 from typing import Any, Final, TypeVar
 
 from lite.ipld.cid import CID
+from lite.neighbours import NOBODY
 from lite.peering.peering import Peering
 
 __all__ = ["LoopNeighbours", "result_of"]
@@ -34,12 +35,14 @@ class LoopNeighbours:
     def ask(self, instructions: Sequence[CID], within_ms: int) -> bool:
         return bool(result_of(self._peering.ask(instructions, within_ms), self._loop, within_ms))
 
-    def fetch(self, cids: Sequence[CID], within_ms: int) -> bool:
+    def fetch(self, cids: Sequence[CID], within_ms: int) -> str:
         fetching = self._peering.fetch(
             cids, deep=True, bytes_max=self._bytes_max, within_ms=within_ms, by_name=False
         )
         found = result_of(fetching, self._loop, within_ms)
-        return found is not None and not found.absent
+        if found is None:
+            return NOBODY
+        return (found.why or NOBODY) if found.absent else ""
 
 
 def result_of(

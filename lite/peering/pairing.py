@@ -22,7 +22,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 from lite.clock import Clock
-from lite.errors import LimitError, UsageError
+from lite.errors import LimitError, UsageError, quoted
 from lite.frozen import frozen
 from lite.store import Store
 from sync.keys import PUBLIC_BYTES, did_of, nonce, public_of
@@ -183,6 +183,8 @@ class Invitations:
         """
         if self._database.row(_THERE) is None:
             return None
+        if self._database.row(f"{_OF} WHERE id = ?", (id,)) is None:
+            return None  # anybody may guess: that waits for no writer, and makes none wait
         with self._database.write() as transaction:
             row = transaction.execute(f"{_OF} WHERE id = ?", (id,)).fetchone()
             if row is None:
@@ -255,7 +257,7 @@ def _decode(code: str) -> bytes:
     text, number = code.upper().translate(_LIKE), 0
     for char in text:
         if char not in _DIGITS:
-            raise _wrong(f"{char!r} is in none")
+            raise _wrong(f"{quoted(char)} is in none")
         number = number << 5 | _DIGITS.index(char)
     size, spare = divmod(len(text) * 5, 8)
     if number & (1 << spare) - 1:

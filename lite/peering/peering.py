@@ -40,7 +40,7 @@ from lite.peering.posting import Postman
 from lite.peering.record_verifier import RecordVerifier
 from lite.peering.records import RecordStore
 from lite.peering.shared_sets import SharedSets
-from lite.peering.shelf import PeerBlocks, Shelf, missing
+from lite.peering.shelf import Shelf, missing
 from lite.peering.sight import Look, Sight, look
 from lite.peering.together import Round, bring_together
 from lite.peering.values import Fetched, PeerEvent
@@ -50,7 +50,7 @@ from sync.errors import SyncError
 from sync.events import Answered, GotBlock, Missed, Stored, Synced
 from sync.health import Health, Notice
 from sync.messages import DONE
-from sync.peers import BLOCKS, PeerBook
+from sync.peers import PeerBook
 from sync.runner import Runner
 from sync.talk import Talk
 from sync.transport import PeerHandler, Post
@@ -100,8 +100,7 @@ class Peering:
         self._on_event = on_event
         self._records = RecordStore(store, clock, self._wanted())
         self._verifier = RecordVerifier(store, self._records, clock)
-        blocks = PeerBlocks(Shelf(store), lambda did: self.book.may(did, BLOCKS))
-        self._sets = SharedSets(store, key, self.book, clock, self._records, self._verifier, blocks)
+        self._sets = SharedSets(store, key, self.book, clock, self._records, self._verifier)
         self._postman = Postman(lambda: self.bulk_store, key, clock)
         self._announcer = Announcer(key, clock, offered)
         self._asking = Asking(node_config.trust_confirmations)
@@ -443,8 +442,8 @@ class Peering:
 
     async def _serve_peer(self, request: web.Request, did: str) -> web.StreamResponse:
         assert self._gateway is not None, "nobody can ask before it listens"
-        may = partial(self.book.may, did, BLOCKS)
-        return await self._gateway.serve(request, allowed=may, who=did)
+        may = partial(self._sets.may_have_blocks, did)
+        return await self._gateway.serve_peer(request, did, may)
 
     def _written(self) -> object:
         """Another value whenever anybody wrote into the home, and with it perhaps a right."""

@@ -1,7 +1,7 @@
 """Which sets this node shares with a peer.
 
 Letters and capability records with each that has a right, records if it may read, by that right or
-by a delegation; the small and urgent sets first.
+by a delegation; the small and urgent sets first. Whom a delegation lets read has a right too.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from lite.keys import Key
 from lite.peering.capability_set import CapabilitySet, CapabilityVerifier
 from lite.peering.letters import LetterStore, LetterVerifier
 from lite.peering.names import CAPABILITIES, RECORDS, RECORDS_WANTED
-from lite.peering.readers import Readers
+from lite.peering.readers import BLOCKS_COMMAND, Readers
 from lite.peering.record_verifier import RecordVerifier
 from lite.peering.records import RecordStore
-from lite.peering.shelf import PeerBlocks
+from lite.peering.shelf import PeerBlocks, Shelf
 from lite.store import Store
-from sync.peers import READ, PeerBook
+from sync.peers import BLOCKS, READ, PeerBook
 from sync.runner import SyncSet
 
 __all__ = ["SharedSets"]
@@ -31,7 +31,6 @@ class SharedSets:
     Args:
         key: of this node.
         records, verifier: of the set of records.
-        blocks: given over any channel.
     """
 
     def __init__(
@@ -42,13 +41,12 @@ class SharedSets:
         clock: Clock,
         records: RecordStore,
         verifier: RecordVerifier,
-        blocks: PeerBlocks,
     ) -> None:
         self._store = store
         self._own = key.did
         self._book = book
         self._clock = clock
-        self._blocks = blocks
+        blocks = self._blocks = PeerBlocks(Shelf(store), self._may_have_small)
         self._readers = Readers(store, key, clock)
         self._own_records = records
         self._letters: dict[str, SyncSet] = {}
@@ -63,7 +61,7 @@ class SharedSets:
         if self._book.banned_s(did):
             return []
         peer, reads = self._book.peer(did), self.may_read(did)
-        if not reads and (peer is None or not peer.rights):
+        if not reads and not (peer is not None and peer.rights) and not self._may_have_small(did):
             return []
         if did not in self._letters:
             letters = LetterStore(self._store, self._own, did, self._clock)
@@ -79,6 +77,12 @@ class SharedSets:
         """Whether a peer may read records here, by that right or by a delegation."""
         peer = self._book.peer(did)
         return (peer is not None and READ in peer.rights) or self._readers.may_read(did)
+
+    def may_have_blocks(self, did: str) -> bool:
+        """Whether a peer may have blocks at this moment, by that right or by a delegation."""
+        if self._book.banned_s(did):
+            return False
+        return self._book.may(did, BLOCKS) or self._readers.may_now(did, BLOCKS_COMMAND)
 
     def look(self, live: Collection[str]) -> bool:
         """Let go of what comparisons have read, and of what was known of who may read: the next to
@@ -105,6 +109,12 @@ class SharedSets:
             ),
         )
         return before != self._delegated
+
+    def _may_have_small(self, did: str) -> bool:
+        """The same over a session, which the next look ends when what allowed it is over."""
+        if self._book.banned_s(did):
+            return False
+        return self._book.may(did, BLOCKS) or self._readers.may_read(did, BLOCKS_COMMAND)
 
     def _is_somebody(self, did: str) -> bool:
         peer = self._book.peer(did)

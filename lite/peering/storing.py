@@ -9,6 +9,7 @@ from typing import Final
 from lite.errors import QuotaError, StoreError, StoreFull
 from lite.ipld.block import Block
 from lite.store import Store
+from lite.store.faults import from_os
 
 __all__ = ["store_blocks", "unstored"]
 
@@ -25,14 +26,19 @@ def store_blocks(
 
     Raises:
         StoreFull, QuotaError: they do not fit; nothing of them was stored.
+        StoreError: the home is not there any more.
     """
     if not blocks:
         return
     path = store.database.path
-    home, log = os.statvfs(path.parent), path.with_name(f"{path.name}-wal")
+    log = path.with_name(f"{path.name}-wal")
     # Once in the log and once in the file, which also grows by what is in the log already.
     needed = 2 * sum(len(block.data) for block in blocks)
-    needed += log.stat().st_size if log.exists() else 0
+    try:
+        home = os.statvfs(path.parent)
+        needed += log.stat().st_size if log.exists() else 0
+    except OSError as fault:  # not the peer's: a download that broke off would be tried again
+        raise from_os(fault, path) from fault
     if home.f_bavail * home.f_frsize - needed < ROOM_BYTES:
         raise StoreFull(
             f"the disk is nearly full: its last {ROOM_BYTES >> 20} MiB are for receipts",

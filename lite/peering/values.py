@@ -67,6 +67,7 @@ class Fetched:
             be asked only for small blocks, over a channel of its own, is none of them.
         over: it is absent because it would be more than the fetch may take.
         full: it is absent because there is no room for it here.
+        junk: peers that sent what they should not.
     """
 
     have: tuple[CID, ...]
@@ -76,3 +77,4 @@ class Fetched:
     refused: frozenset[str] = frozenset()
     over: bool = False
     full: bool = False
+    junk: frozenset[str] = frozenset()

@@ -13,7 +13,8 @@ __all__ = ["answering", "peer_names"]
 
 
 def answering(database: Database, now: int) -> frozenset[str]:
-    """The DIDs of peers with the right `answers` that are not banned at `now` (seconds)."""
+    """The DIDs of peers with the right `answers` that are not banned at `now` (seconds), and that
+    no referee has shown to have given a wrong answer (`lite.offload.court`)."""
     if database.row(sql.SYNC_PEERS) is None:
         return frozenset()
     return frozenset(did for (did,) in database.rows(sql.SYNC_ANSWERING, (now,)))

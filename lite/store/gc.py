@@ -2,8 +2,8 @@
 
 Roots are pins, names, the receipts of interest (with their instructions, those instructions'
 modules and inputs, linked results and traces), runs that have not ended with all that their steps
-need, what waits for other nodes, the workflows of the newest of the others, and every block added
-within the grace period.
+need, what waits for other nodes, the workflows of the newest of the others, small files that are
+secret, and every block added within the grace period.
 Marking happens beside ordinary work. Each batch is then judged inside a write transaction, after
 marking from the roots that came since: nobody can put, pin or name anything between that look and
 the deletion. Receipts never go; delegations go a month after they have expired, with what revoked
@@ -28,6 +28,7 @@ from lite.store.reach import Reach
 from lite.store.reserve import Reserve, give_back
 from lite.store.room import holding_log
 from lite.store.run_gc import OpenRuns, RunsKept, evict_runs, mark_ended_runs
+from lite.store.secret_gc import SmallSecrets
 from lite.store.uses import forget_uses
 
 __all__ = ["GRACE_S", "GcReport", "collect"]
@@ -106,6 +107,7 @@ class _Collection:
         self._receipts_since = receipts_since
         self.reach = Reach(database, hashing=True)
         self._open_runs = OpenRuns(database, now)
+        self._small_secrets = SmallSecrets(database)
         self._last_receipt = 0
         self._last_block = self._end = database.number(sql.BLOCK_ID_MAX)
 
@@ -114,6 +116,7 @@ class _Collection:
         self._mark_names_and_pins()
         self._open_runs.mark(self.reach)
         mark_outbox(self._database, self.reach)
+        self._small_secrets.mark(self.reach)
         self._mark_receipts()
         self._mark_blocks(0, self._young_limit() + 1)
 
@@ -178,6 +181,7 @@ class _Collection:
         self._mark_names_and_pins()
         self._open_runs.mark(self.reach)
         mark_outbox(self._database, self.reach)
+        self._small_secrets.mark(self.reach)
         self._mark_receipts()
         self._last_block = self._mark_blocks(self._last_block, 0)
 

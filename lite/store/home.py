@@ -42,6 +42,9 @@ _TRACES = ("key-*.old", f"*{BEFORE_RESTORE}*", f"{BACKUPS}/*", "cache/*")
 _NEW = "ipvm.db.new"
 _MAKING = "ipvm.db.making"
 
+_NOT_BY_GC = (
+    "Free some space on it, then do it again. `ipvm gc` cannot: it has to open the home as well."
+)
 LOG_PAGES = 2_000  # of the log before it is moved into the file; twice what SQLite has
 # A database cannot have seen this many migrations; such a number is a damaged header.
 _VERSION_MAX = 9_999
@@ -68,6 +71,13 @@ def open_home(home: Path, *, full: bool, busy_timeout_ms: int, clock: Clock) -> 
         StoreError: the folder cannot be used or written; StoreCorrupt, StoreTooNew, StoreBusy,
             StoreFull as their names say. A file that is refused is left as it was.
     """
+    try:
+        return _make_or_open(home, full, busy_timeout_ms, clock)
+    except StoreFull as fault:
+        raise StoreFull(str(fault), hint=_NOT_BY_GC) from fault
+
+
+def _make_or_open(home: Path, full: bool, busy_timeout_ms: int, clock: Clock) -> Opened:
     found = None if _is_there(home / DATABASE) else _create(home, busy_timeout_ms)
     try:
         opened = _open(home, full, busy_timeout_ms, found)

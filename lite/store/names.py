@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 
 from lite.clock import Clock
-from lite.errors import CidError, UsageError
+from lite.errors import UsageError, quoted
 from lite.frozen import frozen
-from lite.ipld.cid import CID
+from lite.ipld.cid import CID, is_cid
 from lite.store import sql
 from lite.store.database import Database
 from lite.store.faults import stored_cid
@@ -24,14 +24,6 @@ _CID_START = re.compile(r"ba(?:fy|fk|gu)(?:re|be)|Qm[1-9A-HJ-NP-Za-km-z]{6}")  #
 def may_be_name(text: str) -> bool:
     """Whether something could be called that."""
     return len(text) <= NAME_CHARS_MAX and _NAME.fullmatch(text) is not None
-
-
-def _is_cid(name: str) -> bool:
-    try:
-        CID.parse(name)
-    except CidError:
-        return False
-    return True
 
 
 class Names:
@@ -50,11 +42,11 @@ class Names:
         """
         if not may_be_name(name):
             raise UsageError(
-                f"{name[:NAME_CHARS_MAX]!r} cannot be a name",
+                f"{quoted(name[:NAME_CHARS_MAX])} cannot be a name",
                 hint="Begin with a letter or digit, go on with letters, digits and . _ + - "
                 f"(at most {NAME_CHARS_MAX}).",
             )
-        if _is_cid(name):
+        if is_cid(name):
             raise UsageError(f"{name} is a CID, which always means itself", hint="Choose a word.")
         if _CID_START.match(name):
             raise UsageError(

@@ -112,6 +112,11 @@ class Receipts:
         """Whether any receipt is found under this sha2-256 CID: the cheapest first question."""
         return self._database.row(sql.ANSWERED, (instruction.raw,)) is not None
 
+    def answered_twice(self, limit: int) -> list[CID]:
+        """Instructions with several receipts, those first that got one last."""
+        rows = self._database.rows(sql.ANSWERED_TWICE, (limit,))
+        return [CID.from_bytes(raw) for (raw,) in rows]
+
     def by_instructions(
         self, cids: Sequence[CID], issuers: Collection[str] = ()
     ) -> dict[CID, list[Receipt]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lite.clock import Clock, SystemClock
-from lite.errors import IntegrityError, NotFoundError, StoreError, StoreTooNew
+from lite.errors import ConfigError, IntegrityError, NotFoundError, StoreError, StoreTooNew
 from lite.frozen import frozen
 from lite.limits import BUSY_TIMEOUT_MS, KIB
 from lite.store import faults, schema, sql
@@ -70,6 +70,7 @@ def restore(
             try:
                 names = _unpack(backup, stage)
                 _check_database(stage / DATABASE, backup)
+                _check_beside(stage, names, backup)
                 _renew_epochs(stage / DATABASE)
                 _empty_log(home / DATABASE)
                 kept = _swap(stage, home, names, clock or SystemClock())
@@ -152,6 +153,24 @@ def _check_database(path: Path, backup: Path) -> None:
             f"up to {len(schema.MIGRATIONS)})",
             hint="Upgrade ipvm-lite, then restore it.",
         )
+
+
+def _check_beside(stage: Path, names: tuple[str, ...], backup: Path) -> None:
+    """Whether the key is one and the settings can be read: a home with others opens for nobody."""
+    from lite import toml_files
+    from lite.keys import Key
+
+    if "key" in names:
+        try:
+            Key.load(stage / "key")
+        except ConfigError as fault:
+            why = str(fault).removeprefix(f"key file {stage / 'key'}: ")
+            raise _unsound(backup, f"its key cannot be used: {why}") from None
+    if "config.toml" in names:
+        try:
+            toml_files.loads(toml_files.read_text(stage / "config.toml"))
+        except ValueError as fault:  # of tomllib and tomli
+            raise _unsound(backup, f"its config.toml cannot be read: {fault}") from None
 
 
 def _renew_epochs(path: Path) -> None:

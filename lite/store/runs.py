@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lite.clock import Clock
-from lite.errors import BugError, NotFoundError, UsageError
+from lite.errors import BugError, NotFoundError, UsageError, quoted
 from lite.ipld import dag_cbor
 from lite.ipld.cid import CID
 from lite.model.instruction import Instruction
@@ -137,6 +137,11 @@ class Runs:
         """Give a run that is worked on another deadline."""
         with self._database.write() as transaction:
             transaction.execute(sql_runs.RUN_DEADLINE, (deadline_at, self._clock.now(), run))
+
+    def set_options(self, run: str, options: Mapping[str, Any]) -> None:
+        """Replace what is kept with a run; an IPLD map."""
+        with self._database.write() as transaction:
+            transaction.execute(sql_runs.RUN_OPTIONS, (dag_cbor.encode(dict(options)), run))
 
     def set_state(self, run: str, state: RunState, *, durable: bool = True) -> None:
         """Write the state of a run."""
@@ -262,8 +267,8 @@ class Runs:
         text = prefix.lower()
         if not PREFIX_MIN <= len(text) <= _ID_CHARS or text.strip("0123456789abcdef"):
             raise UsageError(
-                f"{prefix[:64]!r} is not the id of a run: {_ID_CHARS} hexadecimal digits, or at "
-                f"least the first {PREFIX_MIN}",
+                f"{quoted(prefix[:64])} is not the id of a run: {_ID_CHARS} hexadecimal digits, or "
+                f"at least the first {PREFIX_MIN}",
                 hint="`ipvm workflow list` shows them.",
             )
         values = (text, f"{text}g", _AMBIGUOUS_SHOWN)

@@ -1,8 +1,8 @@
 """The contents of small secret files, as they can stand inside other things without any link.
 
-Read once for as long as no further file is marked. Whoever stores an instruction or what came of
-one asks whether it holds any of them, so that it is secret from its first moment here, whenever
-and wherever its file was marked.
+Read once for as long as no further file is marked; a collection keeps their blocks
+(`secret_gc.py`). Whoever stores an instruction or what came of one asks whether it holds any of
+them, so that it is secret from its first moment here, whenever and wherever its file was marked.
 """
 
 from __future__ import annotations
@@ -20,14 +20,12 @@ from lite.store.faults import changed, stored_bytes, stored_cid
 from lite.store.inline import SHORT_BYTES, forms_of, is_given
 from lite.store.reach import links_below
 
-__all__ = ["SecretContents"]
+__all__ = ["NODES", "RAW_FILES", "SecretContents", "stored_block"]
 
 # How the binary CIDs of files begin, and what is behind them: raw, dag-pb, and dag-pb of version 0.
-_RANGES: Final = (
-    (b"\x01\x55", b"\x01\x56"),
-    (b"\x01\x70", b"\x01\x71"),
-    (b"\x12\x20", b"\x12\x21"),
-)
+RAW_FILES: Final = (b"\x01\x55", b"\x01\x56")
+NODES: Final = ((b"\x01\x70", b"\x01\x71"), (b"\x12\x20", b"\x12\x21"))
+_RANGES: Final = (RAW_FILES, *NODES)
 # What customers entrusted to this node makes nothing of its owner's secret.
 _OWN: Final = "FROM secrets WHERE cid >= ? AND cid < ? AND cid NOT IN (SELECT cid FROM entrusted)"
 _COUNT: Final = f"SELECT count(*) {_OWN}"
@@ -122,10 +120,16 @@ class SecretContents:
         return 0 if row is None else int(row[0])
 
     def _get(self, cid: CID) -> bytes:
-        row = self._database.row(sql.BLOCK, (cid.raw,))
-        if row is None:
-            raise NotFoundError(f"{cid} is not here")
-        data = stored_bytes(row[0])
-        if not cid.matches(data):
-            raise changed(str(cid))
-        return data
+        return stored_block(self._database, cid)
+
+
+def stored_block(database: Database, cid: CID) -> bytes:
+    """The bytes of a block. Raises `NotFoundError` when it is not here, and `HashMismatch` when the
+    disk changed it."""
+    row = database.row(sql.BLOCK, (cid.raw,))
+    if row is None:
+        raise NotFoundError(f"{cid} is not here")
+    data = stored_bytes(row[0])
+    if not cid.matches(data):
+        raise changed(str(cid))
+    return data

@@ -78,6 +78,10 @@ ANSWERS_OF_MANY = """
 SELECT a.instruction, r.cid, r.data FROM answers AS a JOIN receipts AS r ON r.id = a.receipt
     WHERE a.instruction IN ({}) ORDER BY a.receipt DESC LIMIT ?
 """
+ANSWERED_TWICE = """
+SELECT instruction FROM answers GROUP BY instruction HAVING count(*) > 1
+    ORDER BY max(receipt) DESC LIMIT ?
+"""
 ANSWERED_BY = "SELECT instruction, receipt FROM answers WHERE receipt IN ({})"
 ANSWER_INSERT = "INSERT OR IGNORE INTO answers (instruction, receipt) VALUES (?, ?)"
 ANSWER_EXISTS = "SELECT 1 FROM answers WHERE instruction = ? AND receipt = ?"
@@ -273,6 +277,7 @@ JOB_EPOCHS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'job_e
 JOB_EPOCH_RENEW = "UPDATE job_epoch SET epoch = randomblob(8)"
 SYNC_ANSWERING = """
 SELECT did FROM sync_peer WHERE ' ' || rights || ' ' LIKE '% answers %' AND banned_until <= ?
+    AND did NOT IN (SELECT provider FROM refusals WHERE code = 'wrong-answer')
 """
 SYNC_NAMES = "SELECT did, name FROM sync_peer"
 TOMBSTONES_CREATE = """

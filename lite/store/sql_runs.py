@@ -34,6 +34,7 @@ UPDATE runs SET state = 'running', changed_at = ?, ended_at = NULL, cancelled = 
     WHERE id = ?
 """
 RUN_DEADLINE = "UPDATE runs SET deadline_at = ?, changed_at = ? WHERE id = ?"
+RUN_OPTIONS = "UPDATE runs SET options = ? WHERE id = ?"
 RUN_CANCEL = "UPDATE runs SET cancelled = 1, changed_at = ? WHERE id = ? AND ended_at IS NULL"
 RUN_CANCELLED = "SELECT cancelled FROM runs WHERE id = ?"
 
@@ -164,6 +165,13 @@ SECRET = "SELECT 1 FROM secrets WHERE cid = ?"
 SECRETS_AMONG = "SELECT cid FROM secrets WHERE cid IN ({})"
 SECRETS_ANY = "SELECT 1 FROM secrets LIMIT 1"
 SECRETS_COUNT = "SELECT count(*) FROM secrets"
+# Marks of the owner's own that are here, with their sizes; what customers entrusted is no such.
+OWN_SECRET_BLOCKS = """
+SELECT s.cid, length(b.data) FROM secrets AS s CROSS JOIN blocks AS b ON b.cid = s.cid
+    WHERE s.cid > ? AND s.cid < ?
+    AND NOT EXISTS (SELECT 1 FROM entrusted AS e WHERE e.cid = s.cid)
+    ORDER BY s.cid LIMIT ?
+"""
 ENTRUSTED_ADD = "INSERT OR IGNORE INTO entrusted (cid, customer) VALUES (?, ?)"
 ENTRUSTED = "SELECT 1 FROM entrusted WHERE cid = ? LIMIT 1"
 ENTRUSTED_AMONG = "SELECT cid FROM entrusted WHERE customer = ? AND cid IN ({})"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from lite.clock import moment as moment
+from lite.errors import quoted
 from lite.ipld.cid import CID
 
 VALUE_CHARS_MAX: Final = 96
@@ -46,7 +47,7 @@ def printable(text: str) -> str:
     """The text with its control characters written out, on one line."""
     if text.isprintable():
         return text
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+    return "".join(char if char.isprintable() else quoted(char)[1:-1] for char in text)
 
 
 def _parts(item: Any) -> Iterator[str]:

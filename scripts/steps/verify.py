@@ -25,7 +25,7 @@ LEG = ROOT / ".venv-3.10"
 LEG_TESTS = "tests/integration/test_wasmer.py"
 NO_TESTS = 5  # what pytest ends with when it found none
 ALONE = "alone"  # the mark of tests that a run with the full numbers measures by themselves
-AT_ONCE = min(8, (os.cpu_count() or 1) + 1)  # one more than cores: many tests wait for processes
+AT_ONCE = min(8, (os.cpu_count() or 1) + 2)  # two more than cores: many tests wait for processes
 IS_310 = "import sys; sys.exit(sys.version_info[:2] != (3, 10))"
 
 

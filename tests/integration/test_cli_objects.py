@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from lite.ipld.cid import CID, RAW
+from lite.ipld.cid import CID, DAG_CBOR, RAW, SHA3_256
+from lite.store import Store
 from tests.integration.conftest import Ipvm
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
@@ -77,6 +78,7 @@ def test_receipts_are_listed_shown_and_forgotten(ipvm: Ipvm) -> None:
         "error": None,
         "at": first["at"],
         "secret": False,
+        "differs": False,
     }
     assert (listed[0]["ok"], listed[0]["error"]) == (False, "integer-divide-by-zero")
     assert len(ipvm("receipt", "list", "--limit", 1).text.splitlines()) == 1
@@ -170,6 +172,21 @@ def test_names_and_pins_are_set_listed_and_removed(ipvm: Ipvm, here: Path) -> No
     assert ipvm("pin", "list", "--json").json["pins"] == [{"cid": cid, "label": "keep"}]
     assert ipvm("pin", "rm", cid).status == 0
     assert ipvm("pin", "list").out == b""
+
+
+def test_an_instruction_is_found_by_the_name_that_homestar_gives_it(ipvm: Ipvm, home: Path) -> None:
+    known = ipvm("run", "numbers.wasm:add", 1, 2, "--json").json["ins"]
+    with Store.open(home) as store:
+        found = store.instructions.get(CID.parse(known))
+        assert found is not None
+    other = str(found.sha3)
+    assert ipvm("cat", other).out == ipvm("cat", known).out
+    assert ipvm("pin", "add", other).text == f"{known}\n"
+    assert ipvm("pin", "rm", other).status == 0
+    assert ipvm("name", "set", "sum", other).text == f"{known}\n"
+    unknown = ipvm("cat", str(CID.of(b"\xa0", DAG_CBOR, SHA3_256)))
+    assert unknown.status == 5
+    assert "is not here" in unknown.err
 
 
 def test_gc_takes_what_nothing_needs(ipvm: Ipvm, here: Path) -> None:

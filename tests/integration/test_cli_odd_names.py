@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lite.errors import quoted
 from tests.integration.conftest import Ipvm
 from tests.terminal_support import Terminal
 
@@ -38,12 +39,21 @@ VERBS = [
     ["import", ODD],
     ["restore", ODD],
     ["add", ODD],
+    ["add", "odd"],
     ["add", "numbers.wasm", "--name", ODD],
     ["config", "get", ODD],
     ["config", "set", "limits.fuel", ODD],
     ["workflow", "show", ODD],
     ["workflow", "resume", ODD],
     ["schedule", "rm", ODD],
+    ["schedule", "add", ODD, "numbers"],
+    ["schedule", "add", "* * * * *", "numbers", "--name", ODD],
+    ["cat", f"folder/{ODD}"],
+    ["run", f"folder/{ODD}"],
+    ["run", "numbers.wasm:add", 1, 2, "--trust", ODD],
+    ["ucan", "delegate", "--to", ODD, "--cmd", "/x"],
+    ["peers", "add", ODD],
+    ["queue", "show", ODD],
 ]
 
 
@@ -53,6 +63,9 @@ VERBS = [
 def test_an_argument_that_is_not_utf8_is_refused_in_words(
     ipvm: Ipvm, here: Path, words: list[str]
 ) -> None:
+    (here / "odd").mkdir()
+    assert ipvm("add", "odd", "--name", "folder").status == 0
+    (here / "odd" / ODD).write_bytes(b"")
     assert ipvm("add", "numbers.wasm", "--name", "numbers").status == 0
     for as_json in ([], ["--json"]):
         ended = ipvm(*words, *as_json)
@@ -61,6 +74,23 @@ def test_an_argument_that_is_not_utf8_is_refused_in_words(
     error = ended.json["error"]
     assert error["code"] in ("usage", "cid-invalid", "not-found", "config-invalid")
     assert error["message"].encode()  # and it has a UTF-8 form
+    assert "udcff" not in ended.err + error["message"]
+
+
+def test_a_name_in_a_message_is_written_in_one_way(ipvm: Ipvm, here: Path) -> None:
+    (here / "odd").mkdir()
+    (here / "odd" / ODD).write_bytes(b"")
+    ended = ipvm("add", "odd", "--json")
+    told = "'odd\\xff' cannot be a name in a directory: it has no UTF-8 form"
+    assert (ended.status, ended.json["error"]["message"]) == (2, told)
+    assert told in ended.err or told in ipvm("add", "odd").err
+    for value, said in (
+        (ODD, r"'odd\xff'"),
+        (r"\udcff", r"'\\udcff'"),
+        ("it's \udc80", "\"it's " + r'\x80"'),
+        ("\ud800", r"'\ud800'"),  # not from a byte
+    ):
+        assert quoted(value) == said
 
 
 def test_files_with_odd_names_are_stored_and_named_in_one_way(ipvm: Ipvm, here: Path) -> None:
@@ -71,6 +101,22 @@ def test_files_with_odd_names_are_stored_and_named_in_one_way(ipvm: Ipvm, here: 
     assert [one["path"] for one in ended.json["added"]] == ["odd\\xff", "two\nlines"]
     lines = ipvm("add", ODD, "two\nlines").text.splitlines()
     assert [line.split("  ")[1] for line in lines] == ["odd\\xff", "two\\nlines"]
+
+
+def test_a_file_for_an_argument_may_be_called_anything(ipvm: Ipvm, here: Path) -> None:
+    (here / ODD).write_bytes(b"42")
+    for words, told in (
+        (("typed.wasm:greet", f"@{ODD}"), b"42\n"),
+        (("typed.wasm:echo", f"@{ODD}"), b"42"),
+        (("command.wasm", "--stdin", ODD), b"42"),
+    ):
+        assert ipvm("run", *words).out == told
+    assert ipvm("run", "command.wasm", f"@{ODD}", "--json").json["error"]["status"] == 1
+    gone = ipvm("run", "typed.wasm:greet", f"@no{ODD}", "--json")
+    assert (gone.status, gone.json["error"]["code"]) == (5, "not-found")
+    assert "no file and no name “noodd\\xff”" in gone.json["error"]["message"]
+    for text in (ODD, f"@@{ODD}", f"\\@{ODD}"):
+        assert "not valid UTF-8" in ipvm("run", "typed.wasm:greet", text).err
 
 
 def test_archives_and_backups_may_be_called_anything(ipvm: Ipvm, here: Path) -> None:

@@ -44,6 +44,7 @@ def test_a_query_shows_its_value_and_is_asked_each_time(ipvm: Ipvm, server: Http
         ("body=plain = text", b"plain = text"),
         ("body=@@x", b"@x"),
         ("body=@note", b"of a file"),
+        ("body=@note\udcff", b"of another"),
         ("body=-", b"of stdin"),
         ('body="5"', b"5"),
         ('json={"n": [1, null]}', b'{"n":[1,null]}'),
@@ -56,6 +57,7 @@ def test_values_are_files_json_or_text(
     ipvm: Ipvm, server: HttpServer, word: str, sent: bytes
 ) -> None:
     Path("note").write_bytes(b"of a file")
+    Path("note\udcff").write_bytes(b"of another")
     put = ("run", "--op", "http/put", f"{server.url}/y", word, "only=body")
     ended = ipvm(*put, stdin=b"of stdin")
     assert ended.status == 0, ended.err

@@ -53,7 +53,7 @@ def test_two_peers_have_two_names_and_a_node_is_no_peer_of_its_own(ipvm: Ipvm) -
     assert refused.status == 2 and "another peer is called pi" in refused.err
     own = ipvm("id", "-q").text.strip()
     assert "this node itself" in ipvm("peers", "trust", own).err
-    for bad in ("did:x", " a", "x" * 65, "two\nlines", "a\u2028b", "bell\a", "\udcff"):
+    for bad in ("did:x", " a", "x" * 65, "two\nlines", "a\u2028b", "bell\a", "\udcff", "@a"):
         assert ipvm("peers", "name", "pi", bad).status == 2
         assert ipvm("peers", "add", f"{PHONE}@{NOWHERE}", "--name", bad).status == 2
         assert ipvm("peers", "invite", "--wait", "--name", bad).status == 2
@@ -145,15 +145,26 @@ def test_who_reads_by_a_delegation_is_named_until_that_is_revoked(ipvm: Ipvm) ->
     ipvm("ucan", "delegate", "--to", PI, "--cmd", "/ipvm", "--exp", "1h")
     token = ipvm("ucan", "list", "--json").json["tokens"][0]["cid"]
     taken = ipvm("peers", "untrust", "pi")
-    assert taken.status == 0 and "still reads records here, by a delegation" in taken.err
-    assert "no rights, reads by a delegation" in ipvm("peers", "list").text
+    assert taken.status == 0
+    assert "still reads records and has blocks here, by a delegation" in taken.err
+    listed = ipvm("peers", "list").text
+    assert "no rights, reads by a delegation, has blocks by a delegation" in listed
     told = ipvm("peers", "list", "--json").json
     assert told["peers"][0]["delegated"] and told["readers"] == [PI]
+    assert told["peers"][0]["delegated_blocks"] and told["block_readers"] == [PI]
     assert "readers   1 more, by delegations" in ipvm("status").text
     gone = ipvm("peers", "remove", "pi")
     assert "still reads" in gone.err and "still reads" not in gone.text
-    assert f"{PI} is no peer, and reads records" in ipvm("peers", "list").err
+    assert f"{PI} is no peer, and reads records and has blocks by" in ipvm("peers", "list").err
     ipvm("ucan", "revoke", token)
     assert ipvm("peers", "list", "--json").json["readers"] == []
     assert "reads records" not in ipvm("peers", "list").err
     assert "readers" not in ipvm("status").text
+
+
+def test_who_has_blocks_alone_by_a_delegation_is_named_for_just_that(ipvm: Ipvm) -> None:
+    ipvm("ucan", "delegate", "--to", PI, "--cmd", "/ipvm/blocks/read", "--exp", "1h")
+    told = ipvm("peers", "list", "--json").json
+    assert (told["readers"], told["block_readers"]) == ([], [PI])
+    assert f"{PI} is no peer, and has blocks by a delegation" in ipvm("peers", "list").err
+    assert "readers   1 more, by delegations" in ipvm("status").text

@@ -101,6 +101,14 @@ def test_an_error_keeps_its_status_when_no_stream_can_be_written(here: Path, lin
     assert said.returncode in (2, 5)
 
 
+@pytest.mark.parametrize("line", ["--help", "run --help", "receipt -h", "--version"])
+def test_help_for_nobody_is_no_success(here: Path, line: str) -> None:
+    command = f'"{sys.executable}" -m lite {line} >&-'
+    ended = subprocess.run(["sh", "-c", command], capture_output=True, timeout=60)
+    assert ended.returncode == 6
+    assert b"standard output is closed" in ended.stderr
+
+
 @pytest.mark.parametrize("line", ["cat {cid}", "id", "status", "receipt list", "version", "ls"])
 def test_a_closed_stdout_is_no_success_where_the_result_is_nowhere_else(
     ipvm: Ipvm, line: str

@@ -246,6 +246,25 @@ def test_the_examples_of_inspect_run_when_pasted(ipvm: Ipvm, module: str) -> Non
             assert ended.status == (1 if "fail" in export["name"] else 0), (args, ended.err)
 
 
+@pytest.mark.parametrize("module", ["numbers.wasm", "command.wasm"])
+@pytest.mark.parametrize("called", ["-dash.wasm", "--json", "- a.wasm"])
+def test_a_file_called_like_an_option_has_an_example_that_runs(
+    ipvm: Ipvm, here: Path, module: str, called: str
+) -> None:
+    (here / module).rename(here / called)
+    for export in ipvm("inspect", "--json", "--", called).json["exports"]:
+        if export["name"] != "spin":
+            _, *args = shlex.split(export["example"])
+            assert ipvm(*args).status == 0, args
+    if module == "numbers.wasm":
+        hints = [
+            ipvm("run", "--", called).err.partition("`ipvm ")[2],
+            ipvm("run", "--", f"{called}:none").err.partition("`ipvm ")[2],
+        ]
+        for hint in hints:
+            assert ipvm(*shlex.split(hint.partition("`")[0])).status == 0, hint
+
+
 def test_inspect_shows_types_for_people(ipvm: Ipvm) -> None:
     shown = ipvm("inspect", "typed.wasm").text
     assert "  greet: func(who: string) -> string\n" in shown
@@ -277,6 +296,20 @@ def test_out_replaces_a_file_whole_and_dash_is_stdout(ipvm: Ipvm, here: Path) ->
     assert sorted(p.name for p in here.iterdir()) == [
         "command.wasm", "numbers.wasm", "out.txt", "typed.wasm"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("typed.wasm:greet", "hällo"), ("command.wasm", "--stdin", "-")],
+)
+def test_a_text_and_bytes_count_their_length_towards_the_output_limit(
+    ipvm: Ipvm, words: tuple[str, ...]
+) -> None:
+    """Six bytes each, without anything around them."""
+    stdin = "hällo".encode()
+    assert ipvm("run", *words, "--output", 6, stdin=stdin).status == 0
+    over = ipvm("run", *words, "--output", 5, "--no-cache", "--json", stdin=stdin)
+    assert (over.status, over.json["error"]["code"]) == (8, "output-limit")
 
 
 def test_colour_follows_the_variables(ipvm: Ipvm, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,8 @@ from typing import IO
 import pytest
 import wasmtime
 
+from tests.integration.conftest import Ipvm
+
 IPVM = (sys.executable, "-m", "lite")
 KIB = 1024  # the unit of ru_maxrss on Linux
 MIB = 1024 * KIB
@@ -194,3 +196,20 @@ def test_few_open_files_are_enough(here: Path) -> None:
         text=True,
     )
     assert (limited.returncode, limited.stdout) == (0, "3\n"), limited.stderr
+
+
+def test_a_folder_that_was_deleted_under_a_command_is_said_so(
+    ipvm: Ipvm, here: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = here / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    for args in (("--home", "x", "status"), ("backup", "b.tar")):
+        ended = ipvm(*args)
+        assert ended.status == 5
+        assert "the folder that this runs in is not there any more" in ended.err
+        assert "→ Go to another folder, or write every path from / on." in ended.err
+    assert ipvm("--home", home, "status").status == 0
+    monkeypatch.setenv("IPVM_HOME", "x")
+    assert "not there any more" in ipvm("config", "path").err

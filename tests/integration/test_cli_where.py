@@ -145,6 +145,29 @@ def test_what_is_secret_goes_nowhere_but_to_the_key_that_is_named(ipvm: Ipvm, ho
     assert [one["where"]["elsewhere"] for one in told] == [[], [BOX.did]]
 
 
+def test_what_is_made_of_a_secret_says_that_and_no_other_node(ipvm: Ipvm, home: Path) -> None:
+    meet_box(home)
+    train = {"op": "lab/train", "rsc": "x:y"}
+    with Node.open(home) as node:
+        file = node.add(b"a list of names", secret=True)
+    steps = {
+        "kept": {**train, "secret": True},
+        "after": {**train, "input": {"a": "${kept}"}},
+        "reads": {**train, "input": {"a": {"/": str(file)}}},
+        "other": {**train, "input": {"a": 1}},
+    }
+    Path("w.json").write_text(json.dumps({"steps": steps}))
+    stays = "this node does not run it; it is secret, so no other node is asked"
+    for how in (("check", "w.json"), ("run", "w.json", "--dry-run")):
+        lines = ipvm("workflow", *how).text.splitlines()
+        told = {word: line for line in lines for word in steps if f" {word}" in line[:9]}
+        assert all(stays in told[word] for word in ("kept", "reads"))
+        assert "gpubox can run it" in told["other"]
+        assert "gpubox" not in told["after"]
+    found = ipvm("workflow", "check", "w.json", "--json").json["steps"]
+    assert [one["where"]["elsewhere"] for one in found] == [[], [], [], [BOX.did]]
+
+
 def written(*steps: dict[str, Any]) -> str:
     """A workflow file of `wasm/run` steps s0, s1…, which declare that."""
     plain = {"op": "wasm/run", "rsc": f"ipfs://{CODE}", "input": {"func": "add", "args": [1, 2]}}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lite import Node
+from lite.cli.present import short
 from lite.model.receipt import Receipt
 from lite.model.result import Result
 from lite.model.task import Task
@@ -15,6 +16,7 @@ from lite.model.workflow import Workflow
 from lite.store.runs_rows import NewStep, StepChange
 from tests.authority_support import add
 from tests.integration.conftest import Ipvm
+from tests.peering_support import key_of
 
 
 def walk(tree: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -61,6 +63,21 @@ def test_what_was_computed_from_something_is_found_from_each_end(ipvm: Ipvm, her
     assert "└─ awaited by add" in ipvm("why", "--from", receipts["one"]).text
 
 
+def test_what_came_of_it_says_how_it_was_asked(ipvm: Ipvm, here: Path) -> None:
+    receipts = run_sums(ipvm, here)
+    up = ipvm("why", receipts["two"], "--json").json["why"]
+    tree = ipvm("why", "--from", receipts["one"], "--json").json["why"]
+    (down,) = (child for child in tree["children"] if child["role"] == "awaits")
+    assert (tree["given"], down["given"]) == ([1, 2], [40])
+    assert down["asked"] == up["asked"] != down["ins"]
+    assert tree["asked"] == tree["ins"]
+    assert "given 40" in ipvm("why", "--from", receipts["one"]).text
+    ipvm("export", receipts["two"], "-o", "two.car")
+    ipvm("--home", "other", "import", "two.car")
+    elsewhere = ipvm("--home", "other", "why", "--from", receipts["two"], "--json").json["why"]
+    assert (elsewhere["given"], elsewhere["asked"]) == ([3, 40], None)
+
+
 def test_nothing_came_of_it_is_an_answer(ipvm: Ipvm, here: Path) -> None:
     (here / "new.txt").write_text("never used")
     found = ipvm("why", "--from", "new.txt")
@@ -82,8 +99,10 @@ def test_a_strangers_receipt_shows_whether_it_counts(ipvm: Ipvm, here: Path) -> 
     ipvm("peers", "untrust", found["iss"])
     ipvm("config", "set", "trust.issuers", found["iss"])
     tree = ipvm("why", found["receipt"], "--json").json["why"]
-    assert tree["rule"]
-    assert tree["rule"] in ipvm("why", found["receipt"]).text
+    assert tree["rule"] == f"trusted issuer {found['iss']}"
+    ran = ipvm("run", "numbers.wasm:add", 1, 2)
+    who = ran.err.partition("(")[2].partition(",")[0]  # as `run` calls it
+    assert who.startswith("peer …") and f"by {who}, " in ipvm("why", found["receipt"]).text
 
 
 def test_a_peers_receipt_counts_though_its_result_is_not_here(ipvm: Ipvm, here: Path) -> None:
@@ -93,7 +112,9 @@ def test_a_peers_receipt_counts_though_its_result_is_not_here(ipvm: Ipvm, here: 
     ipvm("run", "numbers.wasm:add", 1, 2)  # this node's own receipt is the answer from now on
     assert "do not count here" in ipvm("why", found["receipt"]).text
     ipvm("peers", "trust", found["iss"], "--answers")
-    assert "a peer whose receipts count" in ipvm("why", found["receipt"]).text
+    assert ", whose receipts count here" in ipvm("why", found["receipt"]).text
+    ipvm("peers", "name", found["iss"], "pi")
+    assert "by peer pi, did:…" in ipvm("why", found["receipt"]).text
 
 
 def test_effects_are_followed_both_ways(laptop: Node) -> None:
@@ -129,3 +150,57 @@ def test_the_tree_reaches_down_through_values_that_stand_inline(ipvm: Ipvm, here
     elsewhere = ipvm("--home", "other", "why", receipts["two"]).text
     assert "given 3, 40" in elsewhere
     assert "how it was asked is not known here" in elsewhere
+
+
+def test_a_contradiction_is_shown_wherever_one_of_the_two_is(ipvm: Ipvm, home: Path) -> None:
+    ran = ipvm("run", "numbers.wasm:add", 1, 2, "--json").json
+    with Node.open(home) as node:
+        own = node.receipt(ran["receipt"])
+        asked = node.store.instructions.get(own.instruction)
+        assert asked is not None
+        meta = {"op": "wasm/run", "func": "add", "memory_refused": False}
+        liar, witness = key_of("liar"), key_of("witness")
+        lie = Receipt.issue(liar, asked, Result.of_ok(4), now=own.issued_at, meta=meta)
+        for one in (lie, Receipt.issue(witness, asked, Result.of_ok(3), now=1, meta=meta)):
+            node.store.receipts.add(one)
+    ipvm("peers", "trust", liar.did, "--name", "pi", "--answers")
+    why = ipvm("why", own.cid).text
+    assert f"≠ contradicted by peer pi, receipt {short(lie.cid)}: ok 4" in why
+    assert why.count("≠") == 1
+    told = ipvm("why", own.cid, "--json").json["why"]["others"]
+    assert [(one["iss"], one["differs"], one["counts"]) for one in told] == [
+        (liar.did, True, True),
+        (witness.did, False, False),
+    ]
+    assert "contradicted by peer pi" in ipvm("receipt", "show", own.cid).text
+    assert "contradicted by this node" in ipvm("receipt", "show", lie.cid).text
+    assert ipvm("receipt", "show", own.cid, "--json").json["others"] == told
+    listed = ipvm("receipt", "list", "--json").json["receipts"]
+    assert all(one["differs"] for one in listed) and len(listed) == 3
+    assert ipvm("receipt", "list").text.count("≠ contradicted") == 3
+    assert ipvm("status", "--json").json["contradicted"] == [str(asked.cid)]
+    assert f"contradict each other; `ipvm why {asked.cid}`" in ipvm("status").text
+
+
+def test_what_agrees_or_may_differ_is_no_contradiction(ipvm: Ipvm, home: Path) -> None:
+    ran = ipvm("run", "numbers.wasm:add", 1, 2, "--json").json
+    with Node.open(home) as node:
+        own = node.receipt(ran["receipt"])
+        asked = node.store.instructions.get(own.instruction)
+        assert asked is not None
+        told = {"op": "wasm/run", "memory_refused": False}
+        other = key_of("other")
+        for result, meta, more in (
+            (Result.of_ok(3), told, {}),
+            (Result.of_ok(4), told, {"mode": "homestar"}),
+            (Result.of_ok(5), {"op": "wasm/run", "limits": {"memory": 9}}, {}),
+            (Result.of_ok(6), {"op": "http/get"}, {}),
+            (Result.of_error({"code": "out-of-fuel", "message": ""}), told, {}),
+            (Result.of_error({"code": "timeout", "message": ""}), told, {}),
+        ):
+            node.store.receipts.add(
+                Receipt.issue(other, asked, result, now=1, meta=meta, **more)  # type: ignore[arg-type]
+            )
+    assert "≠" not in ipvm("why", own.cid).text
+    assert ipvm("status", "--json").json["contradicted"] == []
+    assert "≠" not in ipvm("receipt", "list").text

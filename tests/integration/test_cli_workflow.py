@@ -10,6 +10,7 @@ import pytest
 
 from lite import Node
 from lite.ipld.cid import CID, RAW
+from lite.model.instruction import Instruction
 from lite.store.runs_rows import StepChange
 from tests.integration.conftest import Ipvm
 
@@ -266,24 +267,31 @@ def test_a_step_in_doubt_is_done_again_only_when_asked(ipvm: Ipvm, here: Path, h
     assert f"{run[:8]} is stopped, and in doubt; nobody worked on it" in told.err
 
 
-def test_steps_that_a_result_asks_for_are_shown_and_their_thread_is_a_result(
+def test_steps_that_a_result_asks_for_are_shown_and_results_unless_awaited(
     ipvm: Ipvm, here: Path
 ) -> None:
     module = ipvm("add", "numbers.wasm").text.strip()
     greeter = ipvm("add", "typed.wasm").text.strip()
 
-    def add(a: int, b: int) -> dict[str, object]:
+    def add(a: object, b: object) -> dict[str, object]:
         job = {"rsc": f"ipfs://{module}", "op": "wasm/run", "nnc": ""}
         return {**job, "input": {"func": "add", "args": [a, b]}}
 
-    asks = json.dumps({"out": 5, "fx": {"fork": [add(1, 1)], "join": add(20, 22)}})
+    awaited = add(1, 1)
+    link = {"await/ok": {"/": str(Instruction.from_value(awaited).cid)}}
+    fx = {"fork": [awaited, add(3, 4)], "join": add(20, link)}
+    asks = json.dumps({"out": 5, "fx": fx})
     given = {"func": "greet", "args": [asks], "fx": True}
     step = {"op": "wasm/run", "rsc": f"ipfs://{greeter}", "input": given}
     (here / "fx.json").write_text(json.dumps({"steps": {"go": step}}))
     ended = ipvm("workflow", "run", "fx.json")
-    assert ended.text == "go: 5\ngo/join: 42\n"
+    assert re.fullmatch(r"go: 5\ngo/[12]: 7\ngo/join: 22\n", ended.text)
     assert re.search(r"✓ go/1 +done", ended.err)
-    assert "0 of 3 without work · 3 ran" in ended.err
+    assert "0 of 4 without work · 4 ran" in ended.err
+    told = ipvm("workflow", "show", "fx.json", "--json").json["results"]
+    assert {label: one["value"] for label, one in told.items()} == {
+        label: int(value) for label, value in re.findall(r"(\S+): (\d+)", ended.text)
+    }
     drawn = ipvm("workflow", "graph", ipvm("workflow", "show", "fx.json", "--json").json["run"])
-    assert drawn.text.count("-->|fx|") == 2  # from go to those that it asked for
+    assert drawn.text.count("-->|fx|") == 3  # from go to those that it asked for
     assert "go#47;join<br/>done" in drawn.text

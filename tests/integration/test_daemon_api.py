@@ -319,7 +319,7 @@ def test_a_daemon_that_works_alone_says_so(here: DaemonProcess, fits: Fits) -> N
         assert "has no peers" in reply.error["message"]
     neighbours = DaemonNeighbours(here.link)
     assert neighbours.ask([CID.of(b"x", RAW)], 100) is False
-    assert neighbours.fetch([CID.of(b"x", RAW)], 100) is False
+    assert neighbours.fetch([CID.of(b"x", RAW)], 100)
 
 
 def test_status_is_as_described_and_true(here: DaemonProcess, fits: Fits) -> None:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from lite.cli.present import short
 from lite.ipld.cid import CID
 from lite.link import DaemonNeighbours
+from lite.model.instruction import wasm
 from lite.node import Node
 from lite.nudge import PEERS, nudge
 from lite.peering.book import ANSWERS, BLOCKS, READ, open_book
 from lite.store import Store
 from sync.wall import SystemClock
-from tests.daemon_support import DaemonProcess, daemon, ipvm, prepare
+from tests.daemon_support import DaemonProcess, daemon, environment, ipvm, prepare
 from tests.guests import ADD
+from tests.peering_support import signed
+from tests.store_support import keep, raw_block
 from tests.waiting_support import until
 
 ALONE = ("--listen", "127.0.0.1:0", "--no-mdns")
@@ -36,6 +42,11 @@ def befriend(home: Path, did: str, address: str | None) -> None:
         if address is not None:
             book.add_static(did, address)
     nudge(home, PEERS)
+
+
+def told_by(home: Path, *args: str) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "lite", *args]
+    return subprocess.run(command, env=environment(home), capture_output=True, timeout=60)
 
 
 @pytest.fixture
@@ -92,7 +103,7 @@ def test_questions_and_blocks_go_through_the_api(
     (left.home.parent / "file").write_bytes(data)
     cid = CID.parse(ipvm(left.home, "add", left.home.parent / "file", "-q").decode().split()[0])
     neighbours = DaemonNeighbours(right.link)
-    assert neighbours.fetch([cid], 20_000) is True
+    assert neighbours.fetch([cid], 20_000) == ""
     assert ipvm(right.home, "cat", cid) == data
     unknown = CID.of(b"nobody has it", cid.codec)
     assert neighbours.ask([unknown], 200) is False
@@ -119,3 +130,48 @@ def test_a_peer_that_ends_and_comes_back_is_told_of(
     stream.close()
     assert left.link.get("/v1/status")["peers"]["connected"] == 0
     assert left.link.post("/v1/sync", {"within_ms": 0})["in_sync"] is False
+
+
+def test_a_metered_node_says_why_it_runs_again_what_a_peer_knows(tmp_path: Path) -> None:
+    homes = [tmp_path / name for name in ("left", "right")]
+    for home in homes:
+        prepare(home, adder=ADD)
+    with (
+        daemon(homes[0], *ALONE, offline=False) as left,
+        daemon(homes[1], *ALONE, "--metered", offline=False) as right,
+    ):
+        with Store.open(left.home) as store, Node.open(left.home) as node:
+            module = store.names.get("adder")
+            assert module is not None
+            asked = wasm(module, "add", 2, 40)
+            body = keep(store, raw_block(b"a result of 42"))
+            told = signed(node.key, asked, body, linked="dag-cbor")
+            store.receipts.add(told)
+        befriend(right.home, did_of(left.home), left.card.listens[0])
+        befriend(left.home, did_of(right.home), None)
+        with Store.open(right.home) as store:
+            open_book(store, did_of(right.home), SystemClock()).rename(did_of(left.home), "pi")
+        until(lambda: right.link.get("/v1/status")["peers"]["connected"] == 1)
+        ran = told_by(right.home, "run", "adder:add", "2", "40", "--json")
+        assert ran.returncode == 0, ran.stderr
+        made = json.loads(ran.stdout)
+        assert (made["cached"], made["unused"]) == (
+            False,
+            [
+                {
+                    "receipt": str(told.cid),
+                    "iss": told.issuer,
+                    "output": str(body),
+                    "why": "the network is metered",
+                }
+            ],
+        )
+        said = ran.stderr.decode()
+        assert "peer pi has an answer, receipt" in said and "the network is metered" in said
+        assert f"`ipvm pin add {body}` fetches that result all the same" in said
+        why = ipvm(right.home, "why", made["receipt"]).decode()
+        assert f"not used: peer pi, receipt {short(told.cid)}: its result {body} is not here" in why
+        again = told_by(right.home, "run", "adder:add", "2", "40", "--no-cache", "--json")
+        assert json.loads(again.stdout)["unused"] == []
+        for one in (left, right):
+            assert one.stop()[0] == 0

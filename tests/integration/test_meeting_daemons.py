@@ -262,3 +262,24 @@ def test_a_run_asks_whom_its_owner_trusts_this_time(
     assert "done" in ipvm(*at(b, *run, "--trust", "2")).err
     agreed = ipvm(*at(b, *run, "--trust", "2", "--json")).json
     assert agreed["cached"] and agreed["rule"] == "2 of 2 issuers agree"
+
+
+def test_a_pin_that_is_not_whole_says_what_is_missing_and_goes_on_when_asked_again(
+    ipvm: Ipvm, here: Path, room: Callable[..., list[Home]]
+) -> None:
+    a, b = room("a", "b")
+    (here / "big").write_bytes(random.Random(2).randbytes(3_000_000))
+    big = ipvm(*at(a, "add", "big")).text.strip()
+    befriend([a, b])
+    assert b.sync()["in_sync"]
+    ipvm(*at(b, "config", "set", "peers.fetch_bytes", "1500K"))
+    pinned = ipvm(*at(b, "pin", "add", big, "--json"))
+    assert (pinned.status, pinned.json["pinned"]) == (3, big)
+    assert 0 < pinned.json["missing"] == len(pinned.json["absent"])
+    assert "it is more than 1536000 bytes" in pinned.json["why"]
+    assert f"{pinned.json['missing']} blocks of it missing, as bafk" in pinned.err
+    offline = ipvm(*at(b, "--offline", "pin", "add", big))
+    assert offline.status == 3 and "not whole here" in offline.err
+    whole = [ipvm(*at(b, "pin", "add", big)).status for _ in range(3)]
+    assert whole[-1] == 0
+    assert ipvm(*at(b, "--offline", "cat", big)).out == (here / "big").read_bytes()

@@ -10,14 +10,17 @@ import pytest
 
 from lite import Node
 from lite.config import Config
+from lite.frozen import replace
 from lite.ipld.cid import CID, RAW
 from lite.keys import Key
+from lite.model.requires import GpuNeed
 from lite.needs.bids import Bid
 from lite.needs.capabilities import Capabilities
 from lite.needs.choice import Choice, Wish, choose
 from lite.needs.requirements import Requirements
 from lite.offload import bidding
-from lite.offload.wire import Ask, NoBid
+from lite.offload.choosing import claimed
+from lite.offload.wire import Ask, NoBid, read_asks, write
 
 CUSTOMER = Key.from_seed(bytes([12]) * 32).did
 STEP, ABSENT = CID.of(b"step", RAW), CID.of(b"nowhere", RAW)
@@ -40,10 +43,11 @@ def needs(*inputs: CID, **terms: Any) -> Requirements:
     )
 
 
-def asked(node: Node, wanted: Requirements) -> Bid | NoBid:
+def asked(node: Node, wanted: Requirements, *along: Requirements) -> Bid | NoBid:
     """What a provider says; a bid has been over the wire."""
     has = Capabilities(node.did, ops=("wasm/run",))
-    found = bidding.bid_for(node, Ask(STEP, wanted), lambda: has, 0, CUSTOMER)
+    (ask,) = read_asks(write([Ask(STEP, wanted, along=along)]))
+    found = bidding.bid_for(node, ask, lambda: has, 0, CUSTOMER)
     return Bid.decode(found.encode()) if isinstance(found, Bid) else found
 
 
@@ -98,3 +102,27 @@ def test_what_decides_comes_first_where_not_all_has_room(
     bid = asked(node, needs(*inputs, affinity={"holds": named}))
     assert isinstance(bid, Bid)
     assert len(bid.holds) == 3 and named in bid.holds
+
+
+def test_a_bid_names_what_is_there_of_all_steps_that_would_go_together(node: Node) -> None:
+    first, second, third = (node.add(text) for text in (b"one", b"two", b"three"))
+    along = (needs(second, ABSENT), needs(affinity={"holds": third}))
+    bid = asked(node, needs(first), *along)
+    assert isinstance(bid, Bid) and not bid.alone
+    assert bid.holds == tuple(sorted([first, second, third], key=str))
+    wish = Wish(STEP, needs(first), along=along)
+    for has in (Capabilities(node.did, ops=("wasm/run",)), claimed(node.did, *wish.steps)):
+        (best,) = choose([bid], wish, {node.did: has}, {}, node.clock.now()).ranked
+        assert best.bytes_moved == 10  # what is nowhere
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_a_bid_says_that_what_would_go_along_does_not_fit(node: Node, gpu: bool) -> None:
+    other = Requirements(gpu=GpuNeed()) if gpu else Requirements(ops=("cuda/matmul",))
+    bid = asked(node, needs(), needs(), other)
+    assert isinstance(bid, Bid) and bid.alone
+    has = claimed(node.did, needs())
+    wish = Wish(STEP, needs(), along=(needs(),))
+    found = choose([bid], wish, {node.did: has}, {}, node.clock.now())
+    assert [one.codes for one in found.left_out] == [("along",)]
+    assert choose([bid], replace(wish, along=()), {node.did: has}, {}, node.clock.now()).best

@@ -12,14 +12,22 @@ from lite.frozen import replace
 from lite.ipld.block import Block
 from lite.ipld.cid import CID, DAG_CBOR, RAW
 from lite.keys import Key
+from lite.limits import Limits
+from lite.memo import Memo
 from lite.model.result import Result
+from lite.model.trust import TrustPolicy
 from lite.model.workflow import Workflow
+from lite.offload.choosing import asks_of
+from lite.offload.confirming import WRONG
 from lite.offload.grants import Grants
 from lite.offload.plans import Wanted
+from lite.peering.book import open_book
+from lite.store.finished import Finished
 from lite.store.outbox_rows import Job
 from lite.ucan.invocation import Invocation
+from sync.peers import ANSWERS
 from tests.clerk_support import LEASE_S, Shop
-from tests.outbox_support import OTHER_KEY, TTL_S, Far, needing
+from tests.outbox_support import OTHER_KEY, TTL_S, Far, answer_of, needing
 from tests.scheduler_support import do
 from tests.store_support import KEY, START, FakeClock
 
@@ -316,6 +324,26 @@ def test_what_hangs_on_a_step_goes_with_it_and_values_between_stay_there(shop: S
     assert shop.lab.ran == {"give": 2}  # before, and aside
 
 
+def test_a_call_for_bids_tells_of_what_would_go_along(shop: Shop) -> None:
+    behind = do("pure", "sum", of=[HEAVY.ok, 1])
+    shop.queue(Workflow(heavy=needing(HEAVY), behind=needing(behind, requires={"cpu": 3})))
+    (ask,) = asks_of([shop.plan()])
+    assert (ask.needs.cores, [one.cores for one in ask.along]) == (0, [3])
+
+
+@pytest.mark.parametrize("policy", [["==", ".input.do", "give"], ["!=", ".input.do", "sum"]])
+def test_what_no_delegation_allows_to_go_along_keeps_no_step_from_going(
+    shop: Shop, policy: list[Any]
+) -> None:
+    tokens = shop.lab.store.tokens
+    tokens.forget([one.cid for one in tokens.delegations()])
+    shop.allow(OTHER_KEY, policy=[policy])
+    behind = do("pure", "sum", of=[HEAVY.ok, 1])
+    shop.queue(Workflow(heavy=needing(HEAVY), behind=behind))
+    (job,) = shop.send()
+    assert (shop.item(job).label, job.final) == ("heavy", True)
+
+
 def test_a_dependant_with_another_value_filled_in_is_another_step(shop: Shop) -> None:
     lead = do("pure", "sum", of=[1, 2])
     shop.queue(Workflow(lead=needing(lead), behind=do("pure", "sum", of=[lead.ok, 1])))
@@ -427,3 +455,16 @@ def test_a_referee_settles_a_dispute_and_the_liar_is_not_asked_again(
     assert [job.provider for job in shop.send()] == [one.provider]
     run = shop.queue(Workflow(heavy=needing(HEAVY)))
     assert run["heavy"].out.body == 1
+
+
+def test_who_gave_a_wrong_answer_answers_no_plain_run_until_that_is_forgiven(shop: Shop) -> None:
+    store = shop.lab.store
+    open_book(store, KEY.did, shop.clock).trust(OTHER_KEY.did, [ANSWERS])
+    policy = TrustPolicy(KEY.did, peers=True)
+    memo = Memo(store, policy, shop.clock, None)
+    store.commit_runs((Finished(HEAVY, answer_of(HEAVY, 666)),))
+    assert memo.lookup(HEAVY.cid, Limits()) is not None
+    store.outbox.refused(OTHER_KEY.did, WRONG)
+    assert memo.lookup(HEAVY.cid, Limits()) is None
+    store.outbox.forgive(OTHER_KEY.did)
+    assert memo.lookup(HEAVY.cid, Limits()) is not None

@@ -35,6 +35,7 @@ from tests.waiting_support import Watched
 HEAVY = do("pure", value=1)
 BIG = Block.make(b"\x83\x01\x02\x03", DAG_CBOR)
 DID = OTHER_KEY.did
+MALLORY = Key.from_seed(bytes([13]) * 32).did
 
 
 @pytest.fixture
@@ -88,7 +89,7 @@ def wanted(shop: Shop) -> Wanted:
 @pytest.mark.parametrize(
     "told, code",
     [
-        (Fetched((), (BIG.cid,), 0, f"{DID} sent what it should not: other bytes"), "wrong-block"),
+        (Fetched((), (BIG.cid,), 0, "other bytes", junk=frozenset({DID})), "wrong-block"),
         (Fetched((), (BIG.cid,), 0, "it does not give it", frozenset({DID})), "no-block"),
     ],
 )
@@ -267,11 +268,23 @@ def test_without_peers_the_reason_says_so(shop: Shop, tmp_path: Path) -> None:
     assert item.note == "this node works without peers (--offline)"
 
 
-def test_a_link_that_is_lost_meanwhile_keeps_the_job(shop: Shop, tmp_path: Path) -> None:
+JUNK = f"{DID}: the link broke; {MALLORY} sent what it should not: other bytes"
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        Fetched((), (BIG.cid,), 0, "no peer can be reached"),
+        Fetched((), (BIG.cid,), 0, JUNK, junk=frozenset({MALLORY})),
+    ],
+    ids=["nobody", "junk-of-another"],
+)
+def test_a_link_that_is_lost_meanwhile_keeps_the_job(
+    shop: Shop, tmp_path: Path, lost: Fetched
+) -> None:
     answer = wanted(shop)
 
     async def story() -> None:
-        lost = Fetched((), (BIG.cid,), 0, "no peer can be reached")
         dispatcher = fetching(shop, tmp_path, lambda _cids: lost)
         await dispatcher._changed(DID, wire.Job(answer.job.invocation, "running", 6, 0))
         await dispatcher._changed(DID, replace(answer.told, seq=7))

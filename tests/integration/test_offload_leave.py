@@ -29,6 +29,7 @@ from lite.offload.wire import Ask, NoBid
 from lite.peering.capability_set import CapabilitySet, publish
 from lite.settled import Warrant
 from lite.store.finished import Finished
+from lite.ucan.delegation import Delegation
 from tests.guests import ADD
 
 FAR = Key.from_seed(bytes([9]) * 32)
@@ -60,11 +61,32 @@ def test_effects_of_a_job_that_was_passed_on_are_the_customers(tmp_path: Path) -
     assert list(top.iterdir()) == []
 
 
+def given_to(did: str) -> Delegation:
+    """The far node lets one have its compute."""
+    of: Any = {"audience": did, "subject": FAR.did, "policy": [], "expires_at": None}
+    return Delegation.issue(FAR, command="/wasm/run", **of)
+
+
+def test_nobody_bids_for_what_only_a_node_could_do_that_it_may_not_ask(tmp_path: Path) -> None:
+    with Node.open(config=Config.load(tmp_path / "home", PASSES, env={})) as node:
+        Offers(node).give(CUSTOMER, "/wasm/run", Terms(subcontract=True), None)
+        has = Capabilities(FAR.did, ops=("wasm/run",), gpus=(Gpu("cuda", "H200"),))
+        publish(CapabilitySet(node.store, node.clock), FAR, node.clock, has)
+        ask = Ask(CID.of(b"step", RAW), Requirements(ops=("wasm/run",), gpu=GpuNeed()))
+        own = Capabilities(node.did, ops=("wasm/run",))
+        before = bid_for(node, ask, lambda: own, 0, CUSTOMER)
+        node.store.tokens.add([given_to(node.did)])
+        after = bid_for(node, ask, lambda: own, 0, CUSTOMER)
+    assert isinstance(before, NoBid) and before.code == "gpu"
+    assert isinstance(after, Bid) and after.passes
+
+
 def test_what_several_are_to_confirm_gets_no_bid_of_who_would_pass_it_on(tmp_path: Path) -> None:
     with Node.open(config=Config.load(tmp_path / "home", PASSES, env={})) as node:
         Offers(node).give(CUSTOMER, "/wasm/run", Terms(subcontract=True), None)
         has = Capabilities(FAR.did, ops=("wasm/run",), gpus=(Gpu("cuda", "H200"),))
         publish(CapabilitySet(node.store, node.clock), FAR, node.clock, has)
+        node.store.tokens.add([given_to(node.did)])
         step = CID.of(b"step", RAW)
         asks = [
             Ask(step, Requirements(ops=("wasm/run",), gpu=GpuNeed()), confirm) for confirm in (1, 2)

@@ -218,10 +218,10 @@ def with_fx(node: Node, func: str, arg: Any, **more: Any) -> Instruction:
     return Instruction(f"ipfs://{typed}", "wasm/run", given)
 
 
-@pytest.mark.parametrize("join", [None, JOIN])
-def test_a_guest_asks_for_effects(node_with: MakeNode, join: Any) -> None:
-    node = node_with()
-    value = {"out": {"n": [1, node.add(b"x")]}, "fx": {"fork": [FORK], "join": join}}
+@pytest.mark.parametrize("joined", [{}, {"join": None}, {"join": JOIN}])
+def test_a_guest_asks_for_effects(node_with: MakeNode, joined: dict[str, Any]) -> None:
+    node, join = node_with(), joined.get("join")
+    value = {"out": {"n": [1, node.add(b"x")]}, "fx": {"fork": [FORK], **joined}}
     for job in (
         with_fx(node, "greet", dag_json.encode(value).decode()),
         with_fx(node, "echo", dag_cbor.encode(value)),

@@ -240,3 +240,25 @@ def test_a_run_that_wants_an_answer_confirmed_takes_no_single_word_of_another(la
     assert lab.run(sure, new=True, confirm=2).step("sure").state == "cached"
     assert lab.run(sure, new=True, confirm=3).step("sure").state == "queued"
     assert lab.ran["give"] == 0
+
+
+def confirmed_by(lab: Far, run: Any) -> dict[str, Any]:
+    kept = lab.store.runs.get(run.id).options
+    return {key: kept[key] for key in ("confirm", "referee") if key in kept}
+
+
+def test_how_many_have_to_agree_stays_with_a_run_that_goes_on(lab: Far) -> None:
+    heavy = do("pure", value=1)
+    plain, sure = Workflow(plain=needing(heavy)), Workflow(sure=needing(heavy))
+    lab.run(plain)
+    settle(lab, items(lab)[0], answer_of(heavy, 1))
+    begun = lab.run(sure, confirm=2, referee=OTHER_KEY.did)
+    lab.store.outbox.cancel(items(lab)[1].id, note="", held=False)  # so what is known may answer
+    again = lab.run(sure)
+    assert (again.id, again.step("sure").state) == (begun.id, "queued")
+    assert confirmed_by(lab, again) == {"confirm": 2, "referee": OTHER_KEY.did}
+    third = lab.run(sure, confirm=3)
+    assert confirmed_by(lab, third) == {"confirm": 3, "referee": OTHER_KEY.did}
+    one = lab.run(sure, confirm=1)
+    assert (one.id, one.step("sure").state) == (begun.id, "cached")
+    assert confirmed_by(lab, one) == {"referee": OTHER_KEY.did}

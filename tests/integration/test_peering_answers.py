@@ -39,9 +39,9 @@ class Spy:
         self.asked += instructions
         return False
 
-    def fetch(self, cids: Sequence[CID], within_ms: int) -> bool:
+    def fetch(self, cids: Sequence[CID], within_ms: int) -> str:
         self.fetched += cids
-        return False
+        return "nobody has it"
 
 
 def node_of(home: Path, neighbours: Any, **settings: str) -> Node:
@@ -303,4 +303,25 @@ def test_a_peering_that_ended_has_no_answers(tmp_path: Path) -> None:
 
     neighbours = asyncio.run(made())
     assert neighbours.ask([instruction(1).cid], 10) is False
-    assert neighbours.fetch([instruction(1).cid], 10) is False
+    assert neighbours.fetch([instruction(1).cid], 10)
+
+
+def test_it_is_known_why_a_result_of_a_peer_did_not_come(tmp_path: Path) -> None:
+    async def story(a: PeerNode, b: PeerNode) -> None:
+        befriend(a, b)
+        large = raw_block("x" * 9_000)
+        body = keep(a.store, large, node_block([large.cid]))
+        keep(b.store, MODULE)
+        a.keep([signed(a.key, SUM, body, linked="dag-cbor")])
+        await b.until(lambda: b.store.receipts.has_any(SUM.cid))
+        b.peering._means._metered = True
+        neighbours = LoopNeighbours(b.peering, asyncio.get_running_loop(), 16 * MIB)
+
+        def work() -> tuple[Answer, str | None]:
+            with node_of(b.home, neighbours) as here:
+                return here.run(SUM), here.executor.unfetched.get(body)
+
+        answer, why = await asyncio.to_thread(work)
+        assert (answer.source, why) == ("ran", "the network is metered")
+
+    meeting(story, tmp_path, "a", "b")

@@ -294,6 +294,7 @@ def test_a_peer_that_sends_other_blocks_is_to_blame(
         for wanted in (cid, deep):
             found = await fetch(b, wanted)
             assert found.absent == (wanted,) and "sent what it should not" in found.why
+            assert found.junk == {a.did}
         assert b.store.blocks.count() == 0
         blamed = [event for event in b.events if event.kind == "refused"]
         assert [event.data["blame"] for event in blamed] == [True, True]

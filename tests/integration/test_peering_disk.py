@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -11,8 +12,8 @@ from lite.peering.peering import Peering
 from lite.store.reserve import RECEIPTS
 from tests.disk_support import fill, free
 from tests.integration.test_peering_blocks import a_file, content, fetch
-from tests.peering_support import PeerNode, befriend, receipts, signed, started
-from tests.store_support import instruction
+from tests.peering_support import PeerNode, befriend, meeting, receipts, signed, started
+from tests.store_support import instruction, keep, raw_block
 from tests.sync_net_support import run
 
 DISK_MIB = 50
@@ -122,3 +123,20 @@ def test_a_wrong_clock_keeps_nobody_from_meeting(date: int, tmp_path: Path) -> N
             assert a.peering.problems() == b.peering.problems() == []
 
     run(story)
+
+
+def test_a_home_that_is_gone_ends_a_fetch_and_is_not_the_peers_fault(tmp_path: Path) -> None:
+    async def story(a: PeerNode, b: PeerNode) -> None:
+        befriend(a, b)
+        await b.in_sync_with(a)
+        cid = keep(a.store, raw_block(bytes(100_000)))
+        elsewhere = b.home.rename(tmp_path / "moved")
+        asked = b.peering.fetch([cid], deep=True, bytes_max=None, within_ms=None)
+        found = await asyncio.wait_for(asked, 10)
+        assert found.absent == (cid,) and not found.full
+        assert found.why.startswith("it cannot be stored: ") and "broke off" not in found.why
+        elsewhere.rename(b.home)
+        asked = b.peering.fetch([cid], deep=True, bytes_max=None, within_ms=10_000)
+        assert (await asked).have == (cid,)
+
+    meeting(story, tmp_path, "a", "b")

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from lite.ipld.block import Block
 from lite.ipld.cid import CID
+from lite.peering.keeping import EARLY_S, Keeper
+from lite.peering.names import CAPABILITIES, RECORDS
 from lite.peering.values import Fetched
 from lite.power import LOOK_S, Battery, Power
 from tests.integration.test_peering_blocks import a_file, content
 from tests.peering_support import PeerNode, befriend, meeting, receipts
 from tests.store_support import FakeClock, raw_block
+from tests.sync_net_support import run
 
 SIZE = 200_000
 
@@ -149,3 +155,41 @@ def test_a_look_while_a_pin_is_fetched_does_not_find_it_lacking_afterwards(tmp_p
         assert whole(b, cid), b.peering.problems()
 
     meeting(story, tmp_path, "a", "b")
+
+
+class Quiet:
+    """A conversation at rest."""
+
+    def __init__(self, name: bytes, began_at: float) -> None:
+        self.session = SimpleNamespace(is_idle=True, peer="did:key:a")
+        self.channel = SimpleNamespace(set=name)
+        self.began_at = began_at
+
+
+def test_a_pin_waits_for_the_channel_of_records_and_not_for_ever(tmp_path: Path) -> None:
+    clock = FakeClock()
+    talks = [Quiet(CAPABILITIES, clock.monotonic())]
+    asked: list[CID] = []
+
+    async def fetch(cids: Sequence[CID], **_: Any) -> Fetched:
+        asked.extend(cids)
+        return Fetched((), tuple(cids), 0, "nobody has it")
+
+    async def story() -> None:
+        node = PeerNode(tmp_path, "a")
+        node.store.pins.add(raw_block("nowhere").cid)
+        with ThreadPoolExecutor(1) as pool:
+            keeper = Keeper(node.store, pool, clock, fetch, lambda: talks, 1_000)  # type: ignore[arg-type,return-value]
+            await keeper.look()
+            assert (asked, keeper.is_left) == ([], True)
+            talks.append(Quiet(RECORDS, clock.monotonic()))
+            await keeper.look()
+            assert (len(asked), keeper.is_left) == (1, False)
+            del talks[1]
+            keeper.somebody_came()
+            clock.seconds += int(EARLY_S)
+            await keeper.look()
+            assert (len(asked), keeper.is_left) == (2, False)
+        node.close()
+
+    run(story)

@@ -126,6 +126,30 @@ def test_standard_input_with_a_secret_makes_a_call_secret(
     assert (posted.status, server.count("POST")) == (4, 0)
 
 
+def test_what_is_known_by_its_content_stays_so_after_a_collection(
+    ipvm: Ipvm, home: Path, here: Path, sending: Path, server: HttpServer
+) -> None:
+    """Standard input, an argument, a workflow, and all of it once more in a restored home."""
+    ipvm("add", "--private", "plan.txt")
+    (here / "plan.txt").unlink()
+    assert ipvm("gc", "--grace", "0s").status == 0
+    for given in range(2):
+        for words, stdin in (
+            (("command.wasm", "--stdin", "-", "--", *"x" * given), MARK),
+            (("typed.wasm:length", "-"), MARK + b"\n" * given),
+            (("typed.wasm:greet", TEXT + " and more" * given), b""),
+        ):
+            ran = ipvm("run", "--json", *words, stdin=stdin)
+            assert ran.json.get("secret") is True, ran
+            assert ipvm("export", ran.json["receipt"], "-o", "out.car").status == 4
+        posted = ipvm("run", "--op", "http/post", f"{server.url}/", f"body={TEXT}")
+        assert (posted.status, server.count("POST"), unmarked(home)) == (4, 0, [])
+        assert ipvm("workflow", "run", "w.json").status == 3
+        ipvm("backup", f"b{given}.tar")
+        assert ipvm("restore", f"b{given}.tar").status == 0
+    assert (server.count("POST"), unmarked(home)) == (0, [])
+
+
 class Meanwhile:
     """An operation during which something happens."""
 

@@ -134,6 +134,7 @@ def attack(victim: Runner, name: str, act: Callable[[WebChannel, Random], Awaita
         await channel.close()
         channel.drop()
 
+    gc.freeze()  # what other tests left is not looked through
     with warnings.catch_warnings():  # it is cut off in the middle of what it says
         warnings.simplefilter("ignore", ResourceWarning)
         run(work)

@@ -9,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lite.errors import CodecError
+from lite.frozen import replace
 from lite.ipld import dag_cbor
 from lite.ipld.cid import CID, RAW
 from lite.keys import Key
 from lite.needs.bids import Bid
+from lite.needs.requirements import Requirements
 from lite.offload import wire
 from lite.offload.wire import ENDS, STATES, Account, Ask, Denied, Job, NoBid, Output
 from tests.property.test_needs_form import requirements, words
@@ -23,7 +25,9 @@ DID = Key.from_seed(bytes(32)).did
 links = st.sampled_from(LINKS)
 numbers = st.integers(0, 2**53 - 1)
 texts = st.text(max_size=40)
-asks = st.builds(Ask, links, requirements, st.integers(1, 16))
+asks = st.builds(
+    Ask, links, requirements, st.integers(1, 16), st.lists(requirements, max_size=2).map(tuple)
+)
 no_bids = st.builds(NoBid, links, words, texts)
 jobs = st.builds(
     Job,
@@ -101,6 +105,26 @@ def test_a_wrong_field_of_a_job_is_named(wrong: dict[str, Any], said: str) -> No
     value = {**Job(LINKS[0], "queued", 1, 2).value(), **wrong}
     with pytest.raises(CodecError, match=said):
         wire.read_job(dag_cbor.encode(value))
+
+
+def large(number: int) -> Ask:
+    """A call for a bid of some 45 kB, with as much for each of two that would go along."""
+    links = (CID.of(bytes([number, at % 256, at // 256]), RAW) for at in range(1_000))
+    needs = Requirements(ops=("wasm/run",), inputs=tuple((cid, 1) for cid in links))
+    return Ask(LINKS[0], needs, along=(needs, needs))
+
+
+def test_calls_for_bids_go_in_as_many_requests_as_they_need() -> None:
+    some = [large(number) for number in range(30)]
+    bodies = wire.split_asks(some)
+    assert len(bodies) > 1 and all(len(body) <= wire.ASKS_BYTES_MAX for body in bodies)
+    assert [ask for body in bodies for ask in wire.read_asks(body)] == some
+
+
+def test_a_call_that_is_too_large_leaves_out_what_would_go_along() -> None:
+    one = large(1)
+    (body,) = wire.split_asks([replace(one, along=one.along * 12)])
+    assert wire.read_asks(body) == [replace(one, along=())]
 
 
 def test_lists_are_bounded() -> None:

@@ -26,7 +26,8 @@ from lite.quantities import (
     render_fuel,
     render_size,
 )
-from lite.setting_texts import parse_path
+from lite.setting_texts import PEER_NAME_CHARS_MAX, parse_path
+from sync.peers import NAME_CHARS_MAX
 
 DID = Key.from_seed(bytes(32)).did
 
@@ -315,10 +316,16 @@ def test_what_would_not_read_back_is_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("text", ["did:key:nonsense", "", "a\nb"])
+@pytest.mark.parametrize("text", ["did:key:nonsense", "", "a\nb", "@@bad", "@file", "x" * 65])
 def test_what_names_no_referee_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError):
         Config.load(tmp_path, {"queue.referee": text})
+
+
+@pytest.mark.parametrize("text", ["the lab", "Jürg's phone", "a@home", "x" * 64])
+def test_whatever_a_peer_may_be_called_names_a_referee(tmp_path: Path, text: str) -> None:
+    assert PEER_NAME_CHARS_MAX == NAME_CHARS_MAX
+    assert Config.load(tmp_path, {"queue.referee": text})["queue.referee"] == text
 
 
 def test_a_wrong_value_is_not_written(tmp_path: Path) -> None:

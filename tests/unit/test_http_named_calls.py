@@ -36,8 +36,8 @@ class Friend:
             node.import_(io.BytesIO(self.archive))
         return True
 
-    def fetch(self, cids: Sequence[CID], within_ms: int) -> bool:
-        return False
+    def fetch(self, cids: Sequence[CID], within_ms: int) -> str:
+        return "nobody has it"
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from lite.errors import BugError, QuotaError, StoreFull
-from lite.http import about
+from lite.http import about, route
 from lite.http.api import Api, PartState
 from lite.http.events import Event, EventLog
 from lite.http.reply import Unavailable
@@ -122,3 +122,37 @@ def test_the_socket_is_gone_when_it_has_ended(tmp_path: Path) -> None:
 def test_a_socket_that_a_dead_server_left_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "api.sock").write_bytes(b"")
     assert ask("/healthz", *about.ROUTES, folder=tmp_path)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "body", [b"zz\r\nabc\r\n", b"3\r\nabcXX\r\n0\r\n\r\n", b"3\r\nab", b"", b"f" * 40_000]
+)
+def test_a_body_that_is_broken_or_never_comes_is_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    monkeypatch.setattr(route, "BODY_S_MAX", 0.2)
+
+    async def handler(call: Call) -> web.StreamResponse:
+        return call.reply({"bytes": len(await call.body())})
+
+    async def story() -> bytes:
+        events = EventLog("e", FakeClock())
+        api = Api(cast(Any, None), Work(), events, cast(Any, None), lambda _what: None)
+        replies = {200: Reply("Taken.")}
+        server = Server(api, [Route("POST", "/take", "take", "Takes.", handler, replies)], TOKEN)
+        await server.start(Address(path=tmp_path / "api.sock"))
+        try:
+            stream, out = await asyncio.open_unix_connection(str(tmp_path / "api.sock"))
+            head = f"POST /take HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
+            out.write(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
+            await out.drain()
+            out.write(body)
+            answer = await asyncio.wait_for(stream.readline(), 5)
+            out.close()
+            return answer
+        finally:
+            await server.stop()
+            api.work.close()
+
+    answer = asyncio.run(story())
+    assert answer.split(b" ")[1] in (b"400", b"408")

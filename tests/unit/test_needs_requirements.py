@@ -122,6 +122,8 @@ def test_needs_are_words_for_the_same() -> None:
         ({"op": "Matmul"}, "meta.requires.op: 'Matmul' is not the name of an operation",
          "Such as wasm/run."),
         ({"key": "bob"}, "meta.requires.key: 'bob' is not a DID", "Such as did:key"),
+        ({"key": "did:key:zbad"}, "meta.requires.key: 'did:key:zbad' is not a DID", "Such as did"),
+        ({"affinity": {"did": NODE[:-1]}}, "meta.requires.affinity.did: 'did:key:", "Such as did"),
         ({"key": f"{NODE}#x"}, "meta.requires.key: 'did:key:", "Such as did:key"),
         ({"affinity": []}, "meta.requires.affinity: a map or a list", "Write {tag: lab}"),
         ({"affinity": "lab"}, "meta.requires.affinity: a map or a list", "Write {tag: lab}"),

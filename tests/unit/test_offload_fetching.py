@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from lite.frozen import replace
 from lite.ipld.cid import CID, RAW
 from lite.offload.fetching import TURNS_MAX, Ask, Fetching
 from lite.offload.turns import Turns
@@ -82,7 +83,7 @@ def test_a_turn_ends_and_the_next_customer_has_its_own() -> None:
         await asyncio.sleep(0)
         assert await fetching.fetch("good", prompt(began, "good"), 10) == WHOLE
         assert began == ["slow", "good"]
-        assert await slow == part(1)
+        assert await slow == part(4)  # of four turns
         assert began == ["slow", "good", *["slow"] * (TURNS_MAX - 1)]
 
     run(story)
@@ -93,7 +94,8 @@ def test_nothing_more_is_fetched_where_nothing_came_or_all_was_taken() -> None:
         fetching = Fetching(1, 1, turn_ms=TURN_MS)
         for found, turns in ((part(0), 1), (part(10), 1), (part(5), 2)):
             began: list[str] = []
-            assert await fetching.fetch("slow", silent(began, "slow", found), 10) == found
+            total = replace(found, bytes=turns * found.bytes)
+            assert await fetching.fetch("slow", silent(began, "slow", found), 10) == total
             assert len(began) == turns
 
     run(story)

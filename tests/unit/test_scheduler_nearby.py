@@ -46,8 +46,8 @@ class Street:
                     new = True
         return new
 
-    def fetch(self, cids: Sequence[CID], within_ms: int) -> bool:
-        return False
+    def fetch(self, cids: Sequence[CID], within_ms: int) -> str:
+        return "nobody has it"
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -21,6 +22,7 @@ from lite.errors import (
     StoreError,
     StoreTooNew,
 )
+from lite.keys import Key
 from lite.store import Store, restore
 from lite.store.home import DATABASE
 from tests.store_support import (
@@ -33,6 +35,8 @@ from tests.store_support import (
     receipt,
 )
 
+SECRET = Key.from_seed(bytes(32)).export_text()
+
 
 @pytest.fixture
 def filled(home: Path) -> Path:
@@ -42,7 +46,7 @@ def filled(home: Path) -> Path:
         store.names.set("kept", raw_block("kept").cid)
         for number in range(5):
             store.commit_run(instruction(number), receipt(instruction(number)), [])
-    (home / "key").write_text("secret")
+    (home / "key").write_text(SECRET)
     (home / "config.toml").write_text("[store]\n")
     (home / "cache").mkdir()
     return home
@@ -137,7 +141,7 @@ def test_a_backup_restores_everything_in_a_new_home(backup: Path, tmp_path: Path
     assert done.files == ("ipvm.db", "key", "config.toml")
     assert done.kept == ()
     assert sorted(listing(home)) == ["config.toml", "ipvm.db", "key"]
-    assert (home / "key").read_text() == "secret"
+    assert (home / "key").read_text() == SECRET
     assert {stat.S_IMODE(path.stat().st_mode) for path in home.iterdir()} == {0o600}
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
     with Store.open(home) as store:
@@ -199,7 +203,7 @@ def test_a_restore_keeps_the_files_that_were_there(filled: Path, backup: Path) -
     names = ["ipvm.db", "key", "config.toml"]
     assert [path.name for path in done.kept] == [name + suffix for name in names]
     assert (filled / f"key{suffix}").read_text() == "another"
-    assert (filled / "key").read_text() == "secret"
+    assert (filled / "key").read_text() == SECRET
     with Store.open(filled) as store:
         assert not store.blocks.has(raw_block("since").cid)
     (filled / f"ipvm.db{suffix}").replace(filled / "ipvm.db")
@@ -346,6 +350,38 @@ def test_an_unsound_backup_is_refused_and_the_home_stays(
     assert caught.value.hint
     assert listing(filled) == before
     assert not (filled / ".restoring").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "why"),
+    [
+        ("key", b"garbage", "its key cannot be used: this is not a private key"),
+        ("key", b"", "its key cannot be used: "),
+        ("key", b"\xff" * 9, "its key cannot be used: it is not text"),
+        ("config.toml", b"garbage", "its config.toml cannot be read: "),
+        ("config.toml", b"\xff", "its config.toml cannot be read: it is not UTF-8"),
+        ("config.toml", b"#" * 2_000_000, "its config.toml cannot be read: it has more than"),
+    ],
+)
+def test_a_key_that_is_none_and_settings_that_nobody_can_read_are_not_restored(
+    filled: Path, backup: Path, name: str, data: bytes, why: str
+) -> None:
+    """Although the manifest has their lengths and hashes."""
+
+    def change(member: str, was: bytes) -> tuple[str, bytes]:
+        if member != "backup.json":
+            return member, data if member == name else was
+        manifest = json.loads(was)
+        told = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        manifest["files"][name] = told
+        return member, json.dumps(manifest).encode()
+
+    rewritten(backup, change)
+    before = listing(filled)
+    with pytest.raises(IntegrityError, match="nothing was restored") as caught:
+        restore(backup, filled)
+    assert why in str(caught.value)
+    assert listing(filled) == before
 
 
 def test_a_changed_or_cut_backup_is_refused(

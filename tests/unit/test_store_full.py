@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lite.errors import StoreFull
-from lite.store import Store, adding, locks
+from lite.store import Store, adding, backup, locks, schema
 from lite.store.blocks import Ledger
 from tests.disk_support import fill, free, small_disk
 from tests.store_support import bulk, instruction, keep, node_block, raw_block, receipt
@@ -114,8 +115,9 @@ def test_a_disk_filled_by_others_stops_writing_not_reading(disk: Path) -> None:
 @pytest.mark.parametrize("leave", [0, 4_096, 16_384, 40_960, 81_920])
 def test_a_home_that_does_not_fit_is_not_half_made(disk: Path, leave: int) -> None:
     ballast = fill(disk, leave)
-    with pytest.raises(StoreFull, match="full"):
+    with pytest.raises(StoreFull, match="full") as caught:
         Store.open(disk / "home")
+    assert "`ipvm gc` cannot" in str(caught.value.hint)
     assert list((disk / "home").glob("*")) == []
     ballast.unlink()
     with Store.open(disk / "home") as store:
@@ -268,3 +270,19 @@ def test_collecting_many_small_blocks_on_a_full_disk_makes_space(
             assert free(disk) > 4_000_000
             keep(store, raw_block("after"))
             assert store.check(deep=True) == []
+
+
+def test_an_upgrade_on_a_full_disk_names_no_command_that_needs_it_first(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(part: Path, *_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(part))
+
+    with Store.open(home) as store:
+        keep(store, raw_block("a"))
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, "9000_next"))
+    monkeypatch.setattr(backup, "_write_archive", no_room)
+    with pytest.raises(StoreFull, match="is full") as caught:
+        Store.open(home)
+    assert "`ipvm gc` cannot" in str(caught.value.hint)
+    assert list((home / "backups").iterdir()) == []

@@ -187,7 +187,7 @@ def test_a_list_too_long_for_the_engines_own_path_says_so_and_harms_nothing() ->
 @pytest.mark.parametrize(
     ("element", "fits", "over"),
     [
-        ("u8", bytes(72), bytes(73)),
+        ("u8", bytes(80), bytes(81)),
         ("string", ["x" * 64], ["x" * 65]),
         ("u64", [0] * 9, [0] * 10),
     ],
@@ -196,6 +196,17 @@ def test_the_output_limit_is_the_same_on_both_paths(element: str, fits: Any, ove
     tight = replace(LIMITS, output_bytes=80)
     assert on_both(echo(element), "echo", fits, limits=tight).code is None
     assert on_both(echo(element), "echo", over, limits=tight).code == "output-limit"
+
+
+@pytest.mark.parametrize("result", ["string", "(option string)", "(result string)"])
+@pytest.mark.parametrize("length", [80, 81])
+def test_one_text_counts_its_length_on_both_paths(result: str, length: int) -> None:
+    case, at = int("option" in result), 0 if result == "string" else 4
+    core = f"""(func (export "f") (result i32)
+      (i32.store (i32.const 0) (i32.const {case})) (i32.store (i32.const {at}) (i32.const 64))
+      (i32.store (i32.const {at + 4}) (i32.const {length})) i32.const 0)"""
+    ended = on_both(giving(result, core), "f", limits=replace(LIMITS, output_bytes=80)).code
+    assert ended == (None if length == 80 else "output-limit")
 
 
 @pytest.mark.parametrize(

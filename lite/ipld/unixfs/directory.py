@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from lite.errors import CodecError, IntegrityError, NotFoundError, UsageError
+from lite.errors import CodecError, IntegrityError, NotFoundError, UsageError, quoted
 from lite.frozen import frozen
 from lite.ipld import dag_cbor, dag_pb
 from lite.ipld.block import Block
@@ -48,10 +48,10 @@ def write_directory(
     for name, cid, tsize in entries:
         flaw = _name_flaw(name)
         if flaw:
-            raise UsageError(f"{name!r} cannot be a name in a directory: {flaw}")
+            raise UsageError(f"{quoted(name)} cannot be a name in a directory: {flaw}")
         raw = name.encode()
         if raw in links:
-            raise UsageError(f"the name {name!r} is in the directory twice")
+            raise UsageError(f"the name {quoted(name)} is in the directory twice")
         links[raw] = dag_pb.PbLink(cid, name, tsize)
     in_order = tuple(links[raw] for raw in sorted(links))
     data = dag_pb.encode(dag_pb.PbNode(in_order, encode_directory_node()))
@@ -115,11 +115,11 @@ def _lookup(cid: CID, name: str, get: Get) -> CID:
         found = _find(root, name, get)
         if found is not None:
             return found
-        raise NotFoundError(f"the directory {cid} has no entry {name!r}")
+        raise NotFoundError(f"the directory {cid} has no entry {quoted(name)}")
     for entry in list_directory(cid, get):
         if entry.name == name:
             return entry.cid
-    raise NotFoundError(f"the directory {cid} has no entry {name!r}")
+    raise NotFoundError(f"the directory {cid} has no entry {quoted(name)}")
 
 
 def _find(root: Node, name: str, get: Get) -> CID | None:
@@ -168,7 +168,7 @@ def _step(cid: CID, value: Any, segment: str) -> Any:
         index = int(segment)
         if index < len(value):
             return value[index]
-    raise NotFoundError(f"nothing at {segment!r} in {cid}")
+    raise NotFoundError(f"nothing at {quoted(segment)} in {cid}")
 
 
 def _names(cid: CID, root: Node, get: Get) -> Iterator[tuple[str, dag_pb.PbLink]]:
