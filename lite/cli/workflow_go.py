@@ -43,13 +43,14 @@ _GOING: tuple[Callable[[Any], Any], ...] = (
         "--confirm",
         metavar="N",
         type=click.IntRange(1, 16),
-        help="Of a step that other nodes run, so many have to say the same.",
+        help="Of a step that other nodes run, so many have to say the same. It stays with the run, "
+        "also when it goes on without this option.",
     ),
     click.option(
         "--referee",
         metavar="DID",
         help="Who says what is right where those disagree; a petname will do. Default: the setting "
-        "queue.referee, else this node.",
+        "queue.referee, else this node. It stays with the run as well.",
     ),
     click.option("--wait", is_flag=True, help="Try queued steps again until they are done."),
     click.option(
