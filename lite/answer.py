@@ -10,6 +10,7 @@ from lite.ipld import dag_cbor, unixfs
 from lite.ipld.cid import CID
 from lite.model.receipt import Receipt
 from lite.model.result import Result
+from lite.model.trust import PassedOver
 from lite.store import Store
 
 
@@ -21,12 +22,15 @@ class Answer:
         receipt: who says what came out of which instruction.
         source: "ran" when it was computed just now, "cached" when it was known.
         rule: the trust rule that let a cached one in.
+        passed_over: receipts of others that would have been the answer when it was run, but for
+            their results, which were not here.
     """
 
     receipt: Receipt
     source: Literal["ran", "cached"]
     rule: str
     store: Store
+    passed_over: tuple[PassedOver, ...] = ()
 
     @property
     def out(self) -> Result:

@@ -246,8 +246,19 @@ def verify_receipt(receipt: Receipt, get: Get) -> Verified:
     sizes |= {cid: len(data) for cid, data in _asked(checked, hashed).items()}
     for cid in _closure(checked.output_links(), hashed):
         sizes[cid] = len(get(cid))
+    if checked.linked == "file":
+        _check_file(checked.out.body, get)
     invocation = _invocation(checked, hashed)
     return Verified(checked, instruction, len(sizes), sum(sizes.values()), invocation)
+
+
+def _check_file(cid: CID, get: Get) -> None:
+    """Whether the linked output that is to be a file is one, whose parts fit."""
+    try:
+        for _ in unixfs.read_file(cid, get):
+            pass
+    except UsageError as error:
+        raise IntegrityError(f"the output that the receipt calls a file is none: {error}") from None
 
 
 class Archive:

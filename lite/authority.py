@@ -13,13 +13,13 @@ from lite.clock import Clock, ClockState
 from lite.delegations import Searches, Source, blame_disk, read_delegation
 from lite.errors import IpvmError, NotFoundError, QuotaError, UsageError
 from lite.frozen import frozen, replace
-from lite.gate import Along, Gate, Heeded, Kind, Verdict, check_few, clock_wrong
+from lite.gate import Along, Gate, Heeded, Kind, Verdict, clock_wrong
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.keys import Key, random_nonce
 from lite.limits import TIME_MAX_S
 from lite.model.receipt import Receipt
 from lite.parcel import Parcel, read_invocation, read_receipt
-from lite.revoking import is_of_ours, names_of, revocation_of, to_revoke
+from lite.revoking import check_few, is_of_ours, names_of, revocation_of, to_revoke
 from lite.store import Store
 from lite.ucan import chains, container
 from lite.ucan import command as commands
@@ -145,7 +145,7 @@ class Authority:
                 expires_at=expires_at,
             )
         if token.expires_at is not None:
-            self._check_clock()  # also of an end that comes of the chain
+            self.check_clock()  # also of an end that comes of the chain
         issued = Issued(token, [*chain, token])
         if before_keeping is not None:
             before_keeping(issued)
@@ -187,7 +187,7 @@ class Authority:
         chain = self._own_chain(subject, command, expires_at, dict(args), Beside.of(draft))
         asked["expires_at"] = chains.end_within(chain, expires_at)
         if asked["expires_at"] is not None:
-            self._check_clock()  # also of an end that comes of the chain
+            self.check_clock()  # also of an end that comes of the chain
         invocation = Invocation.issue(self._key, **asked, proofs=[link.cid for link in chain])
         chains.check_fit(Beside.of(invocation.token.payload), chain)
         return [invocation.data, *(link.data for link in chain)]
@@ -296,6 +296,7 @@ class Authority:
         command: str,
         args: dict[str, Any] | None = None,
         until: int | None = None,
+        timed: bool = False,
     ) -> list[Delegation] | None:
         """The shortest chain here that authorises something, of equally short ones the one that
         lasts longest, and while the arguments are not known then the one with the fewest
@@ -304,8 +305,9 @@ class Authority:
         Args:
             until: seconds since 1970, `TIME_MAX_S` for ever: chains that last as long are preferred
                 to all others.
+            timed: see `Gate.search`.
         """
-        found = self._gate.search(subject, audience, command, args, {}, until=until)
+        found = self._gate.search(subject, audience, command, args, {}, until=until, timed=timed)
         return None if found.chain is None else list(found.chain)
 
     def container(self, cids: Iterable[CID]) -> bytes:
@@ -401,9 +403,9 @@ class Authority:
         )
 
     def _expiry(self, expires_in_s: int | None) -> int | None:
-        return None if expires_in_s is None else self._check_clock().now + expires_in_s
+        return None if expires_in_s is None else self.check_clock().now + expires_in_s
 
-    def _check_clock(self) -> ClockState:
+    def check_clock(self) -> ClockState:
         """Raises ClockWrong when nothing that ends at a time can be signed."""
         state = self.clock_state()
         if state.suspicious is not None:

@@ -99,7 +99,8 @@ def _delegations(node: Node, audience: str) -> Iterator[bytes]:
 def _above(gate: Gate, one: Delegation) -> Iterator[bytes]:
     if one.subject is None or one.is_root:
         return
-    for link in gate.search(one.subject, one.issuer, one.command, None, {}).chain or ():
+    found = gate.search(one.subject, one.issuer, one.command, None, {}, timed=True)
+    for link in found.chain or ():
         yield link.data
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
+from itertools import chain
 from typing import Final
 
 from lite.errors import CodecError, UsageError
@@ -175,6 +176,7 @@ class Source:
 
     Attributes:
         ended_too: also those of the store that have expired; of what came along all count.
+        timeless: none that begins or ends at a time: nobody can tell whether it holds.
         bad: what was left out.
     """
 
@@ -186,7 +188,7 @@ class Source:
     ) -> None:
         self.searches = searches
         self.revoked = revoked or Revocations()
-        self.ended_too = False
+        self.ended_too = self.timeless = False
         self.bad: list[Bad] = []
         self._with_it = list(_sound(searches, with_it, self.bad))
         self._to: dict[str, list[Delegation]] = {}
@@ -217,10 +219,11 @@ class Source:
     def given_to(
         self, audience: str, subject: str, command: str, issuers: Collection[str] | None
     ) -> Iterator[Delegation]:
-        for one in self._along(audience, subject, issuers):
-            if commands.covers(one.command, command):
+        kept = self.searches.given_to(audience, subject, command, issuers)
+        for one in chain(self._along(audience, subject, issuers), kept):
+            timed = one.expires_at is not None or one.not_before is not None
+            if commands.covers(one.command, command) and not (timed and self.timeless):
                 yield one
-        yield from self.searches.given_to(audience, subject, command, issuers)
 
     def all_given_to(
         self, audience: str, subject: str | None, issuers: Collection[str] | None

@@ -39,6 +39,7 @@ from lite.settled import (
     Warrant,
     Watch,
     finished_of,
+    not_here,
     said_again,
 )
 from lite.store import Store
@@ -75,7 +76,7 @@ class Executor:
         self._ops = ops
         self._policy = policy
         memo = self._memo = Memo(store, policy, clock, nearby)
-        self.lookup_many, self.ask, self.unfetched = memo.lookup_many, memo.ask, memo.unfetched
+        self.lookup_many, self.ask, self.passed_over = memo.lookup_many, memo.ask, memo.passed_over
         self.said_before = partial(self._memo.said_before, own=TrustPolicy(key.did))
         self._caps = caps
         self._clock = clock
@@ -175,8 +176,9 @@ class Executor:
             act = partial(self.compute, ready := reified.instruction, limits, mode, watch)
             done = self._perform(ready, act, anew=anew or redo, redo=redo)
             if isinstance(done, Outcome):
-                return self._settle(reified, done, limits, mode, lasting=lasting)
-            return done
+                done = self._settle(reified, done, limits, mode, lasting=lasting)
+            over = () if fresh or done.source == "cached" else self.passed_over(cid)
+            return replace(done, passed_over=over) if over else done
 
     def _perform(self, ready: Instruction, act: Act, **how: bool) -> Outcome | Settled:
         from lite.once import do_once
@@ -315,9 +317,9 @@ class Executor:
                 watch.begins(limits)
                 outcome = op.run(links.ready)
             except NotFoundError as absent:
-                raise _queued(f"a part of the module is not here: {absent}", "module") from absent
+                raise not_here(f"a part of the module is not here: {absent}", "module") from absent
         if outcome.error is not None and outcome.error["code"] == UNRESOLVED:
-            raise _queued(f"an input is not here: {outcome.error['message']}", "input")
+            raise not_here(f"an input is not here: {outcome.error['message']}", "input")
         return outcome
 
     def _ready(
@@ -341,11 +343,12 @@ class Executor:
                 needs=watch.needs,
             )
             if missing := _missing(op, links.ready):
-                no_file = links.ready.instruction.module is None
-                raise NotHere(missing, "op", hint=_UNMET) if no_file else _queued(missing, "module")
+                if links.ready.instruction.module is None:
+                    raise NotHere(missing, "op", hint=_UNMET)
+                raise not_here(missing, "module")
         except NotFoundError as absent:
             links.close()
-            raise _queued(f"an input is not here: {absent}", "input") from absent
+            raise not_here(f"an input is not here: {absent}", "input") from absent
         except BaseException:
             links.close()
             raise
@@ -491,9 +494,3 @@ def _missing(op: Op, ready: Ready) -> str | None:
         return op.missing(ready)
     except QueuedError as unset:
         raise NotHere(str(unset), "op", hint=unset.hint) from unset
-
-
-def _queued(reason: str, lacks: str) -> NotHere:
-    return NotHere(
-        reason, lacks, hint="Add the file or import an archive that holds it, then run this again."
-    )

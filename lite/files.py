@@ -10,11 +10,12 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from lite.errors import LimitError, NotFoundError, UsageError
+from lite.errors import LimitError, NotFoundError, UsageError, quoted
 from lite.ipld import unixfs
 from lite.ipld.block import Block
 from lite.ipld.cid import CID, RAW
 from lite.limits import STREAM_BYTES_MAX
+from lite.setting_texts import real
 from lite.store.home import BACKUPS, DATABASE
 
 Put = Callable[[Block], None]
@@ -39,7 +40,9 @@ def add_source(
     With `bytes_max`, a path has to be a regular file, and nothing is read beyond that size.
 
     Raises:
-        UsageError: it is the home of a node, or a file that a node keeps there.
+        UsageError: it is the home of a node, or a file that a node keeps there; or it cannot be
+            read.
+        NotFoundError: there is no such file.
         LimitError: it is larger than `bytes_max`, or a pipe or the like with more than
             `stream_bytes_max`.
     """
@@ -49,17 +52,21 @@ def add_source(
     if isinstance(source, bytes):
         return unixfs.write_file(io.BytesIO(source), put, profile)
     if not isinstance(source, (str, Path)):
-        if not hasattr(source, "read"):
-            raise TypeError(
-                f"a file is a path, bytes or an open binary file, not {type(source).__name__}"
-            )
+        _check_binary(source)
         return unixfs.write_file(bounded(source, stream_bytes_max), put, profile)
     path = Path(source)
     check_no_home(path)
-    if path.is_dir():
+    if is_folder(path):
         return _add_folder(path, put, profile)[0]
     with open_file(path) as file:
         return unixfs.write_file(bounded(file, stream_bytes_max), put, profile)
+
+
+def _check_binary(source: object) -> None:
+    """Raises TypeError for what gives no bytes when it is read."""
+    if not hasattr(source, "read") or isinstance(source, io.TextIOBase):
+        what = "one of text" if hasattr(source, "read") else type(source).__name__
+        raise TypeError(f"a file is a path, bytes or an open binary file, not {what}")
 
 
 class Hashed:
@@ -120,10 +127,12 @@ def _bounded(source: str | Path | bytes | BinaryIO, bytes_max: int) -> BinaryIO:
     if isinstance(source, bytes):
         source = io.BytesIO(source)
     if not isinstance(source, (str, Path)):
+        _check_binary(source)
         return cast(BinaryIO, _Bounded(source, bytes_max, _MODULE))
     path = Path(source)
-    if path.exists() and not path.is_file():
-        kind = "folder" if path.is_dir() else "device or pipe"
+    mode = _mode(path)
+    if mode is not None and not stat.S_ISREG(mode):
+        kind = "folder" if stat.S_ISDIR(mode) else "device or pipe"
         raise UsageError(f"{path} is a {kind}, not a file")
     file = open_file(path)
     if os.fstat(file.fileno()).st_size > bytes_max:
@@ -173,10 +182,12 @@ def _add_folder(folder: Path, put: Put, profile: unixfs.Profile) -> tuple[CID, i
     homes of nodes: each holds a secret key, and the database of this one grows by what is read.
     """
     entries: list[tuple[str, CID, int]] = []
-    for path in sorted(folder.iterdir()):
-        if _is_left_out(path):
-            continue
-        if path.is_dir():
+    try:
+        kept = [path for path in sorted(folder.iterdir()) if not _is_left_out(path)]
+    except OSError as fault:
+        raise _unreadable(folder, fault) from None
+    for path in kept:
+        if is_folder(path):
             cid, size = _add_folder(path, put, profile)
         else:
             counted = _Counted(put)
@@ -198,7 +209,23 @@ def _is_odd(path: Path) -> bool:
 
 
 def _is_home(folder: Path) -> bool:
-    return (folder / DATABASE).is_file()
+    """Of a folder that may not be entered, nothing can be added."""
+    mode = _mode(folder / DATABASE)
+    return mode is not None and stat.S_ISREG(mode)
+
+
+def _mode(path: Path) -> int | None:
+    """What is at a path, as `stat` has it; None: nothing that this process gets at."""
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError):  # denied, too long, a link to itself, with a NUL
+        return None
+
+
+def is_folder(path: str | Path) -> bool:
+    """Whether it is a folder; whoever opens what is none learns what is wrong with it."""
+    mode = _mode(Path(path))
+    return mode is not None and stat.S_ISDIR(mode)
 
 
 def left_out(folder: Path) -> tuple[int, int]:
@@ -219,7 +246,7 @@ def check_no_home(path: Path) -> None:
     """Raises UsageError for the home of a node, and for what a node keeps there: its secret key
     would be a file like any, and its database would grow by what is read of it."""
     what = of_a_node(path)
-    if what and path.resolve().name != _SETTINGS:
+    if what and real(path).name != _SETTINGS:
         raise UsageError(
             f"{path} is {what}, which holds its secret key",
             hint="`ipvm backup FILE` saves a home; add files and folders of your own.",
@@ -228,9 +255,9 @@ def check_no_home(path: Path) -> None:
 
 def of_a_node(path: Path) -> str:
     """How a path belongs to the home of a node, in words; empty: it is not what a node keeps."""
-    real = path.resolve()
-    inside = [(real, "")] if real.is_dir() else []
-    inside += [(up, real.relative_to(up).parts[0]) for up in real.parents]
+    place = real(path)
+    inside = [(place, "")] if is_folder(place) else []
+    inside += [(up, place.relative_to(up).parts[0]) for up in place.parents]
     for folder, name in inside:
         own = not name or any(fnmatch(name, one) for one in (*_OWN, _SETTINGS))
         if own and _is_home(folder):
@@ -252,11 +279,8 @@ class _Counted:
 
 def is_file(text: str) -> bool:
     """Whether the text names something that can be read: a file, a pipe, a device."""
-    path = Path(text)
-    try:
-        return path.exists() and not path.is_dir()
-    except (OSError, ValueError):  # too long, or with a NUL
-        return False
+    mode = _mode(Path(text))
+    return mode is not None and not stat.S_ISDIR(mode)
 
 
 def open_file(path: str | Path) -> BinaryIO:
@@ -276,4 +300,10 @@ def open_file(path: str | Path) -> BinaryIO:
     except IsADirectoryError:
         raise UsageError(f"{path} is a folder, not a file") from None
     except OSError as fault:
-        raise UsageError(f"cannot read {path}: {fault.strerror}") from None
+        raise _unreadable(path, fault) from None
+    except ValueError:
+        raise UsageError(f"{quoted(str(path))} is no path: it holds a NUL character") from None
+
+
+def _unreadable(path: str | Path, fault: OSError) -> UsageError:
+    return UsageError(f"cannot read {path}: {fault.strerror}")

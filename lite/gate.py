@@ -17,7 +17,7 @@ from lite.errors import HashMismatch, IpvmError, UsageError
 from lite.frozen import frozen, replace
 from lite.ipld.cid import CID, DAG_CBOR
 from lite.parcel import Parcel, read_receipt
-from lite.revoking import standing
+from lite.revoking import check_few, standing, too_many
 from lite.store import Store
 from lite.ucan import chains, proofs
 from lite.ucan.assertion import Assertion
@@ -43,7 +43,6 @@ from lite.ucan.upward import Upward, no_chain, why_not
 
 INVOCATION_COST: Final = 5_000  # looks: its policies may take many steps
 REVOCATION_COST: Final = 200
-HEEDED_MAX: Final = 64  # revocations that come with an invocation
 
 Kind = Literal["delegation", "invocation", "revocation", "receipt"]
 Heeded = tuple[Revocation, frozenset[str]]
@@ -155,7 +154,7 @@ class Gate:
         found = []
         for data in parcel.revocations:
             if not searches.spend(REVOCATION_COST):
-                raise _too_many(parcel.revocations)
+                raise too_many(parcel.revocations)
             with suppress(Refusal):
                 found.append(self.revokers(data, parcel))
         return found
@@ -422,6 +421,10 @@ class Gate:
         """Why the nearest chain in the store does not authorise something; None when there is no
         chain. See `lite.ucan.upward.why_not`."""
         state = self.clock_state()
+        if state.suspicious is not None:
+            timely = self.search(subject, audience, command, args, {}, timed=True).chain
+            if timely:
+                return clock_wrong(state, timely[-1].cid)
         wanted = Wanted(subject, audience, command, state.sure_now, args)
         source = Source(self.searches(), {}).with_ended()
         refusal = why_not(source, wanted, revoked_by=source.revoked_by)
@@ -439,17 +442,21 @@ class Gate:
         *,
         until: int | None = None,
         beside: Beside | None = None,
+        timed: bool = False,
     ) -> Found:
-        """The best chain that authorises something; see `lite.ucan.chains.find`.
+        """The best chain that authorises something; see `lite.ucan.chains.find`. While the clock
+        cannot be right there is none through a delegation that begins or ends at a time.
 
         Args:
             with_it: delegations that count beside those in the store.
             until: until when it is to last, if that is wished.
             beside: see `Wanted`.
+            timed: those count all the same: for others, who judge by clocks of their own.
         """
-        now = self.clock_state().sure_now
-        wanted = Wanted(subject, audience, command, now, args, until, beside)
+        state = self.clock_state()
+        wanted = Wanted(subject, audience, command, state.sure_now, args, until, beside)
         source = Source(self.searches(), with_it)
+        source.timeless = state.suspicious is not None and not timed
         found = chains.search(source, wanted, revoked_by=source.revoked_by)
         return Found(found.chain, found.cut_off or source.searches.exhausted)
 
@@ -463,19 +470,6 @@ class Gate:
         revoked_by = source.revoked_by if heed else _nobody
         found = chains.find(source, wanted, revoked_by=revoked_by)
         return None if found is None else list(found)
-
-
-def check_few(revocations: Sequence[bytes]) -> None:
-    """Raises UsageError when there are more revocations than are heeded beside an invocation."""
-    if len(revocations) > HEEDED_MAX:
-        raise _too_many(revocations)
-
-
-def _too_many(revocations: Sequence[bytes]) -> UsageError:
-    return UsageError(
-        f"there are {len(revocations)} revocations in it, too many to look at",
-        hint="leave out those that have nothing to do with it",
-    )
 
 
 def _check_one(tokens: Sequence[bytes]) -> None:

@@ -78,6 +78,7 @@ def serve(
     watch: Watch = FOR_OTHERS,
     results: Results | None = None,
     begins: Callable[[], object] | None = None,
+    undone: Callable[[], object] | None = None,
     act: Act | None = None,
     also: Also | None = None,
 ) -> Settled:
@@ -91,6 +92,7 @@ def serve(
         info: see `Info`.
         results: asked first for the receipts of awaited instructions; then what is known here is.
         begins: called when it was let in, before anything is done for it.
+        undone: called when its claim is taken back: it came to nothing, and nothing was begun.
         act: answers it, in place of running it here. It has to ask `Warrant.permit` first.
         also: see `Warrant.also`.
     """
@@ -98,7 +100,7 @@ def serve(
     asked = parcel.asked()
     if len(asked) != 1:
         raise _not_one(parcel)
-    with _Claim(store, durable=not _is_harmless(asked[0], executor)) as claim:
+    with _Claim(store, durable=not _is_harmless(asked[0], executor), undone=undone) as claim:
         try:
             allowed = admit(authority, parcel, asked[0], did, claim.take)
         except Replayed as refusal:
@@ -302,6 +304,7 @@ class _Claim:
     Args:
         durable: it survives a power cut. What is pure need not: it is done again then, which is no
             harm, and its receipt and claim are durable together.
+        undone: called when it is taken back.
 
     Attributes:
         is_taken_over: it was such a one.
@@ -309,9 +312,12 @@ class _Claim:
             for may have begun to act. None for one that was taken over, of which that is not known.
     """
 
-    def __init__(self, store: Store, *, durable: bool) -> None:
+    def __init__(
+        self, store: Store, *, durable: bool, undone: Callable[[], object] | None = None
+    ) -> None:
         self._store = store
         self._durable = durable
+        self._undone = undone
         self._tokens = store.tokens
         self._cid: CID | None = None
         self._lease = ExitStack()
@@ -325,6 +331,8 @@ class _Claim:
         with self._lease:
             if isinstance(error, self.undone_by):
                 self._tokens.release(self.cid)
+                if self._undone is not None:
+                    self._undone()
 
     @property
     def cid(self) -> CID:

@@ -48,8 +48,7 @@ def answer_fields(answer: Answer) -> dict[str, Any]:
         "fuel": receipt.meta.get("fuel"),
         "time_us": receipt.meta.get("time_us"),
         "memory_bytes": receipt.meta.get("memory_bytes"),
-        "fork": [str(cid) for cid in receipt.fork],
-        "join": None if receipt.join is None else str(receipt.join),
+        **_wanted(answer),
     }
     if not receipt.out.is_ok:
         return {**fields, "error": answer.out.body}
@@ -59,6 +58,18 @@ def answer_fields(answer: Answer) -> dict[str, Any]:
     if receipt.linked != "file":
         fields["value"] = answer.out.body
     return fields
+
+
+def _wanted(answer: Answer) -> dict[str, Any]:
+    """What the result asks for, as far as it counts."""
+    fork, join = answer.receipt.fork, answer.receipt.join
+    if fork or join is not None:
+        from lite.model.effects import Wanted
+
+        asked = answer.store.instructions.get(answer.receipt.instruction)
+        if asked is not None and not Wanted.of(answer.receipt, asked):
+            fork, join = [], None
+    return {"fork": [str(cid) for cid in fork], "join": None if join is None else str(join)}
 
 
 def receipt_fields(r: Receipt) -> dict[str, Any]:

@@ -7,7 +7,9 @@ engine on this node. The relations between the constants are asserted at the end
 from __future__ import annotations
 
 import os
+from typing import Any
 
+from lite.errors import UsageError
 from lite.frozen import frozen
 
 KIB = 1024
@@ -95,12 +97,22 @@ class Limits:
         memory_bytes: linear memory of the guest.
         time_ms: wall time of the call.
         output_bytes: the result, and separately captured stdout.
+
+    Raises:
+        UsageError: one of them is not a whole number from 0 to `INTEGER_MAX`, which a receipt
+            could not hold.
     """
 
     fuel: int = 10**12
     memory_bytes: int = GIB
     time_ms: int = 60_000
     output_bytes: int = 256 * MIB
+
+    def __post_init__(self) -> None:
+        _check("fuel", self.fuel)
+        _check("memory_bytes", self.memory_bytes)
+        _check("time_ms", self.time_ms)
+        _check("output_bytes", self.output_bytes)
 
     @staticmethod
     def owner() -> Limits:
@@ -129,6 +141,13 @@ class Limits:
             time_ms=max(self.time_ms, other.time_ms),
             output_bytes=max(self.output_bytes, other.output_bytes),
         )
+
+
+def _check(name: str, value: Any) -> None:
+    if type(value) is not int or not 0 <= value <= INTEGER_MAX:
+        told = "less" if type(value) is int and value < 0 else "more"
+        told = told if type(value) is int else f"a value of the type {type(value).__name__}"
+        raise UsageError(f"{name} is a whole number from 0 to {INTEGER_MAX}, not {told}")
 
 
 @frozen

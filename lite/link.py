@@ -22,6 +22,7 @@ from lite.errors import IpvmError, StoreError
 from lite.frozen import frozen
 from lite.ipld.cid import CID
 from lite.neighbours import NOBODY
+from lite.toml_files import read_text
 
 if TYPE_CHECKING:
     from http.client import HTTPConnection, HTTPResponse
@@ -52,18 +53,20 @@ class Card:
     api: str
     token: str
     listens: tuple[str, ...] = ()
+    jobs: str = ""  # the URL where jobs come by plain HTTP
 
     @staticmethod
     def read(home: Path) -> Card | None:
         """The card of a home; None when there is none, or when it is none."""
         try:
-            told = json.loads((home / CARD).read_bytes())
+            told = json.loads(read_text(home / CARD))
             return Card(
                 int(told["pid"]),
                 int(told["started_at"]),
                 str(told["api"]),
                 str(told["token"]),
                 tuple(map(str, told["peers_listen"])),
+                str(told.get("jobs_listen", "")),
             )
         except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return None
@@ -77,6 +80,7 @@ class Card:
             "api": self.api,
             "token": self.token,
             "peers_listen": list(self.listens),
+            **({"jobs_listen": self.jobs} if self.jobs else {}),
         }
         fresh = home / f".{CARD}.new"
         fresh.unlink(missing_ok=True)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from lite.clock import Clock
+from lite.errors import IntegrityError, NotFoundError, UsageError
 from lite.frozen import replace
-from lite.ipld.cid import CID
+from lite.ipld.cid import CID, DAG_PB
 from lite.limits import Limits
 from lite.model.receipt import Receipt
-from lite.model.trust import TrustPolicy, choose_answer
+from lite.model.receipt_shape import leads_there
+from lite.model.trust import PassedOver, TrustPolicy, answering, choose_answer, doer
 from lite.settled import Results, Settled
 from lite.store import Store
 
@@ -21,14 +23,11 @@ if TYPE_CHECKING:
 __all__ = ["Memo", "policy_of"]
 
 REMEMBERED: Final = 1_000
+UNASKED: Final = "no peer was asked for it"
 
 
 class Memo:
-    """The receipts of a store under the trust policy, and the neighbours, if there are any.
-
-    Attributes:
-        unfetched: results of answers that did not come when they were last asked for, and why.
-    """
+    """The receipts of a store under the trust policy, and the neighbours, if there are any."""
 
     def __init__(
         self, store: Store, policy: TrustPolicy, clock: Clock, nearby: Nearby | None
@@ -37,7 +36,8 @@ class Memo:
         self._policy = policy
         self._clock = clock
         self._nearby = nearby
-        self.unfetched: dict[CID, str] = {}
+        self._why: dict[CID, str] = {}  # a result did not come when it was last asked for
+        self._lacking: dict[CID, list[Receipt]] = {}  # of instructions, at the last look-up
 
     def lookup(
         self, cid: CID, limits: Limits, mode: str = "", policy: TrustPolicy | None = None
@@ -45,7 +45,13 @@ class Memo:
         """The receipt that answers an instruction under the trust policy, without running."""
         known = self._store.receipts.by_instruction(cid, (policy or self._policy).named)
         policy = policy or self._policy_for(known)
-        return self._choose(known, limits, mode, policy) if known else None
+        return self._answer(cid, known, limits, mode, policy)
+
+    def passed_over(self, cid: CID) -> tuple[PassedOver, ...]:
+        """What would have answered an instruction when it was last looked up in vain: receipts of
+        others whose results were not here, and why."""
+        lacking = self._lacking.get(cid, ())
+        return tuple(PassedOver(one, self._why.get(one.out.body, UNASKED)) for one in lacking)
 
     def said_before(
         self, cid: CID, limits: Limits, results: Results | None, *, own: TrustPolicy
@@ -74,11 +80,30 @@ class Memo:
     def _look_up(self, wanted: Sequence[tuple[CID, Limits]], mode: str) -> list[Settled | None]:
         known = self._store.receipts.by_instructions([cid for cid, _ in wanted], self._policy.named)
         return [
-            self._choose(known[cid], limits, mode, self._policy_for(known[cid]))
-            if cid in known
-            else None
+            self._answer(cid, some := known.get(cid, []), limits, mode, self._policy_for(some))
             for cid, limits in wanted
         ]
+
+    def _answer(
+        self, cid: CID, known: Sequence[Receipt], limits: Limits, mode: str, policy: TrustPolicy
+    ) -> Settled | None:
+        """What is chosen, and where that is nothing, a note of what lacks no more than a result."""
+        found = self._choose(known, limits, mode, policy) if known else None
+        if found is not None:
+            return found
+        self._lacking.pop(cid, None)
+        if known and self._choose(known, limits, mode, policy, with_output=False) is not None:
+            if len(self._lacking) >= REMEMBERED:
+                self._lacking.clear()
+            counting = answering(self._believed(known), policy, **self._now(limits, mode))
+            self._lacking[cid] = [
+                one for one in counting if one.issuer != policy.self_did and self._lacks_output(one)
+            ]
+        return None
+
+    def _lacks_output(self, receipt: Receipt) -> bool:
+        body = None if receipt.linked is None else receipt.out.body
+        return isinstance(body, CID) and not self._store.blocks.has(body)
 
     def _policy_for(self, known: Sequence[Receipt]) -> TrustPolicy:
         """The trust policy; where receipts of others are here, with the peers that answer, and with
@@ -100,9 +125,9 @@ class Memo:
             return asked
         why = self._nearby.fetch(bodies)
         if why:
-            if len(self.unfetched) >= REMEMBERED:
-                self.unfetched.clear()
-            self.unfetched.update(dict.fromkeys(bodies, why))
+            if len(self._why) >= REMEMBERED:
+                self._why.clear()
+            self._why.update(dict.fromkeys(bodies, why))
         return not why or asked
 
     def _unfetched(self, cid: CID, limits: Limits, mode: str) -> list[CID]:
@@ -111,7 +136,9 @@ class Memo:
         if not known or self.lookup(cid, limits, mode) is not None:
             return []
         best = self._choose(known, limits, mode, self._policy_for(known), with_output=False)
-        return [] if best is None else [best.receipt.out.body]
+        if best is None or self._store.blocks.has(best.receipt.out.body):  # it is no file
+            return []
+        return [best.receipt.out.body]
 
     def _choose(
         self,
@@ -123,17 +150,42 @@ class Memo:
         with_output: bool = True,
     ) -> Settled | None:
         answer = choose_answer(
-            [receipt for receipt in known if not with_output or self._has_output(receipt)],
+            [receipt for receipt in self._believed(known) if self._is_whole(receipt, with_output)],
             policy,
-            fuel=limits.fuel,
-            memory_bytes=limits.memory_bytes,
-            mode=mode,
-            now=self._clock.now(),
+            **self._now(limits, mode),
         )
         return None if answer is None else Settled(answer.receipt, "cached", answer.rule)
 
-    def _has_output(self, receipt: Receipt) -> bool:
-        return receipt.linked is None or self._store.blocks.has(receipt.out.body)
+    def _now(self, limits: Limits, mode: str) -> dict[str, Any]:
+        """What a receipt has to answer for."""
+        bounds = {"fuel": limits.fuel, "memory_bytes": limits.memory_bytes}
+        return {**bounds, "mode": mode, "now": self._clock.now()}
+
+    def _believed(self, known: Sequence[Receipt]) -> Sequence[Receipt]:
+        """Without what a node did for another one that was shown to have given a wrong answer."""
+        if all(doer(one) == one.issuer for one in known):
+            return known
+        without = self._store.discredited(known, self._policy.issuers)
+        return [one for one in known if one.cid not in without]
+
+    def _is_whole(self, receipt: Receipt, with_output: bool) -> bool:
+        """Whether what a receipt links to is what it says; `with_output`: and is here."""
+        if receipt.linked is None:
+            return True
+        if not leads_there(receipt.linked, receipt.out):  # kept before this was looked at
+            return False
+        return not with_output or self._has_output(receipt.out.body)
+
+    def _has_output(self, body: CID) -> bool:
+        if body.codec != DAG_PB:
+            return self._store.blocks.has(body)
+        from lite.ipld.unixfs import file_size
+
+        try:
+            file_size(body, self._store.blocks.get)
+        except (NotFoundError, UsageError, IntegrityError):  # a folder, for one
+            return False
+        return True
 
 
 def policy_of(did: str, config: Config) -> TrustPolicy:

@@ -381,8 +381,8 @@ class Node:
         not be kept."""
         return self._workers.note
 
-    def _answer(self, settled: Settled) -> Answer:
-        return Answer(settled.receipt, settled.source, settled.rule, self.store)
+    def _answer(self, told: Settled) -> Answer:
+        return Answer(told.receipt, told.source, told.rule, self.store, told.passed_over)
 
     # Receipts and archives.
 

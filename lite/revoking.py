@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import chain as joined
+from typing import Final
 
 from lite.delegations import Source, read_delegation
-from lite.errors import CodecError, HashMismatch, NotFoundError
+from lite.errors import CodecError, HashMismatch, NotFoundError, UsageError
 from lite.frozen import frozen
 from lite.ipld.cid import CID
 from lite.keys import Key
@@ -25,7 +26,18 @@ from lite.ucan.refusals import NoProofs, Refusal
 from lite.ucan.revocation import NOUN, Revocation
 from lite.ucan.show import short
 
-__all__ = ["Standing", "is_of_ours", "names_of", "revocation_of", "standing", "to_revoke"]
+__all__ = [
+    "Standing",
+    "check_few",
+    "is_of_ours",
+    "names_of",
+    "revocation_of",
+    "standing",
+    "to_revoke",
+    "too_many",
+]
+
+HEEDED_MAX: Final = 64  # revocations that come with an invocation
 
 
 @frozen
@@ -213,3 +225,17 @@ def _path_to(
                 paths.append(([above, *path], about))
     # Of a chain about this node the beginning is its own, wherever that is kept.
     return ([], own) if delegation.subject == own else (None, None)
+
+
+def check_few(revocations: Sequence[bytes]) -> None:
+    """Raises UsageError when there are more revocations than are heeded beside an invocation."""
+    if len(revocations) > HEEDED_MAX:
+        raise too_many(revocations)
+
+
+def too_many(revocations: Sequence[bytes]) -> UsageError:
+    """What to raise then."""
+    return UsageError(
+        f"there are {len(revocations)} revocations in it, too many to look at",
+        hint="leave out those that have nothing to do with it",
+    )

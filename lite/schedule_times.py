@@ -8,10 +8,10 @@ a star go by the clock as it shows.
 
 from __future__ import annotations
 
+import os.path
 from collections.abc import Iterator
 from datetime import datetime, timezone, tzinfo
 from itertools import islice
-from pathlib import Path
 from typing import Final, Literal, get_args
 
 from lite.environment import environment
@@ -34,6 +34,7 @@ MISSED_MAX: Final = 1_000  # times at once under the policy "all"
 ON_TIME_S: Final = 60  # so late may a run begin and still not count as missed
 SET_BACK_S: Final = 3_600  # a clock that lost more than this was ahead before
 _DAY_S: Final = 86_400
+CRON_CHARS_MAX: Final = 1_000
 _FIELDS: Final = 5
 _ZONEINFO: Final = "zoneinfo/"
 
@@ -89,7 +90,7 @@ def local_zone() -> str:
     """The name of this machine's time zone in the IANA database; UTC if it says none."""
     told = (environment("TZ") or "").removeprefix(":")
     if not told:
-        target = str(Path("/etc/localtime").resolve())
+        target = os.path.realpath("/etc/localtime")
         told = target.partition(_ZONEINFO)[2]
     try:
         _zone(told)
@@ -120,6 +121,8 @@ def _times(expr: str, zone: str, after: int) -> Iterator[int]:
     """Every time after `after`, each later than the one before."""
     from cronsim import CronSim, CronSimError
 
+    if len(expr) > CRON_CHARS_MAX:
+        raise UsageError(f"a cron line has at most {CRON_CHARS_MAX} characters, not {len(expr)}")
     fields = len(expr.split())
     if fields != _FIELDS:
         raise UsageError(

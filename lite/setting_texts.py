@@ -5,12 +5,13 @@ Each `parse_…` raises `ConfigError` with what was expected.
 
 from __future__ import annotations
 
+import os.path
 import re
 from os import PathLike
 from pathlib import Path
 from typing import Final
 
-from lite.errors import CodecError, ConfigError, NotFoundError
+from lite.errors import CodecError, ConfigError, NotFoundError, UsageError, quoted
 from lite.quantities import (
     parse_duration_ms,
     parse_fuel,
@@ -22,6 +23,7 @@ from lite.quantities import (
 
 ADDRESS_CHARS_MAX: Final = 254
 PEER_NAME_CHARS_MAX: Final = 64
+_SHOWN_MAX: Final = 100  # characters of a path in a message about it
 _NOT_IN_NAMES: Final = ("Cc", "Cs", "Zl", "Zp")  # controls, what is no UTF-8, ends of lines
 _LOCAL = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
 _DOMAIN = r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)*[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
@@ -103,11 +105,15 @@ def parse_who(text: str) -> str | None:
 
 def expanded(path: str | PathLike[str]) -> Path:
     """A path with the home of a user in place of a ~ in front. Raises ConfigError."""
+    text = str(path)
+    if "\0" in text:
+        raise ConfigError(f"{quoted(text)} is no path: it holds a NUL character")
     try:
         return Path(path).expanduser()
     except RuntimeError:
+        told = text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}…"
         raise ConfigError(
-            f"“{path}”: there is no such user here, or nobody knows the home folder",
+            f"“{told}”: there is no such user here, or nobody knows the home folder",
             hint="Write the path from / on.",
         ) from None
 
@@ -116,6 +122,22 @@ def absolute(path: Path) -> Path:
     """The path from / on. Raises NotFoundError: the folder that it starts at is gone."""
     try:
         return path.absolute()
+    except FileNotFoundError as fault:
+        raise folder_gone() from fault
+
+
+def real(path: Path) -> Path:
+    """Where a path leads, with all symbolic links followed; one that leads to itself stays as it
+    is, and whoever opens it learns that. `Path.resolve` ends with a RuntimeError there.
+
+    Raises:
+        UsageError: it holds a NUL character.
+        NotFoundError: the folder that it starts at is gone.
+    """
+    try:
+        return Path(os.path.realpath(path))
+    except ValueError:
+        raise UsageError(f"{quoted(str(path))} is no path: it holds a NUL character") from None
     except FileNotFoundError as fault:
         raise folder_gone() from fault
 

@@ -15,6 +15,7 @@ from lite.keys import Key
 from lite.limits import Limits
 from lite.model.instruction import Instruction
 from lite.model.receipt import Receipt
+from lite.model.trust import PassedOver
 from lite.store import Store
 from lite.store.database import Transaction
 from lite.store.finished import Finished
@@ -28,6 +29,7 @@ __all__ = [
     "Warrant",
     "Watch",
     "finished_of",
+    "not_here",
     "said_again",
     "way_to_module",
 ]
@@ -45,6 +47,13 @@ class NotHere(QueuedError):
         self.lacks = lacks
 
 
+def not_here(reason: str, lacks: str) -> NotHere:
+    """The error for content that is missing."""
+    return NotHere(
+        reason, lacks, hint="Add the file or import an archive that holds it, then run this again."
+    )
+
+
 @frozen
 class Settled:
     """A receipt that answers an instruction, and how it came to be the answer.
@@ -52,11 +61,13 @@ class Settled:
     Attributes:
         source: "ran" just now, or "cached".
         rule: which trust rule let a cached one in ("own receipt", "2 of 3 issuers agree"…).
+        passed_over: what others signed of what "ran" here, as of before it ran.
     """
 
     receipt: Receipt
     source: Literal["ran", "cached"]
     rule: str
+    passed_over: tuple[PassedOver, ...] = ()
 
 
 Also = Callable[[Transaction, Receipt, bool], None]

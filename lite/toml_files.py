@@ -1,4 +1,4 @@
-"""Files of TOML that an owner writes: read whole, within a bound, and never for ever."""
+"""Small files of text, most of them TOML: read whole, within a bound, and never for ever."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -16,6 +16,7 @@ from lite.model.graph import Graph
 from lite.model.instruction import Instruction
 from lite.model.known_meta import is_private
 from lite.model.limits_map import limits_from_meta
+from lite.model.promise import Await
 from lite.model.receipt import Receipt
 from lite.model.safety import is_mutation
 from lite.model.task import Task
@@ -34,7 +35,7 @@ from lite.store import Store
 from lite.store.runs_rows import RunRow, StepRow
 
 if TYPE_CHECKING:
-    from lite.needs.fit import Whereabouts
+    from lite.needs.fit import Reason, Whereabouts
     from lite.workflow_places import Places
 
 __all__ = ["NO_NETWORK", "Forecaster", "Rules", "StepForecast"]
@@ -57,7 +58,8 @@ class StepForecast:
             nobody knows whether it happened; "waiting": for a step that is queued or in doubt.
         receipt: its answer, where there is one. rule: the trust rule that let it in.
         step: of the workflow, or one that a known result asks for.
-        where: it can run, when it has no answer and there is anything to say.
+        where: it can run, when it has no answer and there is anything to say. What `here` of it
+            says keeps a step from running here is then the `reason` of one that is queued for that.
     """
 
     label: str
@@ -88,9 +90,15 @@ class Look(Protocol):
     """What a forecast asks of an outlook."""
 
     def graph(self, workflow: Workflow, added: Sequence[Step] = ()) -> Graph: ...
-    def missing(
-        self, instruction: Instruction, here: Callable[[CID], bool] | None = None
-    ) -> list[str]: ...
+    def obstacles(
+        self,
+        instruction: Instruction,
+        limits: Limits,
+        mode: str = "",
+        *,
+        external: Sequence[Await] = (),
+        begins: bool = False,
+    ) -> list[Reason]: ...
     def secret_steps(
         self,
         workflow: Workflow,
@@ -318,6 +326,7 @@ class Forecaster:
 
     def _as_first(self, label: str) -> StepForecast:
         first = self._found[self._graph.duplicates[label]]
+        self._where[label] = self._where.get(first.label)
         rule = f"the same as {first.label}"
         if first.state in ("done", "cached"):
             return StepForecast(label, "cached", rule, first.receipt, rule)
@@ -343,6 +352,7 @@ class Forecaster:
                 return known
         needs = [self._found[edge.label] for edge in self._graph.needs[label]]
         if blocked := [one.label for one in needs if one.state in _STUCK]:
+            self._hindered(step, instruction)
             return StepForecast(label, "waiting", f"for {', '.join(dict.fromkeys(blocked))}")
         if any(one.receipt is None for one in needs):
             return self._later(step, level, needs)
@@ -353,16 +363,11 @@ class Forecaster:
         label, instruction = step.label, step.instruction
         if held := self._why_held(label):
             return StepForecast(label, "queued", held)
-        if self._is_off(instruction):
-            return StepForecast(label, "queued", NO_NETWORK)
-        self._place(step, instruction)
-        missing = self._look.missing(instruction)
-        if missing:
-            return StepForecast(label, "queued", "; ".join(missing))
+        hindered = self._hindered(step, instruction)
         if label in self._telling:
             return StepForecast(label, "queued", self._telling[label])
-        if unfit := self._unfit(label):
-            return StepForecast(label, "queued", unfit)
+        if hindered:
+            return StepForecast(label, "queued", hindered)
         after = ", ".join(one.label for one in needs if one.receipt is None)
         again = AS_BEFORE if level == "pure" and label in self._graph.volatile else ""
         return self._runs(label, f"after {after}{again}")
@@ -387,7 +392,8 @@ class Forecaster:
                 private=self._is_private(step),
             )
         except QueuedError as queued:
-            return StepForecast(label, "queued", str(queued))
+            told = self._hindered(step, step.instruction)
+            return StepForecast(label, "queued", told or str(queued))
         if reified.error is not None:
             return StepForecast(label, "failed", str(reified.error["message"]))
         ready = reified.instruction
@@ -401,38 +407,39 @@ class Forecaster:
                 return acted
         if held := self._why_held(label):
             return StepForecast(label, "queued", held)
-        if self._is_off(step.instruction):
-            return StepForecast(label, "queued", NO_NETWORK)
-        self._place(step, ready)
+        hindered = self._hindered(step, ready, begins=True)
         if label in self._telling:
             return StepForecast(label, "queued", self._telling[label])
-        blocker = self._executor.blocker(ready, limits, mode) or self._unfit(label)
-        if blocker:
-            return StepForecast(label, "queued", blocker)
+        if hindered:
+            return StepForecast(label, "queued", hindered)
         return self._runs(label)
 
-    def _place(self, step: Step, ready: Instruction) -> None:
-        """Find out where a step that has no answer can run."""
+    def _hindered(self, step: Step, ready: Instruction, *, begins: bool = False) -> str:
+        """Find out where a step that has no answer can run: why it does not run here, or nothing.
+
+        Args:
+            begins: as `Outlook.obstacles` has it.
+        """
+        limits = self._limits_of(step)
+        if self._is_off(ready):
+            obstacles = [_no_network()]
+        else:
+            external = () if begins else self._graph.external.get(step.label, ())
+            of = (ready, limits, self._rules.mode)
+            obstacles = self._look.obstacles(*of, external=external, begins=begins)
         if self._places is None:
-            return
+            return "; ".join(one.text for one in obstacles)
         if self._secret is None:
             self._secret = self._look.secret_steps(
                 self._workflow, self._graph, private=self._rules.private, added=self._added
             )
         secret = step.label in self._secret
-        has_op = self._executor.level_of(ready) is not None
-        limits = self._limits_of(step)
-        self._where[step.label] = self._places.of(
-            ready, step.meta, limits, has_op=has_op, secret=secret
-        )
+        where = self._places.of(ready, step.meta, limits, obstacles, secret=secret)
+        self._where[step.label] = where
+        return "" if where is None else str(where.here)
 
     def _is_private(self, step: Step) -> bool:
         return self._rules.private or self._workflow.is_private or is_private(step.meta)
-
-    def _unfit(self, label: str) -> str:
-        """Why a step that could start here does not fit here; empty: it does."""
-        where = self._where.get(label)
-        return "" if where is None else str(where.here)
 
     def _acted(self, step: _Asked, ready: Instruction) -> StepForecast | None:
         """A mutation that was done before, or may have been."""
@@ -473,6 +480,12 @@ class Forecaster:
         if self._wanted(step.instruction, found.receipt) is None:
             return None
         return _as_known(step.label, found.receipt, found.rule)
+
+
+def _no_network() -> Reason:
+    from lite.needs.fit import Reason
+
+    return Reason("network", NO_NETWORK)
 
 
 def _as_known(label: str, receipt: Receipt, rule: str) -> StepForecast:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from lite.executor import HOMESTAR, Executor
 from lite.ipld.cid import CID
@@ -12,20 +13,24 @@ from lite.model.graph import Graph, analyse
 from lite.model.instruction import Instruction
 from lite.model.known_meta import is_private
 from lite.model.limits_map import limits_from_meta
+from lite.model.promise import Await
 from lite.model.safety import Level
 from lite.model.workflow import Step, Workflow
 from lite.scheduler.opening import counting, goes_on, why_refused
-from lite.settled import way_to_module
+from lite.settled import NotHere, way_to_module
 from lite.store import Store
+from lite.workflow_absent import absent_parts, awaited, hollow
 
 if TYPE_CHECKING:
     from lite.errors import UsageError
-    from lite.needs.fit import Whereabouts
+    from lite.needs.fit import Code, Reason, Whereabouts
     from lite.scheduler.rules import Place
     from lite.workflow_forecast import StepForecast
     from lite.workflow_places import Known, Places
 
 __all__ = ["Outlook"]
+
+_CODES: Final[Mapping[str, Code]] = {"input": "input", "module": "module"}
 
 
 class Outlook:
@@ -76,27 +81,48 @@ class Outlook:
         """What a node must have to run a step, such as "network"."""
         return self._executor.needs_of(instruction)
 
-    def missing(
-        self, instruction: Instruction, here: Callable[[CID], bool] | None = None
-    ) -> list[str]:
-        """What a step needs that is not here: its operation, its module, its inputs.
+    def missing(self, instruction: Instruction) -> list[str]:
+        """What a step needs that is not here: its operation, its module, its inputs."""
+        absent = [one.text for one in absent_parts(self._store, instruction)]
+        if self._executor.level_of(instruction) is None:
+            absent.insert(0, f"the operation {instruction.op} is not known here")
+        return absent
+
+    def obstacles(
+        self,
+        instruction: Instruction,
+        limits: Limits,
+        mode: str = "",
+        *,
+        external: Sequence[Await] = (),
+        begins: bool = False,
+    ) -> list[Reason]:
+        """What keeps an instruction from running here, whatever this machine has: its operation,
+        and what is not here of its code and its inputs. Runs nothing.
 
         Args:
-            here: whether a block may be counted on; default: it is in the store.
+            limits: that it has here.
+            external: what it awaits that is no step beside it.
+            begins: what it awaits is filled in, so that it is looked at as it is when it begins;
+                else without what is not known yet.
         """
-        here = here or self._store.blocks.has
-        absent: list[str] = []
+        from lite.needs.fit import Reason, lacks_op
+
+        found = awaited([one for one in external if not self._is_known(one, limits, mode)])
+        found += absent_parts(self._store, instruction, inputs=mode != HOMESTAR)
         if self._executor.level_of(instruction) is None:
-            absent.append(f"the operation {instruction.op} is not known here")
-        module = instruction.module
-        if module is not None and not here(module):
-            absent.append(f"the module {module} is not here")
-        absent += [
-            f"the input {cid} is not here"
-            for cid in instruction.links()
-            if not here(cid) and not self._store.receipts.has(cid)
-        ]
-        return absent
+            return [lacks_op(instruction.op), *found]
+        asked = instruction if begins and not found else hollow(instruction)
+        fault = self._executor.hindrance(asked, limits, mode)
+        if fault is not None:
+            code = _CODES.get(fault.lacks, "op") if isinstance(fault, NotHere) else "op"
+            if code not in [one.code for one in found]:
+                found.append(Reason(code, str(fault)))
+        return found
+
+    def _is_known(self, wait: Await, limits: Limits, mode: str) -> bool:
+        named = self._store.instructions.canonical(wait.instruction)
+        return self._executor.lookup(named, limits, mode) is not None
 
     def where(self, workflow: Workflow, *, private: bool = False) -> dict[str, Whereabouts]:
         """Where steps can run, by label; those of which there is nothing to say run here.
@@ -107,29 +133,30 @@ class Outlook:
         Raises:
             UsageError: what a step declares is wrong.
         """
-        places = self._places(workflow)
+        graph, places = self.graph(workflow), self._places(workflow)
         found: dict[str, Whereabouts] = {}
         if places is None:
             return found
-        secret = self.secret_steps(workflow, self.graph(workflow), private=private)
+        secret = self.secret_steps(workflow, graph, private=private)
         for step in workflow:
-            where = places.of(
-                step.instruction,
-                step.meta,
-                limits_from_meta(step.meta, workflow.defaults, self._limits),
-                has_op=self.level_of(step.instruction) is not None,
-                secret=step.label in secret,
-            )
+            limits = limits_from_meta(step.meta, workflow.defaults, self._limits)
+            external = graph.external.get(step.label, ())
+            obstacles = self.obstacles(step.instruction, limits, external=external)
+            of = (step.instruction, step.meta, limits, obstacles)
+            where = places.of(*of, secret=step.label in secret)
             if where is not None:
                 found[step.label] = where
         return found
 
-    def _places(self, workflow: Workflow) -> Places | None:
+    def _places(self, workflow: Workflow, mode: str = "") -> Places | None:
         if self._place is None:
             return None
-        from lite.workflow_places import Places, nobody
+        from lite.capabilities.sizes import size_of
+        from lite.workflow_places import HOMESTARS, Places, nobody
 
-        return Places(self._place, self._known or nobody, workflow.defaults)
+        stays = HOMESTARS if mode == HOMESTAR else ""
+        of = (self._place, self._known or nobody, partial(size_of, self._store))
+        return Places(*of, workflow.defaults, stays)
 
     def telling(
         self,
@@ -270,4 +297,4 @@ class Outlook:
         others = [] if new else counting(store, run, cid, mode)
         limits = limits or self._limits
         of = (self, self._executor, store, workflow, graph, limits, rules, run, others)
-        return Forecaster(*of, self._places(workflow)).all()
+        return Forecaster(*of, self._places(workflow, mode)).all()

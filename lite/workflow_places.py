@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
 
 from lite.frozen import frozen
+from lite.ipld.cid import CID
 from lite.limits import Limits
 from lite.model.instruction import Instruction
-from lite.model.requires import declares
 from lite.scheduler.rules import Place
 
 if TYPE_CHECKING:
     from lite.needs.capabilities import Capabilities
-    from lite.needs.fit import Fit, Whereabouts
+    from lite.needs.fit import Fit, Reason, Whereabouts
     from lite.needs.requirements import Requirements
+
+SECRET: Final = "it is secret, so no other node is asked"
+UNKNOWN_YET: Final = "no other node is asked before that is known"
+HOMESTARS: Final = "no other node is asked under Homestar's rules"
+OFFLINE: Final = "no other node is asked with --offline"
+Size = Callable[[CID], int | None]
+"""Bytes of all that is at a CID; None: not known here."""
 
 __all__ = ["Asked", "Known", "Places", "nobody"]
 
@@ -42,29 +50,45 @@ class Known:
         return {}
 
     def refusal(self, did: str, asked: Asked) -> str:
-        """Why this node may not ask one of them for a step; empty: it may."""
+        """Why this node does not ask one of them for a step; empty: it does."""
         del did, asked
         return ""
 
+    def had(self, lacking: Collection[CID]) -> Collection[str]:
+        """The DIDs of those of whom something here shows that they had all of that."""
+        del lacking
+        return ()
+
 
 nobody = Known()
+_ALSO_THERE: Final = ("input", "module")  # what another node may lack as well
 
 
 class Places:
-    """Judges the steps of one workflow. One that declares nothing and whose operation is known
-    costs nothing.
+    """Judges the steps of one workflow. One that nothing keeps from running here, and that declares
+    nothing, costs nothing.
 
     Args:
         place: of this node, as its runs have it.
         defaults: of the workflow, for the limits of steps that name none.
+        size: of what is here.
+        stays: why nobody else is asked for any of its steps, and they run here whatever they
+            declare; empty: others are asked.
     """
 
     def __init__(
-        self, place: Place, known: Known, defaults: Mapping[str, Any] | None = None
+        self,
+        place: Place,
+        known: Known,
+        size: Size,
+        defaults: Mapping[str, Any] | None = None,
+        stays: str = "",
     ) -> None:
         self._place = place
         self._others = known
+        self._size = lru_cache(None)(size)
         self._defaults = defaults
+        self._stays = stays
         self._known: Mapping[str, Capabilities] | None = None
 
     def of(
@@ -72,39 +96,47 @@ class Places:
         instruction: Instruction,
         meta: Mapping[str, Any],
         limits: Limits,
+        obstacles: Sequence[Reason] = (),
         *,
-        has_op: bool,
         secret: bool = False,
     ) -> Whereabouts | None:
-        """Where a step can run; None: here, as far as there is anything to say.
+        """Where a step can run; None: here, and there is nothing to say of it.
 
         Args:
             limits: that it has here.
-            has_op: its operation is known here.
+            obstacles: what keeps it from running here beside what this machine has
+                (`Outlook.obstacles`).
             secret: no other node is asked, unless it is one that holds a key which is named.
 
         Raises:
             FieldError: what it declares is wrong.
         """
-        cap = self._place.fuel_cap
-        plain = not declares(meta) and (cap is None or limits.fuel <= cap)
-        if plain and has_op:
+        plain = self._stays or self._is_plain(instruction, meta, limits)
+        if plain and not obstacles:
             return None
-        from lite.needs.fit import Fit, Reason, Whereabouts
+        from lite.needs.fit import Fit, Whereabouts, stays
 
         here = self._place.here()
         needs = here.needs_of(instruction, meta, self._defaults)
-        if plain:  # what this machine has makes no difference
-            told = f"needs the operation {instruction.op}; this node does not run it"
-            own = Fit((Reason("op", told),))
-        else:
-            own = here.fit(needs)
-        if secret and not needs.key:
-            return Whereabouts(own, stays=True)
+        lacks = () if plain else here.fit(needs).reasons  # else what this machine has is the same
+        own = Fit((*lacks, *(one for one in obstacles if one not in lacks)))
+        if self._stays or stays(needs, secret=secret):
+            return Whereabouts(own, kept=self._stays or SECRET)
+        if "network" in own.codes or set(own.codes) == {"await"}:
+            return Whereabouts(own, kept=OFFLINE if "network" in own.codes else UNKNOWN_YET)
         return self._among_others(own, Asked(instruction, needs, limits))
 
+    def _is_plain(self, instruction: Instruction, meta: Mapping[str, Any], limits: Limits) -> bool:
+        """Whether a step runs here whatever this machine has."""
+        module, most = instruction.module, self._place.module_bytes
+        if module is not None and most is not None and not instruction.module_path:
+            size = self._size(module)
+            if size is not None and size > most:
+                return False
+        return self._place.is_plain(meta, limits)
+
     def _among_others(self, own: Fit, asked: Asked) -> Whereabouts:
-        from lite.needs.fit import Whereabouts, elsewhere
+        from lite.needs.fit import Whereabouts, elsewhere, lacks_op
 
         if self._known is None:
             self._known = self._others.capabilities()
@@ -113,10 +145,20 @@ class Places:
         silent = {did: has for did, has in claims.items() if did not in self._known}
         able = [did for some in elsewhere(asked.needs, silent) for did in some]
         perhaps = tuple(sorted([*perhaps, *able]))
+        by_record = lacks_op(asked.instruction.op) in own.reasons
+        if not set(own.codes).isdisjoint(_ALSO_THERE if by_record else (*_ALSO_THERE, "op")):
+            sure, perhaps = (), tuple(sorted({*sure, *perhaps}))
         refusals = {did: self._others.refusal(did, asked) for did in sorted({*sure, *perhaps})}
+        perhaps = tuple(did for did in perhaps if not refusals[did])
+        had = frozenset(self._had(asked) if perhaps else ())
         return Whereabouts(
             own,
             tuple(did for did in sure if not refusals[did]),
-            tuple(did for did in perhaps if not refusals[did]),
+            tuple(sorted(perhaps, key=lambda did: did not in had)),
+            tuple(did for did in perhaps if did in had),
             tuple((did, why) for did, why in refusals.items() if why),
         )
+
+    def _had(self, asked: Asked) -> Collection[str]:
+        lacking = [cid for cid, size in asked.needs.inputs if size is None]
+        return self._others.had(lacking) if lacking else ()

@@ -1,15 +1,17 @@
-"""What a runner says of itself: values without behaviour."""
+"""What a runner says of itself."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from sync.events import Event, Status
-from sync.peers import Peer
+from sync.peers import Peer, PeerBook
 
 Kind = Literal["connected", "event", "ended", "missed", "stranger", "banned", "found", "moved"]
 Link = Literal["connected", "dialling", "waiting", "no-address", "banned", "stranger"]
+
+BANNED: Final = "it broke too many rules and is left alone for a while"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,3 +84,16 @@ class Health:
     unproved: int
     turned_away: int
     garbled: int = 0
+
+
+def link_of(peer: Peer, book: PeerBook, *, connected: bool, dialling: bool) -> Link:
+    """How it stands with a peer: a channel is there, else why not."""
+    if connected:
+        return "connected"
+    if book.banned_s(peer.did):
+        return "banned"
+    if not peer.rights:
+        return "stranger"
+    if dialling:
+        return "dialling"
+    return "waiting" if book.addresses(peer.did) else "no-address"

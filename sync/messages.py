@@ -213,7 +213,9 @@ class _Fields:
 
     def uints(self, key: str, count: int) -> tuple[int, ...]:
         numbers = self._of(key, list)
-        if len(numbers) != count or any(type(n) is not int or n < 0 for n in numbers):
+        if len(numbers) != count or any(
+            type(n) is not int or not 0 <= n <= NO_LIMIT for n in numbers
+        ):
             raise FrameError(f"the field {key} of a frame is not {count} numbers")
         return tuple(numbers)
 
@@ -235,7 +237,10 @@ class _Fields:
         parts = self._of(key, list)
         if len(parts) != 3:
             raise FrameError(f"the field {key} of a frame is no cursor")
-        return Cursor(_sized(parts[0], EPOCH_BYTES, key), _position(parts[1:], key))
+        at = _position(parts[1:], key)
+        if at == START:
+            raise FrameError(f"the field {key} of a frame is a cursor on no row")
+        return Cursor(_sized(parts[0], EPOCH_BYTES, key), at)
 
 
 def _sized(raw: Any, size: int, key: str) -> bytes:
@@ -262,7 +267,7 @@ def _read_hello(fields: _Fields) -> Hello:
         fields.cursor("cu"),
         fields.uint("bud") if "bud" in fields else NO_LIMIT,
         fields.uint("want", 255),
-        min(fields.uint("mx"), FRAME_BYTES_MAX) if "mx" in fields else FRAME_BYTES_MAX,
+        fields.uint("mx", FRAME_BYTES_MAX) if "mx" in fields else FRAME_BYTES_MAX,
         fields.texts("ft"),
         fields.texts("px"),
         version,

@@ -81,6 +81,11 @@ class Outlet:
         return not self.due and self.is_settled
 
     @property
+    def takes_nothing(self) -> bool:
+        """The peer said that it takes nothing but what it asks for."""
+        return self._budget <= 0
+
+    @property
     def is_settled(self) -> bool:
         """The peer has taken over all that it was told of."""
         return not (self._unacked or self.is_loaded)

@@ -19,8 +19,8 @@ from sync.channel import Channel
 from sync.claims import Claims
 from sync.discovery import Discovery, Sighting
 from sync.errors import ChannelError, StoreError, WrongPeer
-from sync.events import Answered, Event, Greeted, Missed, Stored, Synced
-from sync.health import Health, Link, Notice, PeerHealth, SetHealth
+from sync.events import Answered, Closed, Event, Greeted, Missed, Stored, Synced
+from sync.health import BANNED, Health, Notice, PeerHealth, SetHealth, link_of
 from sync.hints import hints_for, told
 from sync.keys import ChannelKey
 from sync.messages import BUSY, DONE, UNAUTHORISED
@@ -136,6 +136,7 @@ class Runner:
                 posts=self._posts,
                 heartbeat_s=self._heartbeat_s,
                 welcome=self._is_welcome,
+                banned_s=self._book.banned_s,
             )
             self.listening = tuple(await self._listener.start(self._listen))
             port = self.listening[0][1]
@@ -206,8 +207,16 @@ class Runner:
         Raises:
             ChannelError: the peer cannot be dialled.
         """
+        if self._book.banned_s(did):
+            raise ChannelError(BANNED)
         texts = [one.text for one in self._book.addresses(did)]
         return await self._reach(did, texts, b"")
+
+    def strike(self, did: str, reason: str, times: int = 1) -> None:
+        """A peer broke rules; one time too many ends all that is shared with it."""
+        if self._book.strike(did, times):
+            self._notice(Notice("banned", did, reason))
+            self.poke()
 
     def health(self) -> Health:
         """The truth at this moment."""
@@ -386,10 +395,6 @@ class Runner:
         reason = "" if closed is None else closed.reason
         self._why[did] = reason
         self._notice(Notice("ended", did, reason, name))
-        if closed is not None and closed.blame:
-            strikes = max(1, talk.session.status().strikes)
-            if self._book.strike(did, strikes):
-                self._notice(Notice("banned", did, reason))
         if is_last:
             retry_s = None if closed is None else closed.retry_s
             if closed is not None and closed.code == UNAUTHORISED:
@@ -420,6 +425,8 @@ class Runner:
                 case Missed(ids):
                     for id in ids:
                         self._questions.answered((name, id), ())
+                case Closed(reason=reason, blame=True):  # now: to say goodbye takes its time
+                    self.strike(did, reason, max(1, talk.session.status().strikes))
             self._notice(Notice("event", did, type(event).__name__, name, event))
 
     def _tell_others(self, talk: Talk, name: bytes) -> None:
@@ -459,7 +466,8 @@ class Runner:
             if did == peer.did
         ]
         wanted = {one.name for one in self._sets_for(peer.did)}
-        link = self._link(peer, bool(shared))
+        dialling = peer.did in self._dialling
+        link = link_of(peer, self._book, connected=bool(shared), dialling=dialling)
         whole = wanted == {one.set for one in shared}
         waits = link in ("waiting", "banned") or (link == "connected" and not whole)
         return PeerHealth(
@@ -470,17 +478,6 @@ class Runner:
             sets=tuple(shared),
             in_sync=bool(wanted) and whole and all(one.status.in_sync for one in shared),
         )
-
-    def _link(self, peer: Peer, connected: bool) -> Link:
-        if connected:
-            return "connected"
-        if self._book.banned_s(peer.did):
-            return "banned"
-        if not peer.rights:
-            return "stranger"
-        if peer.did in self._dialling:
-            return "dialling"
-        return "waiting" if self._book.addresses(peer.did) else "no-address"
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from sync.base import Phase
 from sync.events import Status
 from sync.intake import Intake
 from sync.outlet import Outlet
+
+TAKES_NOTHING: Final = (
+    "the peer takes only what it asks for: its network is metered, or it took much lately"
+)
 
 
 def status(
@@ -52,7 +58,7 @@ def reason(phase: Phase, intake: Intake, outlet: Outlet, *, comparing: bool, tol
     if intake.is_asking:
         return "the peer has not answered yet"
     if not outlet.is_idle:
-        return "the peer takes over what is new here"
+        return TAKES_NOTHING if outlet.takes_nothing else "the peer takes over what is new here"
     if not told:
         return "the peer has not told its state yet"
     reasons = []

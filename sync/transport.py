@@ -36,7 +36,7 @@ from sync.dial import (
     shut,
 )
 from sync.door import Door, Guest
-from sync.errors import ChannelError, FrameError, IdentityError
+from sync.errors import ChannelError, FrameError, IdentityError, StoreError
 from sync.keys import ChannelKey, nonce
 from sync.noise import brief, counting, readable
 from sync.within import within
@@ -71,6 +71,7 @@ class Listener:
             sends more than `BODIES_MAX` at once 429. Those without a right here get 503 while all
             of them together send more than `sync.bodies.STRANGERS_BYTES_MAX`.
         welcome: as for `Door`; others share the places of strangers.
+        banned_s: for how many seconds a peer is given nothing: GET and POST are answered 503.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Listener:
         heartbeat_s: float = HEARTBEAT_S,
         proof_s_max: float = PROOF_S_MAX,
         welcome: Callable[[str], bool] = lambda _: False,
+        banned_s: Callable[[str], int] = lambda _: 0,
     ) -> None:
         certificate = certificate_of(key)
         self._server = handshake.Server.of(key.did, certificate)
@@ -91,6 +93,7 @@ class Listener:
         self._heartbeat_s = heartbeat_s
         self._proof_s_max = proof_s_max
         self._door = Door(welcome=welcome)
+        self._banned_s = banned_s
         self.garbled = 0  # requests that could not be read
         self._guests: dict[asyncio.BaseTransport, Guest] = {}
         self._tokens: dict[bytes, str] = {}
@@ -284,10 +287,20 @@ class Listener:
             did = self._peer_of(request)
             if did is None or not self._let_in(self._guest(request), did):
                 raise web.HTTPUnauthorized(text="this path is for peers with an open channel\n")
+            if wait_s := self._left_alone_s(did):
+                raise web.HTTPServiceUnavailable(
+                    text="you broke too many rules\n", headers={"Retry-After": f"{wait_s}"}
+                )
             with self._door.busy(did):
                 return await handler(request, did)
 
         return answer
+
+    def _left_alone_s(self, did: str) -> int:
+        try:
+            return self._banned_s(did)
+        except StoreError:  # nobody can tell: each path says itself what it can do then
+            return 0
 
     def _with_body(self, handler: BodyHandler, room: int | Room) -> PeerHandler:
         async def answer(request: web.Request, did: str) -> web.StreamResponse:

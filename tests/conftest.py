@@ -30,7 +30,7 @@ SLOW_MACHINE = [HealthCheck.too_slow, HealthCheck.differing_executors]
 
 settings.register_profile(
     "default",
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     derandomize=True,
     database=None,

@@ -64,7 +64,7 @@ def receipt(
         asked,
         Result.of_ok(value if linked is None else linked),
         now=START,
-        linked=None if linked is None else "dag-cbor",
+        linked=None if linked is None else "dag-cbor" if linked.codec == DAG_CBOR else "file",
         meta={} if trace is None else {"trace": trace},
         nonce=bytes(12),
     )

@@ -10,9 +10,7 @@ from typing import Any, Final
 from lite.capabilities import measure
 from lite.capabilities.sizes import holds, needs_of
 from lite.config import Config
-from lite.limits import Limits
 from lite.model.instruction import Instruction
-from lite.model.requires import declares
 from lite.needs.capabilities import Capabilities
 from lite.needs.fit import Fit, fit
 from lite.needs.requirements import Requirements
@@ -44,11 +42,6 @@ class Here:
                 found = measure(self._did, self._config, self._ops, stored_bytes=stored)
                 self._kept = now, found
             return self._kept[1]
-
-    def is_plain(self, meta: Mapping[str, Any], limits: Limits) -> bool:
-        """Whether nothing has to be measured to know that a step may run here."""
-        cap = self._config["limits.fuel_cap"]
-        return not declares(meta) and (cap is None or limits.fuel <= cap)
 
     def fit(self, needs: Requirements) -> Fit:
         """Whether a step fits here, and why not."""

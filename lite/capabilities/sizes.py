@@ -54,10 +54,10 @@ def size_of(store: Store, root: CID) -> int | None:
 
 
 def holds(store: Store, root: CID) -> bool:
-    """Whether something is here with all that is below it."""
+    """Whether something is here with all that is below it, or is lent to this store."""
     absent: list[CID] = []
     Reach(store.database).walk([root], absent.append)
-    return not [cid for cid in absent if cid.hash_code != IDENTITY]
+    return not [cid for cid in absent if cid.hash_code != IDENTITY and not store.blocks.has(cid)]
 
 
 def _sizes(store: Store, root: CID) -> Iterator[int | None]:

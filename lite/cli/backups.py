@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 import click
 
 from lite.cli.command import verb
-from lite.cli.outfile import check_folder
+from lite.cli.outfile import check_folder, mode_of
 from lite.cli.present import file_name, size
 from lite.cli.shell import Shell
 from lite.errors import UsageError
 
 
-def _check_regular(file: str) -> None:
+def _check_regular(file: str, use: str) -> None:
     """A backup is one regular file: it is written beside its place and then moved there whole."""
-    path = Path(file)
-    if file == "-" or (path.exists() and not path.is_file()):
+    mode = mode_of(Path(file), use) if file != "-" else None
+    if file == "-" or (mode is not None and not stat.S_ISREG(mode)):
         raise UsageError(
             f"{file_name(file)} is not a regular file, and a backup has to be one",
             hint="Name a file, for example home.backup.",
@@ -33,7 +34,7 @@ def backup(shell: Shell, file: str, force: bool) -> None:
     The file holds the secret key: keep it to yourself. One that is there, perhaps an older backup,
     is replaced only with --force, and when the new one is complete.
     """
-    _check_regular(file)
+    _check_regular(file, "write")
     check_folder(file)
     if Path(file).exists() and not force:
         raise UsageError(
@@ -52,7 +53,7 @@ def restore(shell: Shell, file: str) -> None:
     """Put a backup in place of the home. It is checked first; what was there is kept aside."""
     from lite.store import restore as put_in_place
 
-    _check_regular(file)
+    _check_regular(file, "read")
     home = shell.home_path()
     done = put_in_place(Path(file), home)
     kept = [str(path) for path in done.kept]

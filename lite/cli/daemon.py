@@ -69,10 +69,12 @@ def daemon(shell: Shell, listen: tuple[str, ...], no_mdns: bool, metered: bool, 
 
     def ready(card: Card) -> None:
         if shell.json:
-            shell.emit({"pid": card.pid, "api": card.api, "peers_listen": list(card.listens)})
+            told = {"pid": card.pid, "api": card.api, "peers_listen": list(card.listens)}
+            shell.emit({**told, "jobs_listen": card.jobs} if card.jobs else told)
             shell.flush()
         peers = f"peers at {', '.join(card.listens)}" if card.listens else "no peers"
         if not shell.quiet:
-            say(f"ready, process {card.pid}, API at {card.api}, {peers}")
+            jobs = f", jobs at {card.jobs}" if card.jobs else ""
+            say(f"ready, process {card.pid}, API at {card.api}, {peers}{jobs}")
 
     serve(shell.config(), wishes, say=say, ready=ready)

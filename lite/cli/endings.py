@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,8 @@ _LOOK = (
     "Look where it acts whether it happened, before you do it again: the same command does it once"
     " more, with --nonce TEXT only after --redo; a server can know that by its idempotency-key."
 )
+# What nobody reads to its end: a number of thousands of digits, a path of as many characters.
+_LONG = re.compile(r"(\S{200})\S{200,}(\S{40})")
 _NOT_UTF8 = "A file's name may be anything; what names something here is text in UTF-8."
 
 
@@ -38,18 +41,19 @@ def ending(error: BaseException, shell: Shell) -> int:
     if isinstance(error, BrokenPipeError):
         raise error
     found = _describe(error)
+    message = _LONG.sub(lambda word: f"{word[1]}…{word[2]}", found.message)
     if isinstance(error, OSError) and error.filename == STDOUT:
         drop(sys.stdout)
     if found.message:
         try:
             if shell.json:
-                shell.emit_error(found.code, found.message, found.hint, found.more)
+                shell.emit_error(found.code, message, found.hint, found.more)
             shell.flush()
         except BrokenPipeError:
             raise
         except OSError:  # the error goes to stderr all the same, and keeps its status
             drop(sys.stdout)
-        complain(found.message, found.hint)
+        complain(message, found.hint)
     if found.status == BugError.exit_code and environment("IPVM_DEBUG"):
         import traceback
 

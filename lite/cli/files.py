@@ -94,8 +94,9 @@ def _make_steps_private(node: Node, path: str) -> list[CID]:
     """Of a file that is a workflow, mark what runs of it were kept."""
     from lite.cli.workflow_files import SUFFIXES, read_named
     from lite.errors import IpvmError
+    from lite.files import is_file
 
-    if Path(path).suffix not in SUFFIXES or not Path(path).is_file():
+    if Path(path).suffix not in SUFFIXES or not is_file(path):
         return []
     from lite.workflow_content import mark_steps
 
@@ -116,9 +117,9 @@ def _add_any(shell: Shell, node: Node, path: str, profile: str | None, private: 
     if path == "-":
         with metered(shell, read_stdin(), "add -") as stream:
             return node.add(stream, profile=profile, secret=private)
-    from lite.files import check_no_home, left_out, open_file
+    from lite.files import check_no_home, is_folder, left_out, open_file
 
-    if Path(path).is_dir():
+    if is_folder(path):
         cid = node.add(path, profile=profile, secret=private)
         odd, homes = left_out(Path(path))
         told = [f"{odd} symbolic links and special files"] if odd else []

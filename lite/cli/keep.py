@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from lite.cli.command import group, offers, verb
@@ -13,10 +11,6 @@ from lite.cli.shell import Shell, TaskEnded
 from lite.errors import IpvmError, NotFoundError, QueuedError, UsageError
 from lite.files import is_file
 from lite.quantities import parse_duration_ms
-
-if TYPE_CHECKING:
-    from lite.ipld.cid import CID
-    from lite.node import Node
 
 _ABSENT_SHOWN = 100
 _OF_FILES = ("/", "./", "../", "~")  # what no CID and no name begins with
@@ -29,22 +23,27 @@ pin = group("pin", help="Keep blocks from being collected.", example="ipvm pin a
 @click.option("--label", metavar="TEXT", default="", help="A note on why.")
 @click.pass_obj
 def pin_add(shell: Shell, ref: str, label: str) -> None:
-    """Keep REF and everything below it. What is not here is fetched from peers, where a daemon
-    runs; else it cannot be kept. Exit status 3: it is pinned, and not all of it is here."""
+    """Keep REF and everything below it; of a receipt, what came out of its run. What is not here is
+    fetched from peers, where a daemon runs; else it cannot be kept. Exit status 3: it is pinned,
+    and not all of it is here."""
+    from lite.peering.shelf import missing, with_outputs
+
     node = shell.node()
-    cid = resolve_path(node, ref)
-    why, lacking = "", _lacking(node, cid)
-    if not node.store.has(cid) or lacking:
+    store, cid = node.store, resolve_path(node, ref)
+    why, lacking = "", missing(store, with_outputs(store, cid), deep=True)
+    if lacking:
         from lite.cli.fetching import fetch_from_peers
 
-        why = fetch_from_peers(shell, node, [cid])
-        lacking = _lacking(node, cid)
-    if not node.store.has(cid):
+        why = fetch_from_peers(shell, node, with_outputs(store, cid))
+        lacking = missing(store, with_outputs(store, cid), deep=True)
+    if lacking and not why:
+        why = "--offline" if shell.offline else "no daemon runs that has peers"
+    if not store.has(cid):
         raise NotFoundError(
             f"{cid} is not here, so that it cannot be kept{': ' if why else ''}{why}",
             hint="Add its file with `ipvm add`, or import an archive that holds it, then pin it.",
         )
-    node.store.pins.add(cid, label)
+    store.pins.add(cid, label)
     if shell.json:
         absent = [str(one) for one in lacking[:_ABSENT_SHOWN]]
         told = {"missing": len(lacking), "absent": absent, "why": why}
@@ -53,25 +52,9 @@ def pin_add(shell: Shell, ref: str, label: str) -> None:
         shell.line(str(cid))
     if lacking:
         what = f"{counted(len(lacking), 'block')} of it missing, as {lacking[0]}"
-        why = why or ("--offline" if shell.offline else "no daemon runs that has peers")
         shell.failure(f"ipvm: pinned, and not whole here, {what}: {why}")
         shell.note("  → The same again fetches more; a daemon goes on with it where it may")
         raise TaskEnded(QueuedError.exit_code)
-
-
-def _lacking(node: Node, cid: CID) -> list[CID]:
-    """What is not here of what is below a block that is here, as far as that can be told."""
-    from lite.ipld.cid import IDENTITY
-    from lite.store.reach import Reach
-
-    absent: list[CID] = []
-    if node.store.blocks.has(cid):
-        Reach(node.store.database).walk([cid], absent.append)
-    return [
-        one
-        for one in dict.fromkeys(absent)
-        if one.hash_code != IDENTITY and not node.store.receipts.has(one)
-    ]
 
 
 @verb("rm", in_group=pin, example="ipvm pin rm photo")

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from lite.cli.present import counted, one_line, short
+from lite.cli.present import counted, one_line, short, visible
 from lite.cli.results import source
 from lite.model.trust import trusted_rule
 
 if TYPE_CHECKING:
+    from lite.answer import Answer
     from lite.cli.shell import Shell
     from lite.model.receipt import Receipt
     from lite.node import Node
     from lite.opinions import Opinion
+    from lite.workflow_run import StepView
 
-__all__ = ["issuer", "other_fields", "other_lines", "say_unused"]
+__all__ = ["issuer", "other_fields", "other_lines", "say_unused", "say_unused_by"]
 
 SHOWN_MAX: Final = 8
 _WIDTH: Final = 60
@@ -60,18 +62,36 @@ def other_fields(node: Node, about: Receipt) -> list[dict[str, Any]]:
     ]
 
 
-def say_unused(shell: Shell, node: Node, ran: Receipt) -> list[dict[str, Any]]:
-    """Say which receipts would have answered what was just run, but for results that are not here,
+def say_unused(shell: Shell, node: Node, answer: Answer) -> list[dict[str, Any]]:
+    """Say which receipts would have answered what was just run, but for results that were not here,
     and what to do next; the same for programs."""
     from lite.opinions import unused_fields
 
-    unused = unused_fields(node, ran)
+    unused = unused_fields(answer.passed_over)
     for one in unused[:1]:
-        has = f"{issuer(node, one['iss'])} has an answer, receipt {short(one['receipt'])}"
-        why = one_line(one["why"])
-        shell.note(f"ipvm: {has}, whose result is not here: {why}; so it ran here")
+        shell.note(f"ipvm: {_ran_again(node, one)}; so it ran here")
         shell.note(f"  → `ipvm pin add {one['output']}` fetches that result all the same")
     return unused
+
+
+def say_unused_by(shell: Shell, node: Node, steps: Iterable[StepView]) -> list[dict[str, Any]]:
+    """The same of the steps of a run that ran just now; each with its label, for programs."""
+    from lite.opinions import unused_fields
+
+    known, found = node.executor.passed_over, list[dict[str, Any]]()
+    for step in steps:
+        if step.receipt is None or step.source != "ran":
+            continue
+        unused = unused_fields(known(step.receipt.instruction))
+        for one in unused[: len(found) < SHOWN_MAX]:
+            shell.note(f"ipvm: {visible(step.label)}: {_ran_again(node, one)}; so it ran here")
+        found += ({"step": step.label, **one} for one in unused)
+    return found
+
+
+def _ran_again(node: Node, one: dict[str, Any]) -> str:
+    has = f"{issuer(node, one['iss'])} has an answer, receipt {short(one['receipt'])}"
+    return f"{has}, whose result is not here: {one_line(one['why'])}"
 
 
 def _others(node: Node, about: Receipt) -> list[Opinion]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,13 +31,30 @@ def check_folder(target: str) -> None:
     """Raise `UsageError` early when `target` cannot become a file, before work is done for it."""
     if not target:
         raise UsageError("the name of the file to write is empty")
+    if target == "-":
+        return
     path = Path(target)
-    if path.is_dir():
+    mode = mode_of(path)
+    if mode is not None and stat.S_ISDIR(mode):
         raise UsageError(f"{target} is a folder", hint="Name a file in it.")
-    if target != "-" and not path.parent.is_dir():
+    above = mode_of(path.parent)
+    if above is None or not stat.S_ISDIR(above):
         raise UsageError(f"cannot write {target}: there is no folder {path.parent}")
-    if target != "-":
-        _check_no_node(path)
+    _check_no_node(path)
+
+
+def mode_of(path: Path, use: str = "write") -> int | None:
+    """What is where a file is to be written or read, as `stat` has it; None: nothing.
+
+    Raises:
+        UsageError: nothing can be: the path is too long, leads to itself, or may not be looked at.
+    """
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise UsageError(f"cannot {use} {path}: {error.strerror}") from None
 
 
 def _check_no_node(path: Path) -> None:
@@ -70,7 +88,8 @@ def writing(target: str, *, private: bool = False) -> Iterator[BinaryIO]:
         return
     path = Path(target)
     try:
-        if path.exists() and not path.is_file():
+        mode = mode_of(path)
+        if mode is not None and not stat.S_ISREG(mode):
             check_folder(target)
             with path.open("wb") as out:
                 yield out

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from lite.cli.command import group, verb
-from lite.cli.peers_find import book_of, called, find_peer, tell_daemon
+from lite.cli.peers_find import book_of, called, daemon_of, find_peer, tell_daemon
 from lite.cli.present import age, visible
 from lite.cli.provider_urls import add, remove
 from lite.cli.shell import Shell
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ANYONE: Final = "anyone"
 USUAL_OP: Final = "wasm/run"
+RUN: Final = "run"  # the right, `sync.peers.RUN`
 NEWEST: Final = 20  # jobs that are listed
 
 provider = group(
@@ -159,7 +160,11 @@ def disable(shell: Shell, whom: str, ops: tuple[str, ...]) -> None:
 @verb("show", in_group=provider, example="ipvm provider show\nipvm provider show --json")
 @click.pass_obj
 def show(shell: Shell) -> None:
-    """Show for whom jobs are done, what each used today, and what was refused."""
+    """Show for whom jobs are done, what each used today, and what was refused.
+
+    Whoever has the right `run` may ask: besides what `enable` gave, by delegations that were made
+    with `ipvm ucan delegate`, by this node or by whom it gave one.
+    """
     from lite.offload.accounts import usage_fields
     from lite.offload.offers import Offers
     from lite.store.jobs import DAY_S
@@ -169,10 +174,16 @@ def show(shell: Shell) -> None:
     offered = list(Offers(node).all())
     used = node.store.jobs.customers(day)
     refused = node.store.jobs.all_refusals(day)
+    enabled = {one.to for one in offered}
+    others = [one.did for one in book.peers() if RUN in one.rights and one.did not in enabled]
+    link = daemon_of(shell)
+    url = "" if link is None else link.card.jobs
     if shell.json:
         shell.emit(
             {
                 "offers": [_offer_fields(one) for one in offered],
+                "may_run": others,
+                "http": url or None,
                 "used_today": {did: usage_fields(usage) for did, usage in used.items()},
                 "refused_today": [
                     {"customer": did or None, "code": code, "count": count}
@@ -183,7 +194,12 @@ def show(shell: Shell) -> None:
         return
     for one in offered:
         shell.line(f"{_called(book, one.to):<12}  {one.command[1:]}{_bounds(one.terms)}")
-    if not offered:
+    for did in others:
+        told = "it has the right run, and may have what `ipvm ucan delegate` gave it"
+        shell.line(f"{_called(book, did):<12}  {told}")
+    if url:
+        shell.line(f"by HTTP       {url}")
+    if not offered and not others:
         shell.note("ipvm: nothing is done for others; `ipvm provider enable --for NAME` lets them")
     for did, usage in used.items():
         seconds = f"{usage.time_ms / 1000:.1f} s"

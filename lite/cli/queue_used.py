@@ -27,7 +27,7 @@ _NO_DAEMON: Final = "no daemon runs that could ask it"
 @verb("used", example="ipvm queue used\nipvm queue used --json")
 @click.pass_obj
 def used(shell: Shell) -> None:
-    """Show what this node used at each provider: jobs, fuel and time.
+    """Show what this node used at each provider that it sent jobs to: jobs, fuel and time.
 
     The first figures are those of the receipts that are held here, each signed by its provider, for
     today (UTC) and in all; no number in one counts as more than its job was allowed. What a

@@ -27,6 +27,7 @@ from lite.errors import NotFoundError, UsageError
 from lite.files import is_file
 from lite.ipld.cid import is_cid
 from lite.json_fields import receipt_fields
+from lite.model.trust import passed_on
 from lite.opinions import differing
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def list_(shell: Shell, limit: int) -> None:
     node = shell.node()
     found = node.store.receipts.list(limit)
     secret = node.store.secrets.any_secret(r.cid for r in found)
-    differ = differing(node.store, found)
+    differ = differing(node, found)
     if shell.json:
         told = [
             {**receipt_fields(r), "secret": r.cid in secret, "differs": r.cid in differ}
@@ -109,6 +110,7 @@ def describe(r: Receipt) -> list[str]:
         f"receipt      {r.cid}",
         f"instruction  {r.instruction}",
         f"issuer       {r.issuer}",
+        *(f"passed on    to {one_line(did, 100)}" for did in passed_on(r)),
         f"at           {moment(r.issued_at)}",
         f"ran          {visible(_func(r))} ({visible(str(r.meta.get('op', '?')))})",
         f"result       {_result(r)}",

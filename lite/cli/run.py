@@ -170,7 +170,7 @@ def run(
             answer = act(on_trace=said)
     except QueuedError as queued:
         _wait(shell, node, queued, label, None if dry_run else instruction)
-    _show(shell, node, answer, instruction, label, out, told=said.heard, fresh=no_cache)
+    _show(shell, node, answer, instruction, label, out, told=said.heard)
 
 
 def _show(
@@ -182,7 +182,6 @@ def _show(
     out: str | None,
     *,
     told: bool,
-    fresh: bool,
 ) -> None:
     """What came of it; ends the command unless that is a value."""
     # It was known, or the operation tells all at the end; or what is left has no other place.
@@ -195,10 +194,10 @@ def _show(
     if node.note:
         shell.note(f"ipvm: {node.note}")
     unused: list[dict[str, Any]] = []
-    if answer.source == "ran" and not fresh:
+    if answer.passed_over:
         from lite.cli.other_receipts import say_unused
 
-        unused = say_unused(shell, node, answer.receipt)
+        unused = say_unused(shell, node, answer)
     show_value(shell, node, answer, out)  # first: that it cannot be written is one object as well
     if shell.json:
         from lite.json_fields import answer_fields

@@ -69,9 +69,11 @@ def add(
     after changing one of them, add it again and remove the old schedule.
     """
     from lite.cli.workflow_files import read_named
+    from lite.files import is_file
     from lite.ipld.block import Block
     from lite.ipld.cid import DAG_CBOR
     from lite.schedule_times import check, local_zone
+    from lite.setting_texts import real
 
     node = shell.node()
     zone = local_zone() if tz is None else tz
@@ -82,7 +84,7 @@ def add(
     telling = _check_consent(node, named.workflow, force, private or named.secret)
     secret = named.keep(node, private=private)
     node.store.blocks.put(Block.make(named.workflow.data, DAG_CBOR), secret=secret)
-    source = str(Path(file).resolve()) if Path(file).is_file() else file
+    source = str(real(Path(file))) if is_file(file) else file
     asked = {"workers": workers, "deadline": deadline, "force": force, "private": private}
     options = {key: value for key, value in asked.items() if value}
     added = node.store.schedules.add(

@@ -25,7 +25,7 @@ def status(shell: Shell) -> None:
     node = shell.node()
     stats = node.store.stats()
     secrets = node.store.secrets.count()
-    conflicts = contested(node.store)
+    conflicts = contested(node)
     if shell.json:
         shell.emit(
             {

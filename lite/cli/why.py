@@ -9,13 +9,13 @@ import click
 
 from lite.cli.command import offers, verb
 from lite.cli.files import resolve_path
-from lite.cli.other_receipts import other_fields, other_lines
+from lite.cli.other_receipts import issuer, other_fields, other_lines
 from lite.cli.present import moment, one_line, short, visible
 from lite.cli.results import source
 from lite.cli.shell import Shell
 from lite.errors import UsageError
 from lite.limits import PROVENANCE_DEPTH_MAX
-from lite.model.trust import trusted_rule
+from lite.model.trust import passed_on, trusted_rule
 
 if TYPE_CHECKING:
     from lite.ipld.cid import CID
@@ -149,6 +149,9 @@ class _View:
         if given := _given(p):
             yield one_line(f"given {', '.join(map(_text, given))}", _WIDTH)
         yield f"by {self._issuer(receipt)} at {moment(receipt.issued_at)}"
+        if chain := passed_on(receipt):
+            told = (one_line(issuer(self._node, did), 60) for did in chain)
+            yield f"which passed it on to {', and that one to '.join(told)}"
         step = self._steps.get(receipt.cid)
         if step is not None:
             named = one_line(step.name, 60) if step.name else short(step.workflow)
@@ -169,16 +172,19 @@ class _View:
 
     def _issuer(self, receipt: Receipt) -> str:
         """Who signed, and by which rule that counts here as an answer."""
-        issuer = receipt.issuer
-        if issuer == self._node.did:
+        did = receipt.issuer
+        if did == self._node.did:
             return "this node"
         if rule := self._rule(receipt):
-            told = source(self._node.did, issuer, rule, lambda: self._names)
-            return told if issuer in told else f"{told}, {short(issuer)}"
-        if issuer in self._node.config.trust_issuers or issuer in self._answering:
-            told = source(self._node.did, issuer, trusted_rule(issuer), lambda: self._names)
-            return f"{told}, {short(issuer)}, whose receipts count here"
-        return f"{issuer}, whose receipts do not count here"
+            told = source(self._node.did, did, rule, lambda: self._names)
+            return told if did in told else f"{told}, {short(did)}"
+        trusted = self._node.config.trust_issuers
+        if not self._node.store.discredited([receipt], trusted):
+            if did in trusted or did in self._answering:
+                told = source(self._node.did, did, trusted_rule(did), lambda: self._names)
+                return f"{told}, {short(did)}, whose receipts count here"
+            return f"{did}, whose receipts do not count here"
+        return f"{did}, which had it done by who gave a wrong answer: it does not count here"
 
     def _rule(self, receipt: Receipt) -> str:
         """The trust rule under which this receipt is the answer to its instruction, or ""."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _WORDS = {"run": "would run", "done": "is done", "failed": "has failed"}
 _STUCK = ("queued", "waiting", "in-doubt")
 _WORD_COLUMNS = 10
+_WHERE_CHARS = 2_000  # who else can run it stands behind all reasons why it does not run here
 
 
 def forecast(
@@ -94,11 +95,11 @@ def _line(node: Node, one: StepForecast, columns: int) -> str:
     mark = "▸" if one.state == "run" else MARKS[one.state][0]
     word = _WORDS.get(one.state, one.state)
     parts = [f"{mark} {pad(one.label, columns)}", f"{word:<{_WORD_COLUMNS}}"]
-    where = where_words(node, one.where, starts=one.state == "run")
+    where = where_words(node, one.where, runs=one.state == "run")
     if one.reason and not where.startswith(one.reason):
         parts.append(one_line(one.reason))
     if where:
-        parts.append(one_line(where))
+        parts.append(one_line(where, _WHERE_CHARS))
     receipt = one.receipt
     if receipt is not None:
         said = age(receipt.issued_at, node.clock.now())

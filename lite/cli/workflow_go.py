@@ -330,11 +330,13 @@ def _say_results(
     rows: Sequence[StepRow],
     outs: dict[str, str],
 ) -> None:
+    from lite.cli.other_receipts import say_unused_by
     from lite.cli.workflow_results import show_results
     from lite.json_fields import result_fields, result_labels, run_fields, step_fields
 
     by_label = {row.label: row for row in rows}
     results = result_labels(node, graph, rows)
+    unused = say_unused_by(shell, node, run.steps)
     show_results(shell, node, by_label, results, outs)  # first: it may fail, which is one object
     if shell.json:
         row, failures = node.store.runs.get(run.id), run.failures
@@ -344,6 +346,7 @@ def _say_results(
                 **run_fields(node, row),
                 "steps": [step_fields(step, failures) for step in rows],
                 "results": result_fields(node, by_label, results),
+                "unused": unused,
             }
         )
 

@@ -52,14 +52,11 @@ def check(shell: Shell, file: str) -> None:
     secret, and to whom. A file that is no workflow ends with exit status 2.
     """
     node = shell.node()
-    named = read_named(node, file)
+    named = read_named(node, file, lend=True)
     graph = node.workflows.outlook.graph(named.workflow)
-    missing, where = (
-        _missing(node, named),
-        outlook_of(node).where(named.workflow, private=named.secret),
-    )
+    where = outlook_of(node).where(named.workflow, private=named.secret)
     if shell.json:
-        shell.emit(_as_json(node, named, graph, missing, where))
+        shell.emit(_as_json(node, named, graph, where))
         return
     count = len(named.workflow)
     steps = "1 step" if count == 1 else f"{count} steps"
@@ -67,24 +64,23 @@ def check(shell: Shell, file: str) -> None:
     levels = _levels(node, named)
     columns = min(_COLUMN, max(width(step.label) for step in named.workflow))
     level_columns = max(map(len, levels.values()))
+    telling, lacks = _telling(node, named, graph), lacking(node, named)
     for step in named.workflow:
         label = pad(cut(step.label, columns), columns)
         level = f"{levels[step.label]:<{level_columns}}"
         here = where.get(step.label)
         runs = ""
         if here is not None and here.here.ok:
-            runs = f"  {where_words(node, here, starts=step.label not in missing)}"
+            runs = (
+                f"  {where_words(node, here, runs=not {step.label}.intersection(telling, lacks))}"
+            )
         shell.line(f"  {label}  {level}  {_what(step)}{_awaits(step, graph)}{runs}".rstrip())
-    for label, texts in missing.items():
-        for text in texts:
-            shell.line(f"! {label}: {file_name(text)}")
+    for label, text in lacks.items():
+        shell.line(f"! {label}: {file_name(text)}")
     for label, found in where.items():
         if not found.here.ok:
             shell.line(f"! {label}: {file_name(where_words(node, found))}")
-    for label, waits in graph.waiting.items():
-        for wait in waits:
-            shell.line(f"! {label}: it awaits {wait.instruction}, of which no receipt is here")
-    for label, reason in _telling(node, named, graph).items():
+    for label, reason in telling.items():
         shell.line(f"! {label}: {file_name(reason)}")
     for one in shared(node, named.workflow, graph):
         shell.line(f"! {words(one)}")
@@ -122,11 +118,8 @@ def _what(step: Step) -> str:
 
 
 def _missing(node: Node, named: Named) -> dict[str, list[str]]:
-    outlook, has = node.workflows.outlook, node.store.blocks.has
-    found = {
-        step.label: outlook.missing(step.instruction, lambda cid: cid in named.hashed or has(cid))
-        for step in named.workflow
-    }
+    outlook = node.workflows.outlook
+    found = {step.label: outlook.missing(step.instruction) for step in named.workflow}
     for label, text in lacking(node, named).items():
         found[label].append(text)
     return {label: texts for label, texts in found.items() if texts}
@@ -142,11 +135,10 @@ def _as_json(
     node: Node,
     named: Named,
     graph: Graph,
-    missing: dict[str, list[str]],
     where: dict[str, Whereabouts],
 ) -> dict[str, Any]:
     workflow, levels = named.workflow, _levels(node, named)
-    telling = _telling(node, named, graph)
+    missing, telling = _missing(node, named), _telling(node, named, graph)
     return {
         "workflow": str(workflow.cid),
         "name": workflow.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -104,10 +105,14 @@ def _check_apart(outs: Mapping[str, str]) -> None:
     """No two values go to one place, where the last one alone would be; devices take several."""
     if list(outs.values()).count("-") > 1:
         raise UsageError("--out -: only one value can go to stdout")
+    from lite.cli.outfile import mode_of
+    from lite.setting_texts import real
+
     found: dict[Path, str] = {}
     for label, target in outs.items():
-        path = Path(target).resolve()
-        if target == "-" or (path.exists() and not path.is_file()):
+        path = real(Path(target))
+        mode = None if target == "-" else mode_of(path)
+        if target == "-" or (mode is not None and not stat.S_ISREG(mode)):
             continue
         first = found.setdefault(path, label)
         if first != label:

@@ -169,7 +169,8 @@ class Daemon:
             self._supervisor.start("watch", self._watch.run)
             self._supervisor.start("schedules", self._timetable.run)
             self._supervisor.start("outbox", self._sending.run)
-            card = Card(self.pid, self.started_at, self.api, token, self.listens)
+            jobs = "" if self._providing is None else self._providing.url
+            card = Card(self.pid, self.started_at, self.api, token, self.listens, jobs)
             self._place.announce(card)
             ending.callback(self._withdraw)
             self._events.tell("daemon.started", pid=self.pid)

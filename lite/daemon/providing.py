@@ -27,7 +27,7 @@ class Providing:
             called off.
 
     Attributes:
-        http: IP and port of the plain HTTP; None: it is off.
+        http: IP and port of the plain HTTP; None: it is off. url: the same as a URL, or "".
     """
 
     def __init__(self, node: Node, events: EventLog, wrote: Callable[[], None]) -> None:
@@ -40,6 +40,7 @@ class Providing:
         self._wrote = wrote
         self._peering: Peering | None = None
         self.http: tuple[str, int] | None = None
+        self.url = ""
         self.provider: Provider = Provider(node, on_event=self._happened)
         self.desk: Desk = Desk(self.provider, self._may_run)
         self._letters = ByLetter(self.provider, self._may_run)
@@ -64,7 +65,9 @@ class Providing:
         door = HttpDoor(self.provider, self._may_run, config["provider.http"], *files)
         await door.start()
         ending.push_async_callback(door.stop)
-        self.http = door.listening
+        self.http = host, port = door.listening
+        scheme = "http" if files == (None, None) else "https"
+        self.url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/"
 
     def letter_came(self) -> None:
         """A peer sent tokens; there may be an invocation among them."""

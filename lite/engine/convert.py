@@ -151,15 +151,15 @@ def core_arguments(args: Sequence[Any], f: FuncType, *, load: Load) -> list[Any]
 
 
 def _core_value(context: Context, arg: Any, kinds: list[str]) -> Any:
+    kind = kinds[0]
+    if kind not in CORE_RANGES and kind not in ("f32", "f64"):
+        raise Refused(f"a {kind} cannot be passed as data", "unsupported-type")
     if isinstance(arg, bool) or not isinstance(arg, (int, float)):
         if isinstance(arg, bool) or kinds != ["i32", "i32"]:
-            raise expected(kinds[0], arg)
+            raise expected(kind, arg)
         return _core_bytes(context, arg)
-    kind = kinds[0]
     if kind in ("f32", "f64"):
         return _to(Prim(kind))(context, arg)
-    if kind not in CORE_RANGES:
-        raise Refused(f"a {kind} cannot be passed as data")
     low, high = CORE_RANGES[kind]
     if isinstance(arg, float) and FLOAT_EXACT_MAX < abs(arg) < math.inf:
         raise Refused(f"{arg} may not be the number that was meant: write an integer")

@@ -258,8 +258,8 @@ def _following(t: WitType, convert: Converter) -> Converter:
             return context.follow(value, t, following)
         return convert(context, value)
 
-    # null is none, and a link to an option is a link to its payload
-    return convert if isinstance(t, Option) else following
+    # null is none, a link to an option is a link to its payload, and what is no data has no links
+    return convert if isinstance(t, (Option, Unsupported)) else following
 
 
 def _each(context: Context, values: list[Any], convert: Converter) -> list[Any]:
@@ -289,7 +289,7 @@ def _unknown(what: str, name: str, known: list[str]) -> str:
 
 def _never(what: str) -> Converter:
     def refuse(context: Context, value: Any) -> Any:
-        raise Refused(f"the type {what} cannot be passed as data")
+        raise Refused(f"the type {what} cannot be passed as data", "unsupported-type")
 
     return refuse
 

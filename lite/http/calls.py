@@ -72,8 +72,7 @@ def _answer(
         refuse_telling(node.workflows.outlook, node.store, instruction, consent="`force`")
     answer = node.run(instruction, limits=limits, fresh=fresh, homestar=homestar)
     secret = node.store.secrets.is_secret(answer.receipt.cid)
-    unused = [] if fresh or answer.source == "cached" else unused_fields(node, answer.receipt)
-    return {**answer_fields(answer), "secret": secret, "unused": unused}
+    return {**answer_fields(answer), "secret": secret, "unused": unused_fields(answer.passed_over)}
 
 
 def _limits(told: Any, base: Limits) -> Limits:

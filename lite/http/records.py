@@ -52,7 +52,7 @@ def _rows(node: Node, instruction: CID | None, limit: int) -> list[dict[str, Any
 
 def _with_secrecy(node: Node, found: list[Receipt]) -> list[dict[str, Any]]:
     secret = node.store.secrets.any_secret(one.cid for one in found)
-    differ = differing(node.store, found)
+    differ = differing(node, found)
     return [
         {**receipt_fields(one), "secret": one.cid in secret, "differs": one.cid in differ}
         for one in found

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import Any, Final
 
+from lite.frozen import replace
 from lite.limits import INTEGER_MAX, Limits
 from lite.model.place import FieldError, Path, shown
 
@@ -67,6 +68,15 @@ def limits_from_meta(
     Raises:
         FieldError: it names the field that is wrong.
     """
+    return replace(base, **limits_asked(meta, defaults))
+
+
+def limits_asked(meta: Mapping[str, Any], defaults: Mapping[str, Any] | None) -> dict[str, int]:
+    """The same by the names of the fields of `Limits`, without those that nobody named.
+
+    Raises:
+        FieldError: it names the field that is wrong.
+    """
     asked: dict[str, int] = {}
     places: tuple[tuple[Path, Any, Mapping[str, str]], ...] = (
         (("meta",), meta, FLAT),
@@ -83,12 +93,7 @@ def limits_from_meta(
             value = fields.get(name)
             if value is not None:
                 asked.setdefault(limit, _amount((*path, name), limit, value))
-    return Limits(
-        fuel=asked.get("fuel", base.fuel),
-        memory_bytes=asked.get("memory_bytes", base.memory_bytes),
-        time_ms=asked.get("time_ms", base.time_ms),
-        output_bytes=asked.get("output_bytes", base.output_bytes),
-    )
+    return asked
 
 
 def _amount(path: Path, limit: str, value: Any) -> int:

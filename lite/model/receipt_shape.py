@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from lite.errors import CodecError, IntegrityError
-from lite.ipld.cid import CID
+from lite.ipld.cid import CID, DAG_CBOR, DAG_PB, RAW
 from lite.model.result import Result
 from lite.ucan.envelope import INVOCATION_TAGS, Token
 from lite.ucan.self_issued import Form, is_time
@@ -22,6 +22,7 @@ _PAYLOAD_NEEDED = ("iss", "sub", "cmd", "args", "prf", "nonce", "exp", "iat")
 _PAYLOAD_KNOWN = frozenset({*_PAYLOAD_NEEDED, "meta", "cause"})
 _ARGS_NEEDED = ("ran", "ins", "out")
 _ARGS_KNOWN = frozenset({*_ARGS_NEEDED, "fx", "outl", "mode", "inv"})
+_CODECS: Final = {"file": (RAW, DAG_PB), "dag-cbor": (DAG_CBOR,)}
 _FX_KNOWN = frozenset({"fork", "join"})
 _FORM = Form("receipt")
 _need, _bad = _FORM.need, _FORM.bad
@@ -92,8 +93,10 @@ def _check_args(args: Mapping[str, Any]) -> None:
     except CodecError as error:
         raise _bad("args.out", str(error)) from None
     if "outl" in args:
-        _need(args["outl"] in ("file", "dag-cbor"), "args.outl", '"file" or "dag-cbor" is needed')
+        _need(args["outl"] in tuple(_CODECS), "args.outl", '"file" or "dag-cbor" is needed')
         _need(_is_link(out.body), "args.outl", "out holds no link")
+        told = f'it says "{args["outl"]}", and out links to something else'
+        _need(leads_there(args["outl"], out), "args.outl", told)
     if "mode" in args:
         mode = args["mode"]
         _need(
@@ -103,6 +106,12 @@ def _check_args(args: Mapping[str, Any]) -> None:
         )
     if "fx" in args:
         _check_effects(args["fx"])
+
+
+def leads_there(linked: str, out: Result) -> bool:
+    """Whether the link in a result can lead to what `outl` says: a "file" is raw or dag-pb, and no
+    error; anything else is dag-cbor."""
+    return out.body.codec in _CODECS[linked] and (out.is_ok or linked != "file")
 
 
 def _check_effects(fx: Any) -> None:

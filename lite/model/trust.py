@@ -7,6 +7,7 @@ them. The choice depends on the set of receipts only, never on their order.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import inf
 from typing import Any, Final
 
 from lite.frozen import frozen, replace
@@ -62,6 +63,18 @@ class Answer:
     rule: str
 
 
+@frozen
+class PassedOver:
+    """A receipt that would have been an answer, but for its result, which is not here.
+
+    Attributes:
+        why: it did not come.
+    """
+
+    receipt: Receipt
+    why: str
+
+
 def choose_answer(
     receipts: Sequence[Receipt],
     policy: TrustPolicy,
@@ -85,15 +98,7 @@ def choose_answer(
         mode: value rules other than the usual ones.
         now: seconds since 1970.
     """
-    named = policy.named
-    counting = [
-        receipt
-        for receipt in receipts
-        if receipt.issuer in named
-        and receipt.mode == mode
-        and (receipt.expires_at is None or now <= receipt.expires_at)
-        and _holds(receipt, fuel, memory_bytes)
-    ]
+    counting = answering(receipts, policy, fuel=fuel, memory_bytes=memory_bytes, mode=mode, now=now)
     if not counting:
         return None
     if policy.confirmations > 1 or policy.doers > 1:
@@ -103,12 +108,39 @@ def choose_answer(
     return Answer(best, OWN_RULE if own else trusted_rule(best.issuer))
 
 
+def answering(
+    receipts: Iterable[Receipt],
+    policy: TrustPolicy,
+    *,
+    fuel: int,
+    memory_bytes: int,
+    mode: str,
+    now: int,
+) -> list[Receipt]:
+    """Those that count for `choose_answer`."""
+    named = policy.named
+    return [
+        receipt
+        for receipt in receipts
+        if receipt.issuer in named
+        and receipt.mode == mode
+        and (receipt.expires_at is None or now <= receipt.expires_at)
+        and _holds(receipt, fuel, memory_bytes)
+    ]
+
+
+def passed_on(receipt: Receipt) -> tuple[str, ...]:
+    """The DIDs of those to whom the issuer of a receipt passed it on, as far as it says (`meta.by`,
+    see `lite.offload.contracting`): who answered it, and who did it for that one."""
+    by = receipt.meta.get("by")
+    told = (by.get("iss"), by.get("did")) if type(by) is dict else ()
+    return tuple(dict.fromkeys(did for did in told if type(did) is str))
+
+
 def doer(receipt: Receipt) -> str:
     """The DID of who did what a receipt answers, as far as its issuer says: that one, or to whom it
-    passed it on (`meta.by`, see `lite.offload.contracting`)."""
-    by = receipt.meta.get("by")
-    did = by.get("did", by.get("iss")) if type(by) is dict else None
-    return did if type(did) is str else receipt.issuer
+    passed it on."""
+    return (passed_on(receipt) or (receipt.issuer,))[-1]
 
 
 def votes(receipts: Sequence[Receipt]) -> int:
@@ -125,16 +157,26 @@ def said_pure(receipt: Receipt) -> bool:
 
 def _holds(receipt: Receipt, fuel: int, memory_bytes: int) -> bool:
     """Whether a run within these limits would end as the receipt says."""
-    found = receipt.meta.get("limits")
-    limits: dict[str, Any] = found if type(found) is dict else {}
-    bound = limits.get("memory")
-    same = type(bound) is int and bound == memory_bytes
-    free = same or free_of_memory(receipt)
+    free, bound = memory_of(receipt)
+    alike = free or bound == memory_bytes
     if receipt.out.is_ok:
-        return free or "memory" not in limits  # who names no limit had none
-    granted = limits.get("fuel")
+        return alike or bound == inf
+    granted = _limits(receipt).get("fuel")
     enough = type(granted) is int and fuel <= granted
-    return receipt.error_code in MEMOISABLE_ERRORS and free and enough
+    return receipt.error_code in MEMOISABLE_ERRORS and alike and enough
+
+
+def memory_of(receipt: Receipt) -> tuple[bool, float | None]:
+    """Under which memory limits a receipt is an answer: whether under every one, and under which it
+    was made, in bytes; `inf` where it names none, for then it had none; None: nobody can tell."""
+    bound = _limits(receipt).get("memory", inf)
+    known = type(bound) is int or bound == inf
+    return free_of_memory(receipt), bound if known else None
+
+
+def _limits(receipt: Receipt) -> dict[str, Any]:
+    found = receipt.meta.get("limits")
+    return found if type(found) is dict else {}
 
 
 def free_of_memory(receipt: Receipt) -> bool:

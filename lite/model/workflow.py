@@ -16,10 +16,10 @@ from lite.errors import CodecError, UsageError
 from lite.frozen import frozen
 from lite.ipld import dag_cbor
 from lite.ipld.cid import CID, DAG_CBOR, SHA3_256
-from lite.limits import BLOCK_BYTES_MAX, Limits
+from lite.limits import BLOCK_BYTES_MAX
 from lite.model.instruction import Instruction
 from lite.model.known_meta import check_defaults, check_meta, is_private
-from lite.model.limits_map import limits_from_meta
+from lite.model.limits_map import FLAT, limits_asked
 from lite.model.place import FieldError, Path, shown, within
 from lite.model.task import Task
 
@@ -30,7 +30,6 @@ LABEL_RULE: Final = f"letters, digits, _ and -, at most {LABEL_CHARS_MAX}, no - 
 
 _LABEL = re.compile(r"\w[\w-]*")
 _KEYS = frozenset({"tasks", "labels", "name", "defaults", "meta"})
-_NOT_ASKED: Final = -1
 _ONE_STEP: Final = 'Such as crop: {run: "tools.wasm:crop"}, or {"run": {…}} under tasks.'
 
 
@@ -349,17 +348,15 @@ def _check_step(step: Step, others: Mapping[str, Step], path: Path) -> None:
 def _check_meta(step: Step, defaults: dict[str, Any] | None, path: Path) -> None:
     try:
         check_meta(step.meta)
-        limits_from_meta(step.meta, defaults, _NOTHING_ASKED)
+        limits_asked(step.meta, defaults)
     except FieldError as error:
         raise error if error.path[0] == "defaults" else within(path, error) from None
 
 
 def _with_flat_limits(meta: dict[str, Any], defaults: dict[str, Any] | None) -> dict[str, Any]:
-    asked = limits_from_meta(meta, defaults, _NOTHING_ASKED)
-    flat = {"fuel": asked.fuel, "memory": asked.memory_bytes, "time": asked.time_ms}
-    said = {key for key in flat if meta.get(key) is not None}
-    extra = {k: n for k, n in flat.items() if n != _NOT_ASKED and k not in said}
-    return {**meta, **extra}
+    asked = limits_asked(meta, defaults)
+    flat = {key: asked[limit] for key, limit in FLAT.items() if limit in asked}
+    return {**meta, **{key: n for key, n in flat.items() if meta.get(key) is None}}
 
 
 def _plain_map(where: str, value: Any) -> Any:
@@ -385,6 +382,3 @@ def _encoded(value: dict[str, Any]) -> bytes:
             hint="Add large values as files and pass their CIDs.",
         )
     return data
-
-
-_NOTHING_ASKED: Final = Limits(_NOT_ASKED, _NOT_ASKED, _NOT_ASKED, _NOT_ASKED)

@@ -13,6 +13,13 @@ over-fuel, over-memory, over-time, over-output
                   takes no step that names so high a limit
 module-size       compiles no module of that size
 fetch-size        lacks inputs, and downloads less than that for one step
+
+And of this node alone, which knows it before it begins:
+
+op                what `Op.missing` says
+module, input     lacks code or content
+await             lacks the result of an instruction that the step awaits
+network           is told to work without it
 """
 
 from __future__ import annotations
@@ -46,6 +53,10 @@ Code = Literal[
     "over-output",
     "module-size",
     "fetch-size",
+    "module",
+    "input",
+    "await",
+    "network",
 ]
 Holds = Callable[[CID], bool]
 """Whether a node has what is at a CID, with all below."""
@@ -89,19 +100,31 @@ class Whereabouts:
     """Where a step can run.
 
     Attributes:
-        here: whether this node can run it.
+        here: whether this node can run it; else it is queued here.
         elsewhere: DIDs of other nodes that can, as far as is known, in order.
         perhaps: DIDs of those of which that is not known before they are asked for a bid: it hangs
             on what they hold, or they have said nothing of themselves.
-        barred: DIDs of those of both kinds that this node has no right to ask, each with why.
-        stays: it is secret, and so nobody else is asked.
+        had: those of `perhaps` that had all that is lacking here, as their receipts show.
+        barred: DIDs of those of both kinds that this node does not ask, each with why.
+        kept: why nobody else is asked at all; empty: others are.
     """
 
     here: Fit
     elsewhere: tuple[str, ...] = ()
     perhaps: tuple[str, ...] = ()
+    had: tuple[str, ...] = ()
     barred: tuple[tuple[str, str], ...] = ()
-    stays: bool = False
+    kept: str = ""
+
+
+def stays(needs: Requirements, *, secret: bool) -> bool:
+    """Whether nobody else is asked for a step: it is secret, and names no holder of a key."""
+    return secret and not needs.key
+
+
+def lacks_op(op: str, who: str = HERE) -> Reason:
+    """That a node does not run an operation."""
+    return Reason("op", f"needs the operation {op}; {who} does not run it")
 
 
 def fit(needs: Requirements, has: Capabilities | None, holds: Holds, who: str = HERE) -> Fit:
@@ -217,7 +240,7 @@ def _has_memory(memory_bytes: int | None, need: GpuNeed) -> bool:
 def _software(needs: Requirements, has: Capabilities, who: str) -> Iterator[Reason]:
     for op in needs.ops:
         if op not in has.ops:
-            yield Reason("op", f"needs the operation {op}; {who} does not run it")
+            yield lacks_op(op, who)
     lacking = [feature for feature in needs.engine if feature not in has.engine]
     if lacking:
         wanted = ", ".join(lacking)

@@ -125,13 +125,13 @@ def usage_fields(usage: Usage) -> dict[str, int]:
 
 
 def used_at(store: Store, now: int) -> dict[str, Used]:
-    """What this node used at each provider, by the receipts for its jobs that are here. What a
-    provider knew before counts as well: its receipt says what it took then.
+    """What this node used at each provider that it sent jobs to, by the receipts for them that are
+    here, if any. What a provider knew before counts as well: its receipt says what it took then.
 
     Args:
         now: seconds since 1970.
     """
-    found: defaultdict[str, Used] = defaultdict(Used)
+    found = defaultdict(Used, {did: Used() for did in store.outbox.providers()})
     for provider, data in store.outbox.answers():
         receipt = Receipt.from_store(data)
         if receipt.issuer != provider:

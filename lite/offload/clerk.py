@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from lite.clock import Clock
-from lite.errors import IpvmError
+from lite.errors import IpvmError, StoreError
 from lite.frozen import replace
 from lite.ipld.cid import CID
 from lite.keys import Key
 from lite.limits import Limits
 from lite.model.receipt import Receipt
 from lite.model.result import Result
+from lite.model.trust import doer
 from lite.needs.choice import Choice
 from lite.offload import wire
 from lite.offload.answers import Unfit, look, statement
@@ -38,6 +39,7 @@ from lite.store.outbox_rows import Item, Job
 
 __all__ = ["Clerk"]
 
+MARKED: Final = "marked"  # the code of a job that was passed on to who gave a wrong answer
 OFFERS_MAX: Final = 1  # after a lease that ran out
 UNKEPT_S: Final = 60  # twice as long as it takes until what has no room is tried again
 EXPIRED: Final = "expired"
@@ -219,9 +221,9 @@ class Clerk:
                         along_from=along_from,
                     )
                 except (NoChain, IpvmError) as error:
-                    self.unsold(plan.item, str(error), again=False)
+                    self.unsold(plan.item, str(error), again=isinstance(error, StoreError))
                     continue
-                if why := self._behalf.begin(plan.item):
+                if plan.item.is_pure and (why := self._behalf.begin(plan.item)):
                     self.unsold(plan.item, why, again=False)
                     break
                 along_from -= len(cargo.along)
@@ -230,6 +232,11 @@ class Clerk:
         sent = self._send(pure, durable=False)  # lost with the power it is offered once more
         for item, cargo in packed:
             sent += [] if item.is_pure else self._send_acting(item, cargo)
+        went = {job.item for job in sent}
+        for id in {item.id for item, _ in packed} - went:
+            left = self._outbox.find(id)
+            if left is not None and left.state == "asked":
+                self.unsold(left, "it is being run here", again=True)
         items = {cargo.jobs[0].cargo: item for item, cargo in packed}
         for job in sent:
             told = {"provider": job.provider, "inv": str(job.invocation), "reason": job.choice}
@@ -243,9 +250,11 @@ class Clerk:
         """Write down what may act. It waits for nobody who begins with it here just now."""
         lease = self._store.lease(item.instruction)
         if not lease.take(block=False):
-            self.unsold(item, "it is being run here", again=False)
             return []
         try:
+            if why := self._behalf.begin(item):  # nothing of it had begun while it ran here
+                self.unsold(item, why, again=False)
+                return []
             return self._send([cargo])
         finally:
             lease.release()
@@ -336,6 +345,9 @@ class Clerk:
         if note := self._cut_short(job, found):
             self._turned_away(job, "refused", CUT_SHORT, note, begun=True)
             return None
+        if note := self._done_by_marked(job, found):
+            self._turned_away(job, "refused", MARKED, note, begun=True)
+            return None
         blocks = lacking(self._store, job, found)
         wanted = Wanted(job, told, found, blocks)
         if blocks:
@@ -355,6 +367,15 @@ class Clerk:
             return ""
         wanted = limits_of_step(item, Runs(self._store, self._base))
         return "" if wanted is None else cut_short(receipt, job.token, wanted)
+
+    def _done_by_marked(self, job: Job, receipt: Receipt) -> str:
+        """Why an answer is not taken that its provider had done by a node that gave a wrong answer
+        before; empty: it is. What must not be done twice was done, whoever did it."""
+        item, did = self._item(job), doer(receipt)
+        if item is None or not item.may_repeat or did == receipt.issuer:
+            return ""
+        why = self.court.liars().get(did)
+        return f"it had it done by another, and {why}" if why else ""
 
     def reject(self, job: Job, unfit: Unfit) -> None:
         """An answer is not taken: it is counted, and the job goes to somebody else."""
@@ -397,7 +418,7 @@ class Clerk:
             self._doubt(item, f"{told}; it may or may not have happened", also)
             return
         if (state, code) != TAKEN_BACK:
-            self.planning.turned_away(item, job, told)
+            self.planning.resting.turned_away(item, job, told)
         with self._store.database.write() as transaction:
             write(transaction, job, state, begun=begun, code=code, message=note)
             if item.code == "along":

@@ -13,9 +13,15 @@ from lite.offload.limiting import CUT_SHORT
 from lite.store import Store
 from lite.store.outbox_rows import Item, Job
 
-__all__ = ["Court", "Tell"]
+__all__ = ["Court", "Tell", "liars"]
 
 Tell = Callable[[str, Item, dict[str, Any]], None]
+
+
+def liars(store: Store) -> dict[str, str]:
+    """Those who gave a wrong answer once, with that as the reason not to ask them."""
+    counts = store.outbox.refusals().items()
+    return {did: f"{did} gave a wrong answer" for did, codes in counts if WRONG in codes}
 
 
 class Court:
@@ -27,6 +33,7 @@ class Court:
 
     Attributes:
         disputed: items about which providers disagree, and which a referee has to run.
+        problem: that no peer has the name of the referee, in one line; empty: one has.
 
     What ends a job of an item has it weighed: an answer by `weigh`, all else by `ended`; and what
     waits and was not weighed is found by `take_up` and `takes`.
@@ -34,6 +41,7 @@ class Court:
 
     def __init__(self, store: Store, key: Key, tell: Tell, referee: str = "") -> None:
         self.disputed: set[int] = set()
+        self.problem = ""
         self._cases: set[int] = set()  # which this node runs
         self._left: set[int] = set()  # of which it says nothing, until one more has answered
         self._store = store
@@ -47,10 +55,20 @@ class Court:
         has is given back as it is."""
         run = self._store.runs.get(item.run)
         named = ("" if run is None else str(run.options.get("referee", ""))) or self._referee
-        if named and not named.startswith("did:"):
-            names = self._store.peer_names()
-            named = next((did for did, name in sorted(names.items()) if name == named), named)
-        return "" if named == self._key.did else named
+        return "" if (did := self._did_of(named)) == self._key.did else did
+
+    def look(self) -> None:
+        """See whether the node knows who is the referee (`problem`)."""
+        did = self._did_of(self._referee)
+        is_known = not did or did.startswith("did:")
+        self.problem = "" if is_known else f"queue.referee: no peer is called {did}"
+
+    def _did_of(self, named: str) -> str:
+        """The DID of who is named; a name that no peer has is given back as it is."""
+        if not named or named.startswith("did:"):
+            return named
+        names = self._store.peer_names()
+        return next((did for did, name in sorted(names.items()) if name == named), named)
 
     def is_disputed(self, item: Item) -> bool:
         """Whether providers said different things, and none of them counts yet."""
@@ -67,7 +85,8 @@ class Court:
         if not found.wrong:
             return f"{agree}; {more}"
         if referee := self._able_referee(item):
-            return f"providers disagree ({agree}); {referee} is to say what is right"
+            known = "" if referee.startswith("did:") else ", and no peer is called so"
+            return f"providers disagree ({agree}); {referee} is to say what is right{known}"
         return f"providers disagree; {more} ({agree})"
 
     def awaited(self, item: Item) -> str:
@@ -100,9 +119,8 @@ class Court:
         return [receipt for receipt in kept if receipt is not None]
 
     def liars(self) -> dict[str, str]:
-        """Those who gave a wrong answer once, with that as the reason not to ask them."""
-        counts = self._outbox.refusals().items()
-        return {did: f"{did} gave a wrong answer" for did, codes in counts if WRONG in codes}
+        """As `liars` of this store."""
+        return liars(self._store)
 
     def weigh(self, item: Item, referee: Receipt | None = None) -> None:
         """Whether enough providers say the same; who was wrong is marked."""
@@ -135,6 +153,7 @@ class Court:
 
     def take_up(self, pending: Iterable[Item]) -> None:
         """Weigh what a process that has ended may not have weighed."""
+        self.look()
         self._cases.clear()
         for item in pending:
             if item.confirm > 1 and item.is_away:

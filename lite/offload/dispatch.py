@@ -14,13 +14,11 @@ from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from lite.capabilities.sizes import holds
 from lite.errors import IpvmError, StoreFull
 from lite.frozen import replace
 from lite.ipld.cid import CID
 from lite.needs.bids import Bid
 from lite.needs.choice import Choice
-from lite.needs.requirements import Requirements
 from lite.offload import wire
 from lite.offload.answers import Unfit
 from lite.offload.behalf import Behalf
@@ -39,7 +37,7 @@ from lite.offload.plans import Plan, Wanted
 from lite.offload.post_line import PostLine
 from lite.offload.posted import Posts
 from lite.offload.private_jobs import fetch_privately
-from lite.offload.referee import can_say, is_answered, own_answer
+from lite.offload.referee import can_say, fits_here, own_answer
 from lite.offload.waking import Resume, Waking
 from lite.offload.ways import Ways
 from lite.peering.capability_set import known_capabilities
@@ -101,7 +99,7 @@ class Dispatcher:
             node.clock,
             base=node.config.limits,
             lease_s=max(1, node.config["queue.lease"] // 1000),
-            fits=self._fits_here,
+            fits=partial(fits_here, node, store),
             tell=self._tell,
             referee=node.config["queue.referee"] or "",
             behalf=Behalf(node, lambda did: peering is not None and peering.book.may(did, RUN)),
@@ -137,7 +135,7 @@ class Dispatcher:
 
     def problem(self) -> str:
         """What this machine's owner has to mend, in one line; empty: nothing."""
-        return self._no_room.problem()
+        return self._no_room.problem() or self._clerk.court.problem
 
     async def run(self) -> None:
         """Work until cancelled.
@@ -187,6 +185,8 @@ class Dispatcher:
         while due := await self._do(self._clerk.early.due):
             for did, told in due:
                 await self._heard(did, told)
+        if self._clerk.court.problem:
+            await self._do(self._clerk.court.look)
         if await self._judging.look():
             survey = replace(survey, ready=True)
         if self._peering is not None:
@@ -198,9 +198,10 @@ class Dispatcher:
             self._useful_s += await self._waking.wake()
         if (survey.ready and self._planning.has_more) or self._clerk.court.disputed:
             return 0.0
-        if survey.next_at is None:
-            return None
-        return max(LOOK_S_MIN, min(LOOK_S_MAX, survey.next_at + 1 - self._node.clock.now()))
+        times = [survey.next_at and survey.next_at + 1, self._planning.resting.over_at]
+        if next_at := min((at for at in times if at is not None), default=None):
+            return max(LOOK_S_MIN, min(LOOK_S_MAX, next_at - self._node.clock.now()))
+        return None
 
     async def _work_with_providers(self, before: Survey) -> None:
         """`before`: how things stood before those that were late came to their end."""
@@ -306,7 +307,7 @@ class Dispatcher:
             self._ways.lost(did)
             return f"not connected: {error}"
         except (ProviderRefused, ProviderWrong) as error:
-            return f"{did}: {error}"
+            return [wire.NoBid(ask.instruction, error.code, str(error)) for ask in asks]
 
     async def _choose(
         self, plans: Sequence[Plan], bids: Mapping[str, list[Bid | wire.NoBid] | str]
@@ -474,16 +475,6 @@ class Dispatcher:
         """Take in that something came to nothing; it may go to somebody else now."""
         await self._do(work, *given)
         self.wake()
-
-    def _fits_here(self, item: Item, needs: Requirements) -> bool:
-        """Whether a step can run here now after all, or its answer is known by now. What is merely
-        to be fetched does not."""
-        if item.level in ("", "pure") and is_answered(self._node, self._store, item):
-            return True
-        if item.code in ("along", "op", "module-size", "module") or item.secret:
-            return False
-        here = all(holds(self._store, cid) for cid, _ in needs.inputs)
-        return here and self._node.here.fit(needs).ok
 
     def _problem(self, did: str, why: str) -> None:
         self._tell_event("job.problem", provider=did, text=why)

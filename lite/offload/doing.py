@@ -48,7 +48,7 @@ from lite.ucan.authorised import Authorised
 from lite.ucan.invocation import Invocation
 from lite.ucan.refusals import InDoubt, Replayed
 
-__all__ = ["PASSED_ON", "Doing", "Done", "End", "Needs", "NotDone", "PassedOn", "Stopped"]
+__all__ = ["PASSED_ON", "Broken", "Doing", "Done", "End", "Needs", "NotDone", "PassedOn", "Stopped"]
 
 PASSED_ON: Final = "passed-on"
 
@@ -90,6 +90,10 @@ class Stopped:
     """It was ended from outside; `begun`: it may have had an effect."""
 
     begun: bool
+
+
+class Broken(Exception):
+    """What should not break did, and may have acted before; its cause says what."""
 
 
 End = Done | NotDone | Needs | PassedOn | Stopped
@@ -137,7 +141,8 @@ class Doing:
             trusted: its customer has the right `run` now.
 
         Raises:
-            BugError, and whatever else is no error of the world.
+            Broken: something that is no error of the world, in what may have acted.
+            BugError, and whatever else is none.
         """
         earlier = answer_to(job.invocation, self._store)
         if earlier is not None:
@@ -166,6 +171,10 @@ class Doing:
             return self._serve(job, data, watch, acted)
         except IpvmError as error:
             return self._failed(job, error, begun=bool(acted) and not harmless)
+        except Exception as error:
+            if harmless or not acted:
+                raise
+            raise Broken(f"{instruction.op} broke") from error
 
     def end_of(self, job: StoredJob, run: str) -> Done | NotDone | None:
         """What came of a job that was passed on; None: it goes on."""
@@ -313,6 +322,7 @@ class Doing:
             watch=watch,
             results=self._results(job.customer),
             begins=lambda: acted.append(True),
+            undone=acted.clear,
             act=act,
             also=also,
         )

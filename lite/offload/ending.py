@@ -10,7 +10,7 @@ from typing import Final
 
 from lite.node import Node
 from lite.offload import refused
-from lite.offload.doing import Done, NotDone
+from lite.offload.doing import Broken, Done, NotDone
 from lite.parcel import Parcel
 from lite.store.jobs import StoredJob
 
@@ -44,6 +44,8 @@ def fault(job: StoredJob, error: Exception) -> NotDone:
     """How a job ends in which something broke that should not; the loop is told of it."""
     import asyncio
 
-    told = {"message": f"the job {job.invocation} failed", "exception": error}
-    asyncio.get_running_loop().call_exception_handler(told)
-    return NotDone("stopped", f"a fault of this provider: {type(error).__name__}")
+    said = {"message": f"the job {job.invocation} failed", "exception": error}
+    asyncio.get_running_loop().call_exception_handler(said)
+    cause = error.__cause__ if isinstance(error, Broken) else error
+    told = f"a fault of this provider: {type(cause).__name__}"
+    return NotDone("stopped", told, begun=isinstance(error, Broken))

@@ -72,6 +72,10 @@ class Rights:
         self._providers: dict[str, tuple[str, ...]] = {}
         self._loose: dict[tuple[str, str], list[Delegation] | None] = {}
 
+    def check_clock(self) -> None:
+        """Raises ClockWrong while nothing that ends at a time can be signed."""
+        self._authority.check_clock()
+
     def providers(self, command: str) -> tuple[str, ...]:
         """The nodes whose compute this node has a delegation of, for one command."""
         known = self._providers.get(command)
@@ -111,6 +115,15 @@ class Rights:
             return ""
         return f"{found.codes[0]}: {found}"
 
+    def refusal(self, provider: str, member: Asked) -> str:
+        """Why no delegation of a provider allows a step as it would be asked for; empty: one
+        does."""
+        command = command_of(member.instruction)
+        if self.chain(provider, command, self.args(provider, member)) is not None:
+            return ""
+        told = f"no delegation of {provider} allows {command} as it is asked for"
+        return self.beyond(provider, member) or told
+
     def private_meta(self, member: Member) -> dict[str, Any]:
         """What tells a provider that a step is secret, and which of its inputs are none."""
         from lite.offload.private_jobs import private_meta  # brings in aiohttp
@@ -141,7 +154,9 @@ def pack(
     Raises:
         LimitError: an instruction is too large for a token, or has too many inputs.
         NoChain: no delegation allows what the group asks for.
+        ClockWrong: the clock cannot be right, and all of it ends at a time.
     """
+    rights.check_clock()
     item = group.lead.item
     assert item is not None, "a group is behind an item"
     provider = ranked.bid.provider
@@ -260,8 +275,7 @@ def _invocation(
     args = rights.args(provider, member)
     chain = rights.chain(provider, command, args)
     if chain is None:
-        told = f"no delegation of {provider} allows {command} as it is asked for"
-        raise NoChain(rights.beyond(provider, member) or told)
+        raise NoChain(rights.refusal(provider, member))
     nonce = instruction.nnc if type(instruction.nnc) is bytes else b""
     invocation = Invocation.issue(
         key,

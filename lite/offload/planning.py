@@ -11,9 +11,8 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from lite.clock import Clock
-from lite.errors import IpvmError
+from lite.errors import IpvmError, StoreError
 from lite.ipld import dag_cbor
-from lite.ipld.cid import CID
 from lite.keys import Key
 from lite.limits import Limits
 from lite.needs.requirements import Requirements
@@ -21,21 +20,18 @@ from lite.offload.behalf import Own
 from lite.offload.court import Court, Tell
 from lite.offload.groups import Runs, group_of
 from lite.offload.invoking import Rights, command_of
-from lite.offload.limiting import CUT_SHORT
 from lite.offload.plans import Plan
-from lite.offload.secrecy import STAYS, TAKEN_BACK, judged
+from lite.offload.resting import Rest, Resting, waited_for
+from lite.offload.secrecy import STAYS, judged
 from lite.offload.sharing import Sharing
-from lite.store import Store
+from lite.store import Store, sql_outbox
 from lite.store.database import Transaction
-from lite.store.outbox_rows import Item, Job
+from lite.store.outbox_rows import Item
 
 __all__ = ["Planning"]
 
 BACKOFF_S: Final = 5
 BACKOFF_S_MAX: Final = 3_600
-BY_US: Final = (TAKEN_BACK, ("void", "cancelled"), ("cancelled", "cancelled"))  # jobs so ended
-REFUSED_S: Final = 60  # for which a provider that refused a step is not asked for it again
-REFUSED_MAX: Final = 4_096  # steps of which that is remembered
 SAME: Final = "the same step is asked for already"
 Fits = Callable[[Item, Requirements], bool]
 
@@ -48,6 +44,7 @@ class Planning:
 
     Attributes:
         rights: as the latest look found them.
+        resting: who is left alone with what.
         freed: runs whose steps stand where they stood before.
         has_more: rows are left that this round of looks has not come to.
     """
@@ -66,6 +63,7 @@ class Planning:
         behalf: Own,
     ) -> None:
         self.rights = Rights(store, key, clock)
+        self.resting = Resting(store.outbox, clock)
         self.freed: set[str] = set()
         self.has_more = False
         self._store = store
@@ -79,7 +77,6 @@ class Planning:
         self._sharing = sharing
         self._behalf = behalf
         self._tried_here: set[tuple[str, int]] = set()
-        self._refused_by: dict[tuple[CID, bytes], dict[str, tuple[int, str]]] = {}
         self._newest = 0  # the greatest number of a row that was looked at
         self._behind: tuple[int, int] | None = None  # priority and number; None: from the top
         self._again = False
@@ -99,6 +96,12 @@ class Planning:
             limit: rows that are looked at.
             near: who can be asked now; None: everybody.
         """
+        if near is not None and self.resting.has_come(near):
+            with self._store.database.write(durable=False) as transaction:
+                transaction.execute(sql_outbox.ROUSE)  # but what is left to its owner
+            self.begin()
+        if self.resting.is_over():
+            self.begin()
         self.rights = Rights(self._store, self._key, self._clock)
         runs, found = Runs(self._store, self._base), list[Plan]()
         queue, liars = self._sharing.queue(runs), self._court.liars()
@@ -109,7 +112,8 @@ class Planning:
             try:
                 plan = self._plan(item, runs, liars, near)
             except IpvmError as error:
-                self.note(item, str(error))
+                later = self.later(item) if isinstance(error, StoreError) else None
+                self.note(item, str(error), later)
                 continue
             if plan is not None:
                 found.append(plan)
@@ -141,15 +145,20 @@ class Planning:
         providers = self._providers(item, needs)
         if providers is None:
             return None
-        refused = {**liars, **self._turned_away_by(item)}
+        refused = {did: Rest(liars[did]) for did in providers if did in liars}
+        refused |= self.resting.of(item, [did for did in providers if did not in liars])
         left = tuple(did for did in providers if did not in refused)
         if not left:
             self.note(item, self._nobody_left(item, refused), self.later(item))
             return None
+        waits = waited_for(refused.values())
         if near is not None and not any(did in near for did in left):
-            self.note(item, self._court.so_far(item, f"not connected: {', '.join(left)}"))
+            note = "; ".join([*waits, f"not connected: {', '.join(left)}"])
+            self.note(item, self._court.so_far(item, note))
             return None
-        return None if self._is_withheld(item) else self._grouped(item, runs, left)
+        if self._is_withheld(item):
+            return None
+        return self._grouped(item, runs, left, waits)
 
     def _is_withheld(self, item: Item) -> bool:
         """Whether it is done for a customer whose right is gone; it is noted why."""
@@ -184,54 +193,37 @@ class Planning:
         only = {needs.key, self._court.awaited(item)} - {""}
         return tuple(did for did in providers if only <= {did})
 
-    def _grouped(self, item: Item, runs: Runs, left: tuple[str, ...]) -> Plan | None:
-        """A step with what goes along, for those whose delegations allow as much as it names."""
+    def _grouped(
+        self, item: Item, runs: Runs, left: tuple[str, ...], waits: list[str]
+    ) -> Plan | None:
+        """A step with what goes along, for those whose delegations allow as much as it names.
+
+        Args:
+            waits: who is asked again later, for people.
+        """
         group = judged(self._store, group_of(self._store, item, runs))
         if group is None:
             self.note(item, STAYS)
             return None
         over = {did: why for did in left if (why := self.rights.beyond(did, group.lead))}
         if len(over) == len(left):
-            self.note(item, "; ".join(over.values()))
+            self.note(item, "; ".join([*waits, *over.values()]))
             return None
         left = tuple(did for did in left if did not in over)
         if any(self.rights.beyond(did, one) for one in group.members[1:] for did in left):
             group = group.alone
         return Plan(item, group, left)
 
-    def _nobody_left(self, item: Item, refused: Mapping[str, str]) -> str:
-        """Why nobody is asked for an item, of those who may be."""
+    def _nobody_left(self, item: Item, refused: Mapping[str, Rest]) -> str:
+        """Why nobody is asked for an item, of those who may be: first, who is asked again later."""
         done = {job.provider for job in self._outbox.jobs_of(item.id) if job.state == "done"}
-        whys = [why for did, why in refused.items() if did not in done]
+        ranked = sorted(refused.items(), key=lambda one: one[1].until is None)
         if item.confirm > 1 and done:
+            whys = [rest.why for did, rest in ranked if did not in done]
             return "; ".join([self._court.standing(item), *whys])
-        return next(iter(refused.values()), "none of them holds the key")
-
-    def _turned_away_by(self, item: Item) -> dict[str, str]:
-        """Those who lately refused an item, or have it, or had it and were silent, or cut it short;
-        with why."""
-        since = self._clock.now() - REFUSED_S
-        found: dict[str, str] = {}
-        for provider, (at, note) in self._refused_by.get((item.asked, item.needs), {}).items():
-            if at > since:
-                found[provider] = note
-        for job in self._outbox.jobs_of(item.id):
-            over = job.state in ("lost", "done") or job.is_pending or job.code == CUT_SHORT
-            lately = (job.ended_at or 0) > since and (job.state, job.code) not in BY_US
-            if over or lately:
-                found[job.provider] = f"{job.provider}: {job.message or job.state}"
-        return found
+        return "; ".join(rest.why for _, rest in ranked) or "none of them holds the key"
 
     # What the books say of rows.
-
-    def turned_away(self, item: Item, job: Job, note: str) -> None:
-        """A provider did not do a step: it is left alone with that for a while."""
-        step = item.asked, item.needs
-        told = self._refused_by.pop(step, {})
-        told[job.provider] = self._clock.now(), note
-        self._refused_by[step] = told
-        if len(self._refused_by) > REFUSED_MAX:
-            del self._refused_by[next(iter(self._refused_by))]
 
     def drop(self, transaction: Transaction, item: Item) -> None:
         """A step stands where it stood before it was put into the outbox."""

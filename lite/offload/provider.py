@@ -34,6 +34,7 @@ from lite.offload.offers import Offers
 from lite.offload.pace import Pace
 from lite.offload.results import Results
 from lite.offload.taken_back import TakenBack
+from lite.offload.tasks import Tasks
 from lite.offload.turns import Turns
 from lite.offload.unsaid import Unsaid, soon_over
 from lite.offload.wire import Job
@@ -95,7 +96,8 @@ class Provider:
         self._ending: set[int] = set()
         self._passed: dict[str, int] = {}
         self._ends = Ends(node.clock, self._look_at_ends)
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks = Tasks()
+        self._unlooked: set[int] = set()  # jobs that wait for a store that failed
         self._workers = ThreadPoolExecutor(self.slots, "ipvm-job")
         self._pool = ThreadPoolExecutor(ADMISSION_THREADS, "ipvm-provider")
         self._stopping = False
@@ -150,11 +152,8 @@ class Provider:
             for number, stop in self._running.items():
                 if last or number not in acting:
                     stop.ask()
-            if self._tasks:
-                await asyncio.wait(self._tasks, timeout=END_WITHIN_S)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._tasks.wait(END_WITHIN_S)
+        await self._tasks.end()
         self.news.close()
         for pool in (self._workers, self._pool):
             pool.shutdown(wait=False, cancel_futures=True)
@@ -172,6 +171,9 @@ class Provider:
             self.spawn(self._look_again_at_rights())
         for run in list(self._passed):
             self.run_ended(run)
+        unlooked, self._unlooked = self._unlooked, set()
+        for number in sorted(unlooked):
+            self.go_on(number)
         for number, end in list(self._unwritten.items()):
             if (job := self._open.get(number)) is not None:
                 del self._unwritten[number]
@@ -316,7 +318,11 @@ class Provider:
             timer.cancel()
             del self._running[job.number]
         await asyncio.gather(*shown)  # what follows is written after that
-        await self._go_on(job, end)
+        try:
+            await self._go_on(job, end)
+        except StoreError:  # `tick` looks again: at this job, or at the run that it became
+            if not isinstance(end, PassedOn):
+                self._unlooked.add(job.number)
         self._pump()
 
     async def _show(self, job: StoredJob) -> None:
@@ -429,11 +435,12 @@ class Provider:
         self.news.tell(job.customer, job.invocation, over=True)
         if isinstance(end, Done):
             self._pace.took(end.used.time_ms if end.used else 0)
-        if self._on_event is not None:
-            ended = await self.in_pool(lambda: self.jobs.get(job.invocation))
-            if ended is not None:
-                self._on_event(ended)
         await self._wake_parked(job, is_done=isinstance(end, Done))
+        if self._on_event is not None:
+            with suppress(StoreError):  # it ended all the same
+                ended = await self.in_pool(lambda: self.jobs.get(job.invocation))
+                if ended is not None:
+                    self._on_event(ended)
 
     async def _wake_parked(self, job: StoredJob, *, is_done: bool) -> None:
         """Others waited for this one."""
@@ -475,17 +482,7 @@ class Provider:
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Work that ends with this provider."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._over)
-        return task
-
-    def _over(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            told = {"message": "a task of the provider failed", "exception": error, "task": task}
-            task.get_loop().call_exception_handler(told)
+        return self._tasks.spawn(work)
 
 
 _LATE: Final = NotDone("expired", "it could not begin before its end")

@@ -1,7 +1,9 @@
-"""What this node itself says of a step: what it knows by now, or runs as the referee."""
+"""What this node itself says of a step: what it knows by now, that it fits here, or what it runs as
+the referee."""
 
 from __future__ import annotations
 
+from lite.capabilities.sizes import holds
 from lite.engine.stop import Stop
 from lite.errors import IpvmError
 from lite.frozen import replace
@@ -18,10 +20,10 @@ from lite.settled import Watch
 from lite.store import Store
 from lite.store.outbox_rows import Item
 
-__all__ = ["can_say", "is_answered", "own_answer"]
+__all__ = ["can_say", "fits_here", "own_answer"]
 
 
-def is_answered(node: Node, store: Store, item: Item) -> bool:
+def _is_answered(node: Node, store: Store, item: Item) -> bool:
     """Whether the answer to a step is known by now, as its run would take it.
 
     Args:
@@ -32,6 +34,21 @@ def is_answered(node: Node, store: Store, item: Item) -> bool:
     base = node.config.limits
     limits = limits_of_step(item, Runs(store, base)) or base
     return node.executor.confirmed(item.confirm).lookup(item.instruction, limits) is not None
+
+
+def fits_here(node: Node, store: Store, item: Item, needs: Requirements) -> bool:
+    """Whether a step can run here now after all, or its answer is known by now. What is merely to
+    be fetched does not fit.
+
+    Args:
+        store: a handle of the thread that asks.
+    """
+    if item.level in ("", "pure") and _is_answered(node, store, item):
+        return True
+    if item.code in ("along", "op", "module-size", "module") or item.secret:
+        return False
+    here = all(holds(store, cid) for cid, _ in needs.inputs)
+    return here and node.here.fit(needs).ok
 
 
 def can_say(node: Node, store: Store, item: Item) -> bool:

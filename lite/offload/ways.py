@@ -51,6 +51,7 @@ class Ways:
         self._make_post = post
         self._wake = wake
         self._far_until: dict[str, float] = {}
+        self._banned: set[str] = set()  # of whom it is looked again when that ends
 
     def to(self, did: str) -> Way:
         """The way to take now."""
@@ -66,7 +67,8 @@ class Ways:
 
     def is_near(self, did: str) -> bool:
         """Whether it is worth asking a provider now."""
-        if self._patience.is_silent(did):
+        assert self._peering is not None, "there are peers"
+        if self._patience.is_silent(did) or self._is_banned(did):
             return False
         return self._is_peer_near(did) or (did in self.urls and self._post(did).is_near)
 
@@ -76,9 +78,12 @@ class Ways:
         if isinstance(way, PostLine):
             way.lost()
             return
-        self._far_until[did] = asyncio.get_running_loop().time() + DIAL_AGAIN_S
+        loop = asyncio.get_running_loop()
+        self._far_until[did] = loop.time() + DIAL_AGAIN_S
         if did in self.urls:
             self._wake()
+        elif self._is_connected(did):  # so that nobody tells when it can be asked again
+            loop.call_later(DIAL_AGAIN_S, self._wake)
 
     def noticed(self, notice: Notice) -> bool:
         """Something happened among peers; whether that is worth a look."""
@@ -86,6 +91,8 @@ class Ways:
             self._far_until.pop(notice.peer, None)
             if notice.peer in self.lines:
                 self.lines[notice.peer].poke()
+        elif notice.kind == "banned" and notice.peer in self.lines:
+            self.lines[notice.peer].cut()
         elif notice.kind == "moved":
             self._far_until.clear()
             for way in self._all():
@@ -109,10 +116,27 @@ class Ways:
             self._posts[did] = known = self._make_post(did, url)
         return known
 
+    def _is_banned(self, did: str) -> bool:
+        """Whether a peer is given nothing and asked for nothing for a while."""
+        assert self._peering is not None, "there are peers"
+        left_s = self._peering.book.banned_s(did)
+        if left_s and did not in self._banned:
+            self._banned.add(did)
+            asyncio.get_running_loop().call_later(left_s + 1, self._ban_over, did)
+        return bool(left_s)
+
+    def _ban_over(self, did: str) -> None:
+        self._banned.discard(did)
+        self._wake()
+
+    def _is_connected(self, did: str) -> bool:
+        assert self._peering is not None, "there are peers"
+        return any(talk.session.peer == did for talk in self._peering.talks())
+
     def _is_peer_near(self, did: str) -> bool:
         """Whether a peer is connected, or has an address that did not fail lately."""
         assert self._peering is not None, "there are peers"
-        if any(talk.session.peer == did for talk in self._peering.talks()):
+        if self._is_connected(did):
             return True
         can = bool(self._peering.book.addresses(did))
         far_until = self._far_until.get(did, 0.0)

@@ -19,6 +19,7 @@ from typing import Final
 from lite.engine.base import GuestFailure
 from lite.errors import QueuedError
 from lite.ops.arguments import Bytes
+from lite.setting_texts import real
 
 WRITING: Final = ".ipvm-writing"
 """A folder in the root where files are written before they get their name. No path leads there."""
@@ -114,8 +115,8 @@ class Root:
             os.close(handle)
 
     def _open(self) -> int:
-        real = self._folder.resolve()
-        if any(real == path.resolve() for path in self._closed):
+        place = real(self._folder)
+        if any(place == real(path) for path in self._closed):
             raise QueuedError(
                 "the folder of ops.crud_root belongs to the node itself",
                 hint="Name another: ipvm config set ops.crud_root FOLDER",
@@ -153,9 +154,9 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 def _places(paths: Sequence[Path]) -> Iterator[tuple[int, int, str]]:
     """Where paths are, whether something is there or not: their folder and their name in it."""
     for path in paths:
-        real = path.resolve()
+        place = real(path)
         with suppress(OSError):  # without the folder nothing leads there
-            yield (*_identity(real.parent.stat()), real.name)
+            yield (*_identity(place.parent.stat()), place.name)
 
 
 def _enter(folder: int, name: str, *, make: bool, mode: int = 0o777) -> int:

@@ -33,6 +33,7 @@ READ_S_MAX: Final = 30.0  # whoever reads nothing for as long is cut off
 LEAVE_S_MAX: Final = 1.0  # a right that ends by the clock alone is seen within
 Reader = Callable[[str, CID], "bool | Literal['secret']"]
 """Whether a node, by its DID, may read a block; "secret": although it is. Called in threads."""
+Allowed = Callable[[], "bool | None"]
 _WRITE_BYTES: Final = 64 * 1024
 _BATCH_BYTES: Final = 1024 * 1024
 _SCOPES: Final[dict[str, Scope]] = {"all": "all", "entity": "entity", "block": "block"}
@@ -98,12 +99,12 @@ class Gateway:
         self._streams: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def serve(
-        self, request: web.Request, *, allowed: Callable[[], bool] = lambda: True, who: str = ""
+        self, request: web.Request, *, allowed: Allowed = lambda: True, who: str = ""
     ) -> web.StreamResponse:
         """Answer a request for `PATH`; cut it off when the right to it ends.
 
         Args:
-            allowed: False answers as if nothing were here.
+            allowed: whether it may have all; False: what a reader lets it have, None: nothing.
             who: the peer that asks; the bound on answers at once is for each.
         """
         try:
@@ -131,7 +132,7 @@ class Gateway:
             return web.Response(status=408)  # which does not get there either
 
     async def serve_peer(
-        self, request: web.Request, who: str, allowed: Callable[[], bool]
+        self, request: web.Request, who: str, allowed: Allowed
     ) -> web.StreamResponse:
         """The same for a peer, to whom it is nothing but busy while the store cannot be read."""
         try:
@@ -141,8 +142,10 @@ class Gateway:
                 _cut(request)
             return web.Response(status=503, headers={"Retry-After": f"{RETRY_S}"})
 
-    def _shelf_for(self, who: str, cid: CID, allowed: bool) -> Shelf | None:
+    def _shelf_for(self, who: str, cid: CID, allowed: bool | None) -> Shelf | None:
         """What somebody may have when it asks for a block; None: nothing."""
+        if allowed is None:
+            return None
         if allowed and not self._shelf.hides(cid):
             return self._shelf
         said = [reader(who, cid) for reader in self._readers]

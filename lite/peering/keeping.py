@@ -11,11 +11,12 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from typing import Final, Protocol
 
 from lite.ipld.cid import CID
 from lite.peering.names import RECORDS
-from lite.peering.shelf import missing
+from lite.peering.shelf import missing, with_outputs
 from lite.peering.values import Fetched
 from lite.store import Store
 from lite.store.names import Pin
@@ -108,9 +109,12 @@ class Keeper:
         self._whole.intersection_update(pins)
         for pin in pins:
             known = pin in self._whole or self._is_recent(pin)
-            if not known and not missing(self._store, [pin.cid], deep=True):
+            if not known and not self._lacks(pin):
                 self._whole.add(pin)
         return [pin for pin in pins if pin not in self._whole]
+
+    def _lacks(self, pin: Pin) -> bool:
+        return bool(missing(self._store, with_outputs(self._store, pin.cid), deep=True))
 
     def _is_recent(self, pin: Pin) -> bool:
         tried_at = self._tried_at.get(pin)
@@ -129,8 +133,10 @@ class Keeper:
             self._why[pin] = "it has more than peers.fetch_bytes; `ipvm pin add` it to go on"
             return False
         self._tried_at[pin] = self._clock.monotonic()
+        find = partial(with_outputs, self._store, pin.cid)
+        roots = await asyncio.get_running_loop().run_in_executor(self._pool, find)
         found = await self._fetch(
-            [pin.cid], deep=True, bytes_max=left, within_ms=TURN_MS, by_name=False
+            roots, deep=True, bytes_max=left, within_ms=TURN_MS, by_name=False
         )
         self._taken[pin] = self._taken.get(pin, 0) + found.bytes
         if found.absent:

@@ -114,7 +114,7 @@ class LetterStore(SetStore):
         chain: list[Delegation] = []
         if leaf.subject not in (None, self._own):
             found = authority.find_chain(
-                subject=leaf.subject or "", audience=self._own, command=leaf.command
+                subject=leaf.subject or "", audience=self._own, command=leaf.command, timed=True
             )
             chain = found or []
         together = container.write([data, *(one.data for one in chain)], "raw")

@@ -8,7 +8,10 @@ from lite.clock import Clock
 from lite.config import Config
 from lite.peering.keeping import Keeper
 from lite.power import Power
+from lite.store.faults import free_bytes
+from lite.store.home import DATABASE
 from lite.store.reserve import RECEIPTS, Reserve
+from lite.store.room import LARGE_BYTES
 
 __all__ = ["Means"]
 
@@ -34,7 +37,8 @@ class Means:
     @property
     def full(self) -> str:
         """Why nothing can be kept: there is no space, or no home; empty: it can."""
-        if self._reserves[-1].is_kept:
+        free = free_bytes(self._home / DATABASE)
+        if self._reserves[-1].is_kept and (free is None or free >= LARGE_BYTES):
             return ""
         return _FULL if self._home.is_dir() else f"the home {self._home} is not there any more"
 

@@ -433,12 +433,8 @@ class Peering:
 
     def _junk(self, did: str, reason: str) -> None:
         """A peer sent other blocks than those that it was asked for."""
-        banned = self.book.strike(did)
-        name = self._name_of(did)
-        self._on_event(PeerEvent("refused", did, name, reason, {"blame": True}))
-        if banned:
-            self._on_event(PeerEvent("banned", did, name, reason))
-            self._runner.poke()
+        self._on_event(PeerEvent("refused", did, self._name_of(did), reason, {"blame": True}))
+        self._runner.strike(did, reason)
 
     async def _serve_peer(self, request: web.Request, did: str) -> web.StreamResponse:
         assert self._gateway is not None, "nobody can ask before it listens"

@@ -78,10 +78,11 @@ class SharedSets:
         peer = self._book.peer(did)
         return (peer is not None and READ in peer.rights) or self._readers.may_read(did)
 
-    def may_have_blocks(self, did: str) -> bool:
-        """Whether a peer may have blocks at this moment, by that right or by a delegation."""
+    def may_have_blocks(self, did: str) -> bool | None:
+        """Whether a peer may have blocks at this moment, by that right or by a delegation; None: it
+        is banned, and may have none whatever it was given."""
         if self._book.banned_s(did):
-            return False
+            return None
         return self._book.may(did, BLOCKS) or self._readers.may_now(did, BLOCKS_COMMAND)
 
     def look(self, live: Collection[str]) -> bool:

@@ -93,6 +93,13 @@ class PeerBlocks:
         return self._shelf.by_digest(digest) if self._may(peer) else None
 
 
+def with_outputs(store: Store, cid: CID) -> list[CID]:
+    """What belongs to a pin: the block and, where it is a receipt, what that says came out: no
+    block links to that, for a receipt is none. Raises StoreError."""
+    receipt = store.receipts.get(cid)
+    return [cid] if receipt is None else [cid, *receipt.output_links()]
+
+
 def missing(store: Store, roots: Sequence[CID], *, deep: bool) -> list[CID]:
     """What is not here of some blocks, and with `deep` of all below them; each once.
 

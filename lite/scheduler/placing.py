@@ -15,6 +15,7 @@ from lite.errors import QueuedError
 from lite.ipld import dag_cbor
 from lite.limits import RETRY_BACKOFF_MS_MAX
 from lite.model.known_meta import priority_of
+from lite.model.requires import declares
 from lite.scheduler.book import Book, Entry
 from lite.scheduler.ended import Ended, Kind
 from lite.scheduler.rules import Rules, Runner
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["TOO_LARGE", "Placing", "demanded", "was_elsewhere"]
 
 TOO_LARGE: Final = "module-too-large"  # of a receipt, when there was nobody else to ask
-_DECLARED: Final = ("requires", "needs")
 _ALONE: Final = "; it is secret, so no other node is asked"
 
 
@@ -128,8 +128,7 @@ class Placing:
             return None
         if self.waits and entry.level != "pure" and (held := self._held(entry)):
             return self._ended(entry, held)
-        plain = not any(key in meta for key in _DECLARED)
-        if plain and (place.fuel_cap is None or entry.limits.fuel <= place.fuel_cap):
+        if place.is_plain(meta, entry.limits):
             return None
         here = place.here()
         needs = here.needs_of(reified.instruction, meta, self._book.defaults)
@@ -194,9 +193,11 @@ class Placing:
                 entry, f"{reason}; what was begun here is not asked of others", leases
             )
         secret = entry.private or self._runner.is_secret(reified)
-        if secret and not needs.key:
-            return self._ended(entry, reason + _ALONE, leases)
+        from lite.needs.fit import stays
         from lite.store.outbox_rows import Wish
+
+        if stays(needs, secret=secret):
+            return self._ended(entry, reason + _ALONE, leases)
 
         if doubted := self._doubted(entry):
             reason = f"{doubted} may have done it already, and its owner took it out; {reason}"
@@ -246,7 +247,7 @@ def was_elsewhere(store: Store, run: str, row: int) -> bool:
 
 def demanded(meta: Mapping[str, Any]) -> Mapping[str, Any]:
     """What a task declares that it needs, in the form in which operations are told."""
-    if not any(key in meta for key in _DECLARED):
+    if not declares(meta):
         return {}
     from lite.needs.requirements import Requirements
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from lite.engine.base import Outcome
 from lite.errors import QueuedError
@@ -11,6 +11,7 @@ from lite.frozen import frozen
 from lite.ipld.cid import CID
 from lite.limits import Limits
 from lite.model.instruction import WASM_RUN, Instruction
+from lite.model.requires import declares
 from lite.settled import Reified, Results, Settled, Watch
 from lite.store.finished import Finished
 
@@ -32,19 +33,26 @@ class Place:
         fuel_cap: the most that a step may name here; None: no bound.
         ttl_s: how long a step waits.
         for_others: operations that others may have done here.
+        module_bytes: the largest module that is compiled here; None: not known.
     """
 
     here: Callable[[], Here]
     fuel_cap: int | None
     ttl_s: int
     for_others: frozenset[str] = FOR_OTHERS
+    module_bytes: int | None = None
 
     @staticmethod
     def of(config: Config, here: Callable[[], Here]) -> Place:
         """As the settings of a node say."""
         ttl_s = max(1, config["queue.ttl"] // 1000)
         allowed = frozenset(config["ops.allowed_for_others"])
-        return Place(here, config["limits.fuel_cap"], ttl_s, allowed)
+        module_bytes = config.engine_caps.module_bytes
+        return Place(here, config["limits.fuel_cap"], ttl_s, allowed, module_bytes)
+
+    def is_plain(self, meta: Mapping[str, Any], limits: Limits) -> bool:
+        """Whether nothing has to be measured to know that a step of that meta may run here."""
+        return not declares(meta) and (self.fuel_cap is None or limits.fuel <= self.fuel_cap)
 
 
 class Runner(Protocol):

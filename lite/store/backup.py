@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from lite.clock import Clock
-from lite.errors import StoreBusy, StoreCorrupt, StoreError
+from lite.errors import StoreBusy, StoreCorrupt, StoreError, quoted
 from lite.limits import BUSY_TIMEOUT_MS, MIB
 from lite.store import faults
 from lite.store.database import connect
@@ -46,6 +46,8 @@ def write_backup(home: Path, target: Path, clock: Clock, *, checked: bool = True
         StoreError: it cannot be written, or something of the home cannot be read; the message names
             which. StoreFull: it does not fit; an older file at `target` stays.
     """
+    if "\0" in str(target):
+        raise StoreError(f"{quoted(str(target))} is no path: it holds a NUL character")
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     copy = part.with_suffix(".db")
     try:
@@ -73,6 +75,8 @@ def _remove(*made: Path) -> None:
         for path in made:
             with suppress(OSError):  # absent, also where nothing can be made or removed
                 path.unlink()
+    except Exception:
+        raise
     except BaseException:
         _remove(*made)
         raise

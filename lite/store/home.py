@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -219,6 +220,7 @@ def _open_to_read(home: Path, busy_timeout_ms: int) -> Database:
 
 def _connection(home: Path, full: bool, busy_timeout_ms: int) -> sqlite3.Connection | None:
     path = home / DATABASE
+    _mend_side_files(path)
     connection = connect(path, "rw", busy_timeout_ms)
     try:
         if _version(connection, path) < len(schema.MIGRATIONS):
@@ -238,6 +240,29 @@ def _connection(home: Path, full: bool, busy_timeout_ms: int) -> sqlite3.Connect
         connection.close()
         raise
     return connection
+
+
+def _mend_side_files(path: Path) -> None:
+    """Let the files beside a database be written again. SQLite makes them with the permissions of
+    the database, so that one that could only be read for a while has left some that only can be
+    read; and with these every write fails.
+
+    Raises:
+        StoreError: they are not of this user.
+    """
+    for suffix in SIDE_FILES:
+        side = path.with_name(path.name + suffix)
+        if not os.access(side, os.F_OK) or os.access(side, os.R_OK | os.W_OK):
+            continue
+        try:
+            side.chmod(stat.S_IMODE(side.stat().st_mode) | 0o600)
+        except FileNotFoundError:  # its last user closed it meanwhile
+            continue
+        except OSError:
+            raise StoreError(
+                f"{side} cannot be written, though {path.name} beside it can",
+                hint="It is another user's, who has to let this one read and write it.",
+            ) from None
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:

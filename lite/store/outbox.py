@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from lite.clock import Clock
+from lite.clock import Clock, ClockState
 from lite.errors import NotFoundError
 from lite.frozen import replace
 from lite.ipld import dag_cbor
@@ -41,6 +41,7 @@ from lite.store.outbox_rows import (
     item_of,
     job_of,
 )
+from lite.store.sql import LATEST
 
 __all__ = ["Outbox"]
 
@@ -375,6 +376,10 @@ class Outbox:
         rows = self._database.rows(sql.PROVIDERS_BUSY, (self._clock.now(),))
         return [did for (did,) in rows]
 
+    def providers(self) -> list[str]:
+        """Those who were sent jobs, as far as that is known here."""
+        return [did for (did,) in self._database.rows(sql.PROVIDERS)]
+
     def is_busy(self, provider: str) -> bool:
         """Whether a provider is one of those."""
         return self._database.row(sql.IS_BUSY, (self._clock.now(), provider)) is not None
@@ -473,8 +478,11 @@ class Outbox:
 
     def grants_to(self, audience: str) -> Iterator[tuple[CID, tuple[CID, ...], bool]]:
         """The delegations for blocks that hold for a node now, their roots, and whether they are
-        for what is secret too."""
-        for raw, roots, secret in self._database.rows(sql.GRANTS_TO, (audience, self._clock.now())):
+        for what is secret too. None while the clock cannot be right: all of them end."""
+        now = self._clock.now()
+        if ClockState.of(now, self._database.number(LATEST)).suspicious is not None:
+            return
+        for raw, roots, secret in self._database.rows(sql.GRANTS_TO, (audience, now)):
             yield stored_cid(raw), tuple(dag_cbor.decode_trusted(roots)), bool(secret)
 
     def grant(self, delegation: CID) -> bytes | None:

@@ -59,8 +59,11 @@ def restore(
         StoreTooNew: a later version wrote it. StoreBusy: some process has the home open.
         StoreError: the home cannot be written. StoreFull: it does not fit.
     """
-    if not backup.is_file():
-        raise NotFoundError(f"no such file: {backup}")
+    try:
+        if not backup.is_file():
+            raise NotFoundError(f"no such file: {backup}")
+    except OSError as fault:  # too long, or it may not be looked at
+        raise StoreError(f"{backup} cannot be read: {fault.strerror}") from fault
     stage = home / _STAGE
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)

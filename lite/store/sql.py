@@ -279,6 +279,7 @@ SYNC_ANSWERING = """
 SELECT did FROM sync_peer WHERE ' ' || rights || ' ' LIKE '% answers %' AND banned_until <= ?
     AND did NOT IN (SELECT provider FROM refusals WHERE code = 'wrong-answer')
 """
+MARKED = "SELECT provider FROM refusals WHERE code = 'wrong-answer'"
 SYNC_NAMES = "SELECT did, name FROM sync_peer"
 TOMBSTONES_CREATE = """
 CREATE TABLE IF NOT EXISTS tombstones (

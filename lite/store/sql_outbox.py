@@ -60,6 +60,9 @@ UPDATE outbox SET taken = 1,
     WHERE run = ? AND position = ?
 """
 NOTE = "UPDATE outbox SET note = ?, next_try_at = ? WHERE id = ? AND state = 'queued'"
+ROUSE = """
+UPDATE outbox SET next_try_at = NULL WHERE state = 'queued' AND next_try_at < deadline_at
+"""
 NOTED_OTHERWISE = """
 SELECT 1 FROM outbox WHERE state = 'queued' AND note != ? LIMIT 1
 """
@@ -137,6 +140,7 @@ UPDATE outbox_jobs SET lease_until = max(lease_until, ?)
     WHERE invocation = ? AND state IN ('sent', 'accepted')
 """
 NOTE_OF_JOB = f"UPDATE outbox SET note = ? WHERE id = ? AND state IN {_PENDING}"
+PROVIDERS = "SELECT DISTINCT provider FROM outbox_jobs"
 JOBS_SINCE = "SELECT count(*) FROM outbox_jobs WHERE provider = ? AND state = ?"
 
 ACCEPT = """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -224,6 +224,13 @@ class Store:
         from lite.store.answering import answering
 
         return answering(self._database, self._clock.now())
+
+    def discredited(self, receipts: Iterable[Receipt], trusted: Collection[str]) -> frozenset[CID]:
+        """Receipts that count as those of a node that gave a wrong answer, see
+        `lite.store.answering`."""
+        from lite.store.answering import discredited
+
+        return discredited(self._database, receipts, trusted)
 
     def peer_names(self) -> dict[str, str]:
         """What the owner calls each peer, by DID."""

@@ -51,6 +51,17 @@ def test_enabling_again_takes_the_place_of_what_was_given(ipvm: Ipvm, home: Path
         assert node.store.tokens.revokers(cid) == {node.did}
 
 
+def test_who_may_ask_by_a_delegation_of_another_make_is_shown(ipvm: Ipvm, home: Path) -> None:
+    assert "nothing is done for others" in ipvm("provider", "show").err
+    ipvm("peers", "trust", PHONE, "--name", "phone", "--run")
+    shown = ipvm("provider", "show")
+    assert "phone" in shown.text and "it has the right run" in shown.text
+    assert "nothing is done" not in shown.err
+    assert ipvm("provider", "show", "--json").json["may_run"] == [PHONE]
+    ipvm("provider", "enable", "--for", "phone")
+    assert ipvm("provider", "show", "--json").json["may_run"] == []
+
+
 def test_disable_revokes_and_takes_the_right_away(ipvm: Ipvm, home: Path) -> None:
     ipvm("provider", "enable", "--for", PHONE)
     ipvm("provider", "enable", "--for", "anyone", "--fuel", "1M")

@@ -69,7 +69,7 @@ def test_kill_at_any_point_of_run_loses_nothing_acknowledged(
 ) -> None:
     span = 1.2 * took("run", "count.wasm:count", "1000", cwd=here)
     dice, done = random.Random(7), []
-    for n in range(2, 2 + scaled(8, 200)):
+    for n in range(2, 2 + scaled(5, 200)):
         status, out = killed_at(dice.uniform(0, span), "run", "count.wasm:count", str(n), cwd=here)
         if status == 0:
             assert out == f"{n}\n"
@@ -87,7 +87,7 @@ def test_kill_at_any_point_of_the_first_use_leaves_a_home_that_goes_on(
 ) -> None:
     span = took("id", cwd=here)
     dice = random.Random(11)
-    for n in range(scaled(5, 100)):
+    for n in range(scaled(4, 100)):
         home = str(here / f"home-{n}")
         killed_at(dice.uniform(span / 3, span), "id", "--home", home, cwd=here)
         assert ipvm("doctor", "-q", "--home", home, cwd=here)
@@ -101,7 +101,7 @@ def test_kill_at_any_point_of_add_loses_nothing_acknowledged(
     data = here / "data.bin"
     data.write_bytes(dice.randbytes(24 * MIB))
     span = 1.2 * took("add", "data.bin", cwd=here)
-    for n in range(scaled(8, 200)):
+    for n in range(scaled(5, 200)):
         with data.open("r+b") as file:
             file.write(n.to_bytes(8, "big"))
         status, out = killed_at(dice.uniform(0, span), "add", "data.bin", cwd=here)
@@ -146,7 +146,7 @@ def test_a_full_disk_is_a_clear_error_and_harms_nothing(disk: Path, here: Path) 
 def test_a_file_larger_than_the_memory_it_may_take_goes_in_and_out(
     here: Path, scaled: Callable[[int, int], int]
 ) -> None:
-    size = scaled(192, 2048) * MIB
+    size = scaled(128, 2048) * MIB
     big = here / "big.bin"
     dice, digest = random.Random(10), hashlib.sha256()
     with big.open("wb") as file:

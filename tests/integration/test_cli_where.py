@@ -12,6 +12,7 @@ import pytest
 from lite import Node
 from lite.capabilities.here import Here
 from lite.ipld.cid import CID, RAW
+from lite.keys import Key
 from lite.needs.capabilities import Capabilities, Gpu
 from lite.needs.record import LIFETIME_S, CapabilityRecord
 from lite.peering.book import open_book
@@ -25,6 +26,8 @@ from tests.store_support import FakeClock
 
 BOX = key_of("gpubox")
 CODE = CID.of(b"code that is not here", RAW)
+LOST = f"the module {CODE} is not here"
+PERHAPS = "perhaps gpubox: what it has is asked when the step runs"
 HAS = Capabilities(
     BOX.did,
     arch="x86_64",
@@ -56,12 +59,12 @@ def workflow(monkeypatch: pytest.MonkeyPatch) -> str:
     return "w.json"
 
 
-def right(did: str, command: str, policy: Sequence[Any] = ()) -> Delegation:
+def right(did: str, command: str, policy: Sequence[Any] = (), key: Key = BOX) -> Delegation:
     """The other node lets a node have its compute."""
     return Delegation.issue(
-        BOX,
+        key,
         audience=did,
-        subject=BOX.did,
+        subject=key.did,
         command=command,
         policy=list(policy),
         expires_at=None,
@@ -69,7 +72,12 @@ def right(did: str, command: str, policy: Sequence[Any] = ()) -> Delegation:
 
 
 def meet_box(
-    home: Path, *, name: str = "gpubox", may: str = "/", policy: Sequence[Any] = ()
+    home: Path,
+    *,
+    name: str = "gpubox",
+    may: str = "/",
+    policy: Sequence[Any] = (),
+    has: Capabilities = HAS,
 ) -> CapabilityRecord:
     """The home has the record of another node, a name for it, and a right to its compute.
 
@@ -79,7 +87,7 @@ def meet_box(
     clock = SystemClock()
     with Node.open(home) as node, Store.open(home) as store:
         open_book(store, node.did, clock).trust(BOX.did, ["run"], name)
-        record = publish(CapabilitySet(store, clock), BOX, clock, HAS)
+        record = publish(CapabilitySet(store, clock), BOX, clock, has)
         assert record is not None
         if may:
             store.tokens.add([right(node.did, may, policy)])
@@ -104,8 +112,9 @@ def test_check_says_for_each_step_where_it_can_run_and_why_not_here(
     assert "runs here" not in lines["plain"]
     as_json = ipvm("workflow", "check", workflow, "--json").json
     steps = {one["label"]: one["where"] for one in as_json["steps"]}
-    nobody: dict[str, Any] = {"why_not": [], "elsewhere": [], "perhaps": [], "barred": []}
-    assert steps["plain"] == steps["fits"] == {"here": True, **nobody}
+    lists = ("why_not", "elsewhere", "perhaps", "had", "barred")
+    nobody: dict[str, Any] = {name: [] for name in lists}
+    assert steps["plain"] == steps["fits"] == {"here": True, **nobody, "kept": None}
     assert steps["train"]["elsewhere"] == [BOX.did]
     assert [one["code"] for one in steps["train"]["why_not"]] == ["gpu", "op", "affinity"]
     assert (steps["after"]["here"], steps["after"]["elsewhere"]) == (False, [])
@@ -183,13 +192,11 @@ def test_what_another_node_holds_is_not_known_before_it_is_asked(ipvm: Ipvm, hom
         {"requires": {"affinity": {"holds": str(CODE)}, "cpu": 65}},
     )
     told = ipvm("workflow", "check", name)
-    perhaps = "perhaps gpubox: what it has is asked when the step runs"
-    assert f"! s0: has to run at a node that holds {CODE}; this node is another; {perhaps}" in (
-        told.text
-    )
+    other = f"has to run at a node that holds {CODE}; this node is another"
+    assert f"! s0: {other}; {LOST}; {PERHAPS}" in told.text
     assert told.text.count("no node that is known here can run it") == 1
     dry = ipvm("workflow", "run", name, "--dry-run")
-    assert f"this node is another; {perhaps}" in dry.text
+    assert f"{other}; {LOST}; {PERHAPS}" in dry.text
     first, second = ipvm("workflow", "check", name, "--json").json["steps"]
     assert (first["where"]["elsewhere"], first["where"]["perhaps"]) == ([], [BOX.did])
     assert second["where"]["perhaps"] == []
@@ -206,11 +213,12 @@ def test_a_node_whose_delegation_allows_less_is_not_said_to_run_it(ipvm: Ipvm, h
     told = ipvm("workflow", "check", name).text
     over = f"asks for 20M of fuel; the delegation of {BOX.did} allows a step 5M"
     assert f"; not on gpubox: over-fuel: {over}" in told
-    assert "! s1: has to run at a node tagged lab; this node is another; gpubox can run it" in told
-    other = "no delegation of it allows /wasm/run as it is asked for"
+    lab = "has to run at a node tagged lab; this node is another"
+    assert f"! s1: {lab}; {LOST}; {PERHAPS}" in told
+    other = f"no delegation of {BOX.did} allows /wasm/run as it is asked for"
     assert f"not on gpubox: {other}" in told
     steps = ipvm("workflow", "run", name, "--dry-run", "--json").json["steps"]
-    found = [(one["where"]["elsewhere"], one["where"]["barred"]) for one in steps]
+    found = [(one["where"]["perhaps"], one["where"]["barred"]) for one in steps]
     assert found == [
         ([], [{"did": BOX.did, "text": f"over-fuel: {over}"}]),
         ([BOX.did], []),
@@ -228,7 +236,9 @@ def test_who_says_nothing_of_itself_is_asked_when_the_step_runs(ipvm: Ipvm, home
     assert [one["where"]["perhaps"] for one in steps] == [[BOX.did], [], []]
     assert [one["where"]["elsewhere"] for one in steps] == [[], [], []]
     has = f"perhaps …{BOX.did[-8:]}: what it has is asked when the step runs"
-    assert f"needs 64 GPUs; this node has none; {has}" in ipvm("workflow", "check", name).text
+    assert (
+        f"needs 64 GPUs; this node has none; {LOST}; {has}" in ipvm("workflow", "check", name).text
+    )
 
 
 def test_a_node_that_gave_no_right_is_not_said_to_run_it(

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from lite import Node
 from lite.cli.present import short
 from lite.model.receipt import Receipt
@@ -182,6 +184,28 @@ def test_a_contradiction_is_shown_wherever_one_of_the_two_is(ipvm: Ipvm, home: P
     assert f"contradict each other; `ipvm why {asked.cid}`" in ipvm("status").text
 
 
+@pytest.mark.parametrize("meta", [{}, {"op": "http/get"}, {"memory_refused": False}])
+def test_whoever_says_nothing_or_lies_of_the_operation_is_compared_all_the_same(
+    ipvm: Ipvm, home: Path, meta: dict[str, Any]
+) -> None:
+    ran = ipvm("run", "numbers.wasm:add", 1, 2, "--json").json
+    with Node.open(home) as node:
+        own = node.receipt(ran["receipt"])
+        asked = node.store.instructions.get(own.instruction)
+        assert asked is not None
+        lie = Receipt.issue(key_of("liar"), asked, Result.of_ok(4), now=1, meta=meta)
+        node.store.receipts.add(lie)
+    ipvm("peers", "trust", lie.issuer, "--name", "pi", "--answers")
+    ipvm("receipt", "forget", own.cid)
+    assert ipvm("run", "numbers.wasm:add", 1, 2, "--json").json["value"] == 4, "it answers"
+    own = ipvm("run", "numbers.wasm:add", 1, 2, "--no-cache", "--json").json
+    assert own["value"] == 3
+    assert "≠ contradicted by" in ipvm("why", own["receipt"]).text
+    assert "≠ contradicted by this node" in ipvm("why", lie.cid).text
+    assert ipvm("receipt", "list").text.count("≠ contradicted") == 2
+    assert ipvm("status", "--json").json["contradicted"] == [str(asked.cid)]
+
+
 def test_what_agrees_or_may_differ_is_no_contradiction(ipvm: Ipvm, home: Path) -> None:
     ran = ipvm("run", "numbers.wasm:add", 1, 2, "--json").json
     with Node.open(home) as node:
@@ -194,7 +218,6 @@ def test_what_agrees_or_may_differ_is_no_contradiction(ipvm: Ipvm, home: Path) -
             (Result.of_ok(3), told, {}),
             (Result.of_ok(4), told, {"mode": "homestar"}),
             (Result.of_ok(5), {"op": "wasm/run", "limits": {"memory": 9}}, {}),
-            (Result.of_ok(6), {"op": "http/get"}, {}),
             (Result.of_error({"code": "out-of-fuel", "message": ""}), told, {}),
             (Result.of_error({"code": "timeout", "message": ""}), told, {}),
         ):

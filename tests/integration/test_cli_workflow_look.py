@@ -75,7 +75,10 @@ def test_check_in_words(ipvm: Ipvm) -> None:
     )
     assert lines[2] == "  twin  pure      wasm/run add  the same as a"
     assert lines[3] == "  b     pure      wasm/run add  awaits a, e.error"
-    assert "! odd: the operation quantum/run is not known here" in lines
+    nobody = "no node that is known here can run it"
+    lacks = "needs the operation quantum/run; this node does not run it"
+    assert f"! odd: {lacks}; {nobody}" in lines
+    assert f"! send: no mail server is set; {nobody}" in lines
     assert any(line.startswith("! odd: 'see ${a} there' is text") for line in lines)
 
 
@@ -90,8 +93,8 @@ def test_check_names_awaits_on_what_is_no_step(ipvm: Ipvm, here: Path) -> None:
         (other, False),
     ]
     said = ipvm("workflow", "check", "w.yaml").text
-    assert f"! x: it awaits {other}, of which no receipt is here" in said
-    assert f"awaits {first}, of" not in said
+    assert f"! x: it awaits the result of {other}, which is not known here" in said
+    assert f"result of {first}" not in said
 
 
 def test_graph_draws_a_file_and_a_run(ipvm: Ipvm, here: Path) -> None:
@@ -151,7 +154,7 @@ def test_dry_run_says_what_would_be_skipped_run_or_queued(ipvm: Ipvm) -> None:
         "b": "run",
         "e": "run",
         "odd": "queued",
-        "send": "run",
+        "send": "queued",
     }
     assert ipvm("workflow", "list", "--json").json["runs"] == []
     assert ipvm("receipt", "list", "--json").json["receipts"] == []

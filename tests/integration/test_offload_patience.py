@@ -72,7 +72,8 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
 def dispatching(shop: Shop, home: Path) -> tuple[Dispatcher, Played, Played]:
     """A dispatcher with two providers near, in an event loop."""
     talks = [SimpleNamespace(session=SimpleNamespace(peer=key.did)) for key in (BAD, GOOD)]
-    peering: Any = SimpleNamespace(talks=lambda: talks)
+    book = SimpleNamespace(banned_s=lambda _did: 0)
+    peering: Any = SimpleNamespace(talks=lambda: talks, book=book)
     config = Config.load(home, {})
     node: Any = SimpleNamespace(
         key=KEY, clock=shop.clock, config=config, executor=shop.lab.executor, here=shop.lab.here

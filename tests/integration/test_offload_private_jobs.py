@@ -26,9 +26,9 @@ from lite.needs.requirements import GpuNeed, Requirements
 from lite.offload.doing import NEEDS
 from lite.offload.grants import Grants, grant
 from lite.offload.invoking import Cargo
-from lite.offload.planning import REFUSED_S
 from lite.offload.plans import Plan
 from lite.offload.private_jobs import fetch_privately, private_meta, private_roots
+from lite.offload.resting import REFUSED_S
 from lite.offload.terms import Terms
 from lite.offload.wire import Job
 from lite.ops.base import Ready

@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import ssl
+import urllib.request
 from pathlib import Path
 
 import aiohttp
@@ -51,6 +52,18 @@ def enabled(pi: Path, phone: Path) -> str:
     with Node.open(config=Config.defaults(phone)) as node:
         node.authority.import_(container.write(tokens))
     return did
+
+
+def test_where_jobs_come_by_http_is_said(tmp_path: Path) -> None:
+    home = tmp_path / "pi"
+    ipvm(home, "config", "set", "provider.http", "127.0.0.1:0")
+    with daemon(home, "--listen", "127.0.0.1:0", "--no-mdns", offline=False) as there:
+        url = there.ready["jobs_listen"]
+        assert url.startswith("http://127.0.0.1:") and not url.endswith(":0/")
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            assert b"did:key:" in answer.read()
+        assert f"by HTTP       {url}" in ipvm(home, "provider", "show").decode()
+    assert json.loads(ipvm(home, "provider", "show", "--json"))["http"] is None
 
 
 def test_a_daemon_answers_by_plain_http_and_says_what_was_used(tmp_path: Path) -> None:

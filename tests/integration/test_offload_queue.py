@@ -148,7 +148,7 @@ def test_the_daemon_goes_from_page_to_page_by_itself(
     )
     nobody: Any = SimpleNamespace(
         talks=list,
-        book=SimpleNamespace(addresses=lambda _did: []),
+        book=SimpleNamespace(addresses=lambda _did: [], banned_s=lambda _did: 0),
         watched=lambda _noticed: nullcontext(),
     )
 

@@ -267,6 +267,20 @@ def test_the_setting_names_a_referee_by_its_petname_too(open_shop: Callable[...,
     assert (named(KEY.did), named(""), named("nobody")) == ("", "", "nobody")
 
 
+def test_a_referee_whom_no_peer_is_called_is_told_of(open_shop: Callable[..., Shop]) -> None:
+    shop = open_shop(OTHER_KEY, THIRD)
+    disagree(shop)
+    (item,) = shop.lab.store.outbox.newest()
+    court = Court(shop.lab.store, KEY, lambda *_: None, "lab")
+    court.take_up([])
+    assert court.problem == "queue.referee: no peer is called lab"
+    assert court.standing(item).endswith("lab is to say what is right, and no peer is called so")
+    open_book(shop.lab.store, KEY.did, shop.clock).trust(FOURTH.did, ["read"], "lab")
+    court.look()
+    assert court.problem == ""
+    assert court.standing(item).endswith(f"{FOURTH.did} is to say what is right")
+
+
 def test_without_a_referee_one_more_is_needed_and_that_is_said(
     open_shop: Callable[..., Shop],
 ) -> None:

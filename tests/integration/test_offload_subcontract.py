@@ -68,6 +68,11 @@ def test_a_job_is_passed_on_and_the_receipt_names_who_did_it(tmp_path: Path) -> 
             assert len(by["prf"]) == 1
         (sent,) = jobs(phone)
         assert sent.provider == laptop.did
+        shown = ipvm(phone.path, "receipt", "show", ours.cid).decode()
+        assert f"passed on    to {gpu.did}\n" in shown
+        told = ipvm(phone.path, "why", ours.cid).decode()
+        (line,) = (line for line in told.splitlines() if "which passed it on to" in line)
+        assert line.endswith(gpu.did[-7:])
 
 
 def test_policies_are_asked_about_the_function_that_is_meant_before_it_is_passed_on(

@@ -24,10 +24,11 @@ from lite.ucan.invocation import Invocation
 from tests.clerk_support import Shop
 from tests.daemon_support import ipvm
 from tests.meeting_support import Home, rooms
-from tests.offload_support import WORK, begin, done, enable, far_step, jobs, write
+from tests.offload_support import WORK, begin, done, enable, far_step, jobs, queue, write
 from tests.outbox_support import OTHER_KEY, Far, needing
 from tests.scheduler_support import do
 from tests.store_support import FakeClock
+from tests.waiting_support import until
 from tests.wat_guests import wat
 
 
@@ -84,6 +85,25 @@ def test_each_receipt_counts_once_on_its_day_for_who_was_asked(tmp_path: Path) -
         assert found == {OTHER_KEY.did: Used(Usage(1), Usage(3))}
     finally:
         lab.close()
+
+
+def test_who_gave_no_receipt_is_shown_with_what_it_says_itself(
+    room: Callable[..., list[Home]], tmp_path: Path
+) -> None:
+    phone, gpu = room("phone", "gpu")
+    enable(gpu, phone)
+    begin(phone, write(tmp_path, "long", {"a": far_step(gpu, "work", 2_000_000_000, 1)}))
+    with Store.open(gpu.path, durability="normal") as store:
+        until(lambda: store.jobs.counts().get("running"))
+        until(lambda: queue(phone)[0].state == "accepted")
+        ipvm(phone.path, "queue", "cancel", queue(phone)[0].id)
+        until(lambda: not store.jobs.counts().get("running"))
+    there = told(gpu, "provider", "show")["used_today"][phone.did]
+    assert there["jobs"] == 1, "what began counts, though it was called off"
+    (one,) = told(phone, "queue", "used")["providers"]
+    none = {"jobs": 0, "fuel": 0, "time_ms": 0}
+    assert (one["provider"], one["today"], one["all"]) == (gpu.did, none, none)
+    assert one["says"] == {**there, "waiting": 0, "running": 0, "refused": {}}
 
 
 @pytest.mark.parametrize("odd", [2**64 - 1, 2**63, -(10**15), 0.5, "9", True])

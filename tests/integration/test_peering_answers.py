@@ -317,11 +317,13 @@ def test_it_is_known_why_a_result_of_a_peer_did_not_come(tmp_path: Path) -> None
         b.peering._means._metered = True
         neighbours = LoopNeighbours(b.peering, asyncio.get_running_loop(), 16 * MIB)
 
-        def work() -> tuple[Answer, str | None]:
+        def work() -> Answer:
             with node_of(b.home, neighbours) as here:
-                return here.run(SUM), here.executor.unfetched.get(body)
+                return here.run(SUM)
 
-        answer, why = await asyncio.to_thread(work)
-        assert (answer.source, why) == ("ran", "the network is metered")
+        answer = await asyncio.to_thread(work)
+        assert answer.source == "ran"
+        (over,) = answer.passed_over
+        assert (over.receipt.out.body, over.why) == (body, "the network is metered")
 
     meeting(story, tmp_path, "a", "b")

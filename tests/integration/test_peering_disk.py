@@ -45,6 +45,7 @@ def test_a_full_disk_refuses_files_then_records_says_so_and_recovers(
             # Its log has no room of its own.
             b.store.database.run("PRAGMA wal_checkpoint(TRUNCATE)")
             fill(disk, name="more")
+            assert "the disk is full" in b.peering.failures()[0]  # before anything came
             more = receipts(a.key, 1_000, 300)
             a.keep(more)
             await b.until(lambda: b.has(more))

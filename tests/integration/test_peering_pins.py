@@ -10,13 +10,15 @@ from typing import Any
 
 from lite.ipld.block import Block
 from lite.ipld.cid import CID
+from lite.model.receipt import Receipt
+from lite.model.result import Result
 from lite.peering.keeping import EARLY_S, Keeper
 from lite.peering.names import CAPABILITIES, RECORDS
 from lite.peering.values import Fetched
 from lite.power import LOOK_S, Battery, Power
 from tests.integration.test_peering_blocks import a_file, content
 from tests.peering_support import PeerNode, befriend, meeting, receipts
-from tests.store_support import FakeClock, raw_block
+from tests.store_support import FakeClock, instruction, keep, raw_block
 from tests.sync_net_support import run
 
 SIZE = 200_000
@@ -193,3 +195,24 @@ def test_a_pin_waits_for_the_channel_of_records_and_not_for_ever(tmp_path: Path)
         node.close()
 
     run(story)
+
+
+def test_a_pinned_receipt_is_whole_with_what_came_out_of_its_run(tmp_path: Path) -> None:
+    async def story(a: PeerNode, b: PeerNode) -> None:
+        cid, data = a_file(a, SIZE)
+        trace = keep(a.store, raw_block(b"what it wrote"))
+        meta = {"memory_refused": False, "trace": trace}
+        told = Receipt.issue(
+            a.key, instruction(1), Result.of_ok(cid), now=1_800_000_000, meta=meta, linked="file"
+        )
+        a.store.receipts.add(told)
+        b.store.receipts.add(told)
+        b.store.pins.add(told.cid, "a run")
+        b.peering.changed()
+        await b.until(lambda: b.peering.problems() != [])
+        assert b.peering.problems() == ["pinned and not whole here: a run: no peer is connected"]
+        befriend(a, b)
+        await b.until(lambda: whole(b, told.cid))
+        assert content(b, cid) == data and b.store.blocks.has(trace)
+
+    meeting(story, tmp_path, "a", "b")

@@ -96,7 +96,7 @@ def test_a_home_rolled_back_by_any_depth_loses_nothing(
 
     everything = some(a, 40) + some(b, 40)
     meet(a, b)
-    depths = [random.randint(1, 60) for _ in range(scaled(20, 100))]
+    depths = [random.randint(1, 60) for _ in range(scaled(12, 100))]
     for depth in depths:
         with a.rolled_back():
             everything += some(a, depth)

@@ -150,7 +150,7 @@ def test_a_log_that_was_torn_by_a_power_cut_leaves_a_sound_older_store(
         data, log = ((home / name).read_bytes() for name in ("ipvm.db", "ipvm.db-wal"))
     seeded = random.Random(5)
     counts = set()
-    for _ in range(scaled(15, 300)):
+    for _ in range(scaled(10, 300)):
         shutil.rmtree(torn, ignore_errors=True)
         torn.mkdir(mode=0o700)
         (torn / "ipvm.db").write_bytes(data)

@@ -163,7 +163,7 @@ def test_rows_and_receipts_agree_wherever_a_process_is_killed(
 ) -> None:
     known: dict[Path, list[list[str]]] = {}
     count = 0
-    for seed in range(1, scaled(12, 200) + 1):
+    for seed in range(1, scaled(8, 200) + 1):
         home = tmp_path / f"home-{seed // 4}"
         durability = "full" if seed % 2 else "normal"
         mine = known.setdefault(home, [])

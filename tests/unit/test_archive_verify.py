@@ -9,10 +9,11 @@ import pytest
 
 from lite import archive
 from lite.errors import IntegrityError
-from lite.ipld import dag_cbor, unixfs
+from lite.ipld import dag_cbor, dag_pb, unixfs
 from lite.ipld.block import Block
 from lite.ipld.car import write_car
-from lite.ipld.cid import CID, DAG_CBOR, IDENTITY, RAW
+from lite.ipld.cid import CID, DAG_CBOR, DAG_PB, IDENTITY, RAW
+from lite.ipld.unixfs.node import encode_file_node
 from lite.model.instruction import Instruction, wasm
 from lite.model.receipt import Receipt
 from lite.store import Store
@@ -93,3 +94,19 @@ def test_a_file_of_several_leaves_counts_every_block(store: Store) -> None:
     out.seek(0)
     (one,) = archive.verify(out)
     assert (one.blocks, one.bytes) == total(blocks)
+
+
+@pytest.mark.parametrize("what", ["folder", "sizes"])
+def test_an_output_that_is_no_file_is_refused_where_the_receipt_says_file(what: str) -> None:
+    blocks: list[Block] = []
+    if what == "folder":
+        root = unixfs.write_directory([("a", LEAF.cid, 4)], blocks.append)
+        blocks.append(LEAF)
+    else:
+        link = dag_pb.PbLink(LEAF.cid, "", 4)
+        data = dag_pb.encode(dag_pb.PbNode((link,), encode_file_node([5])))
+        blocks = [Block.make(data, DAG_PB), LEAF]
+        root = blocks[0].cid
+    said = "is a directory" if what == "folder" else "holds 4 file bytes, its parent says 5"
+    with pytest.raises(IntegrityError, match=said):
+        verified([*parts(linked(root)), *blocks])

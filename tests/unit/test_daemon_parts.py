@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import stat
 import threading
@@ -337,6 +338,11 @@ def test_a_folder_that_somebody_else_could_read_is_not_used(
 @pytest.mark.parametrize("text", ["[" * 5_000, '{"pid": 1e999}', "[]", "{}", "\0"])
 def test_what_is_no_card_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / CARD_NAME).write_text(text)
+    assert Card.read(tmp_path) is None
+
+
+def test_a_pipe_that_nobody_writes_is_no_card(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / CARD_NAME)
     assert Card.read(tmp_path) is None
 
 

@@ -106,3 +106,10 @@ def test_devices_pipes_and_folders_are_no_files(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="not a file"):
             add(path)
     assert taken == []
+
+
+def test_a_file_of_text_is_no_binary_file() -> None:
+    for bound in (None, BOUND):
+        with pytest.raises(TypeError, match="an open binary file, not one of text"):
+            add_source(io.StringIO("a"), taken.append, UNIXFS_V1_2025, bound)  # type: ignore[arg-type]
+    assert not taken

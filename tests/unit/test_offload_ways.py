@@ -7,10 +7,14 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from lite.offload import ways as ways_module
 from lite.offload.patience import Patience
 from lite.offload.ways import Ways
 from sync.health import Notice
 
+BANNED: set[str] = set()
 PEER, SERVER, BOTH = "did:key:peer", "did:key:server", "did:key:both"
 
 
@@ -19,11 +23,14 @@ class Way:
 
     def __init__(self, did: str, url: str = "") -> None:
         self.did, self.url = did, url
-        self.poked = self.closed = 0
+        self.poked = self.closed = self.was_cut = 0
         self.is_near = True
 
     def poke(self) -> None:
         self.poked += 1
+
+    def cut(self) -> None:
+        self.was_cut += 1
 
     async def close(self) -> None:
         self.closed += 1
@@ -33,7 +40,10 @@ def story(tell: Callable[[Ways, list[str]], None]) -> None:
     async def run() -> None:
         woken: list[str] = []
         addresses = {PEER: ["there"], BOTH: ["there"]}
-        book = SimpleNamespace(addresses=lambda did: addresses.get(did, []))
+        book = SimpleNamespace(
+            addresses=lambda did: addresses.get(did, []),
+            banned_s=lambda did: 3_600 if did in BANNED else 0,
+        )
         peering: Any = SimpleNamespace(talks=list, book=book)
         make: Any = Way
         patience = Patience(lambda: None)
@@ -83,3 +93,40 @@ def test_another_url_takes_the_place_of_the_first() -> None:
         assert not ways.is_near(SERVER)
 
     story(tell)
+
+
+def test_whoever_is_banned_is_asked_by_no_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}.BANNED", {PEER, BOTH})
+
+    def tell(ways: Ways, _: list[str]) -> None:
+        assert [ways.is_near(did) for did in (PEER, SERVER, BOTH)] == [False, True, False]
+        line: Any = ways.line(PEER)
+        assert not ways.noticed(Notice("banned", PEER)) and line.was_cut == 1
+        assert not ways.noticed(Notice("banned", SERVER))
+
+    story(tell)
+
+
+@pytest.mark.parametrize("why", ["a channel that broke", "a ban"])
+def test_who_cannot_be_asked_for_a_while_is_looked_at_when_that_ends(
+    monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    monkeypatch.setattr(ways_module, "DIAL_AGAIN_S", 0.01)
+
+    async def run() -> None:
+        woken = asyncio.Event()
+        left = [-0.99] if why == "a ban" else []  # seconds; one more is waited
+        book = SimpleNamespace(addresses=lambda _: [], banned_s=lambda _: left[0] if left else 0)
+        talk = SimpleNamespace(session=SimpleNamespace(peer=PEER))
+        peering: Any = SimpleNamespace(talks=lambda: [talk], book=book)
+        make: Any = Way
+        ways = Ways(peering, Patience(lambda: None), make, make, woken.set)
+        if why == "a ban":
+            assert not ways.is_near(PEER)
+        else:
+            ways.lost(PEER)  # though it is connected, so that nobody says when it is near again
+        await asyncio.wait_for(woken.wait(), 5)
+        left.clear()
+        assert ways.is_near(PEER)
+
+    asyncio.run(run())

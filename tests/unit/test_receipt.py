@@ -9,7 +9,7 @@ import pytest
 from lite.engine import base
 from lite.errors import CodecError, IntegrityError, LimitError, SignatureError
 from lite.ipld import dag_cbor
-from lite.ipld.cid import CID, DAG_CBOR, RAW, SHA3_256
+from lite.ipld.cid import CID, DAG_CBOR, DAG_PB, RAW, SHA3_256
 from lite.keys import Key
 from lite.limits import INLINE_BYTES_MAX, TIME_MAX_S, TOKEN_BYTES_MAX
 from lite.model import result
@@ -169,6 +169,10 @@ def test_a_stored_receipt_is_read_without_checks() -> None:
         (args(outl="file"), "args.outl: out holds no link"),
         (args(outl="raw", out={"ok": FILE}), 'args.outl: "file" or'),
         (args(outl=None), 'args.outl: "file" or'),
+        (args(outl=["file"]), 'args.outl: "file" or'),
+        (args(outl="file", out={"ok": ADD.cid}), "args.outl: .* links to something else"),
+        (args(outl="file", out={"error": FILE}), "args.outl: .* links to something else"),
+        (args(outl="dag-cbor", out={"ok": FILE}), "args.outl: .* links to something else"),
         (args(mode=""), "args.mode: text"),
         (args(mode=1), "args.mode: text"),
         (args(mode="m" * 33), "args.mode: text"),
@@ -202,7 +206,8 @@ def test_any_other_shape_is_refused_by_field_though_well_signed(
         args(ins=ADD.sha3),
         args(out={"ok": None}),
         args(out={"error": "text"}),
-        args(out={"error": FILE}, outl="dag-cbor"),
+        args(out={"error": ADD.cid}, outl="dag-cbor"),
+        args(out={"ok": CID.of(b"leaf", DAG_PB)}, outl="file"),
     ],
 )
 def test_what_the_form_leaves_open_is_accepted(body: dict[str, Any]) -> None:
@@ -268,9 +273,9 @@ def test_the_homestar_view_has_no_signature_and_names_the_task() -> None:
     [
         (Result.of_ok({"code": "x"}), None, {}, ""),
         (Result.of_error({"code": "exit"}), None, {"code": "other"}, "exit"),
-        (Result.of_error(FILE), "dag-cbor", {"code": "guest-error"}, "guest-error"),
-        (Result.of_error(FILE), "dag-cbor", {}, ""),
-        (Result.of_error(FILE), "dag-cbor", {"code": 1}, ""),
+        (Result.of_error(ADD.cid), "dag-cbor", {"code": "guest-error"}, "guest-error"),
+        (Result.of_error(ADD.cid), "dag-cbor", {}, ""),
+        (Result.of_error(ADD.cid), "dag-cbor", {"code": 1}, ""),
         (Result.of_error(FILE), None, {"code": "guest-error"}, ""),
     ],
 )

@@ -192,7 +192,7 @@ def test_sessions_full_of_flipped_bytes_store_nothing_forged(
 ) -> None:
     items = signed_items(60)
     honest = {item.id: item.raw for item in items}
-    for seed in range(scaled(120, 1_700)):
+    for seed in range(scaled(60, 1_700)):
         random, clock = Random(seed), StepClock()
         a, b = Node("did:a", clock), Node("did:b", clock)
         a.verifier = b.verifier = SignedVerifier()  # type: ignore[assignment]

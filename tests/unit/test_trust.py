@@ -180,7 +180,7 @@ def test_an_error_of_an_unknown_form_is_run_again(payload: Any) -> None:
 def test_a_linked_error_answers_by_the_code_in_its_meta() -> None:
     def linked(code: str) -> Receipt:
         meta = {"limits": LIMITS, "code": code}
-        return receipt(SELF, Result.of_error(FILE), linked="dag-cbor", meta=meta)
+        return receipt(SELF, Result.of_error(ADD.cid), linked="dag-cbor", meta=meta)
 
     assert choose(linked("guest-error")) is not None
     assert choose(linked("time-limit")) is None

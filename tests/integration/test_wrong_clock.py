@@ -1,0 +1,107 @@
+"""While the clock cannot be right, nothing that begins or ends at a time gives anybody a right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lite import Node
+from lite.clock import EARLIEST_S
+from lite.model.workflow import Workflow
+from lite.offload.grants import Grants
+from lite.offload.invoking import Rights
+from lite.peering.readers import BLOCKS_COMMAND, COMMAND, Readers, delegated_readers
+from lite.ucan.refusals import ClockWrong, NoProofs
+from tests.authority_support import add, give
+from tests.clerk_support import Shop
+from tests.outbox_support import OTHER_KEY, Far, needing
+from tests.scheduler_support import do
+from tests.store_support import START, FakeClock, raw_block
+from tests.ucan_support import STRANGER
+
+RUN = "/wasm/run"
+PAST = 86_400
+
+
+@pytest.mark.parametrize("wrong", [PAST, EARLIEST_S - 1, START - 3_600])
+def test_readers_have_nothing_by_what_ends_and_all_by_what_does_not(
+    pi: Node, laptop: Node, phone: Node, clock: FakeClock, wrong: int
+) -> None:
+    give(pi, laptop, COMMAND, expires_in_s=60)
+    give(pi, laptop, BLOCKS_COMMAND, expires_in_s=10**6)
+    give(pi, phone, COMMAND, expires_in_s=None)
+    readers = Readers(pi.store, pi.key, clock)
+    told = delegated_readers(pi.store, pi.key, clock)
+    assert readers.may_now(laptop.did, BLOCKS_COMMAND)
+    assert (set(told.records), told.blocks) == ({laptop.did, phone.did}, (laptop.did,))
+    clock.seconds = START + 3_000
+    pi.run(add(pi))  # the clock was that far
+    clock.seconds = wrong
+    assert pi.authority.clock_state().suspicious is not None
+    told = delegated_readers(pi.store, pi.key, clock)
+    assert (told.records, told.blocks) == ((phone.did,), ())
+    readers.forget()
+    assert [readers.may_read(one.did) for one in (laptop, phone)] == [False, True]
+    assert not readers.may_now(laptop.did, BLOCKS_COMMAND)
+
+
+def test_a_link_with_a_time_anywhere_in_the_chain_is_enough(
+    pi: Node, laptop: Node, phone: Node, clock: FakeClock
+) -> None:
+    give(pi, laptop, RUN, expires_in_s=600)
+    issued = laptop.authority.delegate(phone.did, RUN, expires_in_s=None, subject=pi.did)
+    phone.authority.import_(laptop.authority.container([one.cid for one in issued.chain]))
+    find = {"subject": pi.did, "audience": phone.did, "command": RUN}
+    assert len(phone.authority.find_chain(**find) or ()) == 2
+    rights = Rights(phone.store, phone.key, clock)
+    assert rights.chain(pi.did, RUN, None)
+    clock.seconds = PAST
+    assert phone.authority.find_chain(**find) is None
+    assert len(phone.authority.find_chain(**find, timed=True) or ()) == 2, "to be handed on"
+    assert Rights(phone.store, phone.key, clock).chain(pi.did, RUN, None) is None
+    assert Rights(phone.store, phone.key, clock).providers(RUN) == ()
+
+
+def test_what_would_rest_on_it_is_refused_by_name(pi: Node, phone: Node, clock: FakeClock) -> None:
+    give(pi, phone, RUN, expires_in_s=600)
+    clock.seconds = PAST
+    for expires_in_s in (None, 60):
+        with pytest.raises(ClockWrong):
+            phone.authority.delegate(STRANGER.did, RUN, expires_in_s=expires_in_s, subject=pi.did)
+    with pytest.raises(ClockWrong, match=r"no delegation here gives .* the clock here shows"):
+        phone.authority.invoke(pi.did, RUN, {}, expires_in_s=None)
+    with pytest.raises(NoProofs):
+        phone.authority.invoke(pi.did, "/crud/read", {}, expires_in_s=None)
+    give(pi, phone, RUN, expires_in_s=None)
+    assert len(phone.authority.invoke(pi.did, RUN, {}, expires_in_s=None)) == 2
+
+
+@pytest.fixture
+def shop(tmp_path: Path, clock: FakeClock) -> Iterator[Shop]:
+    far = Far(tmp_path / "far", clock)
+    yield Shop(far, clock)
+    far.close()
+
+
+def test_a_job_lets_its_provider_read_nothing_then(shop: Shop, clock: FakeClock) -> None:
+    store = shop.lab.store
+    leaf = raw_block("leaf")
+    store.blocks.put_many([leaf])
+    shop.queue(Workflow(heavy=needing(do("pure", value=leaf.cid))))
+    shop.send()
+    grants = Grants(store)
+    assert grants.may_read(OTHER_KEY.did, leaf.cid)
+    clock.seconds = PAST
+    assert not grants.may_read(OTHER_KEY.did, leaf.cid)
+    clock.seconds = START
+    assert grants.may_read(OTHER_KEY.did, leaf.cid)
+
+
+def test_no_job_is_signed_then_and_the_step_says_why(shop: Shop, clock: FakeClock) -> None:
+    shop.queue(Workflow(heavy=needing(do("pure", value=1))))
+    clock.seconds = PAST
+    assert shop.send() == []
+    (item,) = shop.lab.store.outbox.newest()
+    assert "the clock here shows" in item.note
