@@ -32,7 +32,7 @@ def test_the_daemon_takes_over_what_sync_had_begun(tmp_path: Path) -> None:
             book.add_static(away, f"127.0.0.1:{deaf.getsockname()[1]}")
         pipe = subprocess.PIPE
         with subprocess.Popen(
-            [sys.executable, "-m", "lite", "--json", "sync", "--within", "6s"],
+            [sys.executable, "-m", "lite", "--json", "sync", "--within", "4s"],
             env=environment(here.path),
             stdout=pipe,
             stderr=pipe,

@@ -177,7 +177,7 @@ def test_a_mutation_happens_once_whoever_is_killed(
         let_post(gpu, server.url)
         start([phone, gpu])
         enable(gpu, phone, address=wire.address, op="exec/run")
-        for number in range(scaled(3, 100)):
+        for number in range(scaled(2, 100)):
             before = server.posts
             run = begin(phone, write(tmp_path, f"act{number}", {"act": posting(gpu, str(number))}))
             threading.Event().wait(random.random() / 4)
@@ -201,7 +201,7 @@ def test_a_link_that_is_cut_at_any_byte_costs_nothing_but_time(
 ) -> None:
     phone, gpu = room("phone", "gpu")
     random = Random(16)
-    rounds = scaled(3, 100)
+    rounds = scaled(2, 100)
     with Wire(lambda: where(gpu)) as wire:
         enable(gpu, phone, address=wire.address)
         for number in range(rounds):
