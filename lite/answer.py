@@ -8,6 +8,7 @@ from typing import Any, Literal
 from lite.frozen import frozen
 from lite.ipld import dag_cbor, unixfs
 from lite.ipld.cid import CID
+from lite.ipld.unixfs.node import load_block
 from lite.model.receipt import Receipt
 from lite.model.result import Result
 from lite.model.trust import PassedOver
@@ -48,7 +49,7 @@ class Answer:
         if receipt.linked == "file":
             value: Any = b"".join(unixfs.read_file(link, get))
         else:
-            value = dag_cbor.decode_trusted(get(link))
+            value = dag_cbor.decode_trusted(load_block(link, get))
         return Result.of_ok(value) if receipt.out.is_ok else Result.of_error(value)
 
     @property

@@ -305,5 +305,17 @@ def open_file(path: str | Path) -> BinaryIO:
         raise UsageError(f"{quoted(str(path))} is no path: it holds a NUL character") from None
 
 
+def unusable(path: str | Path) -> UsageError | None:
+    """The error for what is no file that can be opened, although one may be there: a folder, or
+    something that permissions hide. None: there is nothing."""
+    try:
+        is_a_folder = stat.S_ISDIR(Path(path).stat().st_mode)
+    except PermissionError as fault:
+        return _unreadable(path, fault)
+    except (OSError, ValueError):
+        return None
+    return UsageError(f"{path} is a folder, not a file") if is_a_folder else None
+
+
 def _unreadable(path: str | Path, fault: OSError) -> UsageError:
     return UsageError(f"cannot read {path}: {fault.strerror}")

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from lite.clock import Clock
-from lite.errors import IntegrityError, NotFoundError, UsageError
+from lite.errors import CodecError, IntegrityError, NotFoundError, UsageError
 from lite.frozen import replace
-from lite.ipld.cid import CID, DAG_PB
+from lite.ipld import dag_cbor
+from lite.ipld.cid import CID, DAG_CBOR, DAG_PB, IDENTITY
 from lite.limits import Limits
 from lite.model.receipt import Receipt
 from lite.model.receipt_shape import leads_there
 from lite.model.trust import PassedOver, TrustPolicy, answering, choose_answer, doer
-from lite.settled import Results, Settled
+from lite.settled import Results, Settled, is_held
 from lite.store import Store
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class Memo:
 
     def _lacks_output(self, receipt: Receipt) -> bool:
         body = None if receipt.linked is None else receipt.out.body
-        return isinstance(body, CID) and not self._store.blocks.has(body)
+        return isinstance(body, CID) and not is_held(self._store, body)
 
     def _policy_for(self, known: Sequence[Receipt]) -> TrustPolicy:
         """The trust policy; where receipts of others are here, with the peers that answer, and with
@@ -136,7 +137,7 @@ class Memo:
         if not known or self.lookup(cid, limits, mode) is not None:
             return []
         best = self._choose(known, limits, mode, self._policy_for(known), with_output=False)
-        if best is None or self._store.blocks.has(best.receipt.out.body):  # it is no file
+        if best is None or is_held(self._store, best.receipt.out.body):  # it is no file
             return []
         return [best.receipt.out.body]
 
@@ -174,11 +175,25 @@ class Memo:
             return True
         if not leads_there(receipt.linked, receipt.out):  # kept before this was looked at
             return False
-        return not with_output or self._has_output(receipt.out.body)
+        if not _is_sound(receipt.out.body):
+            return False
+        if not with_output:
+            return True
+        return self._has_output(receipt.out.body) and (receipt.out.is_ok or self._is_told(receipt))
+
+    def _is_told(self, receipt: Receipt) -> bool:
+        """Whether the code of a linked error, by which receipts answer, is the one in the error."""
+        from lite.ipld.unixfs.node import load_block
+
+        try:
+            error = dag_cbor.decode_trusted(load_block(receipt.out.body, self._store.blocks.get))
+        except (NotFoundError, IntegrityError):
+            return False
+        return type(error) is dict and str(error.get("code", "")) == receipt.error_code
 
     def _has_output(self, body: CID) -> bool:
         if body.codec != DAG_PB:
-            return self._store.blocks.has(body)
+            return is_held(self._store, body)
         from lite.ipld.unixfs import file_size
 
         try:
@@ -186,6 +201,17 @@ class Memo:
         except (NotFoundError, UsageError, IntegrityError):  # a folder, for one
             return False
         return True
+
+
+def _is_sound(body: CID) -> bool:
+    """Whether a value is one that stands in its CID, which no check of blocks ever looked into."""
+    if body.hash_code != IDENTITY or body.codec != DAG_CBOR:
+        return True
+    try:
+        dag_cbor.decode(body.digest)
+    except CodecError:
+        return False
+    return True
 
 
 def policy_of(did: str, config: Config) -> TrustPolicy:

@@ -17,6 +17,7 @@ from lite.ipld.cid import CID
 from lite.model.receipt import Receipt
 from lite.model.result import MEMOISABLE_ERRORS
 from lite.model.trust import PassedOver, memory_of, said_pure
+from lite.settled import is_held
 
 if TYPE_CHECKING:
     from lite.node import Node
@@ -65,7 +66,7 @@ def opinions(node: Node, about: Receipt) -> list[Opinion]:
     found = []
     for one in others:
         body = None if one.linked is None else one.out.body
-        absent = body if isinstance(body, CID) and not store.blocks.has(body) else None
+        absent = body if isinstance(body, CID) and not is_held(store, body) else None
         counts = one.issuer in counting and one.cid not in without
         differs = one.cid in pure and bool(contradicted([about, one]))
         found.append(Opinion(one, differs, counts, absent))

@@ -14,6 +14,7 @@ from lite.frozen import frozen
 from lite.ipld import dag_cbor
 from lite.ipld.cid import CID
 from lite.limits import DESCENDANTS_MAX, PROVENANCE_DEPTH_MAX, PROVENANCE_NODES_MAX
+from lite.model.effects import Wanted
 from lite.model.instruction import Instruction
 from lite.model.receipt import Receipt
 from lite.origins import Best, Origin, Origins
@@ -283,10 +284,11 @@ class _Descent:
             for holder in self._holders.above(name):
                 yield from self._by_way_of(holder, name)
         if receipt is not None:
-            for instruction in receipt.fork:
+            wanted = Wanted.told(receipt, self._store.instructions.get)
+            for instruction in wanted.fork:
                 yield self._user("fork", instruction)
-            if receipt.join is not None:
-                yield self._user("join", receipt.join)
+            if wanted.join is not None:
+                yield self._user("join", wanted.join)
 
     def _by_way_of(self, holder: CID, name: CID) -> Iterator[_Draft]:
         """Who reads a value that leads to it, or runs it by the path of a folder. What lies in a

@@ -44,10 +44,13 @@ def parse_size(text: str) -> int:
     """Bytes from `4096`, `64M`, `64MiB` (both 2^20) or `64MB` (10^6).
 
     Raises:
-        ConfigError: not a size.
+        ConfigError: not a size, or one over `SIZE_MAX`.
     """
     value = _scaled(text, _SIZE_UNITS)
-    if value is None or value > SIZE_MAX:
+    if value is not None and value > SIZE_MAX:
+        most = render_size(SIZE_MAX)
+        raise ConfigError(f"“{text}” is too large a size", hint=f"Write at most {most}.")
+    if value is None:
         raise ConfigError(f"“{text}” is not a size", hint="Write bytes, or 64M, 1GiB, 500MB.")
     return value
 

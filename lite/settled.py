@@ -10,7 +10,7 @@ from lite.errors import CodecError, IntegrityError, NotFoundError, QueuedError, 
 from lite.frozen import field, frozen
 from lite.ipld import unixfs
 from lite.ipld.block import Block
-from lite.ipld.cid import CID, DAG_CBOR
+from lite.ipld.cid import CID, DAG_CBOR, IDENTITY
 from lite.keys import Key
 from lite.limits import Limits
 from lite.model.instruction import Instruction
@@ -29,6 +29,7 @@ __all__ = [
     "Warrant",
     "Watch",
     "finished_of",
+    "is_held",
     "not_here",
     "said_again",
     "way_to_module",
@@ -52,6 +53,11 @@ def not_here(reason: str, lacks: str) -> NotHere:
     return NotHere(
         reason, lacks, hint="Add the file or import an archive that holds it, then run this again."
     )
+
+
+def is_held(store: Store, cid: CID) -> bool:
+    """Whether a block is here; what an identity CID holds is, wherever the CID is."""
+    return cid.hash_code == IDENTITY or store.blocks.has(cid)
 
 
 @frozen

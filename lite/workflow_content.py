@@ -114,6 +114,11 @@ class LocalContent:
         kind = _kind(target)
         if kind == "pipe":
             raise UsageError(f"{path} is a pipe, which can be read once; a file is needed")
+        if not kind and "/" in path and ":" not in path:  # else perhaps a name or a function
+            from lite.files import unusable
+
+            if (hidden := unusable(target)) is not None:
+                raise hidden
         if kind != "file":
             why = f"{path} is a folder, not a file" if kind else f"there is no file {path}"
             raise NotFoundError(why)

@@ -143,6 +143,11 @@ class Intake:
     def lacking(self) -> int:
         return len(self._waiting) + len(self._elsewhere) + len(self._asked) + len(self._here)
 
+    def lacks(self, id: bytes) -> bool:
+        """Whether the peer has this item, as far as is known, and it is not here."""
+        found = (self._waiting, self._elsewhere, self._asked, self._here)
+        return any(id in ids for ids in found)
+
     @property
     def is_spent(self) -> bool:
         return self._budget <= 0 and bool(self._waiting)

@@ -160,7 +160,7 @@ def parse(frame: bytes) -> Message | Unknown:
     if type(pairs) is not dict:
         raise FrameError("a frame that is no map")
     fields = _Fields(pairs)
-    kind = fields.text("t", 32)
+    kind = fields.text("t")
     read = _READERS.get(kind)
     return Unknown(kind) if read is None else read(fields)
 
@@ -189,10 +189,8 @@ class _Fields:
     def raw(self, key: str, size: int) -> bytes:
         return _sized(self._of(key, bytes), size, key)
 
-    def text(self, key: str, most: int) -> str:
+    def text(self, key: str) -> str:
         text: str = self._of(key, str)
-        if len(text) > most:
-            raise FrameError(f"the field {key} of a frame is longer than {most}")
         return text
 
     def texts(self, key: str) -> tuple[str, ...]:

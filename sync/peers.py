@@ -50,7 +50,7 @@ class Peer:
     Attributes:
         rights: of `RIGHTS`, or of the application's own; empty: a stranger.
         met_at: when a channel to it was last open.
-        strikes: broken rules of the last day.
+        strikes: broken rules since the last ban, each within a day of the one before.
         noted: by the owner, so that no stranger takes its place; else the world spoke of it.
     """
 
@@ -300,7 +300,8 @@ class PeerBook:
         self._waits.forget_under(_place(did, b""))
 
     def strike(self, did: str, times: int = 1) -> bool:
-        """It broke rules. Returns whether that was one too many: it is left alone then."""
+        """It broke rules; a strike counts until a day went by without another. Returns whether that
+        was one too many: it is left alone then."""
         now = self._clock.now()
         if self._store.peer(did) is None:
             self._stranger(did)

@@ -19,7 +19,7 @@ from sync.channel import Channel
 from sync.claims import Claims
 from sync.discovery import Discovery, Sighting
 from sync.errors import ChannelError, StoreError, WrongPeer
-from sync.events import Answered, Closed, Event, Greeted, Missed, Stored, Synced
+from sync.events import Answered, Event, Greeted, Missed, Stored, Synced
 from sync.health import BANNED, Health, Notice, PeerHealth, SetHealth, link_of
 from sync.hints import hints_for, told
 from sync.keys import ChannelKey
@@ -179,7 +179,9 @@ class Runner:
             self._listener.door.review()
         for (did, name), talk in list(self._talks.items()):
             shared = self._shared(did, name)
-            if shared is None:
+            if shared is None and (banned_s := self._book.banned_s(did)):
+                self._spawn(talk.close(BUSY, BANNED, banned_s))
+            elif shared is None:
                 self._spawn(talk.close(UNAUTHORISED, "not allowed any more", STRANGER_RETRY_S))
             elif shared.features != talk.session.features:
                 self._spawn(talk.close(DONE, "what is shared has changed"))
@@ -425,9 +427,10 @@ class Runner:
                 case Missed(ids):
                     for id in ids:
                         self._questions.answered((name, id), ())
-                case Closed(reason=reason, blame=True):  # now: to say goodbye takes its time
-                    self.strike(did, reason, max(1, talk.session.status().strikes))
             self._notice(Notice("event", did, type(event).__name__, name, event))
+        times, why = talk.faults(events)
+        if times:  # now: to say goodbye takes its time
+            self.strike(did, why, times)
 
     def _tell_others(self, talk: Talk, name: bytes) -> None:
         for (_, set_name), other in self._talks.items():

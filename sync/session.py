@@ -170,6 +170,15 @@ class Session:
         self._urgent.clear()
         return self._drain()
 
+    def lacks(self, id: bytes) -> bool:
+        """Whether the peer offered an item that has not come."""
+        return self._intake.lacks(id)
+
+    @property
+    def strikes(self) -> int:
+        """Bad items of the peer."""
+        return self._intake.strikes
+
     @property
     def is_idle(self) -> bool:
         return (

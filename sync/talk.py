@@ -9,8 +9,9 @@ from typing import Final
 
 from sync.channel import Channel
 from sync.errors import ChannelError, FrameError
-from sync.events import Closed, Event
+from sync.events import Closed, Event, Refused
 from sync.messages import Bye, encode
+from sync.rules import STRIKES_MAX
 from sync.session import Session
 from sync.within import within
 
@@ -56,6 +57,7 @@ class Talk:
         self._on_events = on_events
         self._spent = spent
         self._unheard_s = 0.0
+        self._faults = 0  # bad items that were counted already
         self._moved = asyncio.Event()
 
     async def run(self) -> None:
@@ -91,6 +93,22 @@ class Talk:
         except asyncio.TimeoutError:
             await self.channel.close(reason)
             await self.done.wait()
+
+    def faults(self, events: Sequence[Event]) -> tuple[int, str]:
+        """Strikes of the peer since the last call, and the reason of the last one: one for each
+        bad item, and one where the session ended by its fault, but not for those items.
+
+        Args:
+            events: what the session has said since then.
+        """
+        items, counted = self.session.strikes, self._faults
+        self._faults = items
+        ends = any(isinstance(event, Closed) and event.blame for event in events)
+        reason = ""
+        for event in events:
+            if isinstance(event, Refused | Closed) and event.blame:
+                reason = event.reason
+        return items - counted + (ends and items < STRIKES_MAX), reason or "bad items"
 
     async def _read(self) -> None:
         while True:

@@ -8,7 +8,7 @@ import click
 
 from lite.cli.command import group, offers, verb
 from lite.cli.outfile import writing
-from lite.cli.present import counted, file_name, one_line, size, visible
+from lite.cli.present import counted, file_name, one_line, size
 from lite.cli.progress import metered
 from lite.cli.shell import Shell, read_stdin
 from lite.errors import UsageError
@@ -142,7 +142,7 @@ def _workflow(node: Node, ref: str) -> tuple[Workflow, str, str]:
 
 def _say_absent(shell: Shell, gathered: Gathered) -> None:
     for cid, what in list(gathered.absent.items())[:ABSENT_SHOWN]:
-        shell.note(f"ipvm: not in it: {cid}, {visible(what)}")
+        shell.note(f"ipvm: not in it: {cid}, {one_line(what)}")
     more = len(gathered.absent) - ABSENT_SHOWN
     if more > 0:
         shell.note(f"ipvm: … and {more} more that are not in it")
@@ -239,11 +239,11 @@ def _show(
         for cid, name in index.workflows.items():
             shell.line(f"{cid}  {one_line(name)}".rstrip())
     if index.audience and index.audience != node.did:
-        shell.note(f"ipvm: it was made for {visible(index.audience)}, which is not this node")
+        shell.note(f"ipvm: it was made for {one_line(index.audience)}, which is not this node")
     for reason, count in found.unwanted.items():
-        shell.note(f"ipvm: left out {counted(count, 'receipt')} {visible(reason)}")
+        shell.note(f"ipvm: left out {counted(count, 'receipt')} {one_line(reason)}")
     for token, reason in found.tokens.left_out:
-        shell.note(f"ipvm: left out {token}, {visible(reason)}")
+        shell.note(f"ipvm: left out {token}, {one_line(reason)}")
     for cid in index.absent[:ABSENT_SHOWN]:
         if not node.store.has(cid):
             shell.note(f"ipvm: not in it, and not here: {cid}")

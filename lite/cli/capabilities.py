@@ -9,7 +9,7 @@ import click
 
 from lite.cli.command import offers, verb
 from lite.cli.peers_find import book_of, called, find_peer
-from lite.cli.present import age, short, visible
+from lite.cli.present import age, file_name, one_line, short
 from lite.cli.shell import Shell
 from lite.errors import NotFoundError
 
@@ -109,10 +109,10 @@ def _lines(has: Capabilities) -> Iterator[str]:
     memory, disk = wording.size(has.memory_bytes), wording.size(has.disk_bytes)
     yield f"{system}, {wording.counted(has.cores, 'core')}, {memory} of memory, {disk} of disk"
     for gpu in has.gpus:
-        yield f"GPU     {visible(_gpu(gpu))}"
+        yield f"GPU     {one_line(_gpu(gpu))}"
     for title, words in (("engine", has.engine), ("ops", has.ops), ("tags", has.tags)):
         if words:
-            yield f"{title:<6}  {visible(' '.join(words))}"
+            yield f"{title:<6}  {file_name(' '.join(words))}"
 
 
 def _gpu(gpu: Gpu) -> str:

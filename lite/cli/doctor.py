@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -275,23 +275,39 @@ def _store(config: Config, deep: bool, repair: bool) -> Iterator[Finding]:
             return
         store = Store.open(config.home, durability=config.durability)
     except IpvmError as error:
-        damaged = isinstance(error, StoreCorrupt)
-        status = IntegrityError.exit_code if damaged else error.exit_code
-        yield Finding("store", "failed", str(error), error.hint, status)
+        yield _unread("store", error)
         return
     with store:
-        yield _clock(store)
-        yield from _rights(store)
-        own = _own(store)
-        mended = store.check(deep=deep, repair=True, own=own) if repair else []
-        problems = store.check(deep=deep, own=own)
-        stats = store.stats()
+        yield from _as_far("clock", lambda: [_clock(store)])
+        yield from _as_far("rights", lambda: _rights(store))
+        yield from _as_far("store", lambda: _contents(store, deep, repair))
+
+
+def _as_far(name: str, check: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+    """What one check finds; of a database that it cannot read, that: the others go on."""
+    try:
+        yield from check()
+    except StoreError as error:
+        yield _unread(name, error)
+
+
+def _unread(name: str, error: IpvmError) -> Finding:
+    damaged = isinstance(error, StoreCorrupt)
+    status = IntegrityError.exit_code if damaged else error.exit_code
+    return Finding(name, "failed", str(error), error.hint, status)
+
+
+def _contents(store: Store, deep: bool, repair: bool) -> Iterator[Finding]:
+    own = _own(store)
+    mended = store.check(deep=deep, repair=True, own=own) if repair else []
+    problems = store.check(deep=deep, own=own)
     for problem in mended:
         if problem not in problems:
             yield Finding("store", "warning", f"{problem.text}; repaired")
     for problem in problems:
         yield _problem(problem)
     if not problems:
+        stats = store.stats()
         how = "every block hashed, every signature checked" if deep else "structure checked"
         yield Finding(
             "store",

@@ -6,13 +6,17 @@ import click
 
 from lite.cli.command import group, offers, verb
 from lite.cli.files import resolve_path
-from lite.cli.present import counted, one_line, size, visible
+from lite.cli.present import counted, file_name, one_line, size
 from lite.cli.shell import Shell, TaskEnded
 from lite.errors import IpvmError, NotFoundError, QueuedError, UsageError
 from lite.files import is_file
 from lite.quantities import parse_duration_ms
 
 _ABSENT_SHOWN = 100
+_ABSENT_HINT = (
+    "Add its file with `ipvm add`, or import an archive that holds it, then pin it. A receipt is "
+    "no block: it comes by sync, from a peer that gave this node the right `read`."
+)
 _OF_FILES = ("/", "./", "../", "~")  # what no CID and no name begins with
 
 pin = group("pin", help="Keep blocks from being collected.", example="ipvm pin add photo")
@@ -41,7 +45,7 @@ def pin_add(shell: Shell, ref: str, label: str) -> None:
     if not store.has(cid):
         raise NotFoundError(
             f"{cid} is not here, so that it cannot be kept{': ' if why else ''}{why}",
-            hint="Add its file with `ipvm add`, or import an archive that holds it, then pin it.",
+            hint=_ABSENT_HINT,
         )
     store.pins.add(cid, label)
     if shell.json:
@@ -133,7 +137,7 @@ def name_set(shell: Shell, petname: str, ref: str) -> None:
         if not (ref.startswith(_OF_FILES) or is_file(ref)):
             raise
         raise UsageError(
-            f"a name stands for a CID, and {visible(ref)} is a path",
+            f"a name stands for a CID, and {file_name(ref)} is a path",
             hint="`ipvm add FILE --name NAME` stores a file or a folder under a name.",
         ) from None
     node.store.names.set(petname, cid)
@@ -152,7 +156,7 @@ def name_list(shell: Shell) -> None:
         shell.emit({"names": [{"name": text, "cid": str(cid)} for text, cid in names]})
         return
     for text, cid in names:
-        shell.line(f"{cid}  {visible(text)}")
+        shell.line(f"{cid}  {one_line(text)}")
 
 
 @verb("rm", in_group=name, example="ipvm name rm photo")

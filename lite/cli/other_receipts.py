@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from lite.cli.present import counted, one_line, short, visible
+from lite.cli.present import counted, one_line, short
 from lite.cli.results import source
 from lite.model.trust import trusted_rule
 
@@ -84,7 +84,9 @@ def say_unused_by(shell: Shell, node: Node, steps: Iterable[StepView]) -> list[d
             continue
         unused = unused_fields(known(step.receipt.instruction))
         for one in unused[: len(found) < SHOWN_MAX]:
-            shell.note(f"ipvm: {visible(step.label)}: {_ran_again(node, one)}; so it ran here")
+            shell.note(
+                f"ipvm: {one_line(step.label, _WIDTH)}: {_ran_again(node, one)}; so it ran here"
+            )
         found += ({"step": step.label, **one} for one in unused)
     return found
 

@@ -19,7 +19,7 @@ from lite.cli.peers_find import (
     tell_daemon,
 )
 from lite.cli.peers_pairing import invite, pair
-from lite.cli.present import age, visible
+from lite.cli.present import age, one_line
 from lite.cli.shell import Shell
 from lite.errors import IpvmError, UsageError
 
@@ -74,7 +74,7 @@ def list_(shell: Shell) -> None:
             met = "in sync" if state["in_sync"] else f"{state['link']} {state['why']}".strip()
         wrong = ", gave a wrong answer" if WRONG in refused.get(one.did, {}) else ""
         shell.line(
-            f"{called(one.did, one.name):<12}  {rights:<24}  {visible(met)}{wrong}  {one.did}"
+            f"{called(one.did, one.name):<12}  {rights:<24}  {one_line(met)}{wrong}  {one.did}"
         )
     if not found:
         shell.note(

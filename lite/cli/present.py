@@ -7,6 +7,7 @@ it is shown, also in JSON, it is written out as `\\xff`.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -68,6 +69,20 @@ def short(cid: object) -> str:
     """`bafy…q4wz7ka`: enough of a CID to recognise it and to name it again."""
     text = str(cid)
     return f"{text[:4]}…{text[-7:]}" if len(text) > 16 else text
+
+
+def used(meta: Mapping[str, Any]) -> list[str]:
+    """What a receipt says that a run took, `1.4 ms` and `fuel 21`; a time or an amount that cannot
+    be is left out."""
+    time_us, fuel = (count_in(meta, key) for key in ("time_us", "fuel"))
+    said = [] if time_us is None else [elapsed(time_us)]
+    return said if fuel is None else [*said, f"fuel {amount(fuel)}"]
+
+
+def count_in(meta: Mapping[str, Any], key: str) -> int | None:
+    """A field of the meta of a receipt that is a whole number from 0; None: it is no such thing."""
+    value = meta.get(key)
+    return value if type(value) is int and value >= 0 else None
 
 
 def age(then_s: int, now_s: int) -> str:

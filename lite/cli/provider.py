@@ -8,7 +8,7 @@ import click
 
 from lite.cli.command import group, verb
 from lite.cli.peers_find import book_of, called, daemon_of, find_peer, tell_daemon
-from lite.cli.present import age, visible
+from lite.cli.present import age, one_line
 from lite.cli.provider_urls import add, remove
 from lite.cli.shell import Shell
 from lite.errors import ConfigError, NotFoundError, UsageError
@@ -249,11 +249,11 @@ def list_(shell: Shell, last: int) -> None:
         return
     now = node.clock.now()
     for job in jobs:
-        why = f"  {job.code}: {visible(job.message)}" if job.code else ""
+        why = f"  {job.code}: {one_line(job.message)}" if job.code else ""
         who = _called(book, job.customer)
         shell.line(f"{job.state:<9}  {who:<12}  {age(job.changed_at, now)}  {job.invocation}{why}")
     for did, url in urls.items():
-        shell.line(f"provider   {_called(book, did):<12}  {visible(url)}")
+        shell.line(f"provider   {_called(book, did):<12}  {one_line(url)}")
     if not jobs and not urls:
         shell.note("ipvm: no jobs of others yet")
 

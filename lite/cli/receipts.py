@@ -12,15 +12,14 @@ from lite.cli.numbers import COUNT
 from lite.cli.other_receipts import other_fields, other_lines
 from lite.cli.present import (
     age,
-    amount,
+    count_in,
     counted,
-    elapsed,
     file_name,
     moment,
     one_line,
     short,
     size,
-    visible,
+    used,
 )
 from lite.cli.shell import Shell, read_stdin
 from lite.errors import NotFoundError, UsageError
@@ -32,9 +31,12 @@ from lite.opinions import differing
 
 if TYPE_CHECKING:
     from lite.archive import Verified
+    from lite.ipld.cid import CID
     from lite.model.receipt import Receipt
+    from lite.store import Store
 
 LIST_DEFAULT = 50
+NAME = 80  # characters of a name that an issuer chose
 TOKEN = b"\x82\x58\x40"  # how every UCAN token begins, and no archive
 SECRET = "secret       yes: it stays on this node unless `ipvm export --with-secrets` lets it out"
 
@@ -105,37 +107,33 @@ def show(shell: Shell, ref: str) -> None:
 
 
 def describe(r: Receipt) -> list[str]:
-    """A receipt in a few lines for people."""
+    """A receipt in a few lines for people. Nothing that stands in it makes one more."""
     lines = [
         f"receipt      {r.cid}",
         f"instruction  {r.instruction}",
         f"issuer       {r.issuer}",
-        *(f"passed on    to {one_line(did, 100)}" for did in passed_on(r)),
+        *(f"passed on    to {told}" for did in passed_on(r) if (told := one_line(did, 100))),
         f"at           {moment(r.issued_at)}",
-        f"ran          {visible(_func(r))} ({visible(str(r.meta.get('op', '?')))})",
+        f"ran          {one_line(_func(r), NAME)} ({one_line(str(r.meta.get('op', '?')), NAME)})",
         f"result       {_result(r)}",
     ]
     if r.expires_at is not None:
         lines.append(f"holds until  {moment(r.expires_at)}")
     if r.mode:
-        lines.append(f"mode         {visible(r.mode)}")
-    if used := ", ".join(_used(r)):
-        lines.append(f"used         {used}")
+        lines.append(f"mode         {one_line(r.mode, NAME)}")
+    if took := ", ".join(_used(r)):
+        lines.append(f"used         {took}")
     return lines
 
 
 def _used(r: Receipt) -> list[str]:
-    meta, parts = r.meta, []
-    if isinstance(meta.get("time_us"), int):
-        parts.append(elapsed(meta["time_us"]))
-    if isinstance(meta.get("fuel"), int):
-        parts.append(f"fuel {amount(meta['fuel'])}")
-    if isinstance(meta.get("memory_bytes"), int):
-        parts.append(f"memory {size(meta['memory_bytes'])}")
-    engine = meta.get("engine")
-    if isinstance(engine, dict):
-        engine = f"{engine.get('name')} {engine.get('version')}"
-    return [*parts, one_line(str(engine), 60)] if engine else parts
+    parts, memory_bytes = used(r.meta), count_in(r.meta, "memory_bytes")
+    if memory_bytes is not None:
+        parts.append(f"memory {size(memory_bytes)}")
+    engine = r.meta.get("engine")
+    names = [engine.get("name"), engine.get("version")] if type(engine) is dict else [engine]
+    told = one_line(" ".join(name for name in names if type(name) is str), 60)
+    return [*parts, told] if told else parts
 
 
 def _result(r: Receipt) -> str:
@@ -177,7 +175,9 @@ def verify(shell: Shell, ref: str) -> None:
                 )
             checked = archive.verify(file)
     elif ref.endswith(".car") or ("/" in ref and not is_cid(ref)):
-        raise NotFoundError(f"there is no file {file_name(ref)}")
+        from lite.files import unusable
+
+        raise unusable(ref) or NotFoundError(f"there is no file {file_name(ref)}")
     elif not shell.has_home():
         raise NotFoundError(
             f"there is no file {file_name(ref)}, and no home here that could hold a receipt"
@@ -209,11 +209,26 @@ def _verified(one: Verified) -> dict[str, Any]:
 @click.argument("ref", shell_complete=offers("names"))
 @click.pass_obj
 def forget(shell: Shell, ref: str) -> None:
-    """Delete a receipt, so that the next run of its instruction runs again."""
+    """Delete a receipt, so that the next run of its instruction runs again. One that is pinned or
+    has a name is kept, with its result, until it is let go of."""
     node = shell.node()
     cid = node.receipt(ref).cid
+    _check_let_go(node.store, cid)
     node.store.receipts.forget(cid)
     if shell.json:
         shell.emit({"forgotten": str(cid)})
     else:
         shell.note(f"ipvm: forgot {cid}")
+
+
+def _check_let_go(store: Store, cid: CID) -> None:
+    """Raises UsageError for a receipt that the owner wants kept: without it, its result would be
+    collected, and the pin or the name would lead nowhere."""
+    if any(one.cid == cid for one in store.pins):
+        text, letting_go = "is pinned", f"`ipvm pin rm {cid}`"
+    else:
+        name = next((name for name, named in store.names.list() if named == cid), None)
+        if name is None:
+            return
+        text, letting_go = f"is called {name}", f"`ipvm name rm {name}`"
+    raise UsageError(f"{cid} {text}, so that it is kept", hint=f"{letting_go} lets go of it.")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import codecs
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from lite.cli.outfile import writing
-from lite.cli.present import age, amount, elapsed, one_line, short, size, task_name, visible
+from lite.cli.present import age, one_line, short, size, task_name, used, visible
 from lite.cli.shell import Shell, error_line
 from lite.errors import IpvmError
 from lite.ipld.cid import CID
@@ -42,7 +42,7 @@ def summary(shell: Shell, node: Node, answer: Answer, label: str) -> str:
     name = task_name(label)
     if receipt.out.is_ok:
         parts = [shell.paint("✓", "green") + " " + name]
-        parts += ["cached"] if answer.source == "cached" else ["done", *_used(receipt)]
+        parts += ["cached"] if answer.source == "cached" else ["done", *used(receipt.meta)]
     else:
         parts = [shell.paint("✗", "red") + " " + name, "failed", _reason(answer)]
     parts.append(f"receipt {short(receipt.cid)}")
@@ -65,14 +65,6 @@ def source(own: str, issuer: str, rule: str, peer_names: Callable[[], Mapping[st
         if issuer in names:
             return f"peer {visible(names[issuer]) or '…' + issuer[-8:]}"
     return rule
-
-
-def _used(receipt: Receipt) -> Iterable[str]:
-    time_us, fuel = receipt.meta.get("time_us"), receipt.meta.get("fuel")
-    if isinstance(time_us, int):
-        yield elapsed(time_us)
-    if isinstance(fuel, int):
-        yield f"fuel {amount(fuel)}"
 
 
 def _reason(answer: Answer) -> str:

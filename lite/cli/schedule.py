@@ -9,7 +9,7 @@ import click
 
 from lite.cli.command import group, verb
 from lite.cli.deadline_option import deadline_option
-from lite.cli.present import age, visible
+from lite.cli.present import age, file_name, one_line
 from lite.cli.shell import Shell
 from lite.errors import NotFoundError, UsageError, quoted
 from lite.schedule_times import MISSED, Missed
@@ -95,12 +95,12 @@ def add(
         missed=missed,
     )
     for label, reason in telling.items():
-        shell.note(f"ipvm: {label} will wait each time: {visible(reason)}")
+        shell.note(f"ipvm: {label} will wait each time: {one_line(reason)}")
     if shell.json:
         shell.emit({"schedule": as_json(added)})
         return
-    shell.line(f"{added.id}  {visible(title)}  next {local(added.next_due_at, zone)}")
-    shell.note(f"ipvm: kept as it is now; after changing {visible(file)}, add it again")
+    shell.line(f"{added.id}  {one_line(title)}  next {local(added.next_due_at, zone)}")
+    shell.note(f"ipvm: kept as it is now; after changing {file_name(file)}, add it again")
 
 
 def _check_name(node: Node, title: str, *, given: bool) -> None:
@@ -162,7 +162,7 @@ def _line(node: Node, one: Schedule) -> str:
         parts.append(_last(node, one.last_run))
     if one.missed != "once":
         parts.append(f"missed: {one.missed}")
-    parts.append(visible(str(one.options.get("source", one.path or ""))))
+    parts.append(file_name(str(one.options.get("source", one.path or ""))))
     return "  ".join(parts)
 
 
@@ -260,7 +260,7 @@ def title_of(one: Schedule) -> str:
     """What to call a schedule."""
     from lite.schedule_runs import title_of as plain
 
-    return visible(plain(one))
+    return one_line(plain(one))
 
 
 def local(seconds: int | None, zone: str) -> str:

@@ -107,5 +107,7 @@ class NodeSources:
 def _exists(path: str) -> bool:
     try:
         return Path(path).exists()
+    except PermissionError:  # opening it says so; a name may be meant where nothing can be seen
+        return "/" in path
     except (OSError, ValueError):  # too long for a path, or with a NUL
         return False

@@ -83,7 +83,17 @@ def find_target(
         except (CidError, NotFoundError) as error:
             if not isinstance(failure, UsageError) or label.startswith(SCHEME):
                 failure = _explain(label, error)  # the last is the shortest: the file's name alone
+    if not isinstance(failure, UsageError):
+        failure = _hidden(text) or failure
     raise failure or NotFoundError(f"there is no file {text}")
+
+
+def _hidden(text: str) -> UsageError | None:
+    """The error for a file that permissions hide, under the shortest name that it may have."""
+    from lite.files import unusable
+
+    labels = [label for label, _ in _splits(text) if label]
+    return next((fault for label in reversed(labels) if (fault := unusable(label))), None)
 
 
 def _kind(label: str) -> str:

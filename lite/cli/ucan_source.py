@@ -66,7 +66,9 @@ def find(node: Node, text: str) -> CID:
         known = [entry.cid for entry in node.authority.tokens()] + node.store.receipts.find(piece)
         found = [cid for cid in dict.fromkeys(known) if _fits(str(cid), piece)]
     if not found:
-        raise NotFoundError(
+        from lite.files import unusable
+
+        raise unusable(text) or NotFoundError(
             f"there is no file {one_line(text, 60)}, and no token here is called that",
             hint="Give a file, the text of a token, - for standard input, or a CID of "
             "`ipvm ucan list`.",

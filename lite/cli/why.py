@@ -10,11 +10,12 @@ import click
 from lite.cli.command import offers, verb
 from lite.cli.files import resolve_path
 from lite.cli.other_receipts import issuer, other_fields, other_lines
-from lite.cli.present import moment, one_line, short, visible
+from lite.cli.present import moment, one_line, short
 from lite.cli.results import source
 from lite.cli.shell import Shell
 from lite.errors import UsageError
 from lite.limits import PROVENANCE_DEPTH_MAX
+from lite.model.effects import Wanted
 from lite.model.trust import passed_on, trusted_rule
 
 if TYPE_CHECKING:
@@ -132,12 +133,12 @@ class _View:
         return f"cut, {why}: `{again} {short(p.cid)}` goes on from here"
 
     def _headline(self, p: Provenance) -> str:
-        label = visible(p.role)
+        label = one_line(p.role, 60)
         if p.receipt is not None and (what := _what(p.receipt)):
             label = _OF.get(label, label if label.endswith(" by") else f"{label} of")
             label += f" {one_line(what, 60)}"
         parts = [label, str(p.cid)]
-        parts += [f"“{visible(p.name)}”"] if p.name else []
+        parts += [f"“{one_line(p.name, 60)}”"] if p.name else []
         parts += [_absent(p)] if not p.here else []
         parts += ["(secret)"] if p.cid in self._secret else []
         if p.cut == "shown":
@@ -149,17 +150,18 @@ class _View:
         if given := _given(p):
             yield one_line(f"given {', '.join(map(_text, given))}", _WIDTH)
         yield f"by {self._issuer(receipt)} at {moment(receipt.issued_at)}"
-        if chain := passed_on(receipt):
-            told = (one_line(issuer(self._node, did), 60) for did in chain)
-            yield f"which passed it on to {', and that one to '.join(told)}"
+        told = (one_line(issuer(self._node, did), 60) for did in passed_on(receipt))
+        if chain := list(filter(None, told)):
+            yield f"which passed it on to {', and that one to '.join(chain)}"
         step = self._steps.get(receipt.cid)
         if step is not None:
             named = one_line(step.name, 60) if step.name else short(step.workflow)
             yield f"step {step.label} of {named}, run {step.run[:_RUN_SHOWN]}"
-        if receipt.fork:
-            yield f"asked for {', '.join(short(cid) for cid in receipt.fork)}"
-        if receipt.join is not None:
-            yield f"went on with {short(receipt.join)}"
+        wanted = self._wanted(receipt)
+        if wanted.fork:
+            yield f"asked for {', '.join(map(short, wanted.fork))}"
+        if wanted.join is not None:
+            yield f"went on with {short(wanted.join)}"
         if self._down and p.instruction is None:
             yield "its instruction is not here: what it was made from is not known"
         elif self._may_lack_steps(p, receipt):
@@ -191,6 +193,10 @@ class _View:
         answer = self._node.known(receipt.instruction)
         return answer.rule if answer is not None and answer.receipt.cid == receipt.cid else ""
 
+    def _wanted(self, receipt: Receipt) -> Wanted:
+        """What it asks for, as far as that counts."""
+        return Wanted.told(receipt, self._node.store.instructions.get)
+
     # --json.
 
     def as_json(self, p: Provenance) -> dict[str, Any]:
@@ -208,7 +214,7 @@ class _View:
         return fields if p.receipt is None else {**fields, **self._receipt_json(p, p.receipt)}
 
     def _receipt_json(self, p: Provenance, receipt: Receipt) -> dict[str, Any]:
-        step = self._steps.get(receipt.cid)
+        step, wanted = self._steps.get(receipt.cid), self._wanted(receipt)
         return {
             "ins": str(receipt.instruction),
             "asked": None if p.asked is None else str(p.asked.cid),
@@ -219,8 +225,8 @@ class _View:
             "at": receipt.issued_at,
             "func": receipt.meta.get("func"),
             "ok": receipt.out.is_ok,
-            "fork": _texts(receipt.fork),
-            "join": None if receipt.join is None else str(receipt.join),
+            "fork": list(map(str, wanted.fork)),
+            "join": None if wanted.join is None else str(wanted.join),
             "step": None
             if step is None
             else {
@@ -240,10 +246,6 @@ def _walk(p: Provenance) -> Iterator[Provenance]:
 
 def _absent(p: Provenance) -> str:
     return "(no receipt here gave this value)" if p.kind == "await" else "(not here)"
-
-
-def _texts(cids: list[CID]) -> list[str]:
-    return [str(cid) for cid in cids]
 
 
 def _what(receipt: Receipt) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from lite.errors import CidError, CodecError, NotFoundError, UsageError
-from lite.files import open_file
+from lite.files import open_file, unusable
 from lite.frozen import field, frozen, replace
 from lite.ipld.cid import CID, DAG_CBOR, is_cid
 from lite.model.workflow import Workflow
@@ -76,7 +76,7 @@ def read_named(node: Node, ref: str, *, lend: bool = False) -> Named:
         return replace(found, called=_printable(path.stem))
     is_other = ref.startswith("ipfs://") or is_cid(ref)
     if not is_other and (path.suffix in SUFFIXES or not may_be_name(ref)):
-        raise NotFoundError(f"there is no file {ref}")
+        raise unusable(path) or NotFoundError(f"there is no file {ref}")
     return _stored(node, ref, add)
 
 

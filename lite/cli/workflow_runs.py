@@ -10,7 +10,7 @@ import click
 
 from lite.cli.command import offers, verb
 from lite.cli.numbers import COUNT
-from lite.cli.present import age, moment, one_line, visible
+from lite.cli.present import age, moment, one_line
 from lite.cli.shell import Shell
 from lite.cli.workflow_files import Named, run_or_named, run_title, short_id, workflow_of
 from lite.cli.workflow_ways_on import ways_on
@@ -103,7 +103,7 @@ def show(shell: Shell, ref: str) -> None:
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
     now = node.clock.now()
     state = node.store.runs.state_of(run)
-    shell.line(f"run       {run.id}  {visible(run_title(run))}")
+    shell.line(f"run       {run.id}  {one_line(run_title(run))}")
     shell.line(f"workflow  {run.workflow}")
     shell.line(f"state     {state}, {age(run.changed_at, now)}")
     shell.line(f"begun     {moment(run.created_at)}")

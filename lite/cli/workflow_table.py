@@ -11,7 +11,7 @@ from heapq import nsmallest
 from typing import TYPE_CHECKING, Final
 from unicodedata import east_asian_width
 
-from lite.cli.present import age, amount, elapsed, one_line, short, visible
+from lite.cli.present import age, amount, count_in, elapsed, one_line, short
 from lite.cli.results import source
 from lite.ipld.cid import CID
 
@@ -192,7 +192,7 @@ class Board:
         count = len(self.rows)
         steps = "1 step" if count == 1 else f"{count} steps"
         workers = "1 worker" if self._workers == 1 else f"{self._workers} workers"
-        left = f"{visible(self.title)}  {steps}, {workers}"
+        left = f"{one_line(self.title)}  {steps}, {workers}"
         right = f"run {self.run[:8]}"
         if not columns:
             return f"{left}  {right}"
@@ -290,10 +290,10 @@ class Board:
         receipt = self._receipt(row)
         if receipt is None:
             return
-        time_us, fuel = receipt.meta.get("time_us"), receipt.meta.get("fuel")
-        if isinstance(time_us, int):
+        time_us, fuel = (count_in(receipt.meta, key) for key in ("time_us", "fuel"))
+        if time_us is not None:
             yield f"{elapsed(time_us):<7}"
-        if isinstance(fuel, int):
+        if fuel is not None:
             yield f"fuel {amount(fuel):<4}"
         if not row.fresh:
             yield age(receipt.issued_at, clock)

@@ -39,6 +39,7 @@ NICENESS = 1  # the node itself comes first, but a run that somebody waits for h
 OOM_SCORE = 500
 _UNLIMITED = resource.RLIM_INFINITY
 _PR_SET_DUMPABLE = 4
+_LONG_MAX = 2**63 - 1  # the most that Python hands to `setrlimit`
 _GROWTH = -1
 _set: dict[int, int] = {}  # what was asked for last, by kind of limit or _GROWTH
 
@@ -152,6 +153,7 @@ def _limit(kind: int, amount: int, *, hard: bool = False) -> None:
     if _set.get(kind) == amount:
         return
     _set[kind] = amount
+    amount = min(amount, _LONG_MAX)  # a limit of a run may be any whole number of 64 bits
     ceiling = resource.getrlimit(kind)[1]
     if ceiling != _UNLIMITED:
         amount = ceiling if amount == _UNLIMITED else min(amount, ceiling)

@@ -46,6 +46,7 @@ from lite.errors import EngineUnavailable
 from lite.limits import EngineCaps, Limits
 
 MEMORY = "memory"
+PAGES_MAX = 65536  # all that 32 bits reach
 VALUES_MAX = 500
 """Parameters and results of one function. From 512 of one of them on, or of both together, the
 compiler panics, and the process is of no use after that."""
@@ -278,7 +279,7 @@ class WasmerRun:
         own = self._code.own_memory
         if own is None:
             return None
-        pages_max = self._limits.memory_bytes // PAGE_BYTES
+        pages_max = min(self._limits.memory_bytes // PAGE_BYTES, PAGES_MAX)
         if own.minimum > pages_max:
             raise self._limit("memory-limit")
         maximum = pages_max if own.maximum is None else min(own.maximum, pages_max)

@@ -77,6 +77,19 @@ class Wanted:
             return _NOTHING
         return Wanted(tuple(receipt.fork), receipt.join)
 
+    @staticmethod
+    def told(receipt: Receipt, get: Callable[[CID], Instruction | None]) -> Wanted:
+        """The same of a receipt by itself: nothing where its instruction is not here, which alone
+        says whether it may ask for anything.
+
+        Args:
+            get: the instruction of a CID, if it is here.
+        """
+        if not receipt.fork and receipt.join is None:
+            return _NOTHING
+        asked = get(receipt.instruction)
+        return _NOTHING if asked is None else Wanted.of(receipt, asked)
+
     def __bool__(self) -> bool:
         return bool(self.fork) or self.join is not None
 

@@ -36,6 +36,7 @@ from lite.store import Store
 from lite.store.database import Transaction
 from lite.store.finished import Finished
 from lite.store.outbox_rows import Item, Job
+from lite.store.redating import redate
 
 __all__ = ["Clerk"]
 
@@ -97,7 +98,9 @@ class Clerk:
     # What time brings.
 
     def look_at_ends(self) -> None:
-        """End what is late or needless, and take back what providers did not do in time."""
+        """End what is late or needless, and take back what providers did not do in time; what was
+        dated by a clock that could not be right gets its time anew before."""
+        redate(self._store.database, self._clock)
         for item in self._outbox.late():
             self._expire(item)
         for item in self._outbox.needless():
@@ -186,9 +189,10 @@ class Clerk:
         """Providers are being asked for bids."""
         self._outbox.set_state([plan.item.id for plan in plans], "asked", attempts=1)
 
-    def unsold(self, item: Item, note: str, *, again: bool) -> None:
-        """Nobody takes an item now. `again`: after a while; else when something happens."""
-        later = self.planning.later(item) if again else None
+    def unsold(self, item: Item, note: str, *, again: bool, again_s: int | None = None) -> None:
+        """Nobody takes an item now. `again`: after a while, at most `again_s`; else when something
+        happens."""
+        later = self.planning.later(item, again_s) if again else None
         told = self.court.so_far(item, note)
         self._outbox.set_state([item.id], "queued", note=told, next_try_at=later)
 

@@ -33,7 +33,7 @@ from lite.offload.judging import Judging
 from lite.offload.lines import Line, is_set
 from lite.offload.no_room import NoRoom
 from lite.offload.patience import Patience
-from lite.offload.plans import Plan, Wanted
+from lite.offload.plans import Plan, Wanted, away
 from lite.offload.post_line import PostLine
 from lite.offload.posted import Posts
 from lite.offload.private_jobs import fetch_privately
@@ -198,10 +198,10 @@ class Dispatcher:
             self._useful_s += await self._waking.wake()
         if (survey.ready and self._planning.has_more) or self._clerk.court.disputed:
             return 0.0
-        times = [survey.next_at and survey.next_at + 1, self._planning.resting.over_at]
-        if next_at := min((at for at in times if at is not None), default=None):
-            return max(LOOK_S_MIN, min(LOOK_S_MAX, next_at - self._node.clock.now()))
-        return None
+        left_s = [self._planning.resting.left_s()] if survey.ready else []
+        left_s += [survey.next_at and survey.next_at + 1 - self._node.clock.now()]
+        pause = min((one for one in left_s if one is not None), default=None)
+        return None if pause is None else max(LOOK_S_MIN, min(LOOK_S_MAX, pause))
 
     async def _work_with_providers(self, before: Survey) -> None:
         """`before`: how things stood before those that were late came to their end."""
@@ -264,7 +264,9 @@ class Dispatcher:
             near = {
                 did for did in providers if did != self._node.key.did and self._ways.is_near(did)
             }
-            plans = await self._do(self._clerk.plans, ROUND_MAX, near)
+            came = self._ways.take_came().intersection(providers)
+            banned = self._ways.banned(providers)
+            plans = await self._do(self._clerk.plans, ROUND_MAX, near, came, banned)
             began = self._loop.time()
             went = bool(plans) and await self._round(plans)
             self._useful_s += self._loop.time() - began if went else 0.0
@@ -275,7 +277,8 @@ class Dispatcher:
         asked = [plan for plan in plans if near.intersection(plan.providers)]
         for plan in plans:
             if not near.intersection(plan.providers):
-                note = f"not connected: {', '.join(plan.providers)}"
+                far = away(plan.providers, self._ways.banned(plan.providers))
+                note = "; ".join([*plan.aside, *far])
                 await self._do(partial(self._clerk.unsold, plan.item, note, again=False))
         if not asked:
             return False
@@ -327,10 +330,12 @@ class Dispatcher:
                 found.append((plan, choice))
                 continue
             why = [f"{one.bid.provider}: {one.reason}" for one in choice.left_out]
-            why += whys(told)
-            note = "; ".join(why) or "nobody made a bid"
+            far = [did for did in plan.providers if did not in told]
+            why += [*whys(told), *away(far, self._ways.banned(far))]
+            note = "; ".join([*plan.aside, *why]) or "nobody made a bid"
             near = any(not isinstance(one, str) for one in told.values())
-            await self._do(partial(self._clerk.unsold, plan.item, note, again=near))
+            unsold = partial(self._clerk.unsold, again=near, again_s=plan.again_s)
+            await self._do(unsold, plan.item, note)
         return found
 
     async def _deliver(self, did: str, cargos: Sequence[Cargo]) -> None:

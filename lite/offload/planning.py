@@ -20,8 +20,8 @@ from lite.offload.behalf import Own
 from lite.offload.court import Court, Tell
 from lite.offload.groups import Runs, group_of
 from lite.offload.invoking import Rights, command_of
-from lite.offload.plans import Plan
-from lite.offload.resting import Rest, Resting, waited_for
+from lite.offload.plans import Plan, away
+from lite.offload.resting import Rest, Resting, first_over, waited_for
 from lite.offload.secrecy import STAYS, judged
 from lite.offload.sharing import Sharing
 from lite.store import Store, sql_outbox
@@ -80,6 +80,8 @@ class Planning:
         self._newest = 0  # the greatest number of a row that was looked at
         self._behind: tuple[int, int] | None = None  # priority and number; None: from the top
         self._again = False
+        self._banned: Collection[str] = ()
+        self._given: int | None = None  # the newest delegation that the last look saw
 
     # Pages.
 
@@ -88,19 +90,27 @@ class Planning:
         has not come to."""
         self._again = self._again or self.has_more
 
-    def plans(self, limit: int, near: Collection[str] | None = None) -> list[Plan]:
+    def plans(
+        self,
+        limit: int,
+        near: Collection[str] | None = None,
+        came: Collection[str] = (),
+        banned: Collection[str] = (),
+    ) -> list[Plan]:
         """What may be offered of the next page, the most urgent first; notes of the rest say why
         not.
 
         Args:
             limit: rows that are looked at.
-            near: who can be asked now; None: everybody.
+            near: who can be asked now; None: everybody. came: of providers, those to which there
+                is a new channel. banned: those that broke too many rules.
         """
-        if near is not None and self.resting.has_come(near):
+        self._banned = banned
+        if self.resting.is_over():
+            self.begin()
+        if self.resting.has_come({*came, *self._new_givers()}):
             with self._store.database.write(durable=False) as transaction:
                 transaction.execute(sql_outbox.ROUSE)  # but what is left to its owner
-            self.begin()
-        if self.resting.is_over():
             self.begin()
         self.rights = Rights(self._store, self._key, self._clock)
         runs, found = Runs(self._store, self._base), list[Plan]()
@@ -118,6 +128,13 @@ class Planning:
             if plan is not None:
                 found.append(plan)
         return found
+
+    def _new_givers(self) -> list[str]:
+        """Whose delegations for this node came since the last look."""
+        before, self._given = self._given, self._store.tokens.newest_delegation()
+        if before is None or self._given <= before:
+            return []
+        return self._store.tokens.subjects_given_since(self._key.did, before)
 
     def _page(self, limit: int) -> list[Item]:
         """The rows that are next, without those that rest."""
@@ -149,16 +166,17 @@ class Planning:
         refused |= self.resting.of(item, [did for did in providers if did not in liars])
         left = tuple(did for did in providers if did not in refused)
         if not left:
-            self.note(item, self._nobody_left(item, refused), self.later(item))
+            later = self.later(item, first_over(refused))
+            self.note(item, self._nobody_left(item, refused), later)
             return None
         waits = waited_for(refused.values())
         if near is not None and not any(did in near for did in left):
-            note = "; ".join([*waits, f"not connected: {', '.join(left)}"])
+            note = "; ".join([*waits, *away(left, self._banned)])
             self.note(item, self._court.so_far(item, note))
             return None
         if self._is_withheld(item):
             return None
-        return self._grouped(item, runs, left, waits)
+        return self._grouped(item, runs, left, waits, first_over(refused))
 
     def _is_withheld(self, item: Item) -> bool:
         """Whether it is done for a customer whose right is gone; it is noted why."""
@@ -194,12 +212,12 @@ class Planning:
         return tuple(did for did in providers if only <= {did})
 
     def _grouped(
-        self, item: Item, runs: Runs, left: tuple[str, ...], waits: list[str]
+        self, item: Item, runs: Runs, left: tuple[str, ...], waits: list[str], again_s: int | None
     ) -> Plan | None:
         """A step with what goes along, for those whose delegations allow as much as it names.
 
         Args:
-            waits: who is asked again later, for people.
+            waits: why others are not asked, for people. again_s: how much later the first is.
         """
         group = judged(self._store, group_of(self._store, item, runs))
         if group is None:
@@ -212,12 +230,12 @@ class Planning:
         left = tuple(did for did in left if did not in over)
         if any(self.rights.beyond(did, one) for one in group.members[1:] for did in left):
             group = group.alone
-        return Plan(item, group, left)
+        return Plan(item, group, left, (*waits, *over.values()), again_s)
 
     def _nobody_left(self, item: Item, refused: Mapping[str, Rest]) -> str:
         """Why nobody is asked for an item, of those who may be: first, who is asked again later."""
         done = {job.provider for job in self._outbox.jobs_of(item.id) if job.state == "done"}
-        ranked = sorted(refused.items(), key=lambda one: one[1].until is None)
+        ranked = sorted(refused.items(), key=lambda one: one[1].left_s is None)
         if item.confirm > 1 and done:
             whys = [rest.why for did, rest in ranked if did not in done]
             return "; ".join([self._court.standing(item), *whys])
@@ -235,6 +253,8 @@ class Planning:
         if (item.note, item.next_try_at) != (note, next_try_at):
             self._outbox.note(item.id, note, next_try_at=next_try_at)
 
-    def later(self, item: Item) -> int:
-        """When a row is looked at again that nobody takes, in seconds since 1970."""
-        return self._clock.now() + min(BACKOFF_S_MAX, BACKOFF_S << min(item.attempts, 12))
+    def later(self, item: Item, again_s: int | None = None) -> int:
+        """When a row is looked at again that nobody takes, in seconds since 1970. `again_s`: after
+        which the first that rests is asked again."""
+        longest = BACKOFF_S_MAX if again_s is None else min(again_s, BACKOFF_S_MAX)
+        return self._clock.now() + min(longest, BACKOFF_S << min(item.attempts, 12))

@@ -39,6 +39,7 @@ from lite.offload.turns import Turns
 from lite.offload.unsaid import Unsaid, soon_over
 from lite.offload.wire import Job
 from lite.store.jobs import DAY_S, StoredJob
+from lite.store.redating import is_undated, redate_job
 from sync.peers import RUN
 
 if TYPE_CHECKING:
@@ -306,7 +307,7 @@ class Provider:
 
         end: End = _LATE
         try:
-            if not self._is_late(job):
+            if self.node.clock.now() <= job.expires_at or is_undated(job):
                 trusted = self._is_trusted(job.customer)
                 doing = partial(self._doing.do, job, stop, heard, began, trusted=trusted)
                 end = await loop.run_in_executor(pool, doing)
@@ -470,15 +471,24 @@ class Provider:
         if notice.kind == "connected":
             self._inputs.came(notice.peer)
 
-    def _is_late(self, job: StoredJob) -> bool:
-        return self.node.clock.now() > job.expires_at
-
     def _look_at_ends(self) -> None:
         """End what came to its end before it began."""
         if self._stopping:
             return
         for number in self._ends.due(lambda one: one in self._open and one not in self._running):
-            self.spawn(self.settle(self._open[number], _LATE))
+            self.spawn(self._end_late(self._open[number]))
+
+    async def _end_late(self, job: StoredJob) -> None:
+        """End a job; one that came while the clock was wrong waits as long from now on."""
+        of = (self.node.store.database, self.node.clock, job)
+        dated: StoredJob | None = None
+        with suppress(StoreError):  # `tick` looks again, as it does when the job waits on
+            dated = await self.in_pool(partial(redate_job, *of))
+        if dated is job:
+            await self.settle(job, _LATE)
+        elif job.number in self._open:
+            self._open[job.number] = dated or job
+            self._ends.add((dated or job).expires_at, job.number)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Work that ends with this provider."""

@@ -4,7 +4,7 @@ connected, else plain HTTP where it is noted by a URL."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from lite.offload.lines import Line
@@ -51,6 +51,7 @@ class Ways:
         self._make_post = post
         self._wake = wake
         self._far_until: dict[str, float] = {}
+        self._came: set[str] = set()
         self._banned: set[str] = set()  # of whom it is looked again when that ends
 
     def to(self, did: str) -> Way:
@@ -88,6 +89,7 @@ class Ways:
     def noticed(self, notice: Notice) -> bool:
         """Something happened among peers; whether that is worth a look."""
         if notice.kind == "connected":
+            self._came.add(notice.peer)
             self._far_until.pop(notice.peer, None)
             if notice.peer in self.lines:
                 self.lines[notice.peer].poke()
@@ -98,6 +100,15 @@ class Ways:
             for way in self._all():
                 way.poke()
         return notice.kind in ("connected", "moved")
+
+    def banned(self, dids: Iterable[str]) -> set[str]:
+        """Those that are left alone, as they broke too many rules."""
+        return {did for did in dids if self._is_banned(did)}
+
+    def take_came(self) -> set[str]:
+        """To whom there is a new channel since the last time, or who may be asked again."""
+        came, self._came = self._came, set()
+        return came
 
     async def close(self) -> None:
         """End all of them."""
@@ -127,6 +138,7 @@ class Ways:
 
     def _ban_over(self, did: str) -> None:
         self._banned.discard(did)
+        self._came.add(did)
         self._wake()
 
     def _is_connected(self, did: str) -> bool:

@@ -29,6 +29,7 @@ _HEARD = (signal.SIGTERM, signal.SIGCHLD)
 
 def bound(kind: int, value: int) -> None:
     """Lower a limit; never raise one that is lower already."""
+    value = min(value, 2**63 - 1)  # the most that Python hands on; limits of a run go to 2^64 - 1
     _, hard = resource.getrlimit(kind)
     if hard != resource.RLIM_INFINITY:
         value = min(value, hard)

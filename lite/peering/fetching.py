@@ -9,9 +9,10 @@ from typing import Any
 
 from lite.errors import StoreError
 from lite.ipld.block import Block
-from lite.ipld.cid import CID
+from lite.ipld.cid import CID, DAG_CBOR
 from lite.peering.download import Budget, Download, TooMuch
 from lite.peering.hunt import Hunt
+from lite.peering.names import RECORDS
 from lite.peering.open_channels import Gateways
 from lite.peering.pace import Pace
 from lite.peering.shelf import missing
@@ -87,6 +88,8 @@ class Fetcher:
         have = tuple(cid for cid in cids if cid not in set(lacking))
         if not lacking:
             return Fetched(have, (), budget.taken)
+        if not over and not full:
+            why = self._as_record(lacking) or why
         refusing = frozenset(refused) - narrow
         found = (have, tuple(lacking), budget.taken, why, refusing, over, full)
         return Fetched(*found, frozenset(junk))
@@ -94,6 +97,17 @@ class Fetcher:
     def heard(self, did: str, raw: bytes | None, digest: bytes) -> None:
         """A session brought a small block, or None: its peer has none."""
         self._small.heard(did, raw, digest)
+
+    def _as_record(self, lacking: Sequence[CID]) -> str:
+        """Who has what is lacking as a record, which nobody gives as a block; empty: nobody."""
+        talks = [talk for talk in self._talks() if talk.channel.set == RECORDS]
+        for cid in (one for one in lacking if one.codec == DAG_CBOR):
+            for talk in talks:
+                if talk.session.lacks(cid.digest):
+                    has = f"{cid} is a receipt or a revocation that {self._name(talk.session.peer)}"
+                    spare = ", and the network is metered" if self._book.metered else ""
+                    return f"{has} has: it comes by sync, not as a block{spare}"
+        return ""
 
     async def _from_all(
         self,

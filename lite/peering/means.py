@@ -7,6 +7,7 @@ from typing import Final
 from lite.clock import Clock
 from lite.config import Config
 from lite.peering.keeping import Keeper
+from lite.peering.storing import ROOM_BYTES
 from lite.power import Power
 from lite.store.faults import free_bytes
 from lite.store.home import DATABASE
@@ -15,7 +16,9 @@ from lite.store.room import LARGE_BYTES
 
 __all__ = ["Means"]
 
-_FULL: Final = "the disk is full: receipts of peers use what was kept back, blocks are refused"
+_FULL: Final = "the disk is full: blocks of peers are refused, receipts have what is kept back"
+_NONE_KEPT: Final = "the disk is full: nothing is kept back for receipts of peers"
+_NO_BLOCKS: Final = ", and blocks of theirs are refused"
 
 
 class Means:
@@ -37,10 +40,14 @@ class Means:
     @property
     def full(self) -> str:
         """Why nothing can be kept: there is no space, or no home; empty: it can."""
-        free = free_bytes(self._home / DATABASE)
-        if self._reserves[-1].is_kept and (free is None or free >= LARGE_BYTES):
+        free, is_kept = free_bytes(self._home / DATABASE), self._reserves[-1].is_kept
+        if is_kept and (free is None or free >= LARGE_BYTES):
             return ""
-        return _FULL if self._home.is_dir() else f"the home {self._home} is not there any more"
+        if not self._home.is_dir():
+            return f"the home {self._home} is not there any more"
+        if is_kept:
+            return _FULL
+        return _NONE_KEPT + (_NO_BLOCKS if free is not None and free < ROOM_BYTES else "")
 
     def problems(self) -> list[str]:
         """What is short, a line each."""

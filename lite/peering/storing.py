@@ -11,7 +11,7 @@ from lite.ipld.block import Block
 from lite.store import Store
 from lite.store.faults import from_os
 
-__all__ = ["store_blocks", "unstored"]
+__all__ = ["ROOM_BYTES", "store_blocks", "unstored"]
 
 ROOM_BYTES: Final = 5 * 1024 * 1024  # of the disk that blocks of peers leave
 

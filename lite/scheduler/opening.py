@@ -392,6 +392,7 @@ def _reopened(
     that somebody works on stays cancelled when it is, and has the latest deadline of all who do."""
     if run.state == "done" and END_STATES.issuperset(states):
         return run
+    run = store.runs.redated(run)
     deadline_at = _deadline_at(request, clock)
     if run.state == "running" and store.runs.is_active(run.id):
         if deadline_at is None or run.deadline_at is None or deadline_at <= run.deadline_at:

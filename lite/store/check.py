@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lite.clock import Clock
@@ -66,21 +66,19 @@ class _Check:
         self._repair = repair
 
     def run(self, deep: bool) -> Iterator[Problem]:
-        """All checks. What damages the database so that SQLite cannot read on ends them."""
+        """All checks. What SQLite cannot read ends only the check that meets it."""
         yield from self._permissions()
-        try:
-            yield from self._structure(deep)
-            if deep:
-                yield from self._blocks()
-                yield from self._receipts()
-                yield from self._tokens()
-                yield from self._runs()
-                yield from self._outbox()
-            yield from self._foreign_rows()
-            yield from self._totals()
-            yield from self._links()
-        except StoreCorrupt as damage:
-            yield Problem("database", str(damage))
+        checks: list[Callable[[], Iterator[Problem]]] = [lambda: self._structure(deep)]
+        if deep:
+            checks += [self._blocks, self._receipts, self._tokens, self._runs, self._outbox]
+        told: set[str] = set()
+        for check_one in (*checks, self._foreign_rows, self._totals, self._links):
+            try:
+                yield from check_one()
+            except StoreCorrupt as damage:
+                if str(damage) not in told:
+                    told.add(str(damage))
+                    yield Problem("database", str(damage))
 
     def _permissions(self) -> Iterator[Problem]:
         for path in (self._home, self._home / DATABASE):

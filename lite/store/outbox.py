@@ -41,6 +41,7 @@ from lite.store.outbox_rows import (
     item_of,
     job_of,
 )
+from lite.store.redating import created_at
 from lite.store.sql import LATEST
 
 __all__ = ["Outbox"]
@@ -82,8 +83,9 @@ class Outbox:
             transaction.execute(sql_runs.SECRET_ADD, (wish.instruction.cid.raw,))
         row = (wish.run, wish.position, wish.label, wish.asked.raw, wish.instruction.cid.raw)
         why = (wish.level, wish.needs, wish.code, wish.reason[:_REASON_CHARS])
-        how = (wish.deadline_at, wish.priority, wish.confirm, int(wish.secret), now, now)
-        transaction.execute(sql.PUT, (*row, *why, *how))
+        how = (wish.deadline_at, wish.priority, wish.confirm, int(wish.secret))
+        when = (created_at(transaction, now), now)
+        transaction.execute(sql.PUT, (*row, *why, *how, *when))
 
     @staticmethod
     def take(transaction: Transaction, run: str, position: int) -> None:

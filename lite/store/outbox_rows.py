@@ -195,6 +195,7 @@ def item_of(row: Row) -> Item:
         values[at] = stored_cid(values[at])
     values[18], values[19] = bool(values[18]), bool(values[19])
     values[20] = None if values[20] is None else stored_cid(values[20])
+    values[21] = abs(values[21])  # negative: by a clock that could not be right
     return Item(*values)
 
 

@@ -6,7 +6,7 @@ import builtins
 from collections.abc import Mapping
 from typing import Any
 
-from lite.clock import Clock
+from lite.clock import EARLIEST_S, Clock
 from lite.errors import NotFoundError, UsageError
 from lite.frozen import frozen
 from lite.ipld import dag_cbor
@@ -158,7 +158,10 @@ class Schedules:
             schedule = _schedule(row)
             assert schedule.next_due_at is not None, "the query leaves those out"
             since = schedule.next_due_at - 1
-            times = missed(schedule.cron, schedule.zone, since, now, schedule.missed)
+            policy = schedule.missed
+            if policy == "all" and since < EARLIEST_S <= now:
+                policy = "once"  # the clock was wrong, and nobody knows how many went by
+            times = missed(schedule.cron, schedule.zone, since, now, policy)
             if times:
                 found.extend(Due(schedule, at) for at in times)
             else:

@@ -176,6 +176,11 @@ DELEGATION_SUBJECTS = """
 SELECT coalesce(subject, issuer) AS about FROM delegations WHERE audience = ? AND ends_at >= ?
     GROUP BY about ORDER BY about LIMIT ?
 """
+DELEGATION_NEWEST = "SELECT coalesce(max(rowid), 0) FROM delegations"
+DELEGATION_SUBJECTS_SINCE = """
+SELECT DISTINCT coalesce(subject, issuer) FROM delegations
+    WHERE rowid > ? AND +audience = ? LIMIT ?
+"""
 # About whatever subject.
 DELEGATIONS_TO_ANY = DELEGATIONS_TO.replace("subject = ?2", "subject IS NOT NULL")
 DELEGATION_TAKERS_ANY = DELEGATION_TAKERS.replace("subject = ?2", "subject IS NOT NULL")

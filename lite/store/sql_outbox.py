@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from lite.clock import EARLIEST_S
+
 DAY_S = 86_400
 _PENDING = "('queued', 'asked', 'sent', 'accepted')"
 _ITEM = """
@@ -15,9 +17,12 @@ ITEM_OF = f"{_ITEM} WHERE run = ? AND position = ?"
 ITEMS_OF_RUN = f"{_ITEM} WHERE run = ? ORDER BY position"
 ITEMS = f"{_ITEM} ORDER BY id DESC LIMIT ?"
 ITEMS_PENDING = f"{_ITEM} WHERE state IN {_PENDING} ORDER BY priority DESC, id LIMIT ?"
+# What waits for longer than anything does got its time by a clock that was set right since.
+_WAIT_S_MAX = 3_660
+_DUE = f"next_try_at <= ?1 OR next_try_at > ?1 + {_WAIT_S_MAX} AND next_try_at < deadline_at"
 # The first condition is for the index `outbox_pending`, which has them in this order.
 _READY = f"""{_ITEM} WHERE state IN {_PENDING} AND state = 'queued'
-    AND (next_try_at IS NULL OR next_try_at <= ?)"""
+    AND (next_try_at IS NULL OR {_DUE})"""
 ITEMS_READY = f"{_READY} AND id > ? ORDER BY priority DESC, id LIMIT ?"
 ITEMS_READY_SAME = f"{_READY} AND priority = ? AND id > ? ORDER BY id LIMIT ?"
 ITEMS_READY_BELOW = f"{_READY} AND priority < ? AND id > ? ORDER BY priority DESC, id LIMIT ?"
@@ -34,6 +39,15 @@ FROM outbox AS o JOIN runs AS r ON r.id = o.run
 """
 RUNS_ANSWERED = f"SELECT DISTINCT o.run {_ANSWERED}"
 ITEMS_LATE = f"{_ITEM} WHERE state IN {_PENDING} AND deadline_at < ? ORDER BY id LIMIT ?"
+# What was written while the clock could not be right: `lite/store/redating.py`.
+_UNDATED = f"state IN {_PENDING} AND created_at < {EARLIEST_S}"
+ITEM_UNDATED = f"SELECT 1 FROM outbox WHERE {_UNDATED} LIMIT 1"
+ITEMS_REDATE = f"""
+UPDATE outbox SET deadline_at = deadline_at + ?1 - abs(created_at), created_at = ?1,
+    next_try_at = CASE WHEN next_try_at >= deadline_at
+        THEN next_try_at + ?1 - abs(created_at) END
+    WHERE {_UNDATED}
+"""
 # Items whose run was stopped or is gone, and those whose step has its answer.
 _NEEDLESS = f"""o.state IN {_PENDING} AND (
     NOT EXISTS (SELECT 1 FROM runs AS r WHERE r.id = o.run
@@ -162,6 +176,7 @@ GRANTS_OVER = f"DELETE FROM grants WHERE {_GRANT_OVER}"
 # All that a look has to know, in one: what there is to do, and the next times.
 SURVEY = f"""
 SELECT EXISTS (SELECT 1 FROM outbox WHERE state IN {_PENDING} AND deadline_at < ?1)
+        OR ?1 >= {EARLIEST_S} AND EXISTS (SELECT 1 FROM outbox WHERE {_UNDATED})
         OR EXISTS (SELECT 1 FROM outbox AS o WHERE {_NEEDLESS})
         OR EXISTS (SELECT 1 FROM outbox_jobs
             WHERE state IN ('sent', 'accepted') AND lease_until < ?1)

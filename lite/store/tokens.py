@@ -263,6 +263,15 @@ class Tokens:
         values = (audience, self._since(ended_too=False), PRINCIPALS_MAX)
         return [name for (name,) in self._database.rows(sql.DELEGATION_SUBJECTS, values)]
 
+    def newest_delegation(self) -> int:
+        """The number of the delegation that came last, of those that are here; 0: there is none."""
+        return self._database.number(sql.DELEGATION_NEWEST)
+
+    def subjects_given_since(self, audience: str, number: int) -> list[str]:
+        """As `subjects_given_to`, of the delegations that came after one."""
+        values = (number, audience, PRINCIPALS_MAX)
+        return [name for (name,) in self._database.rows(sql.DELEGATION_SUBJECTS_SINCE, values)]
+
     def _others(self, query: str, who: str, subject: str | None, ended_too: bool) -> list[str]:
         values = (who, subject, self._since(ended_too=ended_too), PRINCIPALS_MAX + 1)
         return [name for (name,) in self._database.rows(query, values)]

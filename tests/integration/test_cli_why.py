@@ -11,6 +11,7 @@ import pytest
 
 from lite import Node
 from lite.cli.present import short
+from lite.model.instruction import Instruction
 from lite.model.receipt import Receipt
 from lite.model.result import Result
 from lite.model.task import Task
@@ -121,7 +122,8 @@ def test_a_peers_receipt_counts_though_its_result_is_not_here(ipvm: Ipvm, here: 
 
 def test_effects_are_followed_both_ways(laptop: Node) -> None:
     asked = add(laptop, 20, 22)
-    asking = add(laptop, 1, 2)
+    plain = add(laptop, 1, 2)
+    asking = Instruction(plain.rsc, plain.op, {**plain.input, "fx": True})
     receipt = Receipt.issue(
         laptop.key, asking, Result.of_ok(3), now=laptop.clock.now(), join=asked.cid
     )

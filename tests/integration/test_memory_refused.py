@@ -16,9 +16,10 @@ from lite.engine import wasmtime_memory
 from lite.engine.wasmtime_engine import WasmtimeEngine
 from lite.frozen import replace
 from lite.ipld.cid import CID
-from lite.limits import GIB, MIB, Limits
+from lite.limits import GIB, INTEGER_MAX, MIB, Limits
 from tests.engine_support import CAPS, HOST, LIMITS, compiled, engine, wat
 from tests.engine_support import run as run_inside
+from tests.wat_guests import command
 
 SMALL, LARGE = Limits(memory_bytes=64 * MIB), Limits(memory_bytes=GIB)
 PAGE_BYTES = 65536
@@ -97,6 +98,20 @@ def test_a_result_without_a_refusal_answers_under_every_limit(node: Node, guest:
     assert free.receipt.meta["memory_refused"] is False
     assert run(node, module, LARGE).receipt == free.receipt
     assert run(node, module, replace(SMALL, memory_bytes=MIB)).receipt == free.receipt
+
+
+@pytest.mark.parametrize("limit", [2**63 - 1, INTEGER_MAX])
+@pytest.mark.parametrize("make", [lambda body: core("(memory 1)", body), on_path_a, on_path_b])
+def test_a_limit_over_all_that_there_is_is_one(
+    node: Node, make: Callable[[str], str], limit: int
+) -> None:
+    module, limits = node.add(wat(make(ONCE))), Limits(memory_bytes=limit)
+    job = wasm(module, "f")
+    ended = node.run(job, limits=limits, fresh=True).receipt
+    assert ended.out.unwrap() >= 1
+    assert ended.meta["memory_refused"] is False
+    program = node.add(command("nop"))
+    assert node.run(wasm(program, None), limits=limits, fresh=True).out.unwrap() is not None
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from random import Random
 
 import pytest
 
+from lite.authority import Authority
+from lite.clock import EARLIEST_S, SystemClock
 from lite.errors import StoreFull
 from lite.ipld.block import Block
 from lite.ipld.car import write_car
@@ -19,10 +21,12 @@ from lite.model.promise import Await
 from lite.model.receipt import Receipt
 from lite.needs.bids import Bid
 from lite.needs.requirements import GpuNeed, Requirements
-from lite.offload.admission import Caller
+from lite.offload.admission import WAIT_S_MAX, Caller
 from lite.offload.client import ProviderRefused
+from lite.offload.terms import NO_TERMS
 from lite.offload.whole import whole
 from lite.offload.wire import Ask, Job, NoBid, Output
+from lite.store.jobs import StoredJob
 from lite.ucan import container
 from tests.guests import ADD
 from tests.peering_support import PeerNode
@@ -39,6 +43,7 @@ from tests.provider_support import (
     held_job,
     value_of,
 )
+from tests.store_support import FakeClock
 
 
 def test_a_job_is_done_and_its_receipt_names_the_invocation(tmp_path: Path) -> None:
@@ -288,6 +293,42 @@ def test_a_job_that_could_not_begin_before_its_end_is_expired(tmp_path: Path) ->
             assert (over.state, over.code, over.begun) == ("expired", "expired", False)
         op.go.set()
         assert op.begun == ["a"]
+
+    dealing(story, tmp_path, "phone", slots=1, **HELD)
+
+
+def stored(pi: ProviderNode, invocation: CID) -> StoredJob:
+    found = pi.node.store.jobs.get(invocation)
+    assert found is not None
+    return found
+
+
+def test_a_job_taken_while_the_clock_was_wrong_waits_as_long_when_it_is_right(
+    tmp_path: Path,
+) -> None:
+    async def story(pi: ProviderNode, phone: PeerNode) -> None:
+        op, right = held(pi), pi.node.clock
+        pi.enable(phone, op=op.name)
+        always = pi.provider.offers.give(phone.did, f"/{op.name}", NO_TERMS, None)
+        Authority(phone.store, phone.key, SystemClock()).import_(container.write([always.data]))
+        wrong = FakeClock(86_400)
+        authority = pi.node.authority
+        for one in (pi.node, pi.node.store.jobs, authority._gate, pi.provider._ends):
+            setattr(one, "clock" if one is pi.node else "_clock", wrong)
+        async with client(phone, pi) as wire:
+            asked = [held_job(pi, name) for name in "ab"]
+            tokens = [asking(phone, pi, job, expires_in_s=None) for job in asked]
+            for some in tokens:
+                await wire.send(some)
+            cids = [first_cid(some) for some in tokens]
+            wrong.seconds = right.now()
+            pi.provider.tick()
+            while (waits := stored(pi, cids[1])).is_open and waits.arrived_at < EARLIEST_S:
+                await asyncio.sleep(0.01)
+            assert (waits.state, waits.expires_at - waits.arrived_at) == ("queued", WAIT_S_MAX)
+            op.go.set()
+            over = await ended(wire, *cids)
+        assert [one.state for one in over] == ["done", "done"]
 
     dealing(story, tmp_path, "phone", slots=1, **HELD)
 

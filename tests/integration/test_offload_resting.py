@@ -21,10 +21,11 @@ from lite.needs.choice import Wish, choose
 from lite.offload.client import ProviderRefused
 from lite.offload.confirming import WRONG
 from lite.offload.dispatch import Dispatcher
-from lite.offload.resting import REFUSED_S
-from lite.offload.wire import Denied
+from lite.offload.resting import COMES_S, REFUSED_S
+from lite.offload.wire import Denied, NoBid
 from lite.store import Store
 from lite.store.outbox_rows import Item, Job
+from sync.health import BANNED, Notice
 from tests.clerk_support import Shop
 from tests.outbox_support import OTHER_KEY, Far, needing
 from tests.scheduler_support import do
@@ -150,8 +151,8 @@ def test_who_comes_is_asked_at_once_for_what_others_do_not_take(
     shop = open_shop(OTHER_KEY, OFF)
     shop.queue(Workflow(heavy=needing(HEAVY), left=needing(do("pure", value=2))))
 
-    def looked(*near: str) -> list[str]:
-        return [plan.item.label for plan in shop.clerk.plans(10, near)]
+    def looked(came: str = "") -> list[str]:
+        return [plan.item.label for plan in shop.clerk.plans(10, shop.keys, {came} - {""})]
 
     def unsold() -> None:
         """Nobody took it, again and again; the other one was left to its owner."""
@@ -160,14 +161,79 @@ def test_who_comes_is_asked_at_once_for_what_others_do_not_take(
             later = item.deadline_at if is_left else clock.now() + 3_000
             shop.lab.store.outbox.note(item.id, "busy", next_try_at=later)
 
-    assert sorted(looked(OTHER_KEY.did)) == ["heavy", "left"]
+    assert sorted(looked()) == ["heavy", "left"]
     unsold()
-    assert looked(OTHER_KEY.did) == []
-    assert looked(OTHER_KEY.did, OFF.did) == ["heavy"]
+    assert looked() == []
+    assert looked(OFF.did) == ["heavy"]
     unsold()
-    assert looked(OTHER_KEY.did) == [] and looked(OTHER_KEY.did, OFF.did) == [], "it only flickers"
-    clock.seconds += 600
-    assert looked(OTHER_KEY.did) == [] and looked(OTHER_KEY.did, OFF.did) == ["heavy"]
+    assert looked(OFF.did) == [], "it only flickers"
+    assert shop.clerk.planning.resting.left_s() == COMES_S
+    clock.seconds += COMES_S
+    assert looked() == ["heavy"]
+    unsold()
+    assert looked() == []
+    clock.seconds += COMES_S
+    shop.allow(OFF)
+    assert looked() == ["heavy"], "a delegation came"
+
+
+def test_nothing_is_woken_by_delegations_of_others(
+    open_shop: Callable[..., Shop], clock: FakeClock
+) -> None:
+    shop = open_shop()
+    shop.queue(Workflow(heavy=needing(HEAVY)))
+    (plan,) = shop.clerk.plans(10)
+    shop.lab.store.outbox.note(plan.item.id, "busy", next_try_at=clock.now() + 3_000)
+    shop.allow(THIRD, audience=OFF.did)
+    assert shop.clerk.plans(10) == []
+
+
+def test_a_step_waits_no_longer_than_it_may_by_whatever_clock(
+    open_shop: Callable[..., Shop], clock: FakeClock
+) -> None:
+    shop = open_shop()
+    shop.queue(Workflow(heavy=needing(HEAVY), left=needing(do("pure", value=2))))
+    ahead = 7_200
+    clock.seconds += ahead
+    plans = {plan.item.label: plan.item for plan in shop.clerk.plans(10)}
+    with shop.lab.store.database.write() as transaction:
+        transaction.execute("UPDATE outbox SET deadline_at = ?", (clock.now() + 9_999,))
+    shop.clerk.unsold(plans["heavy"], "busy", again=True)
+    until = clock.now() + 9_999
+    shop.lab.store.outbox.note(plans["left"].id, "left to its owner", next_try_at=until)
+    clock.seconds -= ahead
+    assert [plan.item.label for plan in shop.clerk.plans(10)] == ["heavy"]
+
+
+def test_who_refused_by_a_clock_that_was_ahead_is_asked_again_in_time(
+    open_shop: Callable[..., Shop], clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = open_shop(OTHER_KEY)
+    began = clock.now()
+    passed = [0.0]
+    monkeypatch.setattr(clock, "monotonic", lambda: passed[0], raising=False)
+    clock.seconds += 7_200
+    refused(shop)
+    off(shop)
+    assert shop.clerk.plans(10, NEAR) == []
+    clock.seconds = began + 5
+    passed[0] = 5
+    assert shop.clerk.plans(10, NEAR) == []
+    assert shop.clerk.planning.resting.left_s() == REFUSED_S - 5
+    clock.seconds, passed[0] = began + REFUSED_S, REFUSED_S
+    (plan,) = shop.clerk.plans(10, NEAR)
+    assert OTHER_KEY.did in plan.providers
+
+
+def test_a_step_that_all_left_alone_is_ready_when_the_first_of_them_may_be_asked(
+    open_shop: Callable[..., Shop], clock: FakeClock
+) -> None:
+    shop = open_shop()
+    job = refused(shop)
+    with shop.lab.store.database.write() as transaction:
+        transaction.execute("UPDATE outbox SET attempts = 9")
+    assert shop.clerk.plans(10, NEAR) == []
+    assert shop.item(job).next_try_at == clock.now() + REFUSED_S
 
 
 def test_a_store_that_fails_for_a_moment_keeps_no_step_for_ever(
@@ -192,6 +258,7 @@ class Played:
 
     def __init__(self, shop: Shop) -> None:
         self.shop, self.asked = shop, list[str]()
+        self.no, self.did = "", OTHER_KEY.did
         self.error: ProviderRefused | None = None
 
     async def client(self) -> Played:
@@ -203,12 +270,14 @@ class Played:
     async def close(self) -> None:
         pass
 
-    async def bids(self, asks: Any) -> list[Bid]:
+    async def bids(self, asks: Any) -> list[Bid | NoBid]:
         self.asked.append("bids")
         if self.error is not None:
             raise self.error
+        if self.no:
+            return [NoBid(ask.instruction, "node", self.no) for ask in asks]
         until = self.shop.clock.now() + 60
-        return [Bid(ask.instruction, OTHER_KEY.did, until=until) for ask in asks]
+        return [Bid(ask.instruction, self.did, until=until) for ask in asks]
 
     async def send(self, tokens: Any) -> list[Any]:
         self.asked.append("send")
@@ -281,5 +350,87 @@ def test_who_refuses_to_bid_is_asked_again(
         played.error, clock.seconds = None, item.next_try_at + 1
         await dispatcher._look()
         assert played.asked == ["bids", "bids", "send"]
+
+    looking(shop, tmp_path, story)
+
+
+def test_nothing_is_polled_once_nothing_waits(
+    open_shop: Callable[..., Shop], tmp_path: Path, clock: FakeClock
+) -> None:
+    shop = open_shop()
+    job = refused(shop)
+    off(shop)
+
+    async def story(dispatcher: Dispatcher, played: Played) -> None:
+        assert await dispatcher._look() is not None
+        shop.lab.store.outbox.cancel(job.item, note="its owner ended it", held=True)
+        clock.seconds += REFUSED_S + 1
+        assert await dispatcher._look() is None
+        assert played.asked == []
+
+    looking(shop, tmp_path, story)
+
+
+@pytest.mark.parametrize("why", ["rests", "is off", "is banned", "allows less", "lied"])
+def test_the_note_says_of_all_why_they_do_not_do_it(
+    open_shop: Callable[..., Shop], tmp_path: Path, clock: FakeClock, why: str
+) -> None:
+    shop = open_shop(OFF) if why == "rests" else open_shop()
+    if why == "rests":
+        shop.queue(Workflow(heavy=needing(HEAVY)))
+        (job,) = shop.send()
+        shop.refuse(job, "per-day")
+        shop.allow(OTHER_KEY)
+    else:
+        shop.queue(Workflow(heavy=needing(HEAVY, requires={"gpu": True}, limits={"fuel": 1_000})))
+        (tight if why == "allows less" else off)(shop)
+    if why == "lied":
+        shop.lab.store.outbox.refused(OFF.did, WRONG)
+    with shop.lab.store.database.write() as transaction:
+        transaction.execute("UPDATE outbox SET attempts = 9")
+
+    async def story(dispatcher: Dispatcher, played: Played) -> None:
+        played.no = "it has no GPU"
+        if why == "is banned":
+            book: Any = dispatcher._peering and dispatcher._peering.book
+            book.banned_s = lambda did: 3_600 if did == OFF.did else 0
+        await dispatcher._look()
+        assert played.asked == ["bids"]
+        (item,) = shop.lab.store.outbox.newest()
+        assert f"{OTHER_KEY.did}: it has no GPU" in item.note
+        told = {
+            "rests": f"{OFF.did}: because of per-day (it is asked again 60 s after that)",
+            "is off": f"not connected: {OFF.did}",
+            "is banned": f"{OFF.did}: {BANNED}",
+            "allows less": f"the delegation of {OFF.did}",
+            "lied": f"{OFF.did} gave a wrong answer",
+        }
+        assert told[why] in item.note
+        assert item.next_try_at is not None
+        pause_s = item.next_try_at - clock.now()
+        assert pause_s <= REFUSED_S if why == "rests" else pause_s > REFUSED_S
+
+    looking(shop, tmp_path, story)
+
+
+def test_a_new_channel_counts_though_who_was_away_had_seemed_near(
+    open_shop: Callable[..., Shop], tmp_path: Path, clock: FakeClock
+) -> None:
+    shop = open_shop(OTHER_KEY, OFF)
+    shop.queue(Workflow(heavy=needing(HEAVY)))
+
+    async def story(dispatcher: Dispatcher, played: Played) -> None:
+        played.no = "it has no GPU"
+        await dispatcher._look()
+        book: Any = dispatcher._peering and dispatcher._peering.book
+        book.addresses = lambda did: ["it may be there"]
+        await dispatcher._look()
+        assert played.asked == ["bids"], "nobody knows whether it is there"
+        assert dispatcher._ways.noticed(Notice("connected", OFF.did))
+        gpu = Played(shop)
+        gpu.did = OFF.did
+        dispatcher._ways.lines[OFF.did] = gpu  # type: ignore[assignment]
+        await dispatcher._look()
+        assert gpu.asked == ["bids", "send"]
 
     looking(shop, tmp_path, story)

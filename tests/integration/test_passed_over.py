@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from lite import Node
+from lite import Node, wasm
 from lite.http.calls import _answer
+from lite.ipld.cid import CID
+from lite.keys import Key
 from lite.model.receipt import Receipt
+from lite.model.result import Result
 from lite.opinions import unused_fields
 from tests.integration.conftest import Ipvm
 
@@ -91,3 +94,22 @@ def test_what_would_not_have_answered_anyway_is_not_named(
 ) -> None:
     ipvm("peers", "untrust", "pi")  # its word does not count
     assert ipvm("run", "typed.wasm:greet", TEXT, "--json").json["unused"] == []
+
+
+def test_a_result_that_stands_in_its_cid_is_always_here(ipvm: Ipvm, home: Path, here: Path) -> None:
+    other = Key.from_seed(b"o" * 32)
+    ipvm("config", "set", "trust.issuers", other.did)
+    with Node.open(home) as node:
+        asked = wasm(node.add("numbers.wasm"), "add", 1, 2)
+        held = CID.from_bytes(b"\x01\x55\x00\x06inline")
+        said = Receipt.issue(
+            other, asked, Result.of_ok(held), now=1, linked="file", meta={"memory_refused": False}
+        )
+        own = Receipt.issue(node.key, asked, Result.of_ok(3), now=1)
+        node.store.instructions.add(asked)
+        node.store.receipts.add(said)
+        assert node.run(asked).out.body == b"inline"
+        node.store.receipts.add(own)
+    ended = ipvm("why", str(own.cid), "--json").json["why"]
+    assert [(one["receipt"], one["absent"]) for one in ended["others"]] == [(str(said.cid), None)]
+    assert "not here" not in ipvm("run", "numbers.wasm:add", 1, 2, "--no-cache").err

@@ -21,7 +21,7 @@ from lite.model.instruction import Instruction
 from lite.peering.gateway import Gateway
 from sync.dial import WebChannel
 from sync.errors import ChannelError
-from tests.peering_support import FRIEND, PeerNode, befriend, meeting
+from tests.peering_support import FRIEND, PeerNode, befriend, meeting, receipts
 from tests.store_support import keep, node_block, raw_block
 
 SMALL_CHUNKS = unixfs.Profile("small", 4_096, 8)
@@ -412,3 +412,21 @@ def test_a_wrong_key_at_an_address_is_told_nothing(tmp_path: Path) -> None:
         await channel.close()
 
     meeting(story, tmp_path, "a", "b", "c")
+
+
+def test_a_receipt_is_no_block_and_is_said_to_come_by_sync(tmp_path: Path) -> None:
+    async def story(a: PeerNode, b: PeerNode) -> None:
+        befriend(a, b)
+        (receipt,) = receipts(a.key, 1)
+        a.keep([receipt])
+        await b.until(lambda: any(one.status.spent for one in b.health(a).sets))
+        block = raw_block("not here either").cid
+        found = await fetch(b, block, receipt.cid)
+        assert found.absent == (block, receipt.cid)
+        assert found.why == (
+            f"{receipt.cid} is a receipt or a revocation that a has: it comes by sync, not as a "
+            "block, and the network is metered"
+        )
+        assert "does not give it" in (await fetch(b, block)).why
+
+    meeting(story, tmp_path, "a", "b", metered=True)

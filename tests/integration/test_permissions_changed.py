@@ -79,6 +79,7 @@ def test_a_folder_that_may_not_be_entered_is_named(
     ipvm: Ipvm, photos: Path, here: Path, mode: int
 ) -> None:
     assert ipvm("id").status == 0
+    (here / "w.json").write_text('{"steps": {"a": {"run": "photos/locked/a.jpg:f"}}}')
     (photos / "locked").chmod(mode)
 
     def look() -> None:
@@ -94,9 +95,20 @@ def test_a_folder_that_may_not_be_entered_is_named(
             ["run", "numbers.wasm:add", 1, 2, "--out", "photos/locked/b"],
             ["backup", "photos/locked/b"],
             ["restore", "photos/locked/a.jpg"],
+            ["run", "photos/locked/a.jpg"],
+            ["run", "photos/locked/a.jpg:f", 1],
+            ["inspect", "photos/locked/a.jpg:f"],
+            ["workflow", "run", "photos/locked/a.jpg"],
+            ["workflow", "run", "photos/locked/w.yaml"],
+            ["receipt", "verify", "photos/locked/a.jpg"],
+            ["workflow", "run", "w.json"],
+            ["ucan", "inspect", "photos/locked/a.jpg"],
+            ["run", "typed.wasm:swap", "@photos/locked/a.jpg"],
         ):
             status, _, err = ended(*words)
             assert (status, err.count("\n"), "Permission denied" in err) == (2, 1, True), err
+        _, _, err = ended("receipt", "verify", "photos/locked")
+        assert err == "ipvm: photos/locked is a folder, not a file\n"
 
     without_privileges(look)
     (photos / "locked").chmod(0o700)

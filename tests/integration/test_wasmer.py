@@ -17,8 +17,9 @@ from lite.engine.base import Host, Outcome
 from lite.engine.job import Content, Job
 from lite.engine.pool import Workers
 from lite.errors import EngineUnavailable
+from lite.frozen import replace
 from lite.ipld.cid import CID, RAW
-from lite.limits import MIB, Limits
+from lite.limits import INTEGER_MAX, MIB, Limits
 from tests import wat_guests as guests
 from tests.guests import ADD
 from tests.integration.test_pool import ORPHAN, watch
@@ -112,6 +113,13 @@ def test_what_was_refused_is_said_only_where_nothing_could_be(
 ) -> None:
     one, other = both.each(wat(guest), "f")
     assert (one.usage.memory_refused, other.usage.memory_refused) == (False, refused)
+
+
+@pytest.mark.parametrize("limit", [2**48, 2**63 - 1, INTEGER_MAX])
+def test_a_memory_limit_over_all_that_there_is_is_one(both: Pair, limit: int) -> None:
+    guest = '(module (memory 1) (func (export "f") (result i32) (memory.grow (i32.const 9))))'
+    limits = replace(LIMITS, memory_bytes=limit)
+    assert both.same(wat(guest), "f", limits=limits).ok == 1
 
 
 def test_several_memories_need_wasmtime(both: Pair) -> None:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from lite import Node
 from lite.clock import EARLIEST_S
+from lite.config import Config
 from lite.model.workflow import Workflow
+from lite.offload.dispatch import Dispatcher
 from lite.offload.grants import Grants
 from lite.offload.invoking import Rights
 from lite.peering.readers import BLOCKS_COMMAND, COMMAND, Readers, delegated_readers
+from lite.store import Store
 from lite.ucan.refusals import ClockWrong, NoProofs
 from tests.authority_support import add, give
 from tests.clerk_support import Shop
-from tests.outbox_support import OTHER_KEY, Far, needing
+from tests.outbox_support import OTHER_KEY, TTL_S, Far, needing
 from tests.scheduler_support import do
-from tests.store_support import START, FakeClock, raw_block
+from tests.store_support import KEY, START, FakeClock, raw_block
 from tests.ucan_support import STRANGER
 
 RUN = "/wasm/run"
@@ -105,3 +111,78 @@ def test_no_job_is_signed_then_and_the_step_says_why(shop: Shop, clock: FakeCloc
     assert shop.send() == []
     (item,) = shop.lab.store.outbox.newest()
     assert "the clock here shows" in item.note
+
+
+HEAVY = do("pure", value=1)
+STEP = Workflow(heavy=needing(HEAVY))
+
+
+def looked(shop: Shop) -> None:
+    """A dispatcher looks once at the outbox, and ends."""
+    lab = shop.lab
+    config = Config.load(lab.store.home, {})
+    here = {"executor": lab.executor, "here": lab.here, "store": lab.store}
+    node: Any = SimpleNamespace(key=KEY, clock=shop.clock, config=config, **here)
+
+    async def resume(_run: str) -> None:
+        """As if it could not go on."""
+
+    async def story() -> None:
+        with Store.open(lab.store.home, clock=shop.clock) as store:
+            of = (node, store, None)
+            dispatcher = Dispatcher(*of, tell=lambda *_a, **_b: None, resume=resume)
+            await dispatcher._look()
+            await dispatcher.stop()
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("wrong", [PAST, START - 10 * TTL_S])
+def test_what_was_queued_then_has_its_time_from_when_the_clock_is_right(
+    shop: Shop, clock: FakeClock, wrong: int
+) -> None:
+    other = Workflow(one=do("pure", value=7))
+    assert shop.lab.run(other).state == "done"  # signed while the clock was right
+    clock.seconds = wrong
+    shop.queue(STEP)
+    outbox = shop.lab.store.outbox
+    (item,) = outbox.newest()
+    assert (item.created_at, item.deadline_at) == (wrong, wrong + TTL_S)
+    clock.seconds = START + 5
+    looked(shop)
+    (item,) = outbox.newest()
+    assert (item.state, item.created_at) == ("queued", START + 5)
+    assert item.deadline_at == START + 5 + TTL_S
+    clock.seconds += TTL_S
+    looked(shop)  # once alone
+    assert outbox.newest()[0].deadline_at == item.deadline_at
+    assert len(shop.send()) == 1
+    clock.seconds += 1
+    looked(shop)
+    assert outbox.newest()[0].state == "expired"
+
+
+def test_what_was_queued_while_the_clock_was_right_is_late_as_ever(
+    shop: Shop, clock: FakeClock
+) -> None:
+    shop.queue(STEP)
+    clock.seconds = PAST
+    looked(shop)
+    clock.seconds = START + TTL_S + 1
+    looked(shop)
+    assert shop.lab.store.outbox.newest()[0].state == "expired"
+
+
+def test_what_was_left_of_a_deadline_then_is_left_when_the_clock_is_right(
+    shop: Shop, clock: FakeClock
+) -> None:
+    lab = shop.lab
+    clock.seconds = PAST
+    begun = lab.runs.begin(STEP, deadline_ms=60_000)  # and its process dies
+    clock.seconds = START
+    run = lab.runs.begin(STEP)
+    assert run.id == begun.id
+    assert run.go().state == "queued"
+    row = lab.store.runs.get(run.id)
+    assert row is not None and row.deadline_at == START + 61
+    assert lab.store.outbox.newest()[0].deadline_at == START + 61

@@ -58,6 +58,14 @@ def test_what_is_no_size_is_refused(text: str) -> None:
         parse_size(text)
 
 
+@pytest.mark.parametrize("text", ["9223372036854775807", "4194305T", "99999999999G"])
+def test_a_size_that_is_too_large_is_called_so(text: str) -> None:
+    with pytest.raises(ConfigError, match="is too large a size") as refused:
+        parse_size(text)
+    assert refused.value.hint == "Write at most 4194304T."
+    assert parse_size("4194304T") == 2**62
+
+
 @pytest.mark.parametrize(
     ("text", "ms"),
     [

@@ -8,11 +8,12 @@ import pytest
 
 from lite.ipld import dag_cbor, unixfs
 from lite.ipld.block import Block
-from lite.ipld.cid import CID, DAG_CBOR
+from lite.ipld.cid import CID, DAG_CBOR, DAG_PB, IDENTITY, RAW
 from lite.limits import Limits
 from lite.memo import Memo
 from lite.model.instruction import wasm
 from lite.model.receipt import Receipt
+from lite.model.result import Result
 from lite.model.trust import TrustPolicy
 from lite.store import Store
 from lite.ucan import envelope
@@ -76,3 +77,49 @@ def test_a_linked_file_is_an_answer_and_a_folder_is_none(
     if kind != "file":
         known.ask([(ASKED.cid, Limits())])
         assert nearby.fetched == ([root] if kind == "absent" else [])
+
+
+def in_its_cid(codec: int, data: bytes) -> CID:
+    return CID.from_bytes(bytes([1, codec, IDENTITY, len(data)]) + data)
+
+
+@pytest.mark.parametrize(
+    ("codec", "data", "counts"),
+    [
+        (RAW, b"inline", True),
+        (DAG_CBOR, b"\x05", True),
+        (DAG_CBOR, b"\x18\x05", False),  # 5 in more bytes than it takes
+        (DAG_PB, bytes.fromhex("0a080802120268691802"), True),  # a file, "hi"
+        (DAG_PB, b"\xff\xff", False),
+    ],
+)
+def test_what_stands_in_its_cid_is_here(
+    store: Store, clock: FakeClock, codec: int, data: bytes, counts: bool
+) -> None:
+    told = receipt(ASKED, linked=in_its_cid(codec, data))
+    store.commit_run(ASKED, told, [])
+    nearby = Asked()
+    known = memo(store, clock, nearby)
+    assert (known.lookup(ASKED.cid, Limits()) is not None) is counts
+    known.ask([(ASKED.cid, Limits())])
+    assert (nearby.fetched, known.passed_over(ASKED.cid)) == ([], ())
+
+
+@pytest.mark.parametrize(
+    ("error", "counts"),
+    [
+        ({"code": "unreachable", "message": "m" * 5_000}, True),
+        ({"code": "time-limit", "message": "m" * 5_000}, False),
+        ({"message": "m" * 5_000}, False),
+        (["unreachable", "m" * 5_000], False),
+    ],
+)
+def test_a_linked_error_answers_only_by_its_own_code(
+    store: Store, clock: FakeClock, error: object, counts: bool
+) -> None:
+    block = Block.make(dag_cbor.encode(error), DAG_CBOR)
+    meta = {"code": "unreachable", "memory_refused": False, "limits": {"fuel": Limits().fuel}}
+    out = Result.of_error(block.cid)
+    told = Receipt.issue(KEY, ASKED, out, now=1, linked="dag-cbor", meta=meta)
+    store.commit_run(ASKED, told, [block])
+    assert (memo(store, clock).lookup(ASKED.cid, Limits()) is not None) is counts

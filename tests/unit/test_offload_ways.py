@@ -128,5 +128,6 @@ def test_who_cannot_be_asked_for_a_while_is_looked_at_when_that_ends(
         await asyncio.wait_for(woken.wait(), 5)
         left.clear()
         assert ways.is_near(PEER)
+        assert ways.take_came() == ({PEER} if why == "a ban" else set())
 
     asyncio.run(run())

@@ -19,7 +19,7 @@ from lite.engine.job import Content
 from lite.engine.stop import Stop
 from lite.errors import Interrupted, QueuedError
 from lite.ipld.cid import CID, RAW
-from lite.limits import TRACE_BYTES_MAX, Limits
+from lite.limits import INTEGER_MAX, TRACE_BYTES_MAX, Limits
 from lite.model.instruction import Instruction
 from lite.ops.exec import ExecRun
 from lite.ops.programs import read_programs
@@ -74,6 +74,12 @@ def call(op: ExecRun) -> Call:
 def code(outcome: Outcome) -> str:
     assert outcome.error is not None, outcome.ok
     return str(outcome.error["code"])
+
+
+def test_a_program_may_have_a_memory_limit_over_all_that_there_is(call: Call) -> None:
+    limits = Limits(memory_bytes=INTEGER_MAX, time_ms=10_000)
+    done = call("echo", {"args": ["b"], "only": "stdout"}, limits=limits)
+    assert done.ok == b"first b\n"
 
 
 def test_a_program_gets_its_arguments_and_no_shell_reads_them(call: Call) -> None:

@@ -241,6 +241,15 @@ def test_what_was_missed_is_due_by_policy_and_taken_once(
     assert store.schedules.next_due_at() == after.next_due_at
 
 
+def test_nobody_knows_how_many_were_missed_while_the_clock_was_wrong(
+    store: Store, clock: FakeClock
+) -> None:
+    clock.seconds = 86_400
+    store.schedules.add("0 3 * * *", path="/w", missed="all")
+    clock.seconds = at("2026-11-24 12:00")
+    assert times(store) == ["11-24 03:00"]
+
+
 def test_a_crash_between_missed_runs_leaves_the_rest_due(store: Store, clock: FakeClock) -> None:
     store.schedules.add("0 3 * * *", path="/w", missed="all")
     clock.seconds = at("2026-11-24 12:00")

@@ -321,6 +321,19 @@ def test_three_strikes_within_a_day_are_an_hour_alone(book: PeerBook, clock: Han
     assert book.due(())[0]
 
 
+def test_a_strike_counts_until_a_day_went_by_without_another(
+    book: PeerBook, clock: HandClock
+) -> None:
+    banned = []
+    for hours in (0, 20, 20):
+        clock.go(hours * 3_600)
+        banned.append(book.strike(A))
+    assert banned == [False, False, True], "each was within a day of the one before"
+    for _ in range(4):
+        clock.go(86_400)
+        assert not book.strike(A)
+
+
 def test_a_ban_is_never_longer_than_an_hour_whatever_the_clock_does(
     book: PeerBook, clock: HandClock
 ) -> None:
