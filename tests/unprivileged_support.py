@@ -18,12 +18,21 @@ _VERSION = 0x2008_0522  # of the structures that capset(2) takes
 
 def without_privileges(work: Callable[[], None]) -> None:
     """Do something in a child that has no capabilities; it fails here with what failed there."""
+
+    def dropped() -> None:
+        _drop_capabilities()
+        work()
+
+    in_a_child(dropped)
+
+
+def in_a_child(work: Callable[[], None]) -> None:
+    """Do something in a child of this process; it fails here with what failed there."""
     readable, writable = os.pipe()
     child = os.fork()
     if child == 0:
         status = 1
         try:
-            _drop_capabilities()
             work()
             status = 0
         except BaseException:

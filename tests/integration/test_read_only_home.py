@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from lite.store import Store
 from lite.store.home import DATABASE
 from tests.integration.conftest import Ipvm
 from tests.store_support import keep, raw_block
+from tests.unprivileged_support import in_a_child
 
 NOBODY = 65_534
 AGE = re.compile(r"just now|\d+ s ago")
@@ -142,25 +142,13 @@ def unprivileged(work: Callable[[], None]) -> None:
     what failed there."""
     if os.getuid() != 0:
         pytest.skip("needs to be root, to become somebody else")
-    readable, writable = os.pipe()
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            os.setgid(NOBODY)
-            os.setuid(NOBODY)
-            work()
-            status = 0
-        except BaseException:
-            os.write(writable, traceback.format_exc()[-4000:].encode())
-        finally:
-            os._exit(status)
-    os.close(writable)
-    with os.fdopen(readable) as pipe:
-        said = pipe.read()
-    _, status = os.waitpid(child, 0)
-    assert not said, said
-    assert os.waitstatus_to_exitcode(status) == 0
+
+    def as_nobody() -> None:
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+        work()
+
+    in_a_child(as_nobody)
 
 
 @pytest.fixture
